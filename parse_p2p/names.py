@@ -1,0 +1,32 @@
+"""The words of the field as types; everything else in the package speaks in them."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NewType
+
+from torch import Tensor
+
+PeerId = NewType("PeerId", str)
+"""The name of one agent, unique in a run."""
+
+Modality = NewType("Modality", str)
+"""The name of one kind of input, such as ``audio``."""
+
+TensorMap = Mapping[str, Tensor]
+Metrics = Mapping[str, float]
+
+
+class Role(StrEnum):
+    """What an agent is in a method: an equal among peers, or the one that coordinates clients."""
+
+    PEER = "peer"
+    COORDINATOR = "coordinator"
+
+
+class Kind(StrEnum):
+    """Which part of the information a slice is meant to carry; a label for the ledger and for codecs."""
+
+    REDUNDANT = "redundant"
+    UNIQUE = "unique"
+    SYNERGISTIC = "synergistic"
+    JOINT = "joint"  # trunks and monolithic parts, which carry all three
