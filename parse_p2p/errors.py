@@ -3,6 +3,7 @@
 P2PError
 ├── ConfigError            the run file, an option or the machine does not allow the run
 ├── TrainingError          the learning itself failed (a loss that is not a number)
+├── Interrupted            training was told to stop in the middle of a round
 ├── WireError
 │   ├── MalformedFrame     bytes that are not a message of ours
 │   ├── SpecMismatch       a peer's slices have another layout than mine
@@ -26,6 +27,10 @@ class ConfigError(P2PError):
 
 class TrainingError(P2PError):
     """Local training broke down."""
+
+
+class Interrupted(P2PError):
+    """The round will not be finished; its beginning is in the checkpoint."""
 
 
 class WireError(P2PError):

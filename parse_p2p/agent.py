@@ -1,0 +1,360 @@
+"""One agent among others: join, take part round by round, leave.
+
+The loop carries mail and heartbeats; all that computes runs on one thread of the agent's own. A round's beginning
+is kept in memory until the next, so a round that cannot be finished (quorum lost, stopped) can be taken back and
+whoever leaves can leave a checkpoint.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from parse_p2p import checkpoint
+from parse_p2p.codecs import raw
+from parse_p2p.codecs.base import Codec
+from parse_p2p.desk import Collected, Desk
+from parse_p2p.directory import NEVER, Card, Clocks, Directory, to
+from parse_p2p.errors import Interrupted, JoinTimeout, MalformedFrame, QuorumLost, WireError, WrongRun
+from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
+from parse_p2p.methods.base import Done, Exchange, Inbox, advance
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import Parcel
+from parse_p2p.participant import Participant
+from parse_p2p.runlog import Ledger, RunLog
+from parse_p2p.transports.base import Plane, Transport
+
+T = TypeVar("T")
+
+COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted
+JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
+OUTBOX = 256  # messages waiting for one peer before the oldest is given up
+
+
+@dataclass
+class Settings:
+    """``start`` is the round to begin with; None asks the running neighbours. ``folder`` takes checkpoints."""
+
+    run: str
+    clocks: Clocks
+    codec: Codec = raw.CODEC
+    start: int | None = 0
+    folder: Path | None = None
+    every: int = 1
+    keep: int = 8
+    threads: int = 1
+
+
+class Agent:
+    """Runs a participant over a transport. ``neighbours`` are all it may ever exchange with."""
+
+    def __init__(self, participant: Participant, transport: Transport, neighbours: frozenset[PeerId],
+                 settings: Settings, log: RunLog) -> None:  # fmt: skip
+        self.participant = participant
+        self.me = participant.me
+        self.neighbours = neighbours
+        self.settings = settings
+        self.log = log
+        self.desk = Desk()
+        self.directory = Directory(neighbours, settings.clocks)
+        self.ledger = Ledger()
+        self.refusals: Counter[tuple[PeerId, str]] = Counter()
+        self.card = Card(int.from_bytes(os.urandom(6), "big"), settings.start or 0)
+        self._transport = transport
+        self._assembler = Assembler({c.name: c for c in (settings.codec, raw.CODEC)}.values())
+        self._outboxes: dict[PeerId, asyncio.Queue[Frames]] = {p: asyncio.Queue(OUTBOX) for p in neighbours}
+        self._begun = False
+        self._posted = False
+        self._boundary: tuple[int, dict[str, Tensor]] | None = None
+        self._thread = ThreadPoolExecutor(1, f"compute-{self.me}", torch.set_num_threads, (settings.threads,))
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Take part until the last round or until ``stop``; the round that would come next.
+
+        Raises JoinTimeout, TrainingError, ConfigError; whatever happens, a checkpoint of the last complete round
+        is left behind.
+        """
+        self._transport.on_disconnect = self._disconnected
+        try:
+            async with self._transport:
+                return await self._present(stop)
+        finally:
+            self.participant.learner.halted = True
+            self._thread.shutdown()
+            self._save()
+            self.log.close()
+
+    async def _present(self, stop: asyncio.Event) -> int:
+        work = [self._listen(), self._beat(), *(self._deliver(peer) for peer in self.neighbours)]
+        tasks = [asyncio.create_task(coroutine) for coroutine in work]
+        rounds = asyncio.create_task(self._rounds())
+        stopped: asyncio.Task[bool] = asyncio.create_task(_set(stop))
+        try:
+            await asyncio.wait([rounds, stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()  # these run for ever: whatever ended one is an error to raise
+            if not rounds.done():
+                return await self._interrupt(rounds)
+            return rounds.result()
+        finally:
+            rounds.cancel()
+            await self._leave()
+            for task in [*tasks, stopped]:
+                task.cancel()
+            await asyncio.gather(*tasks, stopped, rounds, return_exceptions=True)
+
+    # the rounds
+
+    async def _rounds(self) -> int:
+        first = await self._join()
+        for round in range(first, self.participant.rounds):
+            await self._round(round)
+        self._boundary = (self.participant.rounds, await self._compute(self.participant.state))
+        self.card = to_round(self.card, self.participant.rounds)
+        self.log.write("end", round=self.participant.rounds)
+        return self.participant.rounds
+
+    async def _round(self, round: int) -> None:
+        began = time.perf_counter()
+        state = await self._compute(self.participant.state)
+        self._boundary = (round, state)
+        if round % self.settings.every == 0:
+            await self._compute(self._save)
+        self.desk.open(round)
+        self._assembler.forget(round)
+        self.card = to_round(self.card, round)
+        self._posted = False
+        try:
+            metrics = await self._conversation(round)
+        except QuorumLost as error:
+            await self._compute(self.participant.restore, state)
+            self.log.write("void", round=round, why=str(error))
+            return
+        evaluation = await self._compute(self.participant.learner.evaluate)
+        self._record(round, {**metrics, **evaluation}, time.perf_counter() - began)
+
+    async def _conversation(self, round: int) -> Mapping[str, float]:
+        script = self.participant.begin(round)
+        answer: Inbox | QuorumLost | None = None
+        while True:
+            step = await self._compute(advance, script, answer)
+            if isinstance(step, Done):
+                return step.metrics
+            answer = await self._exchange(round, step)
+
+    async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
+        for peer, parcel in exchange.send.items():
+            if self._takes_part(peer, round):
+                self._post(peer, round, exchange.topic, parcel)
+        self._posted = True
+        found = await self.desk.collect(
+            exchange, lambda peer: self._takes_part(peer, round), self.settings.clocks.exchange
+        )
+        self._report(round, found)
+        if len(found.inbox) < exchange.quorum:
+            return QuorumLost(f"{len(found.inbox)} of {exchange.quorum} answers came on {exchange.topic!r}")
+        return found.inbox
+
+    def _takes_part(self, peer: PeerId, round: int) -> bool:
+        return self.directory.takes_part(peer, round, time.monotonic())
+
+    def _report(self, round: int, found: Collected) -> None:
+        for peer, why in found.refused.items():
+            self._complain(peer, "refused", why)
+        if found.missing:
+            self.log.write("missing", round=round, peers=found.missing)
+
+    def _record(self, round: int, metrics: Mapping[str, float], seconds: float) -> None:
+        self.log.write(
+            "round",
+            round=round,
+            **metrics,
+            seconds=seconds,
+            alive=len(self.directory.alive(time.monotonic())),
+            late=self.desk.late,
+            **self.ledger.close(),
+        )
+
+    async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    # joining and leaving
+
+    async def _join(self) -> int:
+        """The round to begin with, once the neighbours are there."""
+        self._log_start()
+        clocks = self.settings.clocks
+        end = time.monotonic() + clocks.join
+        while self.directory.unheard() and time.monotonic() < end and not self._invited():
+            await asyncio.sleep(JOIN_BEAT / 2)
+        first = self.settings.start
+        if first is None:
+            first = await self._late_start()
+        elif unheard := self.directory.unheard():
+            raise JoinTimeout(self._absent(unheard))
+        self._begun = True
+        self.card = Card(self.card.incarnation, first, joins=first)
+        self.log.write("joined", round=first, neighbours=sorted(self.neighbours))
+        await self._say_card()
+        return first
+
+    def _absent(self, unheard: list[PeerId]) -> str:
+        other = [peer for peer in unheard if self.refusals[peer, "wrong run"]]
+        if other:
+            return (
+                f"{', '.join(other)} is there but runs another configuration than {self.me}: "
+                "start all agents with the same files and options"
+            )
+        return (
+            f"{', '.join(unheard)} did not come up for {self.me} within {self.settings.clocks.join:g} s: start it, "
+            "or raise clocks.join"
+        )
+
+    def _invited(self) -> bool:
+        return self.settings.start is None and bool(self.directory.invitations())
+
+    async def _late_start(self) -> int:
+        """Where neighbours are running: the latest of the rounds from which they wait for me."""
+        await asyncio.sleep(3 * JOIN_BEAT)  # the answers of the others
+        invitations = self.directory.invitations()
+        if invitations:
+            return max(invitations.values())
+        return max([self.card.round, *self.directory.starting().values()])
+
+    def _log_start(self) -> None:
+        learner = self.participant.learner
+        self.log.write(
+            "start",
+            modalities=list(learner.holder.modalities),
+            parameters=learner.arena.size,
+            samples=learner.samples,
+            rounds=self.participant.rounds,
+            device=str(learner.arena.values.device),
+            pid=os.getpid(),
+        )
+
+    async def _interrupt(self, rounds: "asyncio.Task[int]") -> int:
+        self.participant.learner.halted = True
+        rounds.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Interrupted):
+            await rounds
+        round = self._boundary[0] if self._boundary else self.card.round
+        self.log.write("stopped", round=round)
+        return round
+
+    async def _leave(self) -> None:
+        """Say bye, with the first round that will have no mail of mine, and let the last mail go."""
+        until = self.card.round + (1 if self._posted and self.card.round < self.participant.rounds else 0)
+        self.card = Card(self.card.incarnation, self.card.round, self.card.joins, until)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.clocks.drain):
+                await self._say_card()
+                while any(box.qsize() for p, box in self._outboxes.items() if p in self._alive()):
+                    await asyncio.sleep(0.01)
+
+    def _alive(self) -> list[PeerId]:
+        return self.directory.alive(time.monotonic())
+
+    def _save(self) -> None:
+        if self._boundary is not None and self.settings.folder is not None:
+            checkpoint.save(self.settings.folder, *self._boundary, keep=self.settings.keep)
+
+    # mail out
+
+    def _post(self, peer: PeerId, round: int, topic: str, parcel: Parcel) -> None:
+        codec = self.settings.codec
+        for message in pack(Header(self.settings.run, self.me, round, topic), parcel, codec):
+            box = self._outboxes[peer]
+            if box.full():
+                box.get_nowait()  # a peer this far behind is as good as lost
+            box.put_nowait(message)
+        for name, tensor in parcel.tensors.items():
+            self.ledger.post(peer, name, codec.length(tensor.numel()))
+
+    async def _deliver(self, peer: PeerId) -> None:
+        box = self._outboxes[peer]
+        while True:
+            frames = await box.get()
+            await self._transport.send(peer, frames, Plane.DATA)
+            self.ledger.wire_out += sum(map(len, frames))
+
+    async def _beat(self) -> None:
+        while True:
+            await self._say_card()
+            await asyncio.sleep(self.settings.clocks.heartbeat if self._begun else JOIN_BEAT)
+            for peer in self.directory.newly_lost(time.monotonic()):
+                self._empty(peer)
+                self.log.write("lost", round=self.card.round, peer=peer)
+                self.desk.look()
+
+    def _empty(self, peer: PeerId) -> None:
+        while not self._outboxes[peer].empty():
+            self._outboxes[peer].get_nowait()
+
+    async def _say_card(self) -> None:
+        for peer in self.neighbours:
+            await self._say_card_to(peer)
+
+    async def _say_card_to(self, peer: PeerId) -> None:
+        welcome = self.directory.welcome(peer) if self._begun else NEVER
+        header = Header(self.settings.run, self.me, 0, "card")
+        [frames] = pack(header, Parcel(meta=to(self.card, welcome).facts()), raw.CODEC)
+        await self._transport.send(peer, frames, Plane.CONTROL)
+        self.ledger.wire_out += sum(map(len, frames))
+
+    # mail in
+
+    async def _listen(self) -> None:
+        async for sender, plane, frames in self._transport.arrivals():
+            self.ledger.wire_in += sum(map(len, frames))
+            try:
+                await self._take(sender, plane, frames)
+            except WireError as error:
+                kind = "wrong run" if isinstance(error, WrongRun) else "malformed"
+                self._complain(sender, kind, str(error))
+
+    async def _take(self, sender: PeerId, plane: Plane, frames: Frames) -> None:
+        header, buffers = unpack(frames)
+        if header.run != self.settings.run:
+            raise WrongRun(f"mail of the run {header.run!r}, not {self.settings.run!r}")
+        if header.sender != sender or sender not in self.neighbours:
+            raise MalformedFrame(f"{sender!r} is no neighbour of mine or speaks for {header.sender!r}")
+        if plane == Plane.CONTROL:
+            await self._hear(sender, Card.read(header.meta))
+        elif (parcel := self._assembler.add(header, buffers)) is not None:
+            self.desk.deliver(sender, header.round, header.topic, parcel)
+
+    async def _hear(self, sender: PeerId, card: Card) -> None:
+        running = self.card.round if self._begun else None
+        if self.directory.heard(sender, card, time.monotonic(), running):
+            self._empty(sender)  # mail for who it was before
+            self.log.write("found", round=self.card.round, peer=sender)
+            await self._say_card_to(sender)
+        self.desk.look()
+
+    def _disconnected(self, peer: PeerId) -> None:
+        self.directory.broken(peer, time.monotonic())
+
+    def _complain(self, peer: PeerId, kind: str, why: str) -> None:
+        self.refusals[peer, kind] += 1
+        if self.refusals[peer, kind] <= COMPLAINTS:
+            self.log.write("refused", round=self.card.round, peer=peer, kind=kind, why=why)
+
+
+async def _set(event: asyncio.Event) -> bool:
+    return bool(await event.wait())
+
+
+def to_round(card: Card, round: int) -> Card:
+    """The card at the beginning of a round."""
+    return Card(card.incarnation, round, card.joins, card.until)

@@ -1,0 +1,59 @@
+"""All parameters of a model in one flat buffer, component after component.
+
+The module's tensors are views of it, and so are their gradients: a slice is a stretch of memory, cut without
+copying and mixed in place, and an optimiser steps over whole components. Buffers such as running statistics
+stay in the module; they are never mixed.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from parse_p2p.slices import Component, Region
+
+Parts = Sequence[tuple[Component, Mapping[str, nn.Parameter]]]
+
+
+class Arena:
+    """``values`` and ``grads`` are flat float32 tensors of ``size`` elements on one device.
+
+    ``leaves`` holds one flat parameter per component, its gradient in place, for an optimiser.
+    """
+
+    def __init__(self, parts: Parts, device: torch.device) -> None:
+        self.regions = _regions(parts)
+        self.size = sum(region.size for region in self.regions.values())
+        self.values = torch.zeros(self.size, device=device)
+        self.grads = torch.zeros(self.size, device=device)
+        for component, parameters in parts:
+            self._adopt(self.regions[component.name], parameters)
+        self.leaves = {name: self._leaf(region) for name, region in self.regions.items()}
+
+    def view(self, region: Region) -> Tensor:
+        """The stretch of a region, shape (region.size,); writing to it changes the model."""
+        return self.values[region.start : region.stop]
+
+    def _adopt(self, region: Region, parameters: Mapping[str, nn.Parameter]) -> None:
+        start = region.start
+        for parameter in parameters.values():
+            stop = start + parameter.numel()
+            self.values[start:stop] = parameter.detach().flatten()
+            parameter.data = self.values[start:stop].view(parameter.shape)
+            parameter.grad = self.grads[start:stop].view(parameter.shape)
+            start = stop
+
+    def _leaf(self, region: Region) -> nn.Parameter:
+        leaf = nn.Parameter(self.view(region))
+        leaf.grad = self.grads[region.start : region.stop]
+        return leaf
+
+
+def _regions(parts: Parts) -> dict[str, Region]:
+    regions, start = {}, 0
+    for component, parameters in parts:
+        layout = tuple((name, tuple(p.shape)) for name, p in parameters.items())
+        stop = start + sum(p.numel() for p in parameters.values())
+        regions[component.name] = Region(component, start, stop, layout)
+        start = stop
+    return regions

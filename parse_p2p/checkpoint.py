@@ -1,0 +1,50 @@
+"""An agent at a round's boundary, as plain arrays in one ``.npz``: no pickle, and never half a file."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parse_p2p.errors import ConfigError
+
+FORMAT = "round-{:06d}.npz"
+
+
+def save(folder: Path, round: int, state: Mapping[str, Tensor], keep: int) -> Path:
+    """Write the state with which ``round`` begins, and delete all but the newest ``keep``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FORMAT.format(round)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **{name: tensor.numpy() for name, tensor in state.items()})  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    for old in sorted(rounds(folder))[:-keep]:
+        (folder / FORMAT.format(old)).unlink(missing_ok=True)
+    return path
+
+
+def rounds(folder: Path) -> list[int]:
+    """The rounds for which there is a checkpoint, ascending."""
+    return sorted(int(path.stem.removeprefix("round-")) for path in folder.glob("round-*.npz"))
+
+
+def load(folder: Path, round: int) -> dict[str, Tensor]:
+    """The state with which ``round`` begins. Raises ConfigError for a file that is missing or broken."""
+    path = folder / FORMAT.format(round)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (OSError, ValueError, KeyError) as error:
+        reason = f"checkpoint {path} cannot be read ({error})"
+        raise ConfigError(f"{reason}: delete it and resume from the one before") from None
+
+
+def newest_common(folders: list[Path]) -> int | None:
+    """The newest round that every folder has a checkpoint of; None where there is none."""
+    common = set.intersection(*(set(rounds(folder)) for folder in folders)) if folders else set()
+    return max(common, default=None)

@@ -1,0 +1,27 @@
+"""How the numbers of a slice become bytes and come back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A pair of inverses (exact if ``lossless``) on flat float32 tensors.
+
+    ``length(count)`` is the number of bytes that ``count`` numbers take: a receiver knows from the header how
+    much to expect, and refuses more. ``decode`` may keep the buffer it is given alive.
+    """
+
+    name: str
+    lossless: bool
+    encode: Callable[[Tensor], memoryview]
+    length: Callable[[int], int]
+    decode: Callable[[memoryview, int], Tensor]
+
+
+def memory(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous CPU tensor as bytes, not copied."""
+    return tensor.contiguous().view(torch.uint8).reshape(-1).numpy().data

@@ -1,0 +1,13 @@
+"""The tensor's own bytes: nothing is lost and nothing is copied."""
+
+import torch
+from torch import Tensor
+
+from parse_p2p.codecs.base import Codec, memory
+
+
+def decode(data: memoryview, count: int) -> Tensor:
+    return torch.frombuffer(data, dtype=torch.float32, count=count)
+
+
+CODEC = Codec("raw", True, memory, lambda count: 4 * count, decode)

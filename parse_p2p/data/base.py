@@ -1,0 +1,148 @@
+"""A data set is whole in memory, and its modalities share one row order: row 3 of every input is one event.
+
+A data-set file offers ``Options`` (a pydantic model) and ``open(options, seed) -> Dataset``; everything after
+that (splitting, scaling, dealing rows to agents, dropping a modality) is done on the value defined here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.names import Modality
+
+Rows = Tensor | NDArray[np.int64] | Sequence[int]
+"""Row numbers from 0 (not a mask of booleans); a row may be named twice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some samples: each input float32 (B, ...) as in its data set, targets int64 (B,)."""
+
+    inputs: Mapping[Modality, Tensor]
+    targets: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled samples seen through one or more modalities.
+
+    inputs   per modality float32, first axis the sample: (N,F) vectors, (N,C,T) series, (N,C,H,W) images
+    targets  int64 (N,), from 0 to classes - 1
+    groups   int64 (N,) or None: the natural client, such as the person, each sample comes from
+    ceiling  the best accuracy any model can reach with these modalities, where a closed form is known
+
+    Raises ConfigError where lengths differ or a target is not a class.
+    """
+
+    name: str
+    inputs: Mapping[Modality, Tensor]
+    targets: Tensor
+    classes: int
+    groups: Tensor | None = None
+    ceiling: Callable[[frozenset[Modality]], float] | None = None
+
+    def __post_init__(self) -> None:
+        columns: list[tuple[str, Tensor | None]] = [*self.inputs.items(), ("groups", self.groups)]
+        for column, values in columns:
+            if values is not None and len(values) != len(self):
+                raise ConfigError(
+                    f"data set {self.name!r} has {len(self)} targets but {len(values)} rows of {column!r}; "
+                    "give one row per target"
+                )
+        if len(self) and not 0 <= int(self.targets.min()) <= int(self.targets.max()) < self.classes:
+            raise ConfigError(f"data set {self.name!r} has targets outside 0 to {self.classes - 1}")
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The names of the inputs, sorted."""
+        return tuple(sorted(self.inputs))
+
+    def shape(self, modality: Modality) -> tuple[int, ...]:
+        """The shape of one sample of this modality, without the sample axis."""
+        return tuple(self._input(modality).shape[1:])
+
+    def batch(self, rows: Rows) -> Batch:
+        """These rows, in this order, of every modality."""
+        at = _index(rows)
+        return Batch({m: x[at] for m, x in self.inputs.items()}, self.targets[at])
+
+    def select(self, rows: Rows, modalities: Sequence[Modality] | None = None) -> "Dataset":
+        """These rows seen through these modalities (default all); ConfigError if one is unknown."""
+        at = _index(rows)
+        names = self.modalities if modalities is None else tuple(modalities)
+        return replace(
+            self,
+            inputs={m: self._input(m)[at] for m in names},
+            targets=self.targets[at],
+            groups=None if self.groups is None else self.groups[at],
+        )
+
+    def _input(self, modality: Modality) -> Tensor:
+        if modality not in self.inputs:
+            raise ConfigError(f"data set {self.name!r} has no modality {modality!r}; {nearest(modality, self.inputs)}")
+        return self.inputs[modality]
+
+
+def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(train, test) with ``share`` of every class, to the nearest sample, in test; together all rows, once.
+
+    A class never leaves train: one that has a single sample is not tested. Rows are drawn at random, so of a
+    data set with ``groups`` each group is on both sides. ConfigError unless 0 < share < 1 and both get rows.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"the test share of {dataset.name!r} is {share}; give one between 0 and 1")
+    rng = np.random.default_rng(seed)
+    labels = dataset.targets.numpy()
+    test = np.zeros(len(dataset), dtype=bool)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        test[rows[: min(int(share * len(rows) + 0.5), len(rows) - 1)]] = True
+    if not test.any():
+        raise ConfigError(f"the test share {share} of {dataset.name!r} leaves no test samples; raise it")
+    return dataset.select(np.flatnonzero(~test)), dataset.select(np.flatnonzero(test))
+
+
+def standardise(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
+    """Both with train's mean and standard deviation taken out, per feature (vectors) or channel (others).
+
+    What is constant in train becomes 0 in both: nothing can be learnt from it, and it gives no unit.
+    """
+    scalers = {m: _scaler(x) for m, x in train.inputs.items()}
+
+    def scaled(dataset: Dataset) -> Dataset:
+        return replace(dataset, inputs={m: scalers[m](x) for m, x in dataset.inputs.items()})
+
+    return scaled(train), scaled(test)
+
+
+def packaged_file(package: str, inside: str, remedy: str) -> Path:
+    """The path of a file in an installed package, which is not imported; ConfigError if it is not there."""
+    spec = find_spec(package)
+    places = [] if spec is None else spec.submodule_search_locations or []
+    for place in places:
+        if (path := Path(place, inside)).is_file():
+            return path
+    raise ConfigError(f"{inside!r} of the Python package {package!r} is not installed; {remedy}")
+
+
+def _scaler(x: Tensor) -> Callable[[Tensor], Tensor]:
+    axes = [0, *range(2, x.ndim)]
+    # In double: beside a large offset a float32 mean is off by a noticeable part of the deviation.
+    deviation, mean = torch.std_mean(x.double(), axes, correction=0, keepdim=True)
+    constant = x.amax(axes, keepdim=True) == x.amin(axes, keepdim=True)
+    factor = torch.where(constant, 0.0, 1.0 / deviation)
+    return lambda values: ((values.double() - mean) * factor).float()
+
+
+def _index(rows: Rows) -> Tensor:
+    return rows.long() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows, dtype=np.int64))

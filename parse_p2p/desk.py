@@ -1,0 +1,85 @@
+"""Pairs what a script waits for with what comes: early mail is kept, late mail is counted.
+
+Mail is kept by (round, topic) and sender. What is kept is bounded: only rounds up to ``AHEAD`` from mine, one
+parcel for each sender and topic.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from parse_p2p.errors import MalformedFrame, WireError
+from parse_p2p.methods.base import Exchange
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import Parcel
+
+AHEAD = 16  # rounds a neighbour may be ahead of me
+TOPICS = 16  # topics a neighbour may use in one round
+LOOK_AGAIN = 0.25  # seconds between two looks at who is still alive
+
+
+@dataclass
+class Collected:
+    """What came, what was refused and why, and who was waited for in vain."""
+
+    inbox: dict[PeerId, Parcel] = field(default_factory=dict)
+    refused: dict[PeerId, str] = field(default_factory=dict)
+    missing: list[PeerId] = field(default_factory=list)
+
+
+class Desk:
+    def __init__(self) -> None:
+        self.round = 0
+        self.late = 0
+        self._mail: dict[tuple[int, str], dict[PeerId, Parcel]] = {}
+        self._news = asyncio.Event()
+
+    def open(self, round: int) -> None:
+        """Begin a round; mail of earlier ones is thrown away."""
+        self.round = round
+        for key in [key for key in self._mail if key[0] < round]:
+            del self._mail[key]
+
+    def deliver(self, sender: PeerId, round: int, topic: str, parcel: Parcel) -> None:
+        """Take in a parcel. Raises MalformedFrame for one that an honest peer could not have sent."""
+        if round < self.round:
+            self.late += 1
+            return
+        if round > self.round + AHEAD:
+            raise MalformedFrame(f"{sender} sends mail of round {round} while I am in {self.round}")
+        mine = [mail for (r, _), mail in self._mail.items() if r == round and sender in mail]
+        if len(mine) >= TOPICS:
+            raise MalformedFrame(f"{sender} uses more than {TOPICS} topics in round {round}")
+        self._mail.setdefault((round, topic), {}).setdefault(sender, parcel)
+        self._news.set()
+
+    def look(self) -> None:
+        """Something changed that may end a wait."""
+        self._news.set()
+
+    async def collect(self, exchange: Exchange, takes_part: Callable[[PeerId], bool], seconds: float) -> Collected:
+        """Wait for the exchange's mail from all who take part, at most ``seconds``."""
+        found = Collected()
+        end = asyncio.get_running_loop().time() + seconds
+        while True:
+            self._sort(exchange, found)
+            waiting = [p for p in exchange.expect if p not in found.inbox and p not in found.refused]
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0 or not any(takes_part(p) for p in waiting):
+                found.missing = sorted(waiting)
+                found.inbox = dict(sorted(found.inbox.items()))
+                return found
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):  # then look again at who is alive
+                await asyncio.wait_for(self._news.wait(), min(left, LOOK_AGAIN))
+
+    def _sort(self, exchange: Exchange, found: Collected) -> None:
+        mail = self._mail.get((self.round, exchange.topic), {})
+        for sender in [s for s in mail if s in exchange.expect and s not in found.inbox and s not in found.refused]:
+            parcel = mail.pop(sender)
+            try:
+                exchange.check(sender, parcel)
+                found.inbox[sender] = parcel
+            except WireError as error:
+                found.refused[sender] = str(error)

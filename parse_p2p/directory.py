@@ -1,0 +1,141 @@
+"""Who is there: what each neighbour last said of itself, and whether to wait for it in a round.
+
+The topology says who should be there; this says who is. An agent that takes part from round j to round u says so
+in every heartbeat (``joins`` = j, ``until`` = u), so that a bye or a heartbeat that overtakes a model on its way
+never makes anyone stop waiting for that model. A restarted agent comes with a new incarnation and asks in; each
+neighbour answers with the first round it will wait for it (``welcome``), and the latest of these is where it
+joins.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from parse_p2p.errors import MalformedFrame
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import Fact
+
+NEVER = -1
+
+
+class Clocks(BaseModel):
+    """The named clocks of the network, in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    join: float = Field(120.0, gt=0, description="until all neighbours are up (loading torch takes many seconds)")
+    exchange: float = Field(120.0, gt=0, description="waiting for the mail of a round")
+    heartbeat: float = Field(1.0, gt=0, description="between two heartbeats")
+    lost: float = Field(15.0, gt=0, description="silence after which a peer counts as lost")
+    drain: float = Field(5.0, ge=0, description="for the last mail to leave before the sockets close")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an agent says of itself: rounds it is in, from and up to which it takes part (−1: not known)."""
+
+    incarnation: int
+    round: int
+    joins: int = NEVER
+    until: int = NEVER
+    welcome: int = NEVER
+
+    def facts(self) -> dict[str, Fact]:
+        return {
+            "incarnation": self.incarnation,
+            "round": self.round,
+            "joins": self.joins,
+            "until": self.until,
+            "welcome": self.welcome,
+        }
+
+    @staticmethod
+    def read(facts: Mapping[str, Fact]) -> "Card":
+        """The inverse of ``facts``. Raises MalformedFrame."""
+        if set(facts) != set(Card.__dataclass_fields__) or not all(type(v) is int for v in facts.values()):
+            raise MalformedFrame("a card has five whole numbers")
+        return Card(**facts)  # type: ignore[arg-type]
+
+
+@dataclass
+class _Presence:
+    card: Card | None = None
+    deadline: float = 0.0  # silence beyond this moment means lost
+    joins: int = NEVER
+    reported: bool = False  # as lost
+
+
+class Directory:
+    """Times are seconds of one monotonic clock, given by the caller."""
+
+    def __init__(self, neighbours: Iterable[PeerId], clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._peers = {peer: _Presence() for peer in neighbours}
+
+    def heard(self, peer: PeerId, card: Card, now: float, my_round: int | None) -> bool:
+        """Take in a card; ``my_round`` is None while I have not begun. True if the peer is new or came back."""
+        entry = self._peers[peer]
+        fresh = entry.card is None or entry.card.incarnation != card.incarnation
+        entry.card = card
+        entry.deadline = now + self._clocks.lost
+        if fresh:
+            entry.joins = NEVER
+        if card.joins != NEVER:
+            entry.joins = card.joins
+        elif entry.joins == NEVER and my_round is not None:
+            entry.joins = my_round + 1  # the first round in which I can wait for it and send to it
+        back = fresh or entry.reported
+        entry.reported = False
+        return back
+
+    def broken(self, peer: PeerId, now: float) -> None:
+        """The link broke: unless the peer speaks within two heartbeats it counts as lost."""
+        entry = self._peers[peer]
+        entry.deadline = min(entry.deadline, now + 2 * self._clocks.heartbeat)
+
+    def takes_part(self, peer: PeerId, round: int, now: float) -> bool:
+        """Whether mail of this round is to be expected from the peer."""
+        entry = self._peers[peer]
+        if entry.card is None or entry.joins == NEVER or round < entry.joins:
+            return False
+        if entry.card.until != NEVER:
+            return round < entry.card.until
+        return now < entry.deadline
+
+    def alive(self, now: float) -> list[PeerId]:
+        """Neighbours that speak and have not said bye."""
+        return [p for p, e in self._peers.items() if e.card and e.card.until == NEVER and now < e.deadline]
+
+    def newly_lost(self, now: float) -> list[PeerId]:
+        """Neighbours that fell silent since the last call."""
+        lost = [
+            p
+            for p, e in self._peers.items()
+            if e.card and e.card.until == NEVER and now >= e.deadline and not e.reported
+        ]
+        for peer in lost:
+            self._peers[peer].reported = True
+        return lost
+
+    def unheard(self) -> list[PeerId]:
+        return [peer for peer, entry in self._peers.items() if entry.card is None]
+
+    def welcome(self, peer: PeerId) -> int:
+        """The first round I wait for this peer."""
+        return self._peers[peer].joins
+
+    def invitations(self) -> dict[PeerId, int]:
+        """The rounds from which running neighbours wait for me."""
+        cards = {peer: entry.card for peer, entry in self._peers.items() if entry.card is not None}
+        return {peer: card.welcome for peer, card in cards.items() if card.welcome != NEVER}
+
+    def starting(self) -> dict[PeerId, int]:
+        """Neighbours that have not begun, with the round they would begin with."""
+        cards = {peer: entry.card for peer, entry in self._peers.items() if entry.card is not None}
+        return {peer: card.round for peer, card in cards.items() if card.joins == NEVER}
+
+
+def to(card: Card, welcome: int) -> Card:
+    """My card for one neighbour."""
+    return replace(card, welcome=welcome)

@@ -1,0 +1,175 @@
+"""One agent's learning: model, optimiser and data, trained by loss terms that a method passes in.
+
+Every draw of a round comes from a generator seeded by (seed, agent, round), so that a resumed run draws what an
+uninterrupted one would have drawn and no generator's state has to be kept.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from parse_p2p.arena import Arena
+from parse_p2p.data.base import Batch, Dataset
+from parse_p2p.errors import Interrupted, TrainingError
+from parse_p2p.models.base import Network, Outputs
+from parse_p2p.names import PeerId
+from parse_p2p.slices import Holder, Region
+
+LossTerm = Callable[[Network, Batch, Outputs], Tensor]
+"""A scalar to be minimised; the sum of a round's terms is the loss."""
+
+K = TypeVar("K")
+
+EVALUATION_BATCH = 4096
+
+
+class Training(BaseModel):
+    """Local steps of one round."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: float = Field(0.05, gt=0, description="learning rate of stochastic gradient descent")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    batch: int = Field(32, ge=1, description="samples in a minibatch")
+    epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
+    clip: float = Field(5.0, gt=0, description="largest norm of a gradient")
+    schedule: str = Field("constant", pattern="^(constant|cosine)$", description="learning rate over the rounds")
+
+
+def seeded(*names: object) -> torch.Generator:
+    """A generator of its own for every tuple of names."""
+    digest = hashlib.blake2b("\x1f".join(map(str, names)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+class Learner:
+    """``samples`` is the number of training samples; ``holder`` what the sharing tables see of the model."""
+
+    def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
+                 device: torch.device) -> None:  # fmt: skip
+        self.me = me
+        self.model = model.to(device)
+        self.arena = Arena(model.parts(), device)
+        self.data, self.test = _on(train, device), _on(test, device)
+        self.options = options
+        self.seed = seed
+        self.samples = len(train)
+        self.holder = Holder(me, tuple(sorted(train.modalities)), self.arena.regions)
+        groups = [{"params": [leaf], "component": name} for name, leaf in self.arena.leaves.items()]
+        self.optimiser = torch.optim.SGD(
+            groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay
+        )
+        self.halted = False  # set from another thread to end training at the next step
+        self._draw = seeded(seed, me, 0)
+
+    def begin(self, round: int, rounds: int) -> None:
+        """Set the draws and the learning rate of a round."""
+        self._draw = seeded(self.seed, self.me, round)
+        share = round / rounds if self.options.schedule == "cosine" else 0.0
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+    def train(self, *terms: LossTerm, scale: Callable[[str], float] = lambda component: 1.0) -> Mapping[str, float]:
+        """One round of local steps on the sum of the terms; the mean loss as a metric.
+
+        ``scale`` gives a factor on the learning rate of each component, by its name. Raises TrainingError when the
+        loss stops being a number.
+        """
+        rates = [group["lr"] for group in self.optimiser.param_groups]
+        for group in self.optimiser.param_groups:
+            group["lr"] *= scale(group["component"])
+        self.model.train()
+        losses = [self._step(batch, terms) for _ in range(self.options.epochs) for batch in self._batches()]
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
+        loss = torch.stack(losses).mean().item()
+        if not math.isfinite(loss) or not bool(self.arena.values.isfinite().all()):
+            raise TrainingError(
+                f"the loss of agent {self.me} is {loss} with train.lr {self.options.lr}: lower train.lr or train.clip, "
+                "or look for extreme values in its data"
+            )
+        return {"loss": loss}
+
+    def _batches(self) -> Iterable[Batch]:
+        order = torch.randperm(self.samples, generator=self._draw)
+        for rows in torch.split(order, self.options.batch):
+            yield self.data.batch(rows.to(self.data.targets.device))
+
+    def _step(self, batch: Batch, terms: Collection[LossTerm]) -> Tensor:
+        if self.halted:
+            raise Interrupted(f"the training of {self.me} was stopped")
+        self.arena.grads.zero_()
+        outputs = self.model(batch.inputs)
+        loss = torch.stack([term(self.model, batch, outputs) for term in terms]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = self.arena.grads.norm()
+        self.arena.grads.mul_((self.options.clip / (norm + 1e-6)).clamp(max=1.0))
+        self.optimiser.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def outputs(self, data: Dataset) -> Outputs:
+        """The model's outputs on a data set that holds this agent's modalities."""
+        self.model.eval()
+        result: Outputs = self.model(data.inputs)
+        return result
+
+    @torch.no_grad()
+    def evaluate(self, branches: Collection[str] | None = None) -> dict[str, float]:
+        """Accuracy and cross-entropy (nats) on the test set, with all branches or some."""
+        self.model.eval()
+        right, nats = 0, 0.0
+        for rows in torch.split(torch.arange(len(self.test)), EVALUATION_BATCH):
+            batch = self.test.batch(rows.to(self.test.targets.device))
+            logits = self.model(batch.inputs).logits(branches)
+            right += int((logits.argmax(1) == batch.targets).sum())
+            nats += float(cross_entropy(logits, batch.targets, reduction="sum"))
+        return {"accuracy": right / len(self.test), "test_loss": nats / len(self.test)}
+
+    @torch.no_grad()
+    def branch_accuracy(self) -> dict[str, dict[str, float]]:
+        """Accuracy with one branch alone and with one dropped: shows what each is used for."""
+        names = list(self.model({m: x[:1] for m, x in self.test.inputs.items()}).branches)
+        others = {name: [n for n in names if n != name] for name in names}
+        return {
+            name: {"alone": self.evaluate([name])["accuracy"]}
+            | ({"dropped": self.evaluate(others[name])["accuracy"]} if others[name] else {})
+            for name in names
+        }
+
+    def cut(self, regions: Mapping[K, Region]) -> dict[str, Tensor]:
+        """A copy of some regions on the CPU, flat, by the names of their keys: safe to hand to the wire."""
+        snapshot = self.arena.values.to("cpu", copy=True)
+        return {str(key): snapshot[region.start : region.stop] for key, region in regions.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """All that changes from round to round, copied to the CPU; ``restore`` is its inverse."""
+        state = {"parameters": self.arena.values}
+        for name, leaf in self.arena.leaves.items():
+            if (momentum := self.optimiser.state[leaf].get("momentum_buffer")) is not None:
+                state[f"momentum/{name}"] = momentum
+        state |= {f"buffer/{name}": buffer for name, buffer in self.model.named_buffers()}
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.arena.values.copy_(state["parameters"])
+        for name, leaf in self.arena.leaves.items():
+            self.optimiser.state[leaf].clear()
+            if (momentum := state.get(f"momentum/{name}")) is not None:
+                self.optimiser.state[leaf]["momentum_buffer"] = momentum.to(leaf.device, copy=True)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(state[f"buffer/{name}"])
+
+
+def _on(data: Dataset, device: torch.device) -> Dataset:
+    inputs = {m: x.to(device) for m, x in data.inputs.items()}
+    return replace(data, inputs=inputs, targets=data.targets.to(device))

@@ -1,0 +1,103 @@
+"""The loss terms of PARSE, each a function of (network, batch, outputs) giving a scalar.
+
+Terms that need two modalities or the three slices are zero where there are none. B samples, d_κ slice widths.
+"""
+
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from parse_p2p.data.base import Batch
+from parse_p2p.learner import LossTerm
+from parse_p2p.models.base import Network, Outputs
+from parse_p2p.models.fission import Fission
+from parse_p2p.names import Kind
+
+
+def task(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+    """Cross-entropy of the summed logits."""
+    return cross_entropy(outputs.logits(), batch.targets)
+
+
+def branches(weight: float, detached: bool = False) -> LossTerm:
+    """Cross-entropy of every head by itself; ``detached`` trains the heads alone, on latents held fixed."""
+
+    def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+        if detached and isinstance(network, Fission):
+            outputs = network.read({m: {k: z.detach() for k, z in zs.items()} for m, zs in outputs.latents.items()})
+        losses: dict[str, list[Tensor]] = {}
+        for name, logits in outputs.views.items():
+            head = "redundant" if name.startswith("redundant.") else name
+            losses.setdefault(head, []).append(cross_entropy(logits, batch.targets))
+        return weight * torch.stack([torch.stack(each).mean() for each in losses.values()]).sum()
+
+    return term
+
+
+def contrast(weight: float, temperature: float, supervised: bool = False) -> LossTerm:
+    """Symmetric InfoNCE between the redundant slices of each pair of modalities.
+
+    The positive of a sample is its other modality, or with ``supervised`` every sample of its class (which suits
+    few classes: plain InfoNCE pushes samples of one class apart).
+    """
+
+    def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+        redundant = [normalize(z) for z in _of(outputs, Kind.REDUNDANT)]
+        positive = batch.targets[:, None] == batch.targets if supervised else None
+        pairs = [_info_nce(a, b, temperature, positive) for a, b in combinations(redundant, 2)]
+        return weight * _mean(pairs, batch)
+
+    return term
+
+
+def _info_nce(a: Tensor, b: Tensor, temperature: float, positive: Tensor | None) -> Tensor:
+    scores = a @ b.T / temperature
+    mask = torch.eye(len(a), device=a.device) if positive is None else positive.float()
+    ways = [-(mask * s.log_softmax(1)).sum(1) / mask.sum(1) for s in (scores, scores.T)]
+    return torch.stack(ways).mean()
+
+
+def align(weight: float) -> LossTerm:
+    """Squared distance of the redundant slices over their variance: a function of either modality alone."""
+
+    def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+        pairs = [
+            (a - b).square().mean() / (0.5 * (_variance(a) + _variance(b)) + 1e-6)
+            for a, b in combinations(_of(outputs, Kind.REDUNDANT), 2)
+        ]
+        return weight * _mean(pairs, batch)
+
+    return term
+
+
+def orthogonal(weight: float) -> LossTerm:
+    """Mean squared correlation between the slices of one modality, and between unique slices of two."""
+
+    def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+        within = [pair for zs in outputs.latents.values() for pair in combinations(zs.values(), 2)]
+        between = list(combinations(_of(outputs, Kind.UNIQUE), 2))
+        return weight * _mean([_correlation(a, b) for a, b in within + between], batch)
+
+    return term
+
+
+def _of(outputs: Outputs, kind: Kind) -> list[Tensor]:
+    return [zs[kind] for zs in outputs.latents.values() if kind in zs]
+
+
+def _mean(terms: list[Tensor], batch: Batch) -> Tensor:
+    return torch.stack(terms).mean() if terms else torch.zeros((), device=batch.targets.device)
+
+
+def _variance(z: Tensor) -> Tensor:
+    return z.var(0, unbiased=False).mean()
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    return ((_standard(a).T @ _standard(b)) / len(a)).square().mean()
+
+
+def _standard(z: Tensor) -> Tensor:
+    return (z - z.mean(0)) / (z.var(0, unbiased=False) + 1e-5).sqrt()

@@ -1,0 +1,102 @@
+"""A method is a script: it yields what it wants exchanged and is sent what came.
+
+One generator is one round of one role. It knows neither sockets nor clocks, so the same script runs in the
+simulator, over ZeroMQ and across hosts. It must not hold a ``with`` across a ``yield`` (a round's stretches may
+run on another thread than its caller's), and only ``advance`` may call ``send``: a StopIteration that escapes
+into an asyncio future would hang whoever awaits it.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from torch import Tensor
+
+from parse_p2p.errors import QuorumLost
+from parse_p2p.learner import Learner
+from parse_p2p.names import Metrics, PeerId, Role
+from parse_p2p.parcel import Parcel
+from parse_p2p.slices import Sharing
+from parse_p2p.topology.overlay import Plan
+
+Inbox = Mapping[PeerId, Parcel]
+"""What came, by sender; a peer that is gone is simply not in it."""
+
+Check = Callable[[PeerId, Parcel], None]
+
+
+def anything(sender: PeerId, parcel: Parcel) -> None:
+    """Accept any parcel."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Post ``send`` under ``topic`` and wait for ``expect``.
+
+    Fewer than ``quorum`` answers make the round void (QuorumLost is thrown at the ``yield``). A parcel that
+    ``check`` refuses, by raising WireError, counts as not come.
+    """
+
+    topic: str
+    send: Mapping[PeerId, Parcel] = field(default_factory=dict)
+    expect: frozenset[PeerId] = frozenset()
+    quorum: int = 0
+    check: Check = anything
+
+
+@dataclass
+class Local:
+    """What a script may touch: this agent, this round.
+
+    ``plan`` is the agent's share of this round's overlays; ``memory`` is kept from round to round and in
+    checkpoints.
+    """
+
+    me: PeerId
+    role: Role
+    round: int
+    rounds: int
+    learner: Learner
+    plan: Plan
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+
+Script = Generator[Exchange, Inbox, Metrics]
+"""One round of one role; what it returns are the round's metrics."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The script has ended with these metrics."""
+
+    metrics: Metrics
+
+
+def advance(script: Script, inbox: Inbox | QuorumLost | None) -> Exchange | Done:
+    """Run a script up to its next exchange or its end; the first call takes None.
+
+    QuorumLost in place of an inbox is thrown at the ``yield``; a script that does not catch it ends with it.
+    """
+    try:
+        if isinstance(inbox, QuorumLost):
+            return script.throw(inbox)
+        return next(script) if inbox is None else script.send(inbox)
+    except StopIteration as stop:
+        return Done(stop.value or {})
+
+
+@dataclass(frozen=True)
+class Method:
+    """Everything the runtime needs to know of a method.
+
+    ``sharing(options, round, rounds)`` is its table in that round; ``networks`` the networks it is made for.
+    """
+
+    name: str
+    paper: str
+    summary: str
+    options: type[BaseModel]
+    scripts: Mapping[Role, Callable[[Local, Any], Script]]
+    sharing: Callable[[Any, int, int], Sharing]
+    networks: tuple[str, ...] = ("fission", "monolithic")

@@ -1,0 +1,31 @@
+"""DSGD-Task: agents of the same type share everything, and nothing crosses between types.
+
+Decentralised SGD (Lian et al. 2017, arXiv 1705.09056) inside each agent type; the reading of "task" as type is
+a reconstruction from arXiv 2601.10012.
+"""
+
+from parse_p2p.methods.base import Method
+from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
+from parse_p2p.slices import Sharing, same_type
+
+TABLE: Sharing = {
+    "trunk": same_type,
+    "rows.redundant": same_type,
+    "rows.unique": same_type,
+    "rows.synergistic": same_type,
+    "rows.joint": same_type,
+    "head.redundant": same_type,
+    "head.unique": same_type,
+    "head.synergistic": same_type,
+    "head.unimodal": same_type,
+    "head.joint": same_type,
+}
+
+METHOD = Method(
+    name="dsgd-task",
+    paper="arXiv 1705.09056, as a baseline of arXiv 2601.10012",
+    summary="gossip everything among agents with the same modalities",
+    options=GossipOptions,
+    scripts=SCRIPTS,
+    sharing=lambda options, round, rounds: TABLE,
+)

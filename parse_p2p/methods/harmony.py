@@ -1,0 +1,120 @@
+"""Harmony (Ouyang et al., MobiSys 2023), made decentralised: first modalities, then fusion.
+
+Stage 1 gossips unimodal classifiers, encoder and head, among all holders of a modality; an agent with several
+takes part once for each. In stage 2 the multimodal agents keep their encoders to themselves, train them at a
+lower rate, and gossip the fusion head among agents alike: the paper's clusters of encoder drift become weights
+``W_ij · exp(−‖b_i − b_j‖² / σ²)``, symmetric because both ends compute the same number (a reconstruction), with
+b_i[m] the cosine distance of encoder m from where stage 2 began. Agents with one modality go on as before, among
+themselves.
+"""
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from parse_p2p import losses, mixing
+from parse_p2p.data.base import Batch
+from parse_p2p.methods.base import Exchange, Inbox, Local, Method, Script
+from parse_p2p.methods.gossip import copies, mix, slices
+from parse_p2p.models.base import Network, Outputs
+from parse_p2p.names import Role
+from parse_p2p.parcel import Parcel
+from parse_p2p.slices import Sharing, both, having, multimodal, nobody, same_type, unimodal
+
+ENCODER = ("trunk", "rows.redundant", "rows.unique", "rows.joint")
+FUSION = ("rows.synergistic", "head.synergistic", "head.joint")
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    switch: float = Field(0.5, ge=0, le=1, description="share of the rounds that stage 1 takes")
+    encoder_rate: float = Field(0.1, ge=0, description="factor on the encoders' learning rate in stage 2")
+    sigma: float = Field(0.0, ge=0, description="scale of the encoder drift that still counts as alike; 0: all alike")
+
+
+STAGE_1: Sharing = dict.fromkeys(ENCODER, having) | {
+    "head.unique": having,
+    "head.unimodal": having,
+    "head.redundant": same_type,  # one head for all modalities, so it cannot belong to one of them
+    **dict.fromkeys(FUSION, nobody),
+}
+STAGE_2: Sharing = {part: both(group, unimodal) for part, group in STAGE_1.items()} | dict.fromkeys(
+    FUSION, both(same_type, multimodal)
+)
+
+
+def first_stage(options: Options, round: int, rounds: int) -> bool:
+    return round < options.switch * rounds
+
+
+def unimodal_loss(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+    """The cross-entropy of each modality's own prediction, summed over the modalities."""
+    said: dict[str, list[Tensor]] = {}
+    for name, logits in outputs.views.items():
+        branch, _, modality = name.partition(".")
+        if branch in ("redundant", "unique", "unimodal"):
+            said.setdefault(modality, []).append(logits)
+    return torch.stack([cross_entropy(torch.stack(each).sum(0), batch.targets) for each in said.values()]).sum()
+
+
+def peer(local: Local, options: Options) -> Script:
+    """One round of one agent."""
+    if first_stage(options, local.round, local.rounds) or len(local.plan.holders[local.me].modalities) == 1:
+        metrics = local.learner.train(unimodal_loss)
+        mix(local, (yield slices(local)))
+        return metrics
+    remember_encoders(local)
+    metrics = local.learner.train(
+        losses.task, scale=lambda name: 1.0 if name.startswith(FUSION) else options.encoder_rate
+    )
+    mine = drift(local)
+    inbox = yield with_drift(slices(local), mine)
+    mix_alike(local, inbox, mine, options.sigma)
+    return metrics
+
+
+def remember_encoders(local: Local) -> None:
+    """Keep the encoders as they are when stage 2 begins."""
+    if "encoders" not in local.memory:
+        local.memory["encoders"] = local.learner.arena.values.to("cpu", copy=True)
+
+
+def drift(local: Local) -> list[float]:
+    """b_i: per modality, the cosine distance of the trunk from the one remembered."""
+    now, then = local.learner.arena.values.cpu(), local.memory["encoders"]
+    trunks = [r for r in local.learner.arena.regions.values() if r.component.part == "trunk"]
+    return [float(1 - cosine_similarity(now[r.start : r.stop], then[r.start : r.stop], dim=0)) for r in trunks]
+
+
+def with_drift(exchange: Exchange, mine: list[float]) -> Exchange:
+    send = {peer: Parcel(parcel.tensors, {"drift": mine}) for peer, parcel in exchange.send.items()}
+    return Exchange(exchange.topic, send, exchange.expect, exchange.quorum, exchange.check)
+
+
+def mix_alike(local: Local, inbox: Inbox, mine: list[float], sigma: float) -> None:
+    """Mix with weights that fall with the distance of the drifts; the rest stays at home."""
+    for key, row in local.plan.weights.items():
+        weights = {p: w * likeness(mine, inbox[p].meta.get("drift"), sigma) for p, w in row.items() if p in inbox}
+        mixing.weighted(local.learner.arena.view(local.plan.regions[key]), copies(inbox, key, weights), weights)
+
+
+def likeness(mine: list[float], theirs: object, sigma: float) -> float:
+    """exp(−‖b_i − b_j‖² / σ²); 1 without a σ, 0 for a drift that cannot be compared."""
+    if not sigma:
+        return 1.0
+    if not isinstance(theirs, list) or len(theirs) != len(mine) or not all(isinstance(x, float) for x in theirs):
+        return 0.0
+    distance = torch.tensor(mine, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
+    return float((-distance.square().sum() / sigma**2).exp())
+
+
+METHOD = Method(
+    name="harmony",
+    paper="MobiSys 2023 (Ouyang et al.), made decentralised",
+    summary="gossip unimodal classifiers per modality, then fusion heads among alike agents",
+    options=Options,
+    scripts={Role.PEER: peer},
+    sharing=lambda options, round, rounds: STAGE_1 if first_stage(options, round, rounds) else STAGE_2,
+)

@@ -1,0 +1,25 @@
+"""Every agent alone: the floor that any exchange has to beat."""
+
+from parse_p2p.methods import dsgd_task
+from parse_p2p.methods.base import Local, Method, Script
+from parse_p2p.methods.gossip import GossipOptions, terms
+from parse_p2p.names import Role
+from parse_p2p.slices import Sharing, nobody
+
+TABLE: Sharing = dict.fromkeys(dsgd_task.TABLE, nobody)
+
+
+def alone(local: Local, options: GossipOptions) -> Script:
+    """Train; nothing is exchanged."""
+    return local.learner.train(*terms(options))
+    yield  # a generator like every script, that never asks for anything
+
+
+METHOD = Method(
+    name="local",
+    paper="",
+    summary="train alone, exchange nothing",
+    options=GossipOptions,
+    scripts={Role.PEER: alone},
+    sharing=lambda options, round, rounds: TABLE,
+)

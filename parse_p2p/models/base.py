@@ -1,0 +1,149 @@
+"""What every network is: components for sharing, and branches whose logits are summed.
+
+Shapes: B samples, C classes, d_κ the width of a slice.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from parse_p2p import plugins
+from parse_p2p.arena import Parts
+from parse_p2p.errors import ConfigError
+from parse_p2p.names import Kind, Modality
+
+BY_AXES = {1: "vector", 2: "series", 3: "image"}
+
+
+class EncoderOptions(BaseModel):
+    """The trunk of one modality."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = Field("auto", description="an encoder's name, a dotted module, or auto: by the input's shape")
+    width: int = Field(64, ge=1, description="features the trunk gives")
+    depth: int = Field(2, ge=1, description="hidden layers")
+    frozen: bool = Field(False, description="keep the trunk as it is and train only the fission on it")
+    weights: str | None = Field(None, description="an .npz with the trunk's tensors, to start from")
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}-{self.width}x{self.depth}" + ("-frozen" if self.frozen else "")
+
+
+class ModelOptions(BaseModel):
+    """The network of every agent; what an agent may change for itself is its encoders."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: str = Field("fission", description="fission (three slices) or monolithic (equal parameter count)")
+    latent: int = Field(48, ge=1, description="width of a modality's latent, all slices together")
+    split: tuple[int, int, int] = Field((1, 1, 1), description="ratio redundant : unique : synergistic")
+    fusion: str = Field("mlp", description="how synergistic slices are fused: mlp, product, bilinear, gated, sum")
+    hidden: int = Field(64, ge=1, description="hidden width of the fusion")
+    init: str = Field("common", pattern="^(common|own)$", description="same start for equal parts, or each its own")
+    encoder: EncoderOptions = Field(default_factory=EncoderOptions, description="the trunk of every modality")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says of a batch.
+
+    ``latents[m][κ]``: (B, d_κ). ``branches[name]``: logits (B, C). ``views[name]``: the logits each branch is
+    trained on by itself (the redundant head says one thing per modality, and their mean is the branch).
+    """
+
+    branches: Mapping[str, Tensor]
+    latents: Mapping[Modality, Mapping[Kind, Tensor]] = field(default_factory=dict)
+    views: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def logits(self, only: Collection[str] | None = None) -> Tensor:
+        """The sum over the branches, or over those whose name is or begins with one of ``only``."""
+        chosen = [v for name, v in self.branches.items() if only is None or _within(name, only)]
+        if not chosen:
+            raise ConfigError(f"no branch named {', '.join(only or ())}: this agent has {', '.join(self.branches)}")
+        return torch.stack(chosen).sum(0)
+
+
+def _within(name: str, only: Collection[str]) -> bool:
+    return any(name == o or name.startswith(f"{o}.") for o in only)
+
+
+class Network(nn.Module):
+    """A module that names its components; ``forward`` takes the inputs by modality."""
+
+    def parts(self) -> Parts:
+        raise NotImplementedError
+
+    def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
+        raise NotImplementedError
+
+
+class Build(Protocol):
+    """How a network is made: for the shapes of an agent's modalities, in the order of their names."""
+
+    def __call__(
+        self,
+        shapes: Mapping[Modality, tuple[int, ...]],
+        classes: int,
+        options: ModelOptions,
+        encoders: Mapping[Modality, EncoderOptions],
+    ) -> Network: ...
+
+
+def trunk(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
+    """One encoder; a frozen one has no trainable parameter, so it is neither trained nor shared."""
+    kind = BY_AXES.get(len(shape), "vector") if options.kind == "auto" else options.kind
+    encoder: nn.Module = plugins.load(plugins.ENCODERS, kind)(shape, options)
+    if options.frozen:
+        encoder.requires_grad_(False)
+    return encoder
+
+
+def load_weights(encoder: nn.Module, path: str) -> None:
+    """Read a trunk's tensors from an ``.npz`` that holds plain arrays under the tensors' names."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            encoder.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"encoder weights {path}: {reason}") from None
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Torch's default initialisation of linear and convolution layers, from an explicit generator.
+
+    Uniform in ±1/√fan_in for weights and biases alike: rows of one layer drawn apart have the law of the whole.
+    """
+    for layer in module.modules():
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, Tensor) and weight.dim() > 1:
+            bound = weight[0].numel() ** -0.5
+            for parameter in layer.parameters(recurse=False):
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+def trainable(*modules: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of some modules that take gradients, under distinct names."""
+    return {name: p for name, p in _named(modules) if p.requires_grad}
+
+
+def _named(modules: tuple[nn.Module, ...]) -> Iterator[tuple[str, nn.Parameter]]:
+    for i, module in enumerate(modules):
+        for name, parameter in module.named_parameters():
+            yield (f"{i}.{name}" if len(modules) > 1 else name), parameter
+
+
+def count(network: Network) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def module_dict(items: Mapping[Any, nn.Module]) -> nn.ModuleDict:
+    """A ModuleDict whose keys may hold dots and any other sign a modality's name may have."""
+    return nn.ModuleDict({str(key).replace(".", "·"): module for key, module in items.items()})

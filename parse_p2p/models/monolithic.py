@@ -1,0 +1,79 @@
+"""The network without fission, as large as the three-slice one, for comparisons on equal terms.
+
+Each modality's latent is as wide as the redundant and unique slices together, so that an encoder fits agents of
+every type; the hidden layer of the fusion takes up what is left, so that the parameter counts agree (within 2 %,
+a test says). Every modality also has a linear head of its own: it is the prediction of an agent with one
+modality, and what Harmony trains in its first stage.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from parse_p2p.arena import Parts
+from parse_p2p.models.base import (
+    EncoderOptions,
+    ModelOptions,
+    Network,
+    Outputs,
+    count,
+    module_dict,
+    trainable,
+    trunk,
+)
+from parse_p2p.models.fission import Fission, _key, sizes
+from parse_p2p.models.fusion import Mlp
+from parse_p2p.names import Kind, Modality
+from parse_p2p.slices import Component
+
+
+class Monolithic(Network):
+    """One latent per modality; one head on all of them where there are several."""
+
+    def __init__(
+        self,
+        shapes: Mapping[Modality, tuple[int, ...]],
+        classes: int,
+        options: ModelOptions,
+        encoders: Mapping[Modality, EncoderOptions],
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(sorted(shapes))
+        self.architectures = {m: "" if encoders[m] == options.encoder else encoders[m].label for m in self.modalities}
+        redundant, unique, _ = sizes(options.latent, options.split)
+        size = redundant + unique
+        self.trunks = module_dict({m: trunk(shapes[m], encoders[m]) for m in self.modalities})
+        self.rows = module_dict({m: nn.Linear(encoders[m].width, size) for m in self.modalities})
+        self.heads = module_dict({m: nn.Linear(size, classes) for m in self.modalities})
+        self.fusion: Mlp | None = None
+        if len(self.modalities) > 1:
+            budget = count(Fission(shapes, classes, options, encoders)) - count(self)
+            hidden = _hidden(budget, len(self.modalities) * size, classes)
+            self.fusion = Mlp(len(self.modalities), size, hidden, classes)
+
+    def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
+        latents = {m: {Kind.JOINT: self.rows[_key(m)](self.trunks[_key(m)](inputs[m]))} for m in self.modalities}
+        views = {f"unimodal.{m}": self.heads[_key(m)](latents[m][Kind.JOINT]) for m in self.modalities}
+        if self.fusion is None:
+            return Outputs(views, latents, views)
+        joint = self.fusion([latents[m][Kind.JOINT] for m in self.modalities])
+        return Outputs({"joint": joint}, latents, views)
+
+    def parts(self) -> Parts:
+        parts: list[tuple[Component, dict[str, nn.Parameter]]] = []
+        for m in self.modalities:
+            architecture = self.architectures[m]
+            parts.append((Component("trunk", m, Kind.JOINT, architecture), trainable(self.trunks[_key(m)])))
+            parts.append((Component("rows.joint", m, Kind.JOINT, architecture), trainable(self.rows[_key(m)])))
+            parts.append((Component("head.unimodal", m), trainable(self.heads[_key(m)])))
+        if self.fusion is not None:
+            parts.append((Component("head.joint"), trainable(self.fusion)))
+        return [part for part in parts if part[1]]
+
+
+def _hidden(budget: int, inputs: int, classes: int) -> int:
+    """The hidden width whose parameters come nearest to the budget."""
+    return max(1, round((budget - classes) / (inputs + 1 + classes)))
+
+
+NETWORK = Monolithic

@@ -1,0 +1,77 @@
+"""What happened, one JSON object a line; everything shown of a run is read from here.
+
+Every line has ``event``, ``agent`` and ``time`` (Unix seconds). ``round`` lines carry the ledger of bytes:
+``sent[peer][slice]`` is payload, ``wire_out`` and ``wire_in`` are all bytes handed to and taken from the
+transport, headers and heartbeats included.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from parse_p2p.names import PeerId
+
+
+@dataclass
+class Ledger:
+    """Bytes of one round: payload by peer and slice, and what crossed the transport in all."""
+
+    sent: dict[PeerId, dict[str, int]] = field(default_factory=dict)
+    wire_out: int = 0
+    wire_in: int = 0
+
+    def post(self, peer: PeerId, name: str, nbytes: int) -> None:
+        row = self.sent.setdefault(peer, {})
+        row[name] = row.get(name, 0) + nbytes
+
+    def close(self) -> dict[str, Any]:
+        """The round's entry; a new round begins."""
+        entry = {"sent": self.sent, "wire_out": self.wire_out, "wire_in": self.wire_in}
+        self.sent, self.wire_out, self.wire_in = {}, 0, 0
+        return entry
+
+
+class RunLog:
+    """Append-only; a line is complete or not there."""
+
+    def __init__(self, agent: PeerId, path: Path | None) -> None:
+        self._agent = agent
+        self._file: IO[str] | None = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", buffering=1)
+
+    def write(self, event: str, **facts: Any) -> None:
+        if self._file is not None:
+            line = {"event": event, "agent": self._agent, "time": round(time.time(), 3), **facts}
+            self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class Tail:
+    """The lines added to a log since the last look; an unfinished line waits for its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+
+    def skip(self) -> None:
+        """Pass over what is there already."""
+        self._at = self._path.stat().st_size if self._path.exists() else 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._at += len(line)
+                yield json.loads(line)

@@ -1,0 +1,95 @@
+"""A whole network in one loop: no sockets, no clock, no threads.
+
+It drives the same participants as the real runtime and ends with the same parameters, bit for bit, so an
+experiment may be run here and trusted there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from parse_p2p.codecs.base import Codec
+from parse_p2p.errors import QuorumLost
+from parse_p2p.methods.base import Done, Exchange, Inbox, Script, advance
+from parse_p2p.names import Metrics, PeerId
+from parse_p2p.parcel import Parcel
+from parse_p2p.participant import Participant
+
+Ledger = dict[PeerId, dict[PeerId, Mapping[str, int]]]
+"""Payload bytes by sender, receiver and slice."""
+
+Watch = Callable[[int, Mapping[PeerId, Metrics], Ledger], None]
+
+
+def simulate(participants: Sequence[Participant], rounds: int, start: int = 0, codec: Codec | None = None,
+             watch: Watch | None = None) -> dict[PeerId, Metrics]:  # fmt: skip
+    """Run the rounds ``start`` to ``rounds``; the metrics of the last one by agent.
+
+    ``watch(round, metrics, ledger)`` is called after each round. A round that loses its quorum raises QuorumLost:
+    nothing can be lost here, so the script asks for peers it does not have.
+    """
+    metrics: dict[PeerId, Metrics] = {}
+    for round in range(start, rounds):
+        ledger: Ledger = {}
+        metrics = _Round(participants, round, codec, ledger).run()
+        if watch is not None:
+            watch(round, metrics, ledger)
+    return metrics
+
+
+class _Round:
+    """One round of all scripts: whoever has all the mail it waits for goes on, in the order of the agents."""
+
+    def __init__(
+        self, participants: Sequence[Participant], round: int, codec: Codec | None, ledger: Ledger
+    ) -> None:
+        self.scripts: dict[PeerId, Script] = {p.me: p.begin(round) for p in participants}
+        self.codec = codec
+        self.ledger = ledger
+        self.mail: dict[tuple[PeerId, str], dict[PeerId, Parcel]] = {}
+        self.waiting: dict[PeerId, Exchange] = {}
+        self.metrics: dict[PeerId, Metrics] = {}
+
+    def run(self) -> dict[PeerId, Metrics]:
+        for me in self.scripts:
+            self._advance(me, None)
+        while self.waiting:
+            ready = [me for me, exchange in self.waiting.items() if exchange.expect <= self._mail(me, exchange).keys()]
+            # no one can go on: what is waited for was never sent, so each goes on with what it has
+            for me in ready or list(self.waiting):
+                exchange = self.waiting.pop(me)
+                self._advance(me, self._inbox(me, exchange))
+        return self.metrics
+
+    def _mail(self, me: PeerId, exchange: Exchange) -> dict[PeerId, Parcel]:
+        return self.mail.setdefault((me, exchange.topic), {})
+
+    def _inbox(self, me: PeerId, exchange: Exchange) -> Inbox:
+        mail = self._mail(me, exchange)
+        inbox = {peer: mail.pop(peer) for peer in sorted(exchange.expect & mail.keys())}
+        for peer, parcel in inbox.items():
+            exchange.check(peer, parcel)
+        if len(inbox) < exchange.quorum:
+            raise QuorumLost(f"{me} asked {exchange.quorum} answers on {exchange.topic!r} and {len(inbox)} were sent")
+        return inbox
+
+    def _advance(self, me: PeerId, inbox: Inbox | None) -> None:
+        step = advance(self.scripts[me], inbox)
+        if isinstance(step, Done):
+            self.metrics[me] = step.metrics
+            return
+        self.waiting[me] = step
+        for peer, parcel in step.send.items():
+            self.mail.setdefault((peer, step.topic), {})[me] = self._carried(parcel)
+            self.ledger.setdefault(me, {})[peer] = self._bytes(parcel)
+
+    def _carried(self, parcel: Parcel) -> Parcel:
+        """The parcel as it would come off the wire."""
+        if self.codec is None or self.codec.lossless:
+            return parcel
+        codec = self.codec
+        tensors = {n: codec.decode(codec.encode(t), t.numel()).reshape(t.shape) for n, t in parcel.tensors.items()}
+        return Parcel(tensors, parcel.meta)
+
+    def _bytes(self, parcel: Parcel) -> dict[str, int]:
+        if self.codec is None:
+            return parcel.bytes_by_slice()
+        return {name: self.codec.length(tensor.numel()) for name, tensor in parcel.tensors.items()}

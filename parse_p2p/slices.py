@@ -1,0 +1,143 @@
+"""What is shared with whom, as a table.
+
+A model is cut into named components; a method's table gives each kind of component (its *part*) a group.
+A slice is ``component@group``: two agents exchange it if and only if both offer that very key, so an agent
+outside the group is skipped, never averaged with zeros (arXiv 2601.10012, section on partial alignment).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.names import Kind, Modality, PeerId
+
+
+@dataclass(frozen=True)
+class Component:
+    """A named group of parameters of one model.
+
+    ``part`` is the row of the sharing table it falls under, ``modality`` the one it belongs to (if one), and
+    ``architecture`` is set where the agent's encoder departs from the run's: such components are shared only
+    among agents that depart alike.
+    """
+
+    part: str
+    modality: Modality | None = None
+    kind: Kind = Kind.JOINT
+    architecture: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}.{self.modality}" if self.modality else self.part
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where a component lies in the agent's flat parameter vector.
+
+    ``layout`` names its tensors with their shapes, in order; ``start`` and ``stop`` count elements.
+    """
+
+    component: Component
+    start: int
+    stop: int
+    layout: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def digest(self) -> str:
+        """Equal for two agents exactly when averaging their regions element by element makes sense."""
+        text = repr(self.layout).encode()
+        return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Holder:
+    """One agent as the sharing table sees it: its name, what it senses, what its model is made of."""
+
+    id: PeerId
+    modalities: tuple[Modality, ...]
+    regions: Mapping[str, Region] = field(hash=False)
+
+    @property
+    def type(self) -> str:
+        return "+".join(self.modalities)
+
+
+Group = Callable[[Holder, Component], str | None]
+"""Which group shares this component of this agent; None keeps it at home."""
+
+
+def everyone(holder: Holder, component: Component) -> str | None:
+    return "all"
+
+
+def nobody(holder: Holder, component: Component) -> str | None:
+    return None
+
+
+def same_type(holder: Holder, component: Component) -> str | None:
+    """Agents with exactly the same set of modalities."""
+    return f"type:{holder.type}"
+
+
+def having(holder: Holder, component: Component) -> str | None:
+    """All agents that have the component's modality."""
+    return component.modality
+
+
+def multimodal(holder: Holder, component: Component) -> str | None:
+    return "multimodal" if len(holder.modalities) > 1 else None
+
+
+def unimodal(holder: Holder, component: Component) -> str | None:
+    return "unimodal" if len(holder.modalities) == 1 else None
+
+
+def both(first: Group, second: Group) -> Group:
+    """The intersection of two groups: shared where both share."""
+
+    def group(holder: Holder, component: Component) -> str | None:
+        names = first(holder, component), second(holder, component)
+        return f"{names[0]}&{names[1]}" if names[0] and names[1] else None
+
+    return group
+
+
+Sharing = Mapping[str, Group]
+"""The table of a method: part → group."""
+
+
+@dataclass(frozen=True, order=True)
+class SliceKey:
+    """The name of a slice on the wire, ``component@group``."""
+
+    component: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"{self.component}@{self.group}"
+
+
+def offers(sharing: Sharing, holder: Holder) -> dict[SliceKey, Region]:
+    """The slices this agent offers under a table, with their regions.
+
+    Raises ConfigError where the model has a part that the table does not know.
+    """
+    offered = {}
+    for region in holder.regions.values():
+        component = region.component
+        if component.part not in sharing:
+            raise ConfigError(
+                f"the method's sharing table has no row for the part {component.part!r} of agent {holder.id}: "
+                f"{nearest(component.part, sharing)}; choose the network the method is made for"
+            )
+        group = sharing[component.part](holder, component)
+        if group is not None:
+            suffix = f"~{component.architecture}" if component.architecture else ""
+            offered[SliceKey(component.name, group + suffix)] = region
+    return offered

@@ -1,0 +1,109 @@
+"""One overlay per slice: who exchanges what with whom, and with which weight.
+
+On a modality-blind ring the holders of one modality almost never form a connected subgraph, so every slice has
+a graph of its own over its holders (arXiv 2601.10012v2 speaks of modality-conditioned overlays).
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from parse_p2p.errors import ConfigError, SpecMismatch
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import Parcel
+from parse_p2p.slices import Holder, Region, Sharing, SliceKey, offers
+from parse_p2p.topology.graph import Topology
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One agent's share of the overlays.
+
+    ``links`` says which slices cross to which neighbour, ``weights`` with which weight each neighbour's copy of
+    a slice is mixed; what is left to one is the agent's own.
+    """
+
+    me: PeerId
+    regions: Mapping[SliceKey, Region]
+    weights: Mapping[SliceKey, Mapping[PeerId, float]]
+    holders: Mapping[PeerId, Holder]
+
+    @cached_property
+    def links(self) -> dict[PeerId, tuple[SliceKey, ...]]:
+        peers = {peer for row in self.weights.values() for peer in row}
+        return {p: tuple(k for k in self.weights if p in self.weights[k]) for p in sorted(peers)}
+
+    def check(self, sender: PeerId, parcel: Parcel) -> None:
+        """Refuse a parcel that is not exactly the slices of this link, each of the right length and finite.
+
+        Raises SpecMismatch, one sentence naming the slice.
+        """
+        wanted = {str(key): self.regions[key].size for key in self.links.get(sender, ())}
+        if set(parcel.tensors) != set(wanted):
+            odd = sorted(set(parcel.tensors) ^ set(wanted))
+            raise SpecMismatch(f"mail from {sender} and the link's slices differ in {', '.join(odd[:3])}")
+        for name, tensor in parcel.tensors.items():
+            if tuple(tensor.shape) != (wanted[name],) or not tensor.is_floating_point():
+                raise SpecMismatch(
+                    f"slice {name} from {sender} has shape {tuple(tensor.shape)} and type {tensor.dtype}, "
+                    f"not {wanted[name]} floating-point numbers"
+                )
+            if not bool(tensor.isfinite().all()):
+                raise SpecMismatch(f"slice {name} from {sender} holds a value that is not a finite number")
+
+    def payload(self) -> int:
+        """Bytes this agent sends in one round uncompressed: four for each parameter of each slice and link."""
+        return sum(4 * self.regions[key].size for keys in self.links.values() for key in keys)
+
+
+class Overlays:
+    """The overlays of all slices of a run under one sharing table.
+
+    Raises ConfigError when two agents would share a slice that they hold with different layouts.
+    """
+
+    def __init__(self, topology: Topology, sharing: Sharing, holders: Iterable[Holder]) -> None:
+        self.topology = topology
+        self.members = {holder.id: holder for holder in holders}
+        self.offers = {id: offers(sharing, holder) for id, holder in self.members.items()}
+        self._graphs: dict[frozenset[PeerId], Topology] = {}
+        for key in self.keys:
+            self._refuse_unequal(key)
+
+    @cached_property
+    def keys(self) -> tuple[SliceKey, ...]:
+        return tuple(sorted({key for offered in self.offers.values() for key in offered}))
+
+    def holders(self, key: SliceKey) -> frozenset[PeerId]:
+        return frozenset(peer for peer, offered in self.offers.items() if key in offered)
+
+    def graph(self, key: SliceKey) -> Topology:
+        """The overlay of a slice; slices with the same holders have the same one."""
+        return self.over(self.holders(key))
+
+    def over(self, holders: Collection[PeerId]) -> Topology:
+        chosen = frozenset(holders)
+        if chosen not in self._graphs:
+            self._graphs[chosen] = self.topology.over(chosen)
+        return self._graphs[chosen]
+
+    def groups(self) -> dict[str, Topology]:
+        """The overlay of every group that shares something, by the group's name."""
+        return {key.group: self.graph(key) for key in self.keys}
+
+    def plan(self, me: PeerId) -> Plan:
+        regions = self.offers[me]
+        weights = {key: dict(self.graph(key).weights(me)) for key in sorted(regions)}
+        return Plan(me, regions, weights, self.members)
+
+    def _refuse_unequal(self, key: SliceKey) -> None:
+        first, *rest = [p for p in self.members if key in self.offers[p]]
+        mine = self.offers[first][key]
+        for other in rest:
+            theirs = self.offers[other][key]
+            if theirs.digest != mine.digest:
+                raise ConfigError(
+                    f"agents {first} and {other} would share the slice {key} but hold it with {mine.size} and "
+                    f"{theirs.size} parameters in different shapes; give both the same latent, split, fusion and "
+                    "classes"
+                )

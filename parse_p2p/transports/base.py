@@ -1,0 +1,50 @@
+"""What the runtime asks of a transport, and what it may count on.
+
+Messages come at most once, in order for each pair of agents and plane, without acknowledgement; any may be lost.
+There are two planes, so that a heartbeat never waits behind a model: data and control.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from enum import IntEnum
+from types import TracebackType
+from typing import Protocol, Self
+
+from parse_p2p.framing import Frames
+from parse_p2p.names import PeerId
+
+
+class Plane(IntEnum):
+    DATA = 0
+    CONTROL = 1
+
+
+Arrival = tuple[PeerId, Plane, Frames]
+"""Who the transport says it is from, on which plane, and the frames as they came, unchecked."""
+
+
+class Transport(Protocol):
+    """Used inside ``async with``; leaving it sends what was accepted, for as long as the drain clock allows."""
+
+    on_disconnect: Callable[[PeerId], None]
+    """Called on the loop when the link to a peer breaks, where the transport can tell."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
+        """Accept a message for a peer; waits while its queue is full or its link is down.
+
+        The frames' memory must not change afterwards. Control mail never waits: it is dropped instead.
+        """
+        ...
+
+    def arrivals(self) -> AsyncIterator[Arrival]:
+        """Whatever comes, in order for each sender and plane."""
+        ...
+
+
+def ignore(peer: PeerId) -> None:
+    """The ``on_disconnect`` of nobody."""

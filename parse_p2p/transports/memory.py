@@ -1,0 +1,49 @@
+"""Mail inside one event loop: the real runtime without sockets, for tests and for many agents in one process.
+
+Buffers are handed over, not copied. A ``Post`` is the ground all its transports stand on; ``lose`` is a place to
+script faults.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Self
+
+from parse_p2p.framing import Frames
+from parse_p2p.names import PeerId
+from parse_p2p.transports.base import Arrival, Plane, ignore
+
+
+class Post:
+    """The mailboxes of all agents; ``lose(sender, receiver, plane)`` says which messages vanish."""
+
+    def __init__(self, lose: Callable[[PeerId, PeerId, Plane], bool] = lambda sender, receiver, plane: False) -> None:
+        self.boxes: dict[PeerId, asyncio.Queue[Arrival]] = {}
+        self.lose = lose
+
+
+class MemoryTransport:
+    def __init__(self, me: PeerId, post: Post) -> None:
+        self._me = me
+        self._post = post
+        self.on_disconnect: Callable[[PeerId], None] = ignore
+
+    async def __aenter__(self) -> Self:
+        self._post.boxes[self._me] = asyncio.Queue()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._post.boxes.pop(self._me, None)
+
+    async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
+        while plane == Plane.DATA and to not in self._post.boxes:
+            await asyncio.sleep(0.01)
+        if to in self._post.boxes and not self._post.lose(self._me, to, plane):
+            self._post.boxes[to].put_nowait((self._me, plane, frames))
+
+    async def arrivals(self) -> AsyncIterator[Arrival]:
+        box = self._post.boxes[self._me]
+        while True:
+            yield await box.get()

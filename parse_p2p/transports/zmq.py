@@ -1,0 +1,150 @@
+"""ZeroMQ between processes: per plane one ROUTER that listens and one DEALER per neighbour that talks.
+
+Each plane has a context, hence an I/O thread, of its own, so that heartbeats pass while a model is on its way.
+The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarted peer (HANDOVER), queues to dead
+endpoints (IMMEDIATE), a close that hangs for ever (LINGER), frames without bound (MAXMSGSIZE), a stopped host
+that is never noticed (HEARTBEAT), and reconnects that eat a core (RECONNECT_IVL_MAX).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+import zmq.asyncio
+from zmq.utils.monitor import recv_monitor_message
+
+from parse_p2p.errors import ConfigError
+from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
+from parse_p2p.names import PeerId
+from parse_p2p.transports.base import Arrival, Plane, ignore
+
+Address = tuple[str, str]
+"""Where an agent listens: for data and for control."""
+
+QUEUE = 64  # messages; a message is at most a chunk
+YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
+
+
+class ZmqTransport:
+    """``addresses`` has one entry for me and one for every neighbour; ``drain`` is in seconds."""
+
+    def __init__(self, me: PeerId, addresses: Mapping[PeerId, Address], drain: float = 5.0) -> None:
+        self._me = me
+        self._addresses = addresses
+        self._drain = drain
+        self._contexts: dict[Plane, zmq.asyncio.Context] = {}
+        self._routers: dict[Plane, zmq.asyncio.Socket] = {}
+        self._dealers: dict[tuple[PeerId, Plane], zmq.asyncio.Socket] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._arrived: asyncio.Queue[Arrival] = asyncio.Queue(maxsize=256)
+        self.on_disconnect: Callable[[PeerId], None] = ignore
+
+    async def __aenter__(self) -> Self:
+        try:
+            for plane in Plane:
+                self._open(plane)
+        except BaseException:
+            await self._close(0)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close(self._drain if kind is None else 0)
+
+    async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
+        dealer = self._dealers[to, plane]
+        if plane == Plane.CONTROL:
+            with contextlib.suppress(zmq.Again):
+                await dealer.send_multipart(list(frames), flags=zmq.DONTWAIT)
+        else:
+            await dealer.send_multipart(list(frames), copy=False)
+
+    async def arrivals(self) -> AsyncIterator[Arrival]:
+        while True:
+            yield await self._arrived.get()
+
+    def _open(self, plane: Plane) -> None:
+        context = self._contexts[plane] = zmq.asyncio.Context()
+        context.set(zmq.MAX_SOCKETS, 4096)
+        self._routers[plane] = self._listen(context, plane)
+        for peer in self._addresses:
+            if peer != self._me:
+                self._dealers[peer, plane] = self._dial(context, peer, plane)
+        self._spawn(self._receive(plane), f"receive-{plane.name.lower()}")
+
+    def _listen(self, context: zmq.asyncio.Context, plane: Plane) -> zmq.asyncio.Socket:
+        router = self._socket(context, zmq.ROUTER)
+        router.set(zmq.ROUTER_HANDOVER, 1)
+        router.set(zmq.ROUTER_MANDATORY, 1)
+        router.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
+        address = self._addresses[self._me][plane]
+        try:
+            router.bind(address)
+        except zmq.ZMQError as error:
+            router.close(0)
+            raise ConfigError(
+                f"agent {self._me} cannot listen on {address}: {error.strerror.lower()}; end the program that has it, "
+                "or give another address or base_port"
+            ) from None
+        return router
+
+    def _dial(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> zmq.asyncio.Socket:
+        dealer = self._socket(context, zmq.DEALER)
+        dealer.set(zmq.ROUTING_ID, self._me.encode())
+        dealer.set(zmq.IMMEDIATE, 1)
+        if plane == Plane.DATA:
+            monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._spawn(self._watch(peer, monitor), f"watch-{peer}")
+        dealer.connect(self._addresses[peer][plane])
+        return dealer
+
+    def _socket(self, context: zmq.asyncio.Context, kind: int) -> zmq.asyncio.Socket:
+        socket: zmq.asyncio.Socket = context.socket(kind)
+        socket.set(zmq.LINGER, int(1000 * self._drain))
+        socket.set(zmq.SNDHWM, QUEUE)
+        socket.set(zmq.RCVHWM, QUEUE)
+        socket.set(zmq.HEARTBEAT_IVL, 2000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 10000)
+        socket.set(zmq.RECONNECT_IVL, 100)
+        socket.set(zmq.RECONNECT_IVL_MAX, 5000)
+        socket.set(zmq.IPV6, 1)
+        return socket
+
+    async def _receive(self, plane: Plane) -> None:
+        router = self._routers[plane]
+        count = 0
+        while True:
+            sender, *frames = await router.recv_multipart(copy=False)
+            count += 1
+            if len(frames) <= MAX_TENSORS + 1:
+                name = PeerId(sender.bytes.decode(errors="replace"))
+                await self._arrived.put((name, plane, [frame.buffer for frame in frames]))
+            if count % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    async def _watch(self, peer: PeerId, monitor: Any) -> None:
+        while True:
+            event = await recv_monitor_message(monitor)
+            if event["event"] == zmq.EVENT_DISCONNECTED:
+                self.on_disconnect(peer)
+
+    def _spawn(self, work: Any, name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _close(self, drain: float) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for dealer in self._dealers.values():
+            with contextlib.suppress(zmq.ZMQError):
+                dealer.disable_monitor()
+            dealer.close(int(1000 * drain))
+        for router in self._routers.values():
+            router.close(0)
+        # term waits for the last mail, at most the linger time, so it must not hold up the loop
+        await asyncio.gather(*(asyncio.to_thread(context.term) for context in self._contexts.values()))
