@@ -97,7 +97,7 @@ class Agent:
         work = [self._listen(), self._beat(), *(self._deliver(peer) for peer in self.neighbours)]
         tasks = [asyncio.create_task(coroutine) for coroutine in work]
         rounds = asyncio.create_task(self._rounds())
-        stopped: asyncio.Task[bool] = asyncio.create_task(_set(stop))
+        stopped = asyncio.create_task(_set(stop))
         try:
             await asyncio.wait([rounds, stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -351,8 +351,8 @@ class Agent:
             self.log.write("refused", round=self.card.round, peer=peer, kind=kind, why=why)
 
 
-async def _set(event: asyncio.Event) -> bool:
-    return bool(await event.wait())
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def to_round(card: Card, round: int) -> Card:

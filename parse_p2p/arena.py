@@ -22,7 +22,7 @@ class Arena:
     """
 
     def __init__(self, parts: Parts, device: torch.device) -> None:
-        self.regions = _regions(parts)
+        self.regions = regions(parts)
         self.size = sum(region.size for region in self.regions.values())
         self.values = torch.zeros(self.size, device=device)
         self.grads = torch.zeros(self.size, device=device)
@@ -49,11 +49,12 @@ class Arena:
         return leaf
 
 
-def _regions(parts: Parts) -> dict[str, Region]:
-    regions, start = {}, 0
+def regions(parts: Parts) -> dict[str, Region]:
+    """Where each component would lie in an arena; needs shapes only."""
+    found, start = {}, 0
     for component, parameters in parts:
         layout = tuple((name, tuple(p.shape)) for name, p in parameters.items())
         stop = start + sum(p.numel() for p in parameters.values())
-        regions[component.name] = Region(component, start, stop, layout)
+        found[component.name] = Region(component, start, stop, layout)
         start = stop
-    return regions
+    return found

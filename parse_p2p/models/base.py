@@ -47,7 +47,7 @@ class ModelOptions(BaseModel):
     fusion: str = Field("mlp", description="how synergistic slices are fused: mlp, product, bilinear, gated, sum")
     hidden: int = Field(64, ge=1, description="hidden width of the fusion")
     init: str = Field("common", pattern="^(common|own)$", description="same start for equal parts, or each its own")
-    encoder: EncoderOptions = Field(default_factory=EncoderOptions, description="the trunk of every modality")
+    encoder: EncoderOptions = Field(EncoderOptions(), description="the trunk of every modality")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,16 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
+        raise NotImplementedError
+
+    def initialised_apart(self) -> Iterator[tuple[str, nn.Module]]:
+        """The modules that draw their first values each from a generator of its own, with stable names."""
+        for name, module in self.named_modules():
+            if any(True for _ in module.parameters(recurse=False)):
+                yield name, module
+
+    def trunk_of(self, modality: Modality) -> nn.Module:
+        """The encoder of a modality, without its fission."""
         raise NotImplementedError
 
 

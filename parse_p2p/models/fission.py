@@ -108,6 +108,9 @@ class Fission(Network):
             branches["synergistic"] = views["synergistic"] = fused
         return Outputs(branches, latents, views)
 
+    def trunk_of(self, modality: Modality) -> nn.Module:
+        return self.trunks[_key(modality)]
+
     def parts(self) -> Parts:
         trunks = [
             (Component("trunk", m, Kind.JOINT, self.architectures[m]), trainable(self.trunks[_key(m)]))

@@ -59,6 +59,9 @@ class Monolithic(Network):
         joint = self.fusion([latents[m][Kind.JOINT] for m in self.modalities])
         return Outputs({"joint": joint}, latents, views)
 
+    def trunk_of(self, modality: Modality) -> nn.Module:
+        return self.trunks[_key(modality)]
+
     def parts(self) -> Parts:
         parts: list[tuple[Component, dict[str, nn.Parameter]]] = []
         for m in self.modalities:

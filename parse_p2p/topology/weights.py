@@ -67,6 +67,7 @@ def _edges(graph: nx.Graph) -> Matrix:
 
 def _with_self(off: Matrix) -> Matrix:
     """What an agent does not give to neighbours it keeps; rounding must not leave it less than nothing."""
+    off = (off + off.T) / 2  # symmetric to the last bit
     return off + np.diag(np.maximum(1 - off.sum(axis=1), 0))
 
 

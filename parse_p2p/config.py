@@ -1,0 +1,265 @@
+"""The run file: one complete value that says everything about a run, and errors that name the line.
+
+Only this file knows YAML. A topology file and a run file are the same thing: what a topology leaves out has a
+default, and the run folder keeps the file with everything filled in.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parse_p2p.directory import Clocks
+from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.learner import Training
+from parse_p2p.models.base import ModelOptions
+from parse_p2p.names import Role
+
+Loc = tuple[str | int, ...]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GraphEntry(_Section):
+    """The graph: a generator by name, or its edges, or a file; exactly one of them."""
+
+    generator: str | None = Field(None, description="a family such as ring, or a networkx generator")
+    args: dict[str, Any] = Field(default_factory=dict, description="the generator's arguments")
+    edges: list[tuple[str, str]] | None = Field(None, description="pairs of agents")
+    file: str | None = Field(None, description="GraphML, GEXF or an edge list, beside this file")
+
+
+class AgentEntry(_Section):
+    """One agent; what it leaves out is the run's."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    modalities: list[str] = Field(min_length=1)
+    encoders: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to model.encoder")
+    model: dict[str, Any] = Field(default_factory=dict, description="changes to model")
+    address: str | None = Field(None, pattern=r"^tcp://.+:\d+$", description="tcp://host:port; port + 1 is taken too")
+    device: str | None = None
+    role: Role = Role.PEER
+
+
+class MixEntry(_Section):
+    """Agents by type: how many of each, and how they are placed on the graph."""
+
+    mix: dict[str, int]
+    placement: str = "alternating"
+
+
+class PartitionEntry(_Section):
+    """How the training samples are dealt to the agents."""
+
+    kind: str = Field("iid", description="iid, dirichlet (label skew) or group (natural clients)")
+    alpha: float = Field(0.3, gt=0, description="concentration of dirichlet: the smaller, the more skewed")
+
+
+class CheckpointEntry(_Section):
+    every: int = Field(1, ge=1, description="rounds between two checkpoints")
+
+
+class RunFile(_Section):
+    """Everything about a run. See ``topologies/`` for examples."""
+
+    name: str = "run"
+    graph: GraphEntry
+    overlay: str = Field("per-slice", description="per-slice: a graph over each slice's holders; induced: this one")
+    weights: str = Field("metropolis", description="metropolis, uniform or fastest-mixing")
+    agents: list[AgentEntry] | MixEntry
+    method: str = "parse"
+    options: dict[str, Any] = Field(default_factory=dict, description="the method's options")
+    dataset: str = "htad"
+    data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
+    partition: PartitionEntry = PartitionEntry()
+    test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
+    model: ModelOptions = ModelOptions()
+    train: Training = Training()
+    clocks: Clocks = Clocks()
+    checkpoint: CheckpointEntry = CheckpointEntry()
+    codec: str = "raw"
+    rounds: int = Field(20, ge=1)
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
+
+    def digest(self) -> str:
+        """Equal for two runs exactly when their agents may talk to each other."""
+        same = self.model_dump(mode="json", exclude={"device", "checkpoint", "base_port"})
+        return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def load(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> RunFile:
+    """Read a run file, with dotted settings such as ``("train.lr", 0.1)`` put over it.
+
+    Raises ConfigError naming file, line and key.
+    """
+    text = _read(path)
+    root = _compose(path, text)
+    raw = yaml.safe_load(text)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} is empty or no mapping: it needs at least 'graph' and 'agents'")
+    raw.setdefault("name", path.stem)
+    overridden = [_put(raw, key, value) for key, value in settings]
+    graph = raw.get("graph")
+    if isinstance(graph, dict) and isinstance(graph.get("file"), str):
+        graph["file"] = str((path.parent / graph["file"]).resolve())
+    return _validate(raw, Origin(path, dict(_lines(root, ())), overridden))
+
+
+class Origin:
+    """Where each key of a run file was written."""
+
+    def __init__(self, path: Path, lines: Mapping[Loc, int], overridden: Sequence[Loc] = ()) -> None:
+        self._path = path
+        self._lines = lines
+        self._overridden = overridden
+
+    def place(self, loc: Loc) -> str:
+        """``ring.yaml:7: train.lr``, or ``--set train.lr``."""
+        key = ".".join(map(str, loc))
+        if any(loc[: len(o)] == o or o[: len(loc)] == loc for o in self._overridden):
+            return f"--set {key}"
+        known = [loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in self._lines]
+        line = f":{self._lines[known[0]]}" if known else ""
+        return f"{self._path}{line}: {key}"
+
+
+def dump(run: RunFile) -> str:
+    """The file with everything filled in; ``load`` of it gives an equal run."""
+    text: str = yaml.safe_dump(run.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def options(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
+    """Options of a plug-in from the run file. Raises ConfigError naming the key."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}.{_sentence(error, model)}") from None
+
+
+def _validate(raw: Mapping[str, Any], origin: Origin) -> RunFile:
+    try:
+        run = RunFile.model_validate(raw)
+    except ValidationError as error:
+        loc = _loc(error)
+        raise ConfigError(f"{origin.place(loc)}: {_reason(error, RunFile)}") from None
+    if [run.graph.generator, run.graph.edges, run.graph.file].count(None) != 2:
+        raise ConfigError(f"{origin.place(('graph',))}: give exactly one of generator, edges and file")
+    if run.clocks.lost <= 2 * run.clocks.heartbeat:
+        raise ConfigError(f"{origin.place(('clocks',))}: lost must be more than two heartbeats")
+    return run
+
+
+def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
+    return f"{'.'.join(map(str, _loc(error)))}: {_reason(error, model)}"
+
+
+def _loc(error: ValidationError) -> Loc:
+    """The path of the first error; pydantic puts the name of a union's member into it, which is no key."""
+    parts = _worst(error)["loc"]
+    return tuple(p for p in parts if p not in ("AgentEntry", "MixEntry") and not str(p).startswith("list["))
+
+
+def _worst(error: ValidationError) -> Any:
+    # of a union's members the one that was meant is the one whose errors lie deepest
+    return max(error.errors(), key=lambda e: (e["type"] == "extra_forbidden", len(e["loc"])))
+
+
+def _reason(error: ValidationError, model: type[BaseModel]) -> str:
+    first = _worst(error)
+    loc = _loc(error)
+    if first["type"] == "extra_forbidden":
+        return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, loc[:-1]))}"
+    if first["type"] == "missing":
+        return "this key is missing"
+    return f"{first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+
+
+def _keys(model: Any, loc: Loc) -> list[str]:
+    """The keys a section may have."""
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        members = [m for m in _members(model) if part in m.model_fields]
+        model = members[0].model_fields[part].annotation if members else None
+    return [key for member in _members(model) for key in member.model_fields]
+
+
+def _members(annotation: Any) -> Iterator[type[BaseModel]]:
+    if get_origin(annotation) in (Union, UnionType, list):
+        for inner in get_args(annotation):
+            yield from _members(inner)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
+        raise ConfigError(f"the topology {path} cannot be read: {reason}; see topologies/ for examples") from None
+
+
+def _compose(path: Path, text: str) -> Any:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}") from None
+    for loc, line in _repeated(root, ()):
+        raise ConfigError(f"{path}:{line}: the key {'.'.join(map(str, loc))} stands here twice; keep one")
+    return root
+
+
+def _children(node: Any, loc: Loc) -> Iterator[tuple[Loc, Any, Any]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*loc, key.value), key, value
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            yield (*loc, i), value, value
+
+
+def _lines(node: Any, loc: Loc) -> Iterator[tuple[Loc, int]]:
+    for inner, mark, value in _children(node, loc):
+        yield inner, mark.start_mark.line + 1
+        yield from _lines(value, inner)
+
+
+def _repeated(node: Any, loc: Loc) -> Iterator[tuple[Loc, int]]:
+    seen = set()
+    for inner, mark, value in _children(node, loc):
+        if inner in seen:
+            yield inner, mark.start_mark.line + 1
+        seen.add(inner)
+        yield from _repeated(value, inner)
+
+
+def _put(raw: dict[str, Any], key: str, value: Any) -> Loc:
+    """Set a dotted key in nested mappings and lists."""
+    *path, last = key.split(".")
+    at: Any = raw
+    for part in path:
+        at = at[_index(at, part, key)] if isinstance(at, list) else at.setdefault(part, {})
+        if not isinstance(at, dict | list):
+            raise ConfigError(f"--set {key}: {part!r} is a plain value and has no keys of its own")
+    at[_index(at, last, key) if isinstance(at, list) else last] = value
+    return tuple(int(p) if p.isdigit() else p for p in key.split("."))
+
+
+def _index(items: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(f"--set {key}: {part!r} is no place in a list of {len(items)}; the first is 0")
+    return int(part)
