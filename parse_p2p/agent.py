@@ -77,6 +77,10 @@ class Agent:
         self._boundary: tuple[int, dict[str, Tensor]] | None = None
         self._thread = ThreadPoolExecutor(1, f"compute-{self.me}", torch.set_num_threads, (settings.threads,))
 
+    def propose(self, round: int) -> None:
+        """The round I could go on with, for neighbours that are starting too."""
+        self.card = Card(self.card.incarnation, round)
+
     async def run(self, stop: asyncio.Event) -> int:
         """Take part until the last round or until ``stop``; the round that would come next.
 

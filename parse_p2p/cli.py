@@ -1,0 +1,236 @@
+"""``parse-agent``: run a topology's agents on this host, or one of them."""
+
+import json
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from parse_p2p import config, plugins
+from parse_p2p.assembly import World
+from parse_p2p.errors import ConfigError, P2PError, nearest
+from parse_p2p.launch import folder as folders
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.local import Fleet, refuse_occupied
+from parse_p2p.launch.process import FAILED, run_here
+from parse_p2p.names import PeerId
+from parse_p2p.runlog import Tail
+from parse_p2p.summary import summarise, train_alone
+from parse_p2p.view import RunView, Screen, clock, size, summary_table
+
+INTERRUPTED = 130
+LOOK = 0.2  # seconds between two looks at the logs
+
+EXAMPLES = """
+[bold]Examples[/]
+
+  parse-agent --topology topologies/ring.yaml
+  parse-agent --topology topologies/torus.yaml --method dsgd-hybrid --seed 1
+  parse-agent --topology topologies/ring.yaml --set partition.kind=dirichlet --set train.lr=0.02
+  parse-agent --topology topologies/ring.yaml --resume                 go on where it stopped
+  parse-agent --topology topologies/ring.yaml --id a3 --resume         bring one agent back
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+def _options_of(room: plugins.Room) -> str:
+    return ", ".join(plugins.known(room))
+
+
+@app.command(epilog=EXAMPLES.strip().replace("\n", "\n\n"))
+def parse_agent(
+    topology: Annotated[Path, typer.Option(help="The run file: graph, agents and defaults of a run.")],
+    id: Annotated[str | None, typer.Option(help="Run only this agent of the file, in this process.")] = None,
+    method: Annotated[str | None, typer.Option(help=f"One of {_options_of(plugins.METHODS)}, or a module.")] = None,
+    dataset: Annotated[str | None, typer.Option(help=f"One of {_options_of(plugins.DATA)}, or a module.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of training and exchange.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto (GPUs dealt round, else CPU), cpu or cuda:0.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one in runs/.")] = None,
+    set: Annotated[list[str] | None, typer.Option(help="Any key of the file, as train.lr=0.1; repeatable.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the summary.")] = False,
+    alone: Annotated[bool, typer.Option(help="Also train the same agents alone, to compare with.")] = True,
+) -> None:
+    """Train the agents of a topology together, peer to peer: one process each, no server."""
+    named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
+    settings = [_setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
+    world = World(config.load(topology, settings))
+    console = Console()
+    if id is not None:
+        _one(world, PeerId(id), out, resume, console)
+    else:
+        _all(world, out, resume, quiet, alone, console)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {text}: write key=value, such as train.lr=0.1")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: {value!r} is no value: quote it, or write a list as [1, 1, 1]") from None
+
+
+def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Console) -> None:
+    if me not in world.seats:
+        raise ConfigError(f"--id {me}: there is no such agent in the file: {nearest(me, world.seats)}")
+    folder = folders.existing(world.run, out) if resume else folders.shared(world.run, out, me)
+    world.device(me)
+    folder.write(world.run)
+    next_round = run_here(world, me, folder, None if resume else 0)
+    if next_round < world.run.rounds:
+        console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {_again(folder)}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    console.print(f"{me} finished its {world.run.rounds} rounds; its log is in {folder.events(me)}", soft_wrap=True)
+
+
+def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console) -> None:
+    folder = folders.existing(world.run, out) if resume else folders.fresh(world.run, out)
+    start = folders.newest_common(folder, list(world.seats)) if resume else 0
+    if start >= world.run.rounds:
+        raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
+    for me in world.seats:
+        world.device(me)
+    refuse_occupied(world, folder)
+    folder.write(world.run)
+    if not quiet:
+        _announce(world, start, console)
+    view, began = _view(world, start), time.monotonic()
+    died = _run(world, folder, start, view, quiet, console)
+    _summarise(world, folder, view, time.monotonic() - began, alone, quiet, console)
+    for me, code in died.items():
+        console.print(f"[yellow]{me} died ({_signal(code)}) and is in the summary as it was then[/]")
+    if died:
+        raise typer.Exit(1)
+
+
+def _announce(world: World, start: int, console: Console) -> None:
+    run = world.run
+    where = f"from round {start + 1}" if start else f"{run.rounds} rounds"
+    console.print(
+        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.seats)} agents on {run.name}, {where}", highlight=False
+    )
+    for group, overlay in world.overlays(0).groups().items():
+        islands = overlay.islands()
+        if len(islands) > 1:
+            named = "; ".join(", ".join(sorted(i)) for i in islands)
+            console.print(f"[yellow]the slices of group {group} have {len(islands)} islands: {named}[/]", highlight=False)
+
+
+def _view(world: World, start: int) -> RunView:
+    return RunView({me: "+".join(seat.modalities) for me, seat in world.seats.items()}, world.run.rounds, start)
+
+
+def _run(
+    world: World, folder: RunFolder, start: int, view: RunView, quiet: bool, console: Console
+) -> dict[PeerId, int]:
+    """Run all agents to their end; those that died of a signal, with its number."""
+    tails = {me: Tail(folder.events(me)) for me in world.seats}
+    for tail in tails.values():
+        tail.skip()
+    signal.signal(signal.SIGTERM, _interrupt)
+    died: dict[PeerId, int] = {}
+    with Fleet(world, folder, start) as fleet, Screen(view, console, quiet) as screen:
+        try:
+            running = True
+            while running:
+                running = bool(fleet.running())
+                notes = [note for tail in tails.values() for note in view.take(tail.read())]
+                screen.update(notes + _deaths(fleet, folder, view, died))
+                _raise_failure(fleet, folder, view)
+                time.sleep(LOOK if running else 0)
+        except KeyboardInterrupt:
+            fleet.stop()
+            view.take(event for tail in tails.values() for event in tail.read())
+            screen.__exit__()
+            console.print(f"\nStopped; every agent left a checkpoint. To go on:\n  {_again(folder)}", soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from None
+    return died
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _deaths(fleet: Fleet, folder: RunFolder, view: RunView, died: dict[PeerId, int]) -> list[str]:
+    new = {me: code for me, code in fleet.exit_codes().items() if code not in (0, FAILED) and me not in died}
+    died |= new
+    notes = []
+    for me, code in new.items():
+        view.agents[me].state = "died"
+        notes.append(f"{me} died ({_signal(code)}); the others go on. To bring it back:\n  {_again(folder, me)}")
+    view.notes += notes
+    return notes
+
+
+def _raise_failure(fleet: Fleet, folder: RunFolder, view: RunView) -> None:
+    for me, code in fleet.exit_codes().items():
+        if code == FAILED:
+            failures = [e["why"] for e in Tail(folder.events(me)).read() if e["event"] == "failed"]
+            raise P2PError(failures[-1] if failures else f"agent {me} failed; see {folder.events(me)}")
+
+
+def _signal(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _summarise(
+    world: World, folder: RunFolder, view: RunView, seconds: float, alone: bool, quiet: bool, console: Console
+) -> None:
+    baseline = None
+    if alone and world.run.method != "local":
+        status = console.status("training the same agents alone, to compare with")
+        if quiet or not console.is_terminal:
+            baseline = train_alone(world, lambda done: None)
+        else:
+            with status:
+                baseline = train_alone(
+                    world, lambda done: status.update(f"training the same agents alone: round {done}/{world.run.rounds}")
+                )
+    summary = summarise(world, view.accuracy(), baseline, view.sent(), world.run.rounds - view.first, seconds)
+    folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
+    console.print("\naccuracy on the test set, with each agent's own modalities (mean ± std over agents)\n")
+    console.print(summary_table(summary))
+    console.print(
+        f"\n{size(summary.bytes_per_round)} sent by an agent in a round, {size(summary.bytes_total)} in all; "
+        f"{clock(seconds)} minutes\nrun folder: {folder.path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _again(folder: RunFolder, me: PeerId | None = None) -> str:
+    """The command line that goes on with this run."""
+    given = sys.argv[1:]
+    kept = [a for a in given if a != "--resume"]
+    if "--out" not in " ".join(kept):
+        kept += ["--out", str(folder.path)]
+    if me is not None:
+        kept += ["--id", me]
+    return shlex.join(["parse-agent", *kept, "--resume"])
+
+
+def main() -> None:
+    """The entry point: an error of ours is one sentence and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except P2PError as error:
+        Console(stderr=True).print(f"[red]error:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
+        sys.exit(FAILED)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+
+
+def _escaped(error: P2PError) -> str:
+    from rich.markup import escape
+
+    return escape(str(error))

@@ -1,0 +1,107 @@
+"""The folder of a run: the resolved run file, and for each agent its events and checkpoints.
+
+    runs/ring-parse-htad-s0/run.yaml
+                            agents/a0/events.jsonl
+                            agents/a0/checkpoints/round-000020.npz
+                            summary.json
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from parse_p2p import checkpoint, config
+from parse_p2p.config import RunFile
+from parse_p2p.errors import ConfigError
+from parse_p2p.names import PeerId
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def file(self) -> Path:
+        return self.path / "run.yaml"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def events(self, me: PeerId) -> Path:
+        return self.path / "agents" / me / "events.jsonl"
+
+    def checkpoints(self, me: PeerId) -> Path:
+        return self.path / "agents" / me / "checkpoints"
+
+    def write(self, run: RunFile) -> None:
+        """Keep the resolved run file; several agents may do so at once."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_suffix(f".{id(run)}.partial")
+        partial.write_text(config.dump(run), encoding="utf-8")
+        partial.rename(self.file)
+
+
+def fresh(run: RunFile, out: Path | None) -> RunFolder:
+    """A folder for a new run: the one asked for, or one named after the run. Raises ConfigError if it is taken."""
+    if out is not None:
+        if (out / "run.yaml").exists():
+            raise ConfigError(f"--out {out} holds a run already: add --resume to go on with it, or name another folder")
+        return RunFolder(out)
+    taken = _numbered(run)
+    return RunFolder(RUNS / (f"{_name(run)}-{max(taken) + 1}" if taken else _name(run)))
+
+
+def shared(run: RunFile, out: Path | None, me: PeerId) -> RunFolder:
+    """The folder in which agents that are started one by one meet."""
+    folder = RunFolder(out or RUNS / _name(run))
+    if folder.events(me).exists():
+        raise ConfigError(f"{folder.path} holds a run of agent {me} already: add --resume, or name another with --out")
+    if folder.file.exists():
+        _refuse_other(folder, run)
+    return folder
+
+
+def existing(run: RunFile, out: Path | None) -> RunFolder:
+    """The folder to resume: the one asked for, or the newest of this run. Raises ConfigError."""
+    taken = _numbered(run)
+    newest = RUNS / (f"{_name(run)}-{max(taken)}" if taken and max(taken) > 1 else _name(run))
+    folder = RunFolder(out or newest)
+    if not folder.file.exists():
+        raise ConfigError(f"there is no run to resume in {folder.path}: name its folder with --out, or leave out --resume")
+    _refuse_other(folder, run)
+    return folder
+
+
+def newest_common(folder: RunFolder, agents: list[PeerId]) -> int:
+    """The round from which all agents can go on together."""
+    round = checkpoint.newest_common([folder.checkpoints(me) for me in agents])
+    if round is None:
+        raise ConfigError(f"{folder.path} has no round of which every agent left a checkpoint: start again without --resume")
+    return round
+
+
+def _refuse_other(folder: RunFolder, run: RunFile) -> None:
+    before = config.load(folder.file)
+    # more rounds may be asked of an old run; anything else would make it another run
+    if before.model_copy(update={"rounds": run.rounds}).digest() != run.digest():
+        old, new = before.model_dump(), run.model_dump()
+        odd = next((key for key in old if old[key] != new[key] and key != "rounds"), "run")
+        raise ConfigError(
+            f"{folder.file} was made with another {odd} ({old[odd]!r}, now {new[odd]!r}): "
+            "resume with the options it was started with, or name another folder with --out"
+        )
+
+
+def _name(run: RunFile) -> str:
+    dataset = Path(run.dataset).name
+    return f"{run.name}-{run.method}-{dataset}-s{run.seed}"
+
+
+def _numbered(run: RunFile) -> list[int]:
+    """The numbers of this run's folders; the first has none in its name."""
+    pattern = re.compile(re.escape(_name(run)) + r"(?:-(\d+))?")
+    found = [pattern.fullmatch(path.name) for path in RUNS.glob(f"{_name(run)}*") if (path / "run.yaml").exists()]
+    return [int(match[1] or 1) for match in found if match]

@@ -1,0 +1,92 @@
+"""One agent as one process: signals in, exit code out."""
+
+import asyncio
+import multiprocessing
+import signal
+import sys
+
+import torch
+
+from parse_p2p import checkpoint
+from parse_p2p.agent import Agent, Settings
+from parse_p2p.assembly import World
+from parse_p2p.config import RunFile
+from parse_p2p.errors import ConfigError, P2PError
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.names import PeerId
+from parse_p2p.runlog import RunLog
+from parse_p2p.transports.zmq import ZmqTransport
+
+FAILED = 2
+"""Exit code of a run that could not be, with a sentence in the log."""
+
+
+def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int) -> None:
+    """The body of one agent's process under a launcher; ends with it, whatever ends the launcher."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which tells us
+    try:
+        asyncio.run(_supervised(World(RunFile.model_validate(run)), me, folder, start))
+    except P2PError as error:
+        RunLog(me, folder.events(me)).write("failed", why=str(error))
+        sys.exit(FAILED)
+
+
+async def _supervised(world: World, me: PeerId, folder: RunFolder, start: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        loop.add_reader(parent.sentinel, stop.set)
+    await run_agent(world, me, folder, start, stop)
+
+
+async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | None, stop: asyncio.Event) -> int:
+    """Run one agent to its end or to ``stop``; ``start`` None lets the running neighbours say where to join."""
+    torch.set_num_threads(world.threads)
+    log = RunLog(me, folder.events(me))
+    participant = world.participant(me)
+    if start != 0:
+        start_from = start if start is not None else _newest(folder, me)
+        participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
+        log.write("resumed", round=start_from)
+    transport = ZmqTransport(me, world.addresses(me, folder.path), world.run.clocks.drain)
+    agent = Agent(participant, transport, world.neighbours(me), settings(world, me, folder, start), log)
+    if start is None:
+        agent.propose(_newest(folder, me))
+    return await agent.run(stop)
+
+
+def settings(world: World, me: PeerId, folder: RunFolder, start: int | None) -> Settings:
+    """What an agent is told by its run file."""
+    every = world.run.checkpoint.every
+    return Settings(
+        run=world.run.digest(),
+        clocks=world.run.clocks,
+        codec=world.codec,
+        start=start,
+        folder=folder.checkpoints(me),
+        every=every,
+        # agents may be as many rounds apart as the graph is wide: keep one round that all of them have
+        keep=len(world.seats) // every + 2,
+        threads=world.threads,
+    )
+
+
+def _newest(folder: RunFolder, me: PeerId) -> int:
+    rounds = checkpoint.rounds(folder.checkpoints(me))
+    if not rounds:
+        raise ConfigError(f"agent {me} left no checkpoint in {folder.checkpoints(me)}: start it without --resume")
+    return rounds[-1]
+
+
+def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> int:
+    """Run one agent in this process until it ends or a signal stops it; the round that would come next."""
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        return await run_agent(world, me, folder, start, stop)
+
+    return asyncio.run(main())

@@ -1,0 +1,98 @@
+"""What a run came to: accuracy per agent type beside the same agents trained alone, and what it cost."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+
+from parse_p2p import plugins
+from parse_p2p.assembly import World
+from parse_p2p.names import Metrics, PeerId
+from parse_p2p.simulate import simulate
+
+
+@dataclass(frozen=True)
+class TypeSummary:
+    """Agents with the same modalities. ``std`` is over the agents; ``alone`` is None where it was not run."""
+
+    type: str
+    agents: int
+    mean: float
+    std: float
+    worst: float
+    worst_agent: str
+    alone: float | None
+    alone_std: float | None
+    ceiling: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``bytes_per_round`` is what one agent hands to the wire in one round, on average; ``seconds`` of the run."""
+
+    method: str
+    rounds: int
+    types: list[TypeSummary]
+    bytes_per_round: float
+    bytes_total: int
+    seconds: float
+
+    def plain(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def summarise(
+    world: World,
+    accuracy: Mapping[PeerId, float],
+    alone: Mapping[PeerId, float] | None,
+    sent: int,
+    rounds: int,
+    seconds: float,
+) -> Summary:
+    """Accuracies are shares of the test set; ``sent`` is bytes on the wire of all agents in ``rounds`` rounds."""
+    types: dict[str, list[PeerId]] = {}
+    for me, seat in world.seats.items():
+        if me in accuracy:
+            types.setdefault("+".join(seat.modalities), []).append(me)
+    rows = [_row(world, kind, agents, accuracy, alone) for kind, agents in types.items()]
+    each = sent / max(1, len(accuracy)) / max(1, rounds)
+    return Summary(world.run.method, rounds, rows, each, sent, seconds)
+
+
+def _row(
+    world: World,
+    kind: str,
+    agents: Sequence[PeerId],
+    accuracy: Mapping[PeerId, float],
+    alone: Mapping[PeerId, float] | None,
+) -> TypeSummary:
+    worst = min(agents, key=lambda me: accuracy[me])
+    ceiling = world.data[0].ceiling
+    alone_there = [alone[me] for me in agents] if alone is not None else None
+    return TypeSummary(
+        type=kind,
+        agents=len(agents),
+        mean=statistics.mean(accuracy[me] for me in agents),
+        std=statistics.pstdev(accuracy[me] for me in agents),
+        worst=accuracy[worst],
+        worst_agent=worst,
+        alone=statistics.mean(alone_there) if alone_there is not None else None,
+        alone_std=statistics.pstdev(alone_there) if alone_there is not None else None,
+        ceiling=ceiling(frozenset(world.seats[worst].modalities)) if ceiling is not None else None,
+    )
+
+
+def train_alone(world: World, progress: Callable[[int], None]) -> dict[PeerId, float]:
+    """Accuracy of the same agents after as many rounds of the method ``local``, with the same seed and losses."""
+    known = plugins.load(plugins.METHODS, "local").options.model_fields
+    options = {key: value for key, value in world.run.options.items() if key in known}
+    lonely = World(world.run.model_copy(update={"method": "local", "options": options}))
+    torch.set_num_threads(lonely.threads)
+    participants = lonely.participants()
+
+    def watch(round: int, metrics: Mapping[PeerId, Metrics], ledger: object) -> None:
+        progress(round + 1)
+
+    simulate(participants, lonely.run.rounds, watch=watch)
+    return {p.me: p.learner.evaluate()["accuracy"] for p in participants}

@@ -1,0 +1,201 @@
+"""What a person sees of a run: a live table on a terminal, plain lines elsewhere, and a summary at the end.
+
+All of it is read from the agents' event logs, so it shows what happened, whoever started the agents.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from parse_p2p.names import PeerId
+from parse_p2p.summary import Summary
+
+
+@dataclass
+class AgentView:
+    """The latest that an agent logged."""
+
+    modalities: str
+    state: str = "starting"
+    rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def take(self, event: Mapping[str, Any]) -> str | None:
+        """Take in an event; a line for the reader if it is worth one."""
+        match event["event"]:
+            case "start" | "resumed":
+                self.state = "waiting for peers"
+            case "joined":
+                self.state = "running"
+            case "round":
+                self.state = "running"
+                self.rounds[event["round"]] = dict(event)
+            case "end" | "stopped":
+                self.state = "done" if event["event"] == "end" else "stopped"
+            case "failed":
+                self.state = "failed"
+            case "lost":
+                return f"{event['agent']} lost its peer {event['peer']} in round {event['round']}"
+            case "void":
+                return f"round {event['round']} of {event['agent']} is void: {event['why']}"
+            case "refused":
+                return f"{event['agent']} refused mail of {event['peer']}: {event['why']}"
+        return None
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        return self.rounds[max(self.rounds)] if self.rounds else {}
+
+
+class RunView:
+    """The agents of a run as their logs tell them."""
+
+    def __init__(self, modalities: Mapping[PeerId, str], rounds: int, first: int) -> None:
+        self.agents = {me: AgentView(kind) for me, kind in modalities.items()}
+        self.rounds = rounds
+        self.first = first
+        self.began = time.monotonic()
+        self.notes: list[str] = []
+        self._told = first
+
+    def take(self, events: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Take in events; the notes that are new."""
+        notes = [note for event in events if (note := self.agents[PeerId(event["agent"])].take(event))]
+        self.notes += notes
+        return notes
+
+    def accuracy(self) -> dict[PeerId, float]:
+        return {me: view.latest["accuracy"] for me, view in self.agents.items() if view.rounds}
+
+    def sent(self) -> int:
+        return sum(entry["wire_out"] for view in self.agents.values() for entry in view.rounds.values())
+
+    def complete(self) -> int:
+        """Rounds that every agent still there has finished."""
+        there = [v for v in self.agents.values() if v.state not in ("died", "failed")]
+        return min((max(v.rounds, default=self.first - 1) + 1 for v in there), default=self.first)
+
+    def finished_lines(self) -> Iterable[str]:
+        """One line for each round that has become complete since the last call."""
+        while self._told < self.complete():
+            entries = [v.rounds[self._told] for v in self.agents.values() if self._told in v.rounds]
+            if entries:
+                yield self._line(self._told, entries)
+            self._told += 1
+
+    def _line(self, round: int, entries: list[dict[str, Any]]) -> str:
+        mean = {key: sum(e.get(key, 0.0) for e in entries) / len(entries) for key in ("loss", "accuracy", "seconds")}
+        worst = min(entries, key=lambda e: e["accuracy"])
+        out = sum(e["wire_out"] for e in entries) / len(entries)
+        return (
+            f"round {round + 1:>3}/{self.rounds}  loss {mean['loss']:6.3f}  accuracy {mean['accuracy']:.3f}  "
+            f"worst {worst['agent']} {worst['accuracy']:.3f}  out {size(out)} an agent  {mean['seconds']:.2f} s"
+        )
+
+    def table(self) -> Group:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for name in ("agent", "modalities", "round", "loss", "accuracy", "peers", "out", "in", "s/round", ""):
+            table.add_column(name, justify="left" if name in ("agent", "modalities", "") else "right")
+        for me, view in self.agents.items():
+            table.add_row(*_cells(me, view))
+        return Group(table, Text(), self._progress(), *(Text(note, "yellow") for note in self.notes[-3:]))
+
+    def _progress(self) -> Table:
+        done, elapsed = self.complete() - self.first, time.monotonic() - self.began
+        left = f", about {clock(elapsed / done * (self.rounds - self.first - done))} left" if done else ""
+        line = Table.grid(padding=(0, 1))
+        bar = ProgressBar(self.rounds, self.complete(), width=40)
+        line.add_row(f"round {self.complete()} of {self.rounds}", bar, f"{clock(elapsed)}{left}")
+        return line
+
+
+def _cells(me: PeerId, view: AgentView) -> list[str]:
+    last = view.latest
+    state = {"running": "", "done": "[green]done", "stopped": "[yellow]stopped"}.get(view.state, f"[red]{view.state}")
+    if view.state in ("starting", "waiting for peers"):
+        state = f"[dim]{view.state}"
+    if not last:
+        return [me, view.modalities, *[""] * 7, state]
+    return [
+        me,
+        view.modalities,
+        str(last["round"] + 1),
+        f"{last['loss']:.3f}" if "loss" in last else "",
+        f"{last['accuracy']:.3f}",
+        str(last["alive"]),
+        size(last["wire_out"]),
+        size(last["wire_in"]),
+        f"{last['seconds']:.2f}",
+        state,
+    ]
+
+
+class Screen:
+    """Shows a RunView: redrawn in place on a terminal, otherwise a line a round; nothing when quiet."""
+
+    def __init__(self, view: RunView, console: Console, quiet: bool) -> None:
+        self._view = view
+        self._console = console
+        self._quiet = quiet
+        self._live = Live(console=console, refresh_per_second=8) if console.is_terminal and not quiet else None
+
+    def __enter__(self) -> "Screen":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.update([])
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, notes: list[str]) -> None:
+        if self._live is not None:
+            self._live.update(self._view.table())
+        elif not self._quiet:
+            for line in (*notes, *self._view.finished_lines()):
+                self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def summary_table(summary: Summary) -> Table:
+    """Accuracy per agent type, as mean ± std over its agents, beside the same agents alone."""
+    ceilings = any(row.ceiling is not None for row in summary.types)
+    alone = any(row.alone is not None for row in summary.types)
+    table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
+    table.add_column("agents with")
+    for name in ("agents", *(["alone"] if alone else []), summary.method, *(["gain"] if alone else []), "worst agent"):
+        table.add_column(name, justify="right")
+    if ceilings:
+        table.add_column("ceiling", justify="right")
+    for row in summary.types:
+        cells = [row.type, str(row.agents)]
+        if row.alone is not None:
+            cells.append(f"{row.alone:.3f} ± {row.alone_std or 0:.3f}")
+        cells.append(f"[bold]{row.mean:.3f}[/] ± {row.std:.3f}")
+        if row.alone is not None:
+            cells.append(f"{row.mean - row.alone:+.3f}")
+        cells.append(f"{row.worst:.3f} ({row.worst_agent})")
+        if row.ceiling is not None:
+            cells.append(f"{row.ceiling:.3f}")
+        table.add_row(*cells)
+    return table
+
+
+def size(nbytes: float) -> str:
+    """Bytes as a person reads them: 86.1 kB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000 or unit == "GB":
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    return ""
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: 1:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

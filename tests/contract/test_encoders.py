@@ -1,0 +1,99 @@
+"""Every encoder that is found: shapes, depths, gradients, and first values that come from one generator alone."""
+
+import pytest
+import torch
+from worlds import inputs, world
+
+from parse_p2p import plugins
+from parse_p2p.errors import ConfigError
+from parse_p2p.models.base import BY_AXES, EncoderOptions, initialise, trunk
+
+SHAPES = {1: [(1,), (16,), (561,)], 2: [(1, 1), (3, 20), (6, 128)], 3: [(1, 1, 1), (1, 4, 4), (3, 9, 5)]}
+KINDS = plugins.known(plugins.ENCODERS)
+
+
+def accepted(kind):
+    """The shapes an encoder is tried on: those of its kind of input, and for a new kind whatever it can take."""
+    mine = [shape for axes, name in BY_AXES.items() if name == kind for shape in SHAPES[axes]]
+    return mine or [s for shapes in SHAPES.values() for s in shapes if takes(kind, s)]
+
+
+def takes(kind, shape):
+    try:
+        trunk(shape, EncoderOptions(kind=kind))(torch.zeros(5, *shape))
+    except (RuntimeError, ValueError, IndexError, ConfigError):
+        return False
+    return True
+
+
+CASES = [(kind, shape) for kind in KINDS for shape in accepted(kind)]
+
+
+def test_every_kind_of_input_has_an_encoder():
+    assert set(BY_AXES.values()) <= set(KINDS)
+    assert {kind for kind, _ in CASES} == set(KINDS)
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES)
+@pytest.mark.parametrize(("width", "depth"), [(1, 1), (8, 2), (24, 4)])
+def test_an_encoder_gives_as_many_features_as_asked_for(kind, shape, width, depth):
+    encoder = trunk(shape, EncoderOptions(kind=kind, width=width, depth=depth))
+    for count in (1, 5):
+        features = encoder(inputs({"x": shape}, count)["x"])
+        assert features.shape == (count, width)
+        assert features.isfinite().all()
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES)
+def test_depth_adds_parameters_and_width_too(kind, shape):
+    def size(**options):
+        return sum(p.numel() for p in trunk(shape, EncoderOptions(kind=kind, **options)).parameters())
+
+    assert size(depth=1) < size(depth=2) < size(depth=3)
+    assert size(width=16) < size(width=32)
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES)
+def test_a_row_is_encoded_by_itself(kind, shape):
+    encoder, x = trunk(shape, EncoderOptions(kind=kind)).eval(), inputs({"x": shape})["x"]
+    torch.testing.assert_close(encoder(x)[2:3], encoder(x[2:3]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES)
+def test_gradients_reach_every_parameter_unless_it_is_frozen(kind, shape):
+    encoder = trunk(shape, EncoderOptions(kind=kind))
+    encoder(inputs({"x": shape}, 40)["x"]).sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in encoder.parameters())
+    frozen = trunk(shape, EncoderOptions(kind=kind, frozen=True))
+    assert not any(p.requires_grad for p in frozen.parameters())
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES)
+def test_first_values_come_from_the_generator_given_and_no_other(kind, shape):
+    def first(seed, elsewhere):
+        torch.manual_seed(elsewhere)
+        encoder = trunk(shape, EncoderOptions(kind=kind))
+        initialise(encoder, torch.Generator().manual_seed(seed))
+        return torch.cat([t.flatten() for t in encoder.state_dict().values()])
+
+    assert torch.equal(first(0, 1), first(0, 2))
+    assert not torch.equal(first(0, 1), first(1, 1))
+
+
+@pytest.mark.parametrize("axes", BY_AXES)
+def test_auto_chooses_by_the_shape_of_the_input(axes):
+    shape = SHAPES[axes][1]
+    chosen, named = (trunk(shape, EncoderOptions(kind=kind)) for kind in ("auto", BY_AXES[axes]))
+    assert [p.shape for p in chosen.parameters()] == [p.shape for p in named.parameters()]
+
+
+def test_an_unknown_encoder_is_refused_by_name():
+    with pytest.raises(ConfigError, match="there is no encoder 'serie': did you mean 'series'"):
+        world(encoder={"kind": "serie"})
+
+
+@pytest.mark.xfail(strict=True, reason="an encoder is built for a shape it cannot take, and fails at the first batch")
+@pytest.mark.parametrize("kind", ["series", "image"])
+def test_an_encoder_for_another_kind_of_input_is_a_config_error(kind):
+    with pytest.raises(ConfigError, match="encoder"):
+        world(encoder={"kind": kind}).participant("a0").learner.evaluate()

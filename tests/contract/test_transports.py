@@ -1,0 +1,302 @@
+"""One contract for every transport; what only sockets can do comes last."""
+
+import asyncio
+import os
+import socket
+from contextlib import ExitStack, aclosing
+from tempfile import TemporaryDirectory
+
+import pytest
+import zmq
+
+from parse_p2p.errors import ConfigError
+from parse_p2p.framing import CHUNK
+from parse_p2p.transports.base import Plane
+from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.zmq import ZmqTransport
+
+DATA, CONTROL = Plane.DATA, Plane.CONTROL
+GUARD = 60  # seconds after which a test has failed
+
+
+def in_memory(folder):
+    post = Post()
+    return lambda me, at=None: MemoryTransport(me, post)
+
+
+def over_sockets(address):
+    """An ``open(me, at)`` for the agents a and b, and c, who is never there; ``at`` is another place to listen."""
+    places = {name: tuple(address(name, plane) for plane in Plane) for name in ("a", "b", "c", "elsewhere")}
+
+    def open_(me, at=None):
+        return ZmqTransport(me, {peer: places[peer] for peer in "abc"} | {me: places[at or me]}, drain=GUARD)
+
+    open_.places = places
+    return open_
+
+
+def over_ipc(folder):
+    return over_sockets(lambda name, plane: f"ipc://{folder}/{name}{plane:d}")
+
+
+def over_tcp(folder):
+    with ExitStack() as held:
+
+        def address(name, plane):
+            free = held.enter_context(socket.socket())  # held until all are found, so that no two are the same
+            free.bind(("127.0.0.1", 0))
+            return f"tcp://127.0.0.1:{free.getsockname()[1]}"
+
+        return over_sockets(address)
+
+
+SOCKETS = {"ipc": over_ipc, "tcp": over_tcp}
+ALL = {"memory": in_memory} | SOCKETS
+HANGS = pytest.mark.xfail(run=False, reason="monitor sockets are never closed, so leaving a ZmqTransport hangs")
+CASES = ["memory", *(pytest.param(kind, marks=HANGS) for kind in SOCKETS)]
+
+
+@pytest.fixture(params=CASES)
+def opened(request):
+    """Makes the transport of an agent, not yet entered."""
+    with TemporaryDirectory(prefix="p2p-") as folder:  # the path of a socket must be short
+        yield ALL[request.param](folder)
+
+
+sockets_only = pytest.mark.parametrize("opened", CASES[1:], indirect=True)
+
+
+def run(scenario):
+    async def guarded():
+        async with asyncio.timeout(GUARD):
+            return await scenario
+
+    return asyncio.run(guarded())
+
+
+async def take(transport, count, wanted=lambda plane, frames: True):
+    """The next so many arrivals that are wanted, as (sender, plane, frames as bytes)."""
+    found = []
+    async with aclosing(transport.arrivals()) as arrivals:
+        async for sender, plane, frames in arrivals:
+            if wanted(plane, frames):
+                found.append((sender, plane, [bytes(frame) for frame in frames]))
+            if len(found) == count:
+                return found
+
+
+async def until_heard(sender, receiver, to, frames=(b"hello",)):
+    """Repeat a control message, as heartbeats do, until one comes through; the first that does."""
+
+    async def repeat():
+        while True:
+            await sender.send(to, frames, CONTROL)
+            await asyncio.sleep(0.02)
+
+    repeating = asyncio.create_task(repeat())
+    try:
+        [first] = await take(receiver, 1, lambda plane, frames: plane == CONTROL)
+        return first
+    finally:
+        repeating.cancel()
+        await asyncio.gather(repeating, return_exceptions=True)
+
+
+async def send_all(transport, to, messages, plane=DATA):
+    for frames in messages:
+        await transport.send(to, frames, plane)
+
+
+def numbered(count, size=1):
+    return [[b"%d" % i, bytes(size)] for i in range(count)]
+
+
+def test_data_comes_in_order_however_much_there_is(opened):
+    async def scenario():
+        async with opened("a") as a, opened("b") as b:
+            sending = asyncio.create_task(send_all(a, "b", numbered(600)))
+            found = await take(b, 600)
+            await sending
+            assert found == [("a", DATA, frames) for frames in numbered(600)]
+
+    run(scenario())
+
+
+def test_control_comes_in_order_once_the_link_is_up(opened):
+    async def scenario():
+        async with opened("a") as a, opened("b") as b:
+            await until_heard(a, b, "b")
+            await send_all(a, "b", numbered(20), CONTROL)
+            found = await take(b, 20, lambda plane, frames: bytes(frames[0]) != b"hello")
+            assert found == [("a", CONTROL, frames) for frames in numbered(20)]
+
+    run(scenario())
+
+
+def test_both_planes_in_both_directions(opened):
+    async def scenario():
+        async with opened("a") as a, opened("b") as b:
+            for sender, receiver, names in ((a, b, "ab"), (b, a, "ba")):
+                assert await until_heard(sender, receiver, names[1]) == (names[0], CONTROL, [b"hello"])
+                await sender.send(names[1], [b"model"], DATA)
+                [found] = await take(receiver, 1, lambda plane, frames: plane == DATA)
+                assert found == (names[0], DATA, [b"model"])
+
+    run(scenario())
+
+
+def test_a_large_message_of_many_frames_comes_whole(opened):
+    frames = [b"header", os.urandom(CHUNK), b"", *(os.urandom(i) for i in range(1, 200)), os.urandom(CHUNK)]
+
+    async def scenario():
+        async with opened("a") as a, opened("b") as b:
+            sending = asyncio.create_task(send_all(a, "b", 3 * [frames]))
+            assert await take(b, 3) == 3 * [("a", DATA, frames)]
+            await sending
+
+    run(scenario())
+
+
+def test_control_to_an_absent_peer_is_dropped_at_once(opened):
+    async def scenario():
+        async with opened("a") as a:
+            await send_all(a, "b", 200 * [[b"stale"]], CONTROL)
+            async with opened("b") as b:
+                assert await until_heard(a, b, "b", [b"fresh"]) == ("a", CONTROL, [b"fresh"])
+
+    run(scenario())
+
+
+def test_data_waits_for_a_peer_that_comes_later(opened):
+    async def scenario():
+        async with opened("a") as a:
+            sending = asyncio.create_task(send_all(a, "b", numbered(5)))
+            await asyncio.sleep(0.05)
+            assert not sending.done()
+            async with opened("b") as b:
+                assert await take(b, 5) == [("a", DATA, frames) for frames in numbered(5)]
+                await sending
+
+    run(scenario())
+
+
+def test_an_absent_peer_holds_up_nobody_else(opened):
+    async def scenario():
+        async with opened("a") as a, opened("b") as b:
+            vain = asyncio.create_task(a.send("c", [b"model"], DATA))
+            await send_all(a, "b", numbered(5))
+            assert await take(b, 5) == [("a", DATA, frames) for frames in numbered(5)]
+            assert not vain.done()
+            vain.cancel()
+            await asyncio.gather(vain, return_exceptions=True)
+
+    run(scenario())
+
+
+def test_who_leaves_right_after_sending_is_heard_to_the_end(opened):
+    messages = numbered(50, size=100_000)
+
+    async def scenario():
+        async with opened("b") as b:
+            async with opened("a") as a:
+                await send_all(a, "b", messages)
+            assert await take(b, 50) == [("a", DATA, frames) for frames in messages]
+
+    run(scenario())
+
+
+def test_a_restarted_peer_is_heard_and_reached_again(opened):
+    async def scenario():
+        async with opened("a") as a:
+            for life in (b"first", b"second", b"third"):
+                async with opened("b") as b:
+                    assert await until_heard(b, a, "a", [life]) == ("b", CONTROL, [life])
+                    await b.send("a", [life], DATA)
+                    [found] = await take(a, 1, lambda plane, frames: plane == DATA)
+                    assert found == ("b", DATA, [life])
+                    assert await until_heard(a, b, "b", [life]) == ("a", CONTROL, [life])
+
+    run(scenario())
+
+
+def test_leaving_is_possible_with_mail_for_nobody(opened):
+    async def scenario():
+        async with opened("a") as a:
+            vain = asyncio.create_task(a.send("c", [b"model"], DATA))
+            await a.send("c", [b"hello"], CONTROL)
+            vain.cancel()
+            await asyncio.gather(vain, return_exceptions=True)
+
+    run(scenario())
+
+
+@sockets_only
+def test_a_second_connection_takes_over_the_name_of_a_half_open_one(opened):
+    async def scenario():
+        async with opened("a") as a, opened("b") as gone:
+            assert await until_heard(gone, a, "a", [b"old"]) == ("b", CONTROL, [b"old"])
+            async with opened("b", at="elsewhere") as b:
+                sending = asyncio.create_task(b.send("a", [b"model"], DATA))
+                [found] = await take(a, 1, lambda plane, frames: plane == DATA)
+                assert found == ("b", DATA, [b"model"])
+                await sending
+
+    run(scenario())
+
+
+@sockets_only
+def test_a_peer_that_goes_is_told_of_by_name(opened):
+    async def scenario():
+        told = asyncio.Queue()
+        async with opened("a") as a:
+            a.on_disconnect = told.put_nowait
+            async with opened("b") as b:
+                await a.send("b", [b"model"], DATA)
+                await take(b, 1)
+                assert told.empty()
+            assert await told.get() == "b"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("opened", CASES[2:], indirect=True)
+def test_an_occupied_port_is_named_in_one_sentence_and_free_after_its_owner(opened):
+    async def scenario():
+        async with opened("a"):
+            with pytest.raises(ConfigError, match=r"agent a cannot listen on tcp://127.0.0.1:\d+: address") as refused:
+                await opened("a").__aenter__()
+            assert "\n" not in str(refused.value) and ". " not in str(refused.value)
+        async with opened("a") as a, opened("b") as b:
+            await b.send("a", [b"model"], DATA)
+            assert await take(a, 1) == [("b", DATA, [b"model"])]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("opened", CASES[2:], indirect=True)
+def test_a_stranger_whose_name_is_no_text_does_no_harm(opened):
+    async def scenario():
+        async with opened("a") as a, opened("b") as b:
+            with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+                stranger.set(zmq.ROUTING_ID, b"\xff\xfe")
+                stranger.connect(opened.places["a"][DATA])
+                stranger.send(b"boo")
+                [found] = await take(a, 1)
+                assert found[1:] == (DATA, [b"boo"])
+            await b.send("a", [b"model"], DATA)
+            assert await take(a, 1) == [("b", DATA, [b"model"])]
+
+    run(scenario())
+
+
+def test_scripted_faults_lose_what_they_say():
+    async def scenario():
+        post = Post(lose=lambda sender, receiver, plane: (sender, receiver, plane) == ("a", "b", DATA))
+        async with MemoryTransport("a", post) as a, MemoryTransport("b", post) as b:
+            for sender, to in ((a, "b"), (b, "a")):
+                for plane in Plane:
+                    await sender.send(to, [b"x"], plane)
+            assert await take(a, 2) == [("b", DATA, [b"x"]), ("b", CONTROL, [b"x"])]
+            assert await take(b, 1) == [("a", CONTROL, [b"x"])]
+
+    run(scenario())

@@ -1,0 +1,203 @@
+"""Harmony's two stages: what is exchanged in each, and whom the drift of the encoders makes alike."""
+
+import math
+from itertools import combinations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+from worlds import finished, world
+
+from parse_p2p.methods.base import Exchange, Local
+from parse_p2p.methods.harmony import (
+    METHOD,
+    Options,
+    drift,
+    first_stage,
+    likeness,
+    mix_alike,
+    peer,
+    remember_encoders,
+    unimodal_loss,
+    with_drift,
+)
+from parse_p2p.parcel import Parcel
+
+ROUNDS = 4
+
+
+def made(network="fission", **options):
+    return world(method="harmony", model={"network": network}, rounds=ROUNDS, options=options)
+
+
+def traffic(w):
+    """Per round, sender and receiver the names of the slices that crossed."""
+    rounds = []
+    finished(w, watch=lambda round, metrics, ledger: rounds.append(ledger))
+    return [{(a, b): set(sent) for a, links in ledger.items() for b, sent in links.items()} for ledger in rounds]
+
+
+def kind(w, me):
+    return "+".join(w.seats[me].modalities)
+
+
+def local(w, round, memory=None):
+    agent = next(p for p in w.participants() if kind(w, p.me) == "audio+motion")
+    agent.learner.begin(round, ROUNDS)
+    return Local(agent.me, agent.role, round, ROUNDS, agent.learner, agent.plan(round), memory or {})
+
+
+def test_the_stages_part_the_rounds_by_the_switch():
+    assert [first_stage(Options(), round, 4) for round in range(4)] == [True, True, False, False]
+    assert [first_stage(Options(switch=0.5), round, 3) for round in range(3)] == [True, True, False]
+    assert not any(first_stage(Options(switch=0), round, 4) for round in range(4))
+    assert all(first_stage(Options(switch=1), round, 4) for round in range(4))
+
+
+@pytest.mark.parametrize("network", METHOD.networks)
+def test_in_the_first_stage_holders_of_a_modality_exchange_its_classifier(network):
+    w = made(network)
+    head = "head.unique" if network == "fission" else "head.unimodal"
+    for links in traffic(w)[:2]:
+        crossed = set().union(*links.values())
+        for m in ("audio", "motion"):
+            assert {f"trunk.{m}@{m}", f"{head}.{m}@{m}"} <= crossed
+        assert not any(s.startswith(("rows.synergistic", "head.synergistic", "head.joint")) for s in crossed)
+        for (a, b), slices in links.items():
+            shared = set(w.seats[a].modalities) & set(w.seats[b].modalities)
+            assert {s.split("@")[1] for s in slices} <= shared | {f"type:{kind(w, a)}"}
+        assert any(len({kind(w, a), kind(w, b)}) == 2 for a, b in links)  # one modality and several meet
+
+
+@pytest.mark.parametrize("network", METHOD.networks)
+def test_in_the_second_stage_multimodal_agents_exchange_the_fusion_alone(network):
+    w = made(network)
+    fusion = ("rows.synergistic.", "head.synergistic@", "head.joint@")
+    for links in traffic(w)[2:]:
+        assert any(kind(w, a) == "audio+motion" for a, _ in links)
+        for (a, b), slices in links.items():
+            assert kind(w, a) == kind(w, b)
+            assert all(s.startswith(fusion) == (kind(w, a) == "audio+motion") for s in slices)
+
+
+@pytest.mark.parametrize("network", METHOD.networks)
+def test_the_first_stage_trains_each_modality_by_itself(network):
+    w = made(network)
+    agent = local(w, 0).learner
+    batch = agent.data.batch(range(20))
+    outputs = agent.model(batch.inputs)
+    want = 0.0
+    for m in ("audio", "motion"):
+        said = [v for name, v in outputs.views.items() if name.endswith(f".{m}")]
+        assert len(said) == (2 if network == "fission" else 1)
+        want += cross_entropy(sum(said), batch.targets).item()
+    loss = unimodal_loss(agent.model, batch, outputs)
+    assert loss.item() == pytest.approx(want, rel=1e-5)
+    agent.arena.grads.zero_()
+    loss.backward()
+    for region in agent.arena.regions.values():
+        fused = region.component.part in ("rows.synergistic", "head.synergistic", "head.joint")
+        assert bool(agent.arena.grads[region.start : region.stop].any()) != fused
+
+
+def test_drift_is_nothing_when_the_second_stage_begins_and_something_after_a_step():
+    at = local(made(), 2)
+    remember_encoders(at)
+    assert drift(at) == pytest.approx([0, 0], abs=1e-6)
+    before = at.memory["encoders"].clone()
+    next(peer(at, Options(encoder_rate=1.0)))
+    assert all(d > 1e-6 for d in drift(at))
+    remember_encoders(at)
+    assert torch.equal(at.memory["encoders"], before)  # remembered once, not in every round
+
+
+def test_drift_is_the_cosine_distance_of_each_trunk():
+    at = local(made(), 2)
+    remember_encoders(at)
+    arena = at.learner.arena
+    arena.view(arena.regions["trunk.audio"]).mul_(-3.0)
+    arena.view(arena.regions["rows.unique.motion"]).zero_()
+    assert drift(at) == pytest.approx([2, 0], abs=1e-5)
+
+
+def test_encoders_rest_in_the_second_stage_at_rate_zero():
+    at = local(made(), 2)
+    arena = at.learner.arena
+    before = arena.values.clone()
+    next(peer(at, Options(encoder_rate=0.0)))
+    for region in arena.regions.values():
+        fused = region.component.part in ("rows.synergistic", "head.synergistic")
+        stretch = slice(region.start, region.stop)
+        assert torch.equal(arena.values[stretch], before[stretch]) != fused, region.component.name
+
+
+def test_the_memory_of_the_encoders_is_that_of_the_round_of_the_switch():
+    first, _ = finished(made(), rounds=2)
+    whole, _ = finished(made())
+    for me, agent in whole.items():
+        if len(agent.learner.holder.modalities) == 1:
+            assert agent.memory == {}
+        else:
+            assert torch.equal(agent.memory["encoders"], first[me].learner.arena.values)
+
+
+drifts = st.lists(st.floats(0, 2), min_size=2, max_size=2)
+
+
+@given(one=drifts, other=drifts, sigma=st.floats(1e-3, 10))
+def test_likeness_is_symmetric_and_at_most_one(one, other, sigma):
+    found = likeness(one, other, sigma)
+    assert found == likeness(other, one, sigma)
+    assert 0 <= found <= 1
+    assert likeness(one, one, sigma) == 1
+    exact = math.exp(-sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) / sigma**2)
+    assert found == pytest.approx(exact, rel=1e-9, abs=1e-300)
+
+
+def test_a_drift_that_cannot_be_compared_is_alike_to_none():
+    for wrong in (None, "0.1", [0.1], [0.1, "0.2"], [0.1, 0.2, 0.3]):
+        assert likeness([0.1, 0.2], wrong, 1.0) == 0
+        assert likeness([0.1, 0.2], wrong, 0.0) == 1
+
+
+def realised(w, sigma, drifts):
+    """The matrix with which the multimodal agents mix one slice, read off a round in which each holds a one."""
+    overlays = w.overlays(ROUNDS - 1)
+    key = next(k for k in overlays.keys if k.component == "head.synergistic")
+    agents = [p for p in w.participants() if p.me in overlays.holders(key)]
+    plans = {p.me: overlays.plan(p.me) for p in agents}
+    region = {p.me: plans[p.me].regions[key] for p in agents}
+    for i, p in enumerate(agents):
+        p.learner.arena.values.zero_()
+        p.learner.arena.view(region[p.me])[i] = 1.0
+    sent = {p.me: Parcel(p.learner.cut(plans[p.me].regions), {"drift": d}) for p, d in zip(agents, drifts, strict=True)}
+    rows = []
+    for p, mine in zip(agents, drifts, strict=True):
+        at = Local(p.me, p.role, ROUNDS - 1, ROUNDS, p.learner, plans[p.me])
+        mix_alike(at, {peer: sent[peer] for peer in plans[p.me].links}, mine, sigma)
+        rows.append(p.learner.arena.view(region[p.me])[: len(agents)].clone())
+    return torch.stack(rows)
+
+
+def test_mixing_weights_fall_with_the_distance_of_the_drifts_and_the_rest_stays_at_home():
+    w = world({"audio+motion": 4}, graph="complete", method="harmony", rounds=ROUNDS)
+    near = [0.0, 0.0, 0.1, 0.9]
+    alike = realised(w, 0.0, [[d, 0.0] for d in near])
+    torch.testing.assert_close(alike, torch.full((4, 4), 0.25))
+    found = realised(w, 0.3, [[d, 0.0] for d in near])
+    for i, j in combinations(range(4), 2):
+        want = 0.25 * math.exp(-((near[i] - near[j]) ** 2) / 0.09)
+        assert found[i, j].item() == pytest.approx(want, rel=1e-4, abs=1e-7)
+    torch.testing.assert_close(found, found.T)
+    torch.testing.assert_close(found.sum(1), torch.ones(4))
+    assert (found >= 0).all()
+
+
+def test_the_drift_rides_with_the_slices_and_changes_nothing_else():
+    plain = Exchange("slices", {"b": Parcel({"x": torch.ones(2)})}, frozenset({"b"}), 1)
+    riding = with_drift(plain, [0.1, 0.2])
+    assert (riding.topic, riding.expect, riding.quorum, riding.check) == ("slices", {"b"}, 1, plain.check)
+    assert riding.send["b"].tensors is plain.send["b"].tensors
+    assert riding.send["b"].meta == {"drift": [0.1, 0.2]}

@@ -1,0 +1,81 @@
+"""The floors of the house: values <- wire | learning <- methods <- runtime <- edge, read off the imports."""
+
+import ast
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+import parse_p2p
+
+ROOT = Path(parse_p2p.__file__).parent
+FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in sorted(ROOT.rglob("*.py"))}
+FLOORS = {
+    "values": "__init__ names errors parcel slices mixing plugins topology",
+    "wire": "framing codecs transports",
+    "learning": "arena data models learner losses",
+    "methods": "methods",
+    "runtime": "participant simulate desk directory agent runlog checkpoint",
+}
+BELOW = {
+    "values": set(),
+    "wire": {"values"},
+    "learning": {"values"},
+    "methods": {"values", "learning"},
+    "runtime": {"values", "wire", "learning", "methods"},
+    "edge": {"values", "wire", "learning", "methods", "runtime"},
+}
+WITH_ASYNCIO = {"agent", "desk", "transports"}  # and the edge
+LONGEST = 420
+
+
+def floor(module):
+    return next((name for name, rooms in FLOORS.items() if module.split(".")[0] in rooms.split()), "edge")
+
+
+def imported(path):
+    """Absolute names of what a file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name}:{node.lineno} imports by a relative name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(path):
+    """The modules of the package that a file imports: the longest part of each name that is a file."""
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "parse_p2p":
+            found = (".".join(parts[1:stop]) for stop in range(len(parts), 1, -1))
+            yield next((f for m in found for f in (m, f"{m}.__init__") if f in FILES), "__init__")
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_file_imports_only_its_own_floor_and_those_below(module):
+    mine = floor(module)
+    up = {other for other in ours(FILES[module]) if floor(other) not in {mine, *BELOW[mine]}}
+    assert not up, f"{module} on the floor {mine!r} imports {', '.join(f'{u} ({floor(u)})' for u in sorted(up))}"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_asyncio_and_zmq_stay_in_their_rooms(module):
+    roots = {name.split(".")[0] for name in imported(FILES[module])}
+    assert "zmq" not in roots or module == "transports.zmq"
+    assert "asyncio" not in roots or floor(module) == "edge" or module.split(".")[0] in WITH_ASYNCIO
+
+
+def test_no_imports_in_a_circle():
+    graph = nx.DiGraph((module, other) for module, path in FILES.items() for other in ours(path))
+    assert list(nx.simple_cycles(graph)) == []
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if m.endswith(".__init__")])
+def test_plugin_folders_say_nothing_themselves(module):
+    assert FILES[module].read_text() == ""
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_file_is_too_long_to_be_read_at_a_sitting(module):
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= LONGEST

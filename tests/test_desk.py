@@ -1,0 +1,206 @@
+"""Mail that comes early, late, twice, too far ahead or wrong, and how a wait ends without it."""
+
+import asyncio
+import time
+
+import pytest
+import torch
+
+from parse_p2p.desk import AHEAD, TOPICS, Desk
+from parse_p2p.errors import MalformedFrame, SpecMismatch
+from parse_p2p.methods.base import Exchange
+from parse_p2p.parcel import Parcel
+
+LONG = 100.0  # seconds no test waits for
+
+
+def parcel(value):
+    return Parcel({"x": torch.full((2,), float(value))})
+
+
+def exchange(*peers, topic="slices", **options):
+    return Exchange(topic, expect=frozenset(peers), **options)
+
+
+def collect(desk, wanted, takes_part=lambda peer: True, seconds=LONG, meanwhile=()):
+    """What a wait ends with; ``meanwhile`` are calls made one after the other while it waits."""
+
+    async def scenario():
+        waiting = asyncio.create_task(desk.collect(wanted, takes_part, seconds))
+        for call in meanwhile:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            call()
+        return await waiting
+
+    return asyncio.run(scenario())
+
+
+def arrival(desk, sender, value, round=0, topic="slices"):
+    return lambda: desk.deliver(sender, round, topic, parcel(value))
+
+
+def received(found):
+    return {sender: mail.tensors["x"][0].item() for sender, mail in found.inbox.items()}
+
+
+def test_a_wait_ends_with_the_last_of_its_mail_sorted_by_sender():
+    desk = Desk()
+    found = collect(desk, exchange("c", "b"), meanwhile=[arrival(desk, "c", 3), arrival(desk, "b", 2)])
+    assert list(received(found).items()) == [("b", 2), ("c", 3)]
+    assert found.missing == [] and found.refused == {}
+
+
+def test_mail_wakes_the_wait_at_once(monkeypatch):
+    monkeypatch.setattr("parse_p2p.desk.LOOK_AGAIN", LONG)
+    desk, began = Desk(), time.monotonic()
+    assert received(collect(desk, exchange("b"), meanwhile=[arrival(desk, "b", 1)])) == {"b": 1}
+    assert time.monotonic() < began + LONG / 2
+
+
+def test_nothing_expected_is_not_waited_for():
+    assert collect(Desk(), exchange()).inbox == {}
+
+
+def test_early_mail_waits_for_its_round_and_topic():
+    desk = Desk()
+    for round in range(3):
+        for topic in ("up", "down"):
+            arrival(desk, "b", 10 * round + len(topic), round, topic)()
+    for round in range(3):
+        desk.open(round)
+        for topic in ("down", "up"):
+            assert received(collect(desk, exchange("b", topic=topic))) == {"b": 10 * round + len(topic)}
+    assert desk.late == 0
+
+
+def test_late_mail_is_counted_and_not_used():
+    desk = Desk()
+    desk.open(2)
+    arrival(desk, "b", 1, round=1)()
+    arrival(desk, "b", 0, round=0)()
+    assert desk.late == 2
+    assert collect(desk, exchange("b"), seconds=0).missing == ["b"]
+
+
+def test_a_new_round_throws_the_old_mail_away():
+    desk = Desk()
+    arrival(desk, "b", 1, round=0)()
+    desk.open(1)
+    assert collect(desk, exchange("b"), seconds=0).missing == ["b"]
+    desk.open(0)  # a void round is begun again
+    assert collect(desk, exchange("b"), seconds=0).missing == ["b"]
+
+
+def test_the_first_of_two_parcels_counts():
+    desk = Desk()
+    arrival(desk, "b", 1)()
+    arrival(desk, "b", 2)()
+    assert received(collect(desk, exchange("b"))) == {"b": 1}
+
+
+def test_a_second_parcel_while_waiting_changes_nothing():
+    desk = Desk()
+    later = [arrival(desk, "b", 1), arrival(desk, "b", 2), arrival(desk, "c", 3)]
+    assert received(collect(desk, exchange("b", "c"), meanwhile=later)) == {"b": 1, "c": 3}
+
+
+def test_mail_of_others_and_on_other_topics_ends_no_wait():
+    desk = Desk()
+    later = [arrival(desk, "d", 9), arrival(desk, "b", 9, topic="y"), arrival(desk, "b", 9, round=1)]
+    assert received(collect(desk, exchange("b"), meanwhile=[*later, arrival(desk, "b", 1)])) == {"b": 1}
+
+
+def test_far_ahead_is_refused_and_nearly_so_far_is_kept():
+    desk = Desk()
+    desk.open(5)
+    arrival(desk, "b", 1, round=5 + AHEAD)()
+    with pytest.raises(MalformedFrame, match=f"b sends mail of round {6 + AHEAD} while I am in 5"):
+        arrival(desk, "b", 1, round=6 + AHEAD)()
+    desk.open(5 + AHEAD)
+    assert received(collect(desk, exchange("b"))) == {"b": 1}
+
+
+def test_a_sender_has_only_so_many_topics_in_a_round():
+    desk = Desk()
+    for topic in range(TOPICS):
+        arrival(desk, "b", topic, topic=f"t{topic}")()
+    with pytest.raises(MalformedFrame, match=f"b uses more than {TOPICS} topics in round 0"):
+        arrival(desk, "b", 0, topic="one more")()
+    arrival(desk, "c", 0, topic="one more")()
+    arrival(desk, "b", 0, round=1, topic="one more")()
+    assert received(collect(desk, exchange("b", topic="t7"))) == {"b": 7}
+
+
+def refuse(sender, mail):
+    if mail.tensors["x"][0] < 0:
+        raise SpecMismatch(f"{sender} is below zero")
+
+
+def test_what_the_check_refuses_counts_as_not_come():
+    desk = Desk()
+    later = [arrival(desk, "b", -1), arrival(desk, "c", 3)]
+    found = collect(desk, exchange("b", "c", check=refuse), meanwhile=later)
+    assert received(found) == {"c": 3}
+    assert found.refused == {"b": "b is below zero"} and found.missing == []
+
+
+def test_a_refused_sender_has_no_second_try():
+    desk = Desk()
+    later = [arrival(desk, "b", -1), arrival(desk, "b", 1), arrival(desk, "c", 3)]
+    assert received(collect(desk, exchange("b", "c", check=refuse), meanwhile=later)) == {"c": 3}
+
+
+def test_a_check_that_fails_for_another_reason_is_not_hidden():
+    def broken(sender, mail):
+        raise ZeroDivisionError
+
+    desk = Desk()
+    arrival(desk, "b", 1)()
+    with pytest.raises(ZeroDivisionError):
+        collect(desk, exchange("b", check=broken))
+
+
+def test_time_over_leaves_the_others_missing():
+    desk = Desk()
+    arrival(desk, "c", 3)()
+    found = collect(desk, exchange("d", "b", "c"), seconds=0.01)
+    assert received(found) == {"c": 3} and found.missing == ["b", "d"]
+
+
+def test_mail_that_is_there_is_taken_even_without_time():
+    desk = Desk()
+    arrival(desk, "b", 1)()
+    assert received(collect(desk, exchange("b"), seconds=0)) == {"b": 1}
+
+
+def test_who_takes_no_part_is_not_waited_for_but_its_mail_is_used():
+    desk = Desk()
+    arrival(desk, "b", 1)()
+    found = collect(desk, exchange("b", "c"), takes_part=lambda peer: False)
+    assert received(found) == {"b": 1} and found.missing == ["c"]
+
+
+def test_a_peer_that_is_lost_while_waited_for_ends_the_wait():
+    desk, there = Desk(), {"b", "c"}
+
+    def lose():
+        there.discard("b")
+        desk.look()
+
+    found = collect(desk, exchange("b", "c"), takes_part=there.__contains__, meanwhile=[arrival(desk, "c", 3), lose])
+    assert received(found) == {"c": 3} and found.missing == ["b"]
+
+
+def test_a_silent_loss_is_noticed_without_news():
+    began = time.monotonic()
+    found = collect(Desk(), exchange("b"), takes_part=lambda peer: time.monotonic() < began + 0.01)
+    assert found.missing == ["b"] and time.monotonic() < began + LONG / 2
+
+
+def test_waiting_for_some_goes_on_though_others_take_no_part():
+    desk = Desk()
+    later = [desk.look, arrival(desk, "b", 1)]
+    found = collect(desk, exchange("b", "c"), takes_part=lambda peer: peer == "b", meanwhile=later)
+    assert received(found) == {"b": 1} and found.missing == ["c"]

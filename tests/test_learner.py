@@ -1,0 +1,167 @@
+"""What a round draws, how fast it steps, and how it fails."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from worlds import learner, world
+
+from parse_p2p import losses
+from parse_p2p.errors import ConfigError, Interrupted, TrainingError
+
+
+def drawn(agent, round):
+    """The targets and inputs of a round's batches, in the order they came."""
+    seen = []
+
+    def spy(network, batch, outputs):
+        seen.append(torch.cat([batch.targets[:, None].float(), batch.inputs["audio"]], 1))
+        return losses.task(network, batch, outputs)
+
+    agent.begin(round, 4)
+    agent.train(spy)
+    return seen
+
+
+def same(one, other):
+    return len(one) == len(other) and all(map(torch.equal, one, other))
+
+
+def test_a_round_draws_the_same_batches_whatever_came_before():
+    fresh, used = learner(), learner()
+    for round in (0, 1, 1, 2):
+        drawn(used, round)
+    assert same(drawn(fresh, 3), drawn(used, 3))
+
+
+def test_rounds_agents_and_seeds_draw_differently():
+    agents = world({"audio+motion": 2}).participants()
+    one, other = (p.learner for p in agents)
+    one.data = other.data
+    one.samples = other.samples
+    assert not same(drawn(one, 0), drawn(one, 1))
+    assert not same(drawn(one, 0), drawn(other, 0))
+    before = drawn(one, 0)
+    one.seed += 1
+    assert not same(drawn(one, 0), before)
+
+
+def test_every_sample_is_seen_once_an_epoch():
+    agent = learner(train={"epochs": 2, "batch": 32})
+    rows = torch.cat(drawn(agent, 0))
+    assert len(rows) == 2 * agent.samples
+    assert torch.unique(rows, dim=0, return_counts=True)[1].tolist() == [2] * agent.samples
+
+
+def test_the_global_generator_is_neither_read_nor_moved():
+    one, other = learner(), learner()
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    drawn(one, 0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    drawn(other, 0)
+    assert torch.equal(one.arena.values, other.arena.values)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [("constant", [1, 1, 1, 1]), ("cosine", [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])],
+)
+def test_the_learning_rate_follows_its_schedule(schedule, factors):
+    agent = learner(train={"lr": 0.2, "schedule": schedule})
+    for round in (3, 0, 2, 1, 0):
+        agent.begin(round, 4)
+        for group in agent.optimiser.param_groups:
+            assert group["lr"] == pytest.approx(0.2 * factors[round])
+
+
+def test_scale_is_a_factor_on_the_rate_of_each_component_for_one_training():
+    agent = learner(train={"weight_decay": 0, "momentum": 0})
+    before = agent.cut(agent.arena.regions)
+    agent.begin(0, 4)
+    agent.train(losses.task, scale=lambda name: 1.0 if name.startswith("head.") else 0.0)
+    after = agent.cut(agent.arena.regions)
+    for name in before:
+        assert torch.equal(before[name], after[name]) != name.startswith("head."), name
+    assert {group["lr"] for group in agent.optimiser.param_groups} == {agent.options.lr}
+
+
+def test_scale_halves_the_first_step():
+    full, half = (learner(train={"momentum": 0, "batch": 10_000, "weight_decay": 0}) for _ in range(2))
+    before = full.arena.values.clone()
+    full.train(losses.task)
+    half.train(losses.task, scale=lambda name: 0.5)
+    torch.testing.assert_close(half.arena.values - before, (full.arena.values - before) / 2)
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for():
+    agent = learner(train={"momentum": 0, "weight_decay": 0, "batch": 10_000, "lr": 1.0, "clip": 0.01})
+    before = agent.arena.values.clone()
+    agent.train(losses.task)
+    assert (agent.arena.values - before).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_halted_learner_stops_at_its_next_step():
+    agent = learner()
+    steps = []
+
+    def halting(network, batch, outputs):
+        steps.append(1)
+        agent.halted = len(steps) == 2
+        return losses.task(network, batch, outputs)
+
+    with pytest.raises(Interrupted, match="a0"):
+        agent.train(halting)
+    assert len(steps) == 2
+
+
+def test_data_that_is_no_number_is_a_training_error_naming_the_agent():
+    agent = learner()
+    agent.data.inputs["audio"][0, 0] = math.nan
+    with pytest.raises(TrainingError, match=r"a0.*lower train\.lr"):
+        agent.train(losses.task)
+
+
+def test_a_huge_rate_is_a_training_error_naming_the_agent():
+    agent = learner(train={"lr": 1e38})
+    with pytest.raises(TrainingError, match="a0"):
+        agent.train(losses.task)
+
+
+def test_a_last_step_that_leaves_the_numbers_is_found_though_its_loss_is_fine():
+    agent = learner(train={"lr": 1e38, "batch": 10_000, "clip": 1e38})
+    with pytest.raises(TrainingError, match="a0"):
+        agent.train(lambda *given: 100 * losses.task(*given))
+
+
+def test_evaluation_with_some_branches_is_that_of_their_sum():
+    agent = learner()
+    outputs = agent.outputs(agent.test)
+    for branches in (None, ["redundant"], ["unique"], ["unique.audio", "synergistic"]):
+        names = [n for n in outputs.branches if branches is None or any(n.startswith(b) for b in branches)]
+        logits = sum(outputs.branches[n] for n in names)
+        found = agent.evaluate(branches)
+        assert found["accuracy"] == pytest.approx((logits.argmax(1) == agent.test.targets).float().mean().item())
+        assert found["test_loss"] == pytest.approx(cross_entropy(logits, agent.test.targets).item(), rel=1e-5)
+    with pytest.raises(ConfigError, match=r"telepathy.*redundant, unique\.audio"):
+        agent.evaluate(["telepathy"])
+
+
+def test_branch_accuracy_keeps_one_and_drops_one():
+    agent = learner()
+    found = agent.branch_accuracy()
+    assert found.keys() == {"redundant", "unique.audio", "unique.motion", "synergistic"}
+    assert found["redundant"]["alone"] == agent.evaluate(["redundant"])["accuracy"]
+    assert found["synergistic"]["dropped"] == agent.evaluate(["redundant", "unique"])["accuracy"]
+    only = learner("audio", model={"split": [1, 0, 0]})
+    assert only.branch_accuracy() == {"redundant": {"alone": only.evaluate()["accuracy"]}}
+
+
+def test_evaluation_changes_nothing():
+    agent = learner()
+    before = agent.state()
+    agent.evaluate()
+    agent.branch_accuracy()
+    assert all(torch.equal(before[name], tensor) for name, tensor in agent.state().items())

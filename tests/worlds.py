@@ -1,0 +1,85 @@
+"""Small fast worlds, built in code as a run file would be, and a few readings of them."""
+
+from dataclasses import replace
+
+import torch
+
+from parse_p2p.assembly import World
+from parse_p2p.config import RunFile
+from parse_p2p.methods.gossip import mix, slices
+from parse_p2p.models.base import EncoderOptions, ModelOptions
+from parse_p2p.models.fission import Fission
+from parse_p2p.models.monolithic import Monolithic
+from parse_p2p.names import Modality, Role
+from parse_p2p.simulate import simulate
+
+MIX = {"audio": 2, "motion": 2, "audio+motion": 3}
+NETWORKS = {"fission": Fission, "monolithic": Monolithic}
+BOTH = {Modality("audio"): (16,), Modality("motion"): (16,)}
+
+
+def world(mix=None, graph="ring", encoder=None, **changes) -> World:
+    """A world on the data set bits with tiny networks; ``changes`` are keys of the run file, sections merged."""
+    raw = {
+        "graph": {"generator": graph},
+        "agents": {"mix": mix or MIX},
+        "dataset": "bits",
+        "data": {"samples": 320} if changes.get("dataset", "bits") == "bits" else {},
+        "model": {"latent": 12, "hidden": 8, "encoder": {"width": 8, "depth": 1} | (encoder or {})},
+        "train": {"batch": 16},
+        "rounds": 4,
+        "device": "cpu",
+    }
+    for key, value in changes.items():
+        raw[key] = raw[key] | value if key in ("data", "model", "train") else value
+    return World(RunFile.model_validate(raw))
+
+
+def learner(kind="audio+motion", **changes):
+    """The learner of one agent that senses ``kind``, for instance ``audio``."""
+    return world({kind: 2}, **changes).participant("a0").learner
+
+
+def network(kind="fission", shapes=BOTH, classes=4, encoder=EncoderOptions(), **model):  # noqa: B008 -- frozen
+    """A network by itself, as large as the package's defaults say unless ``model`` says otherwise."""
+    options = ModelOptions(network=kind, encoder=encoder, **model)
+    return NETWORKS[kind](shapes, classes, options, dict.fromkeys(shapes, encoder))
+
+
+def inputs(shapes, count=5, seed=0):
+    """Standard normal inputs of these shapes."""
+    rng = torch.Generator().manual_seed(seed)
+    return {m: torch.randn(count, *shape, generator=rng) for m, shape in shapes.items()}
+
+
+def mixing_only(local, options):
+    """A round without learning: exchange the slices and mix them."""
+    mix(local, (yield slices(local)))
+    return {"loss": 0.0}
+
+
+def under(world, sharing=None, script=None):
+    """The same world with another sharing table, or another script, in its method."""
+    if sharing is not None:
+        world.method = replace(world.method, sharing=lambda options, round, rounds: sharing)
+    if script is not None:
+        world.method = replace(world.method, scripts={Role.PEER: script})
+    return world
+
+
+def finished(world, rounds=None, watch=None):
+    """All participants of a world after a simulated run, and the metrics of its last round."""
+    participants = world.participants()
+    metrics = simulate(participants, rounds or world.run.rounds, codec=world.codec, watch=watch)
+    return {p.me: p for p in participants}, metrics
+
+
+def differing(one, other) -> list[str]:
+    """What differs, to the last bit, between the states of the same agents in two runs."""
+    pairs = {me: (one[me].state(), other[me].state()) for me in one}
+    return [
+        f"{me}: {name}"
+        for me, (a, b) in pairs.items()
+        for name in sorted(a.keys() | b.keys())
+        if name not in a or name not in b or not torch.equal(a[name], b[name])
+    ]
