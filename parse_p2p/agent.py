@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
-OUTBOX = 256  # messages waiting for one peer before the oldest is given up
+OUTBOX = 8  # parcels waiting for one peer before the oldest is given up
 
 
 @dataclass
@@ -68,10 +68,12 @@ class Agent:
         self.directory = Directory(neighbours, settings.clocks)
         self.ledger = Ledger()
         self.refusals: Counter[tuple[PeerId, str]] = Counter()
-        self.card = Card(int.from_bytes(os.urandom(6), "big"), settings.start or 0)
+        # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
+        joins = NEVER if settings.start is None else settings.start
+        self.card = Card(int.from_bytes(os.urandom(6), "big"), settings.start or 0, joins)
         self._transport = transport
         self._assembler = Assembler({c.name: c for c in (settings.codec, raw.CODEC)}.values())
-        self._outboxes: dict[PeerId, asyncio.Queue[Frames]] = {p: asyncio.Queue(OUTBOX) for p in neighbours}
+        self._outboxes: dict[PeerId, asyncio.Queue[list[Frames]]] = {p: asyncio.Queue(OUTBOX) for p in neighbours}
         self._begun = False
         self._posted = False
         self._boundary: tuple[int, dict[str, Tensor]] | None = None
@@ -263,11 +265,8 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.clocks.drain):
                 await self._say_card()
-                while any(box.qsize() for p, box in self._outboxes.items() if p in self._alive()):
-                    await asyncio.sleep(0.01)
-
-    def _alive(self) -> list[PeerId]:
-        return self.directory.alive(time.monotonic())
+                alive = self.directory.alive(time.monotonic())
+                await asyncio.gather(*(self._outboxes[peer].join() for peer in alive))
 
     def _save(self) -> None:
         if self._boundary is not None and self.settings.folder is not None:
@@ -277,20 +276,20 @@ class Agent:
 
     def _post(self, peer: PeerId, round: int, topic: str, parcel: Parcel) -> None:
         codec = self.settings.codec
-        for message in pack(Header(self.settings.run, self.me, round, topic), parcel, codec):
-            box = self._outboxes[peer]
-            if box.full():
-                box.get_nowait()  # a peer this far behind is as good as lost
-            box.put_nowait(message)
+        box = self._outboxes[peer]
+        if box.full():
+            self._empty(peer)  # this far behind it is as good as lost
+        box.put_nowait(pack(Header(self.settings.run, self.me, round, topic), parcel, codec))
         for name, tensor in parcel.tensors.items():
             self.ledger.post(peer, name, codec.length(tensor.numel()))
 
     async def _deliver(self, peer: PeerId) -> None:
         box = self._outboxes[peer]
         while True:
-            frames = await box.get()
-            await self._transport.send(peer, frames, Plane.DATA)
-            self.ledger.wire_out += sum(map(len, frames))
+            for frames in await box.get():
+                await self._transport.send(peer, frames, Plane.DATA)
+                self.ledger.wire_out += sum(map(len, frames))
+            box.task_done()
 
     async def _beat(self) -> None:
         while True:
@@ -304,6 +303,7 @@ class Agent:
     def _empty(self, peer: PeerId) -> None:
         while not self._outboxes[peer].empty():
             self._outboxes[peer].get_nowait()
+            self._outboxes[peer].task_done()
 
     async def _say_card(self) -> None:
         for peer in self.neighbours:

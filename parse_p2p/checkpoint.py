@@ -1,6 +1,7 @@
 """An agent at a round's boundary, as plain arrays in one ``.npz``: no pickle, and never half a file."""
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 
 from parse_p2p.errors import ConfigError
+
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
+"""What numpy raises for a file that is no archive of plain arrays."""
 
 FORMAT = "round-{:06d}.npz"
 
@@ -30,18 +34,24 @@ def save(folder: Path, round: int, state: Mapping[str, Tensor], keep: int) -> Pa
 
 def rounds(folder: Path) -> list[int]:
     """The rounds for which there is a checkpoint, ascending."""
-    return sorted(int(path.stem.removeprefix("round-")) for path in folder.glob("round-*.npz"))
+    numbers = (path.stem.removeprefix("round-") for path in folder.glob("round-*.npz"))
+    return sorted(int(number) for number in numbers if number.isdigit())
 
 
 def load(folder: Path, round: int) -> dict[str, Tensor]:
     """The state with which ``round`` begins. Raises ConfigError for a file that is missing or broken."""
     path = folder / FORMAT.format(round)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, KeyError) as error:
+        return read_arrays(path)
+    except UNREADABLE as error:
         reason = f"checkpoint {path} cannot be read ({error})"
         raise ConfigError(f"{reason}: delete it and resume from the one before") from None
+
+
+def read_arrays(path: Path) -> dict[str, Tensor]:
+    """The plain arrays of an ``.npz``. Raises one of UNREADABLE."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
 def newest_common(folders: list[Path]) -> int | None:

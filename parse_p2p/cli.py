@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from parse_p2p import config, plugins
 from parse_p2p.assembly import World
@@ -117,13 +118,15 @@ def _announce(world: World, start: int, console: Console) -> None:
     run = world.run
     where = f"from round {start + 1}" if start else f"{run.rounds} rounds"
     console.print(
-        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.seats)} agents on {run.name}, {where}", highlight=False
+        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.seats)} agents on {run.name}, {where}",
+        highlight=False,
     )
     for group, overlay in world.overlays(0).groups().items():
         islands = overlay.islands()
         if len(islands) > 1:
             named = "; ".join(", ".join(sorted(i)) for i in islands)
-            console.print(f"[yellow]the slices of group {group} have {len(islands)} islands: {named}[/]", highlight=False)
+            note = f"[yellow]the slices of group {group} have {len(islands)} islands: {named}[/]"
+            console.print(note, highlight=False)
 
 
 def _view(world: World, start: int) -> RunView:
@@ -193,9 +196,8 @@ def _summarise(
             baseline = train_alone(world, lambda done: None)
         else:
             with status:
-                baseline = train_alone(
-                    world, lambda done: status.update(f"training the same agents alone: round {done}/{world.run.rounds}")
-                )
+                said = "training the same agents alone: round"
+                baseline = train_alone(world, lambda done: status.update(f"{said} {done}/{world.run.rounds}"))
     summary = summarise(world, view.accuracy(), baseline, view.sent(), world.run.rounds - view.first, seconds)
     folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     console.print("\naccuracy on the test set, with each agent's own modalities (mean ± std over agents)\n")
@@ -224,13 +226,9 @@ def main() -> None:
     try:
         app(standalone_mode=False)
     except P2PError as error:
-        Console(stderr=True).print(f"[red]error:[/] {_escaped(error)}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(FAILED)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
 
 
-def _escaped(error: P2PError) -> str:
-    from rich.markup import escape
-
-    return escape(str(error))

@@ -67,7 +67,7 @@ class Desk:
             waiting = [p for p in exchange.expect if p not in found.inbox and p not in found.refused]
             left = end - asyncio.get_running_loop().time()
             if left <= 0 or not any(takes_part(p) for p in waiting):
-                found.missing = sorted(waiting)
+                found.missing = sorted(filter(takes_part, waiting))
                 found.inbox = dict(sorted(found.inbox.items()))
                 return found
             self._news.clear()

@@ -29,7 +29,9 @@ MAX_HEADER = 1 << 16  # bytes
 MAX_TENSORS = 1024  # in one message
 MAX_AXES = 8
 MAX_PARTS = 1 << 16
+MAX_UNFINISHED = 64  # parcels of one sender
 MAX_ROUND = 1 << 32
+OVERHEAD = 512  # bytes of memory that a message, a tensor or a fact takes at least
 
 Buffer = bytes | memoryview
 Frames = Sequence[Buffer]
@@ -134,6 +136,7 @@ def _piece(entry: Any) -> Piece:
     name, shape, codec, start, stop = entry
     _require(isinstance(name, str) and isinstance(codec, str), "a tensor's name and codec")
     _require(isinstance(shape, list) and len(shape) <= MAX_AXES and all(_whole(n, 1 << 40) for n in shape), "a shape")
+    _require(prod(max(n, 1) for n in shape) < 1 << 40, "a shape that can be")
     _require(_whole(start, 1 << 40) and _whole(stop, 1 << 40) and start <= stop, "a stretch of bytes")
     return Piece(name, tuple(shape), codec, start, stop)
 
@@ -167,7 +170,7 @@ class Assembler:
     forgotten and the message refused.
     """
 
-    def __init__(self, codecs: Iterable[Codec], limit: int = 1 << 28) -> None:
+    def __init__(self, codecs: Iterable[Codec], limit: int = 1 << 30) -> None:
         self._codecs = {codec.name: codec for codec in codecs}
         self._limit = limit
         self._partial: dict[PeerId, dict[tuple[int, str], _Partial]] = {}
@@ -203,7 +206,8 @@ class Assembler:
         partial.nbytes += sum(map(len, buffers))
         if header.part == 0:
             partial.header = replace(header)
-        if sum(p.nbytes for p in waiting.values()) > self._limit:
+        partial.nbytes += OVERHEAD * (1 + len(buffers) + len(header.meta))
+        if sum(p.nbytes for p in waiting.values()) > self._limit or len(waiting) > MAX_UNFINISHED:
             waiting.clear()
             raise MalformedFrame(f"{header.sender} has more than {self._limit} bytes of unfinished mail")
         if len(partial.parts) < header.parts:

@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy, normalize
 from parse_p2p.data.base import Batch
 from parse_p2p.learner import LossTerm
 from parse_p2p.models.base import Network, Outputs
-from parse_p2p.models.fission import Fission
 from parse_p2p.names import Kind
 
 
@@ -25,7 +24,7 @@ def branches(weight: float, detached: bool = False) -> LossTerm:
     """Cross-entropy of every head by itself; ``detached`` trains the heads alone, on latents held fixed."""
 
     def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
-        if detached and isinstance(network, Fission):
+        if detached:
             outputs = network.read({m: {k: z.detach() for k, z in zs.items()} for m, zs in outputs.latents.items()})
         losses: dict[str, list[Tensor]] = {}
         for name, logits in outputs.views.items():
@@ -66,6 +65,7 @@ def align(weight: float) -> LossTerm:
         pairs = [
             (a - b).square().mean() / (0.5 * (_variance(a) + _variance(b)) + 1e-6)
             for a, b in combinations(_of(outputs, Kind.REDUNDANT), 2)
+            if len(a) > 1  # one sample has no variance
         ]
         return weight * _mean(pairs, batch)
 

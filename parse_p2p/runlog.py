@@ -5,6 +5,7 @@ Every line has ``event``, ``agent`` and ``time`` (Unix seconds). ``round`` lines
 transport, headers and heartbeats included.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -42,7 +43,10 @@ class RunLog:
         self._file: IO[str] | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            cut = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
             self._file = path.open("a", buffering=1)
+            if cut:  # the end of a line that a kill cut off must not run into the next
+                self._file.write("\n")
 
     def write(self, event: str, **facts: Any) -> None:
         if self._file is not None:
@@ -63,7 +67,7 @@ class Tail:
 
     def skip(self) -> None:
         """Pass over what is there already."""
-        self._at = self._path.stat().st_size if self._path.exists() else 0
+        self._at = self._path.read_bytes().rfind(b"\n") + 1 if self._path.exists() else 0
 
     def read(self) -> Iterator[dict[str, Any]]:
         if not self._path.exists():
@@ -74,4 +78,5 @@ class Tail:
                 if not line.endswith(b"\n"):
                     return
                 self._at += len(line)
-                yield json.loads(line)
+                with contextlib.suppress(ValueError):  # a line that a kill cut off
+                    yield json.loads(line)

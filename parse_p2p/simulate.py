@@ -7,13 +7,13 @@ experiment may be run here and trusted there.
 from collections.abc import Callable, Mapping, Sequence
 
 from parse_p2p.codecs.base import Codec
-from parse_p2p.errors import QuorumLost
+from parse_p2p.errors import QuorumLost, WireError
 from parse_p2p.methods.base import Done, Exchange, Inbox, Script, advance
 from parse_p2p.names import Metrics, PeerId
 from parse_p2p.parcel import Parcel
 from parse_p2p.participant import Participant
 
-Ledger = dict[PeerId, dict[PeerId, Mapping[str, int]]]
+Ledger = dict[PeerId, dict[PeerId, dict[str, int]]]
 """Payload bytes by sender, receiver and slice."""
 
 Watch = Callable[[int, Mapping[PeerId, Metrics], Ledger], None]
@@ -64,12 +64,18 @@ class _Round:
 
     def _inbox(self, me: PeerId, exchange: Exchange) -> Inbox:
         mail = self._mail(me, exchange)
-        inbox = {peer: mail.pop(peer) for peer in sorted(exchange.expect & mail.keys())}
-        for peer, parcel in inbox.items():
-            exchange.check(peer, parcel)
+        came = {peer: mail.pop(peer) for peer in sorted(exchange.expect & mail.keys())}
+        inbox = {peer: parcel for peer, parcel in came.items() if self._accepted(exchange, peer, parcel)}
         if len(inbox) < exchange.quorum:
             raise QuorumLost(f"{me} asked {exchange.quorum} answers on {exchange.topic!r} and {len(inbox)} were sent")
         return inbox
+
+    def _accepted(self, exchange: Exchange, peer: PeerId, parcel: Parcel) -> bool:
+        try:
+            exchange.check(peer, parcel)
+        except WireError:
+            return False
+        return True
 
     def _advance(self, me: PeerId, inbox: Inbox | None) -> None:
         step = advance(self.scripts[me], inbox)
@@ -79,7 +85,9 @@ class _Round:
         self.waiting[me] = step
         for peer, parcel in step.send.items():
             self.mail.setdefault((peer, step.topic), {})[me] = self._carried(parcel)
-            self.ledger.setdefault(me, {})[peer] = self._bytes(parcel)
+            row = self.ledger.setdefault(me, {}).setdefault(peer, {})
+            for name, nbytes in self._bytes(parcel).items():
+                row[name] = row.get(name, 0) + nbytes
 
     def _carried(self, parcel: Parcel) -> Parcel:
         """The parcel as it would come off the wire."""

@@ -8,6 +8,7 @@ outside the group is skipped, never averaged with zeros (arXiv 2601.10012, secti
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.names import Kind, Modality, PeerId
@@ -98,8 +99,9 @@ def unimodal(holder: Holder, component: Component) -> str | None:
     return "unimodal" if len(holder.modalities) == 1 else None
 
 
+@cache
 def both(first: Group, second: Group) -> Group:
-    """The intersection of two groups: shared where both share."""
+    """The intersection of two groups: shared where both share. Equal groups give the very same intersection."""
 
     def group(holder: Holder, component: Component) -> str | None:
         names = first(holder, component), second(holder, component)

@@ -24,4 +24,4 @@ class Codec:
 
 def memory(tensor: Tensor) -> memoryview:
     """The memory of a contiguous CPU tensor as bytes, not copied."""
-    return tensor.contiguous().view(torch.uint8).reshape(-1).numpy().data
+    return tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data

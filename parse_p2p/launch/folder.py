@@ -70,7 +70,7 @@ def existing(run: RunFile, out: Path | None) -> RunFolder:
     newest = RUNS / (f"{_name(run)}-{max(taken)}" if taken and max(taken) > 1 else _name(run))
     folder = RunFolder(out or newest)
     if not folder.file.exists():
-        raise ConfigError(f"there is no run to resume in {folder.path}: name its folder with --out, or leave out --resume")
+        raise ConfigError(f"there is no run in {folder.path} to resume: name its folder with --out, or drop --resume")
     _refuse_other(folder, run)
     return folder
 
@@ -79,7 +79,7 @@ def newest_common(folder: RunFolder, agents: list[PeerId]) -> int:
     """The round from which all agents can go on together."""
     round = checkpoint.newest_common([folder.checkpoints(me) for me in agents])
     if round is None:
-        raise ConfigError(f"{folder.path} has no round of which every agent left a checkpoint: start again without --resume")
+        raise ConfigError(f"{folder.path} has no round that every agent left a checkpoint of: start without --resume")
     return round
 
 

@@ -3,6 +3,7 @@
 Shapes: B samples, C classes, d_κ the width of a slice.
 """
 
+import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -64,14 +65,16 @@ class Outputs:
 
     def logits(self, only: Collection[str] | None = None) -> Tensor:
         """The sum over the branches, or over those whose name is or begins with one of ``only``."""
-        chosen = [v for name, v in self.branches.items() if only is None or _within(name, only)]
+        chosen = [v for name, v in self.branches.items() if only is None or self._within(name, only)]
         if not chosen:
             raise ConfigError(f"no branch named {', '.join(only or ())}: this agent has {', '.join(self.branches)}")
         return torch.stack(chosen).sum(0)
 
+    def _within(self, name: str, only: Collection[str]) -> bool:
+        # a name that is a branch means that branch; "unique" means all of unique.audio, unique.motion …
+        return name in only or any(name.startswith(f"{o}.") for o in only if o not in self.branches)
 
-def _within(name: str, only: Collection[str]) -> bool:
-    return any(name == o or name.startswith(f"{o}.") for o in only)
+
 
 
 class Network(nn.Module):
@@ -81,6 +84,10 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
+        raise NotImplementedError
+
+    def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
+        """The heads on given latents: also on detached ones, to train heads alone."""
         raise NotImplementedError
 
     def initialised_apart(self) -> Iterator[tuple[str, nn.Module]]:
@@ -109,18 +116,32 @@ class Build(Protocol):
 def trunk(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
     """One encoder; a frozen one has no trainable parameter, so it is neither trained nor shared."""
     kind = BY_AXES.get(len(shape), "vector") if options.kind == "auto" else options.kind
-    encoder: nn.Module = plugins.load(plugins.ENCODERS, kind)(shape, options)
+    encoder = _fitting(kind, shape, options)
     if options.frozen:
         encoder.requires_grad_(False)
+    return encoder
+
+
+def _fitting(kind: str, shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
+    build = plugins.load(plugins.ENCODERS, kind)
+    try:
+        with torch.device("meta"):
+            width = build(shape, options)(torch.empty(2, *shape)).shape
+        if tuple(width) != (2, options.width):
+            raise ValueError(f"it gives {tuple(width)}")
+    except (ValueError, RuntimeError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ConfigError(f"the encoder {kind!r} does not take inputs of shape {shape} ({reason}): try auto") from None
+    encoder: nn.Module = build(shape, options)
     return encoder
 
 
 def load_weights(encoder: nn.Module, path: str) -> None:
     """Read a trunk's tensors from an ``.npz`` that holds plain arrays under the tensors' names."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             encoder.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"encoder weights {path}: {reason}") from None
 
@@ -156,4 +177,9 @@ def count(network: Network) -> int:
 
 def module_dict(items: Mapping[Any, nn.Module]) -> nn.ModuleDict:
     """A ModuleDict whose keys may hold dots and any other sign a modality's name may have."""
-    return nn.ModuleDict({str(key).replace(".", "·"): module for key, module in items.items()})
+    return nn.ModuleDict({key_of(key): module for key, module in items.items()})
+
+
+def key_of(name: str) -> str:
+    """The key of a name in a ModuleDict: no dots, and none of the names a ModuleDict has for itself."""
+    return "m·" + str(name).replace(".", "·")

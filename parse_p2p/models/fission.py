@@ -19,6 +19,7 @@ from parse_p2p.models.base import (
     ModelOptions,
     Network,
     Outputs,
+    key_of,
     module_dict,
     trainable,
     trunk,
@@ -81,18 +82,17 @@ class Fission(Network):
         return module_dict(heads)
 
     def _head(self, branch: str) -> nn.Module:
-        return self.heads[branch.replace(".", "·")]
+        return self.heads[key_of(branch)]
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
         latents: dict[Modality, dict[Kind, Tensor]] = {}
         for m in self.modalities:
-            features = self.trunks[_key(m)](inputs[m])
-            rows = self.rows[_key(m)]
-            latents[m] = {kind: rows[kind](features) for kind in self.widths}  # type: ignore[index]
+            features = self.trunks[key_of(m)](inputs[m])
+            rows = self.rows[key_of(m)]
+            latents[m] = {kind: rows[key_of(kind)](features) for kind in self.widths}  # type: ignore[index]
         return self.read(latents)
 
     def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
-        """The heads on given latents: also on detached ones, to train heads alone."""
         branches: dict[str, Tensor] = {}
         views: dict[str, Tensor] = {}
         if Kind.REDUNDANT in self.widths:
@@ -109,15 +109,15 @@ class Fission(Network):
         return Outputs(branches, latents, views)
 
     def trunk_of(self, modality: Modality) -> nn.Module:
-        return self.trunks[_key(modality)]
+        return self.trunks[key_of(modality)]
 
     def parts(self) -> Parts:
         trunks = [
-            (Component("trunk", m, Kind.JOINT, self.architectures[m]), trainable(self.trunks[_key(m)]))
+            (Component("trunk", m, Kind.JOINT, self.architectures[m]), trainable(self.trunks[key_of(m)]))
             for m in self.modalities
         ]
         rows = [
-            (Component(f"rows.{kind}", m, kind, self.architectures[m]), trainable(self.rows[_key(m)][kind]))  # type: ignore[index]
+            (Component(f"rows.{kind}", m, kind, self.architectures[m]), trainable(self.rows[key_of(m)][key_of(kind)]))  # type: ignore[index]
             for m in self.modalities
             for kind in self.widths
         ]
@@ -135,10 +135,5 @@ class Fission(Network):
         if Kind.SYNERGISTIC in self.widths:
             parts.append((Component("head.synergistic", None, Kind.SYNERGISTIC), trainable(self._head("synergistic"))))
         return parts
-
-
-def _key(name: str) -> str:
-    return name.replace(".", "·")
-
 
 NETWORK = Fission

@@ -11,17 +11,19 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from parse_p2p.arena import Parts
+from parse_p2p.errors import ConfigError
 from parse_p2p.models.base import (
     EncoderOptions,
     ModelOptions,
     Network,
     Outputs,
     count,
+    key_of,
     module_dict,
     trainable,
     trunk,
 )
-from parse_p2p.models.fission import Fission, _key, sizes
+from parse_p2p.models.fission import Fission, sizes
 from parse_p2p.models.fusion import Mlp
 from parse_p2p.names import Kind, Modality
 from parse_p2p.slices import Component
@@ -42,6 +44,8 @@ class Monolithic(Network):
         self.architectures = {m: "" if encoders[m] == options.encoder else encoders[m].label for m in self.modalities}
         redundant, unique, _ = sizes(options.latent, options.split)
         size = redundant + unique
+        if not size:
+            raise ConfigError("model.split gives the monolithic network no width: leave some to redundant or unique")
         self.trunks = module_dict({m: trunk(shapes[m], encoders[m]) for m in self.modalities})
         self.rows = module_dict({m: nn.Linear(encoders[m].width, size) for m in self.modalities})
         self.heads = module_dict({m: nn.Linear(size, classes) for m in self.modalities})
@@ -52,23 +56,26 @@ class Monolithic(Network):
             self.fusion = Mlp(len(self.modalities), size, hidden, classes)
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
-        latents = {m: {Kind.JOINT: self.rows[_key(m)](self.trunks[_key(m)](inputs[m]))} for m in self.modalities}
-        views = {f"unimodal.{m}": self.heads[_key(m)](latents[m][Kind.JOINT]) for m in self.modalities}
+        latents = {m: {Kind.JOINT: self.rows[key_of(m)](self.trunks[key_of(m)](inputs[m]))} for m in self.modalities}
+        return self.read(latents)
+
+    def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
+        views = {f"unimodal.{m}": self.heads[key_of(m)](latents[m][Kind.JOINT]) for m in self.modalities}
         if self.fusion is None:
             return Outputs(views, latents, views)
         joint = self.fusion([latents[m][Kind.JOINT] for m in self.modalities])
         return Outputs({"joint": joint}, latents, views)
 
     def trunk_of(self, modality: Modality) -> nn.Module:
-        return self.trunks[_key(modality)]
+        return self.trunks[key_of(modality)]
 
     def parts(self) -> Parts:
         parts: list[tuple[Component, dict[str, nn.Parameter]]] = []
         for m in self.modalities:
             architecture = self.architectures[m]
-            parts.append((Component("trunk", m, Kind.JOINT, architecture), trainable(self.trunks[_key(m)])))
-            parts.append((Component("rows.joint", m, Kind.JOINT, architecture), trainable(self.rows[_key(m)])))
-            parts.append((Component("head.unimodal", m), trainable(self.heads[_key(m)])))
+            parts.append((Component("trunk", m, Kind.JOINT, architecture), trainable(self.trunks[key_of(m)])))
+            parts.append((Component("rows.joint", m, Kind.JOINT, architecture), trainable(self.rows[key_of(m)])))
+            parts.append((Component("head.unimodal", m), trainable(self.heads[key_of(m)])))
         if self.fusion is not None:
             parts.append((Component("head.joint"), trainable(self.fusion)))
         return [part for part in parts if part[1]]
@@ -76,7 +83,10 @@ class Monolithic(Network):
 
 def _hidden(budget: int, inputs: int, classes: int) -> int:
     """The hidden width whose parameters come nearest to the budget."""
-    return max(1, round((budget - classes) / (inputs + 1 + classes)))
+    hidden = round((budget - classes) / (inputs + 1 + classes))
+    if hidden < 1:
+        raise ConfigError("model.split leaves the monolithic network no fusion of equal size: give synergy some width")
+    return hidden
 
 
 NETWORK = Monolithic

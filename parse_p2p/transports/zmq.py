@@ -38,6 +38,7 @@ class ZmqTransport:
         self._contexts: dict[Plane, zmq.asyncio.Context] = {}
         self._routers: dict[Plane, zmq.asyncio.Socket] = {}
         self._dealers: dict[tuple[PeerId, Plane], zmq.asyncio.Socket] = {}
+        self._monitors: list[zmq.asyncio.Socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._arrived: asyncio.Queue[Arrival] = asyncio.Queue(maxsize=256)
         self.on_disconnect: Callable[[PeerId], None] = ignore
@@ -99,6 +100,7 @@ class ZmqTransport:
         dealer.set(zmq.IMMEDIATE, 1)
         if plane == Plane.DATA:
             monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._monitors.append(monitor)
             self._spawn(self._watch(peer, monitor), f"watch-{peer}")
         dealer.connect(self._addresses[peer][plane])
         return dealer
@@ -140,9 +142,9 @@ class ZmqTransport:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for monitor in self._monitors:
+            monitor.close(0)
         for dealer in self._dealers.values():
-            with contextlib.suppress(zmq.ZMQError):
-                dealer.disable_monitor()
             dealer.close(int(1000 * drain))
         for router in self._routers.values():
             router.close(0)
