@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from worlds import inputs, learner, network
 
 from parse_p2p.arena import Arena, regions
+from parse_p2p.models.base import key_of
 from parse_p2p.slices import Component
 
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ def test_parameters_are_views_of_the_buffer_both_ways():
     arena = arena_of(model)
     head = arena.regions["head.redundant"]
     arena.view(head).copy_(torch.arange(head.size, dtype=torch.float32))
-    weight, bias = model.heads["redundant"].weight, model.heads["redundant"].bias
+    weight, bias = model.heads[key_of("redundant")].weight, model.heads[key_of("redundant")].bias
     assert torch.equal(torch.cat([weight.flatten(), bias]), torch.arange(head.size, dtype=torch.float32))
     with torch.no_grad():
         bias.fill_(-7.0)

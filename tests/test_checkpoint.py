@@ -138,8 +138,6 @@ BROKEN = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="what np.load raises is not all caught, nor its file closed")
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_broken_checkpoint_is_named(tmp_path, broken):
     [path] = fill(tmp_path, 3)

@@ -105,7 +105,6 @@ def test_an_empty_parcel_is_one_message():
     assert through(messages) == Parcel({}, {"round": 1})
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="codecs.base.memory cannot take a tensor without axes")
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 def test_a_single_number_without_axes_arrives(codec):
     parcel = Parcel({"temperature": torch.tensor(0.5)})
@@ -195,7 +194,6 @@ def test_facts_beyond_the_header_are_refused_on_both_sides():
 
 
 @pytest.mark.parametrize("shape", [[0, 2**39, 2**39], [2**39, 2**39, 0]])
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="an empty tensor's other axes are not bounded together")
 def test_an_empty_tensor_of_astronomic_shape_is_refused(shape):
     with pytest.raises(MalformedFrame):
         through([[msgpack.packb([*VALID[:7], [["x", shape, "raw", 0, 0]], {}]), b""]])
@@ -356,12 +354,12 @@ def test_a_codec_of_another_run_is_refused_by_name():
 
 
 def test_too_much_unfinished_mail_is_refused_and_forgotten():
-    assembler = Assembler(CODECS, limit=1000)
+    assembler = Assembler(CODECS, limit=4000)
     other = packed(Parcel({"x": values(200)}), chunk=400, header=Header("run", "a1", 3, "slices"))
     assembler.add(*unpack(other[0]))
     for topic in ("one", "two"):
         assembler.add(*unpack(packed(Parcel({"x": values(200)}), chunk=400, header=Header("run", "a0", 3, topic))[0]))
-    with pytest.raises(MalformedFrame, match="a0 has more than 1000 bytes"):
+    with pytest.raises(MalformedFrame, match="a0 has more than 4000 bytes"):
         assembler.add(*unpack(packed(Parcel({"x": values(200)}), chunk=400)[0]))
     messages = packed(Parcel({"x": values(200)}), chunk=400)
     assert [assembler.add(*unpack(m)) is None for m in messages] == [True, False], "the sender may go on afterwards"
@@ -369,7 +367,7 @@ def test_too_much_unfinished_mail_is_refused_and_forgotten():
 
 
 def test_finished_mail_does_not_count_against_the_limit():
-    assembler = Assembler(CODECS, limit=1000)
+    assembler = Assembler(CODECS, limit=4000)
     for round in range(5):
         first, second = packed(Parcel({"x": values(200)}), chunk=400, header=Header("run", "a0", round, "slices"))
         assert assembler.add(*unpack(first)) is None
@@ -377,7 +375,7 @@ def test_finished_mail_does_not_count_against_the_limit():
 
 
 def test_mail_of_earlier_rounds_is_forgotten():
-    assembler = Assembler(CODECS, limit=1000)
+    assembler = Assembler(CODECS, limit=4000)
     rounds = {r: packed(Parcel({"x": values(200)}), chunk=400, header=Header("run", "a0", r, "slices")) for r in (3, 4)}
     for first, _ in rounds.values():
         assembler.add(*unpack(first))
@@ -387,7 +385,6 @@ def test_mail_of_earlier_rounds_is_forgotten():
     assert assembler.add(*unpack(rounds[3][0])) is not None, "the earlier round begins afresh"
 
 
-@pytest.mark.xfail(strict=True, reason="only the buffers count as unfinished mail, not headers, facts and pieces")
 def test_unfinished_mail_without_tensors_is_bounded_too():
     assembler = Assembler(CODECS, limit=100_000)
     with pytest.raises(MalformedFrame):

@@ -2,8 +2,10 @@
 
 import asyncio
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 
 import torch
 
@@ -17,6 +19,7 @@ from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog
 from parse_p2p.transports.zmq import ZmqTransport
 
+ORPHAN_PATIENCE = 30.0  # seconds
 FAILED = 2
 """Exit code of a run that could not be, with a sentence in the log."""
 
@@ -37,8 +40,17 @@ async def _supervised(world: World, me: PeerId, folder: RunFolder, start: int) -
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        loop.add_reader(parent.sentinel, stop.set)
+        loop.add_reader(parent.sentinel, _orphaned, loop, parent.sentinel, stop)
     await run_agent(world, me, folder, start, stop)
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int, stop: asyncio.Event) -> None:
+    """The launcher is gone: leave as if told to, and if something is stuck, leave all the same."""
+    loop.remove_reader(sentinel)
+    stop.set()
+    guard = threading.Timer(ORPHAN_PATIENCE, os._exit, (1,))
+    guard.daemon = True
+    guard.start()
 
 
 async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | None, stop: asyncio.Event) -> int:

@@ -28,7 +28,7 @@ class GossipOptions(BaseModel):
     supervised: bool = Field(False, description="take every sample of the class as a positive of the contrast")
     temperature: float = Field(0.2, gt=0, description="temperature of the contrast")
     align: float = Field(0.0, ge=0, description="weight of the distance between redundant slices")
-    orthogonal: float = Field(0.0, ge=0, description="weight of the correlation between slices")
+    orthogonal: float = Field(5.0, ge=0, description="weight of the correlation between slices")
     order: str = Field("atc", pattern="^(atc|cta)$", description="adapt then combine, or combine then adapt")
 
 

@@ -18,6 +18,7 @@ from parse_p2p.arena import Parts
 from parse_p2p.errors import ConfigError
 from parse_p2p.names import Kind, Modality
 
+MARK = "m·"  # before every key of a ModuleDict
 BY_AXES = {1: "vector", 2: "series", 3: "image"}
 
 
@@ -75,8 +76,6 @@ class Outputs:
         return name in only or any(name.startswith(f"{o}.") for o in only if o not in self.branches)
 
 
-
-
 class Network(nn.Module):
     """A module that names its components; ``forward`` takes the inputs by modality."""
 
@@ -94,7 +93,8 @@ class Network(nn.Module):
         """The modules that draw their first values each from a generator of its own, with stable names."""
         for name, module in self.named_modules():
             if any(True for _ in module.parameters(recurse=False)):
-                yield name, module
+                # without the mark of key_of: how a key is spelt must not change what is drawn
+                yield ".".join(step.removeprefix(MARK) for step in name.split(".")), module
 
     def trunk_of(self, modality: Modality) -> nn.Module:
         """The encoder of a modality, without its fission."""
@@ -182,4 +182,4 @@ def module_dict(items: Mapping[Any, nn.Module]) -> nn.ModuleDict:
 
 def key_of(name: str) -> str:
     """The key of a name in a ModuleDict: no dots, and none of the names a ModuleDict has for itself."""
-    return "m·" + str(name).replace(".", "·")
+    return MARK + str(name).replace(".", "·")

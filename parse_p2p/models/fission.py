@@ -136,4 +136,5 @@ class Fission(Network):
             parts.append((Component("head.synergistic", None, Kind.SYNERGISTIC), trainable(self._head("synergistic"))))
         return parts
 
+
 NETWORK = Fission

@@ -92,7 +92,6 @@ def test_an_unknown_encoder_is_refused_by_name():
         world(encoder={"kind": "serie"})
 
 
-@pytest.mark.xfail(strict=True, reason="an encoder is built for a shape it cannot take, and fails at the first batch")
 @pytest.mark.parametrize("kind", ["series", "image"])
 def test_an_encoder_for_another_kind_of_input_is_a_config_error(kind):
     with pytest.raises(ConfigError, match="encoder"):

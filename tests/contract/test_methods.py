@@ -149,18 +149,13 @@ def test_an_option_that_is_not_there_and_a_network_it_is_not_made_for_are_refuse
             world(method=name, model={"network": network})
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.xfail(strict=True, reason="its table is made anew each time it is asked for"))
-     if n == "parse" else n for n in METHODS],
-)  # fmt: skip
+@pytest.mark.parametrize("name", METHODS)
 def test_rounds_under_one_table_share_one_set_of_overlays(name):
     w = world(method=name, rounds=4)
     assert w.overlays(0) is w.overlays(1)
     assert w.overlays(2) is w.overlays(3)
 
 
-@pytest.mark.xfail(strict=True, reason="the ledger keeps the last exchange of a round with each peer, not all")
 def test_the_ledger_counts_every_exchange_of_a_round():
     def twice(local, options):
         for topic in ("one", "two"):

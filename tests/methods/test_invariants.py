@@ -11,6 +11,7 @@ from worlds import MIX, differing, finished, mixing_only, under, world
 from parse_p2p import plugins
 from parse_p2p.learner import seeded
 from parse_p2p.methods import dsgd_modality, dsgd_task, parse
+from parse_p2p.models.base import key_of
 from parse_p2p.names import Role
 from parse_p2p.simulate import simulate
 from parse_p2p.slices import nobody
@@ -172,18 +173,18 @@ def plainly(weights, x):
     """The three-slice network for two modalities, trunks of one layer, written out: logits by head."""
     latents = {}
     for m in ("audio", "motion"):
-        t = relu(linear(x[m], weights[f"trunks.{m}.0.weight"], weights[f"trunks.{m}.0.bias"]))
-        blocks = [f"rows.{m}.{kind}" for kind in ("redundant", "unique", "synergistic")]
+        t = relu(linear(x[m], *(weights[f"trunks.{key_of(m)}.0.{w}"] for w in ("weight", "bias"))))
+        blocks = [f"rows.{key_of(m)}.{key_of(kind)}" for kind in ("redundant", "unique", "synergistic")]
         rows, offsets = (torch.cat([weights[f"{b}.{w}"] for b in blocks]) for w in ("weight", "bias"))
         latents[m] = torch.split(linear(t, rows, offsets), [len(weights[f"{b}.bias"]) for b in blocks], dim=1)
 
-    def head(name, z):
-        return linear(z, weights[f"heads.{name}.weight"], weights[f"heads.{name}.bias"])
+    def head(name, z, layer=""):
+        return linear(z, *(weights[f"heads.{key_of(name)}{layer}.{w}"] for w in ("weight", "bias")))
 
     redundant = [head("redundant", latents[m][0]) for m in latents]
-    unique = [head(f"unique·{m}", latents[m][1]) for m in latents]
-    hidden = relu(head("synergistic.layers.0", torch.cat([latents[m][2] for m in latents], 1)))
-    return redundant, unique, head("synergistic.layers.2", hidden)
+    unique = [head(f"unique.{m}", latents[m][1]) for m in latents]
+    hidden = relu(head("synergistic", torch.cat([latents[m][2] for m in latents], 1), ".layers.0"))
+    return redundant, unique, head("synergistic", hidden, ".layers.2")
 
 
 def loss_of(weights, batch):

@@ -1,0 +1,200 @@
+"""Every bad input is one sentence on stderr and exit code 2, and leaves no folder behind."""
+
+import socket
+import sys
+
+import pytest
+import yaml
+
+from parse_p2p import cli
+from parse_p2p.launch import folder as folders
+from parse_p2p.launch.local import Fleet
+
+RUN = {
+    "graph": {"generator": "ring"},
+    "agents": {"mix": {"audio": 2, "motion": 1}},
+    "dataset": "bits",
+    "data": {"samples": 160},
+    "model": {"latent": 12, "hidden": 8, "encoder": {"width": 8, "depth": 1}},
+    "rounds": 2,
+    "device": "cpu",
+}
+PAIR = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio"]}]
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """Writes the run file, with changes, into the working directory of the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def file(**changes):
+        (tmp_path / "three.yaml").write_text(yaml.safe_dump(RUN | changes))
+        return "three.yaml"
+
+    file()
+    return file
+
+
+@pytest.fixture
+def agent(monkeypatch, capsys):
+    """``parse-agent`` in this process: exit code, stdout, stderr."""
+
+    def agent(*arguments):
+        monkeypatch.setattr(sys, "argv", ["parse-agent", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return agent
+
+
+@pytest.fixture
+def refused(agent, tmp_path):
+    """The sentence with which it is refused, having left nothing."""
+
+    def refused(*arguments):
+        before = {path for path in tmp_path.rglob("*")}
+        code, out, err = agent(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err
+        assert {path for path in tmp_path.rglob("*")} == before, "something was written"
+        return err
+
+    return refused
+
+
+CHANGES = {
+    "method": ({"method": "parze"}, ["'parze'", "did you mean 'parse'"]),
+    "data set": ({"dataset": "bitz", "data": {}}, ["'bitz'", "did you mean 'bits'"]),
+    "generator": ({"graph": {"generator": "rnig"}}, ["'rnig'", "did you mean 'ring'"]),
+    "codec": ({"codec": "bf61"}, ["'bf61'", "did you mean 'bf16'"]),
+    "partition": ({"partition": {"kind": "idd"}}, ["'idd'", "did you mean 'iid'"]),
+    "option of the data": ({"data": {"sample": 3}}, ["data.sample", "did you mean 'samples'"]),
+    "option of the method": ({"options": {"x": 1}}, ["options.x"]),
+    "modality nobody has": ({"agents": {"mix": {"audio": 2, "smell": 1}}}, ["'smell'", "'bits'", "audio, motion"]),
+    "disconnected graph": (
+        {"graph": {"edges": [["a0", "a1"]]}, "agents": [*PAIR, {"id": "a2", "modalities": ["audio"]}]},
+        ["2 islands", "a2"],
+    ),
+    "unequal slices": (
+        {"agents": [*PAIR, {"id": "a2", "modalities": ["audio"], "model": {"latent": 30}}]},
+        ["a0 and a2", "latent"],
+    ),
+    "role the method lacks": (
+        {"agents": [*PAIR, {"id": "a2", "modalities": ["audio"], "role": "coordinator"}]},
+        ["a2", "'coordinator'", "Known: peer"],
+    ),
+    "the same id twice": ({"agents": [PAIR[0], PAIR[0]]}, ["'a0'", "twice"]),
+    "device": ({"device": "abacus"}, ["'abacus'", "try cpu or auto"]),
+    "network": ({"model": {"network": "fision"}}, ["'fision'", "did you mean 'fission'"]),
+    "a name that is no folder's": ({"name": "/three"}, ["name"]),
+    "a method that is no module's": ({"method": ".parse"}, ["'.parse'"]),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), CHANGES.values(), ids=CHANGES.keys())
+def test_a_file_that_cannot_be_run_is_refused(file, refused, changes, said):
+    sentence = refused("--topology", file(**changes))
+    assert [part for part in said if part not in sentence] == []
+
+
+ARGUMENTS = {
+    "no such agent": (["--id", "a33"], ["--id a33", "did you mean 'a"]),
+    "a setting without =": (["--set", "train.lr"], ["--set train.lr: write key=value"]),
+    "a setting without a key": (["--set", "=1"], ["--set =1: write key=value"]),
+    "a setting of no key": (["--set", "train.lrr=1"], ["--set train.lrr", "did you mean 'lr'"]),
+    "a setting that is no value": (["--set", "train.lr=[1"], ["--set train.lr: '[1' is no value"]),
+    "a setting that is no date": (["--set", "name=2020-13-45"], ["--set name"]),
+    "a method by option": (["--method", "harmnoy"], ["did you mean 'harmony'"]),
+    "no rounds": (["--rounds", "0"], ["--set rounds", "not 0"]),
+    "resume without a run": (["--resume"], ["there is no run in runs/three-parse-bits-s0 to resume"]),
+    "resume one without a run": (["--resume", "--id", "a0"], ["there is no run in runs/three-parse-bits-s0 to resume"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), ARGUMENTS.values(), ids=ARGUMENTS.keys())
+def test_a_command_line_that_cannot_be_is_refused(file, refused, arguments, said):
+    sentence = refused("--topology", "three.yaml", *arguments)
+    assert [part for part in said if part not in sentence] == []
+
+
+@pytest.mark.parametrize("arguments", [["--rouns", "3"], ["--rounds", "many"], []])
+def test_what_typer_refuses_is_no_traceback_either(file, refused, arguments):
+    refused(*(["--topology", "three.yaml", *arguments] if arguments else []))
+
+
+def test_a_missing_file_is_refused(file, refused):
+    assert "none.yaml cannot be read: no such file" in refused("--topology", "none.yaml")
+
+
+def test_an_occupied_port_is_refused_by_address(file, refused):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        sentence = refused("--topology", file(base_port=port - 2))
+    assert f"agent a1 cannot listen on tcp://127.0.0.1:{port}: address already in use" in sentence
+
+
+def test_a_folder_that_is_taken_is_refused(file, refused, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.yaml").write_text("")
+    assert "--out out holds a run already: add --resume" in refused("--topology", "three.yaml", "--out", "out")
+
+
+def test_a_run_of_one_agent_is_not_begun_twice(file, refused, tmp_path):
+    (tmp_path / "out" / "agents" / "a0").mkdir(parents=True)
+    (tmp_path / "out" / "agents" / "a0" / "events.jsonl").write_text("")
+    sentence = refused("--topology", "three.yaml", "--out", "out", "--id", "a0")
+    assert "holds a run of agent a0 already: add --resume" in sentence
+
+
+def test_the_help_shows_examples_and_what_there_is(agent):
+    code, out, err = agent("--help")
+    assert (code, err) == (0, "")
+    assert "Examples" in out and "parse-agent --topology topologies/ring.yaml --resume" in out
+    assert "harmony" in out and "bits" in out
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(file, agent):
+    code, out, err = agent("--topology", "three.yaml", "--set", "train.lr=1e30", "--out", "out", "--quiet")
+    assert code == 2 and "Traceback" not in err
+    assert err.startswith("error: ") and err.count("\n") == 1 and "loss" in err and "round" in err
+
+
+class Done(Fleet):
+    """A fleet whose agents are at their end before they begin."""
+
+    def __enter__(self):
+        return self
+
+    def running(self):
+        return []
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr(cli, "Fleet", Done)
+    monkeypatch.setattr(cli, "_summarise", lambda *arguments: None)
+    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+
+
+def test_a_second_run_of_a_file_gets_a_folder_of_its_own(file, agent, refused, at_once, tmp_path):
+    for _ in range(3):
+        assert agent("--topology", "three.yaml", "--quiet")[0] == 0
+    assert agent("--topology", "three.yaml", "--quiet", "--seed", "1")[0] == 0
+    names = sorted(path.name for path in (tmp_path / folders.RUNS).iterdir())
+    assert names == [f"three-parse-bits-s{end}" for end in ("0", "0-2", "0-3", "1")]
+    assert all((tmp_path / folders.RUNS / name / "run.yaml").exists() for name in names)
+    assert "runs/three-parse-bits-s0-3 has no round that every agent" in refused("--topology", "three.yaml", "--resume")
+
+
+def test_a_run_is_not_resumed_with_other_options(file, agent, refused, at_once, tmp_path):
+    assert agent("--topology", "three.yaml", "--quiet", "--out", "out")[0] == 0
+    for arguments, said in ((["--seed", "1"], "another seed (0, now 1)"), (["--set", "train.lr=1"], "another train")):
+        assert said in refused("--topology", "three.yaml", "--out", "out", "--resume", *arguments)

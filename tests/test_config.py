@@ -1,0 +1,228 @@
+"""A run file that cannot be is refused with file, line and key; one that can is kept as it was meant."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parse_p2p import config
+from parse_p2p.config import RunFile
+from parse_p2p.errors import ConfigError
+
+GOOD = """\
+graph: {generator: ring}
+agents:
+  - {id: a0, modalities: [audio]}
+  - {id: a1, modalities: [motion]}
+train:
+  lr: 0.1
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text=GOOD, *put):
+        path = tmp_path / "two.yaml"
+        path.write_text(text, encoding="utf-8")
+        return config.load(path, put)
+
+    return load
+
+
+def test_what_is_left_out_has_a_default_and_the_name_is_the_files(load):
+    run = load()
+    assert (run.name, run.train.lr, run.method, run.codec) == ("two", 0.1, "parse", "raw")
+    assert [agent.id for agent in run.agents] == ["a0", "a1"]
+
+
+BAD = {
+    "unknown key": (GOOD + "rouns: 3\n", 7, "rouns", "did you mean 'rounds'"),
+    "unknown key inside": (GOOD + "  momentun: 0\n", 7, "train.momentun", "did you mean 'momentum'"),
+    "unknown key of an agent": (GOOD.replace("id: a1", "id: a1, modl: {}"), 4, "agents.1.modl", "did you mean 'model'"),
+    "unknown key of the mix": ("graph: {generator: ring}\nagents:\n  mix: {audio: 2}\n  placment: x\n", 4,
+                               "agents.placment", "did you mean 'placement'"),
+    "wrong type": (GOOD + "rounds: many\n", 7, "rounds", "integer, unable to parse string as an integer, not 'many'"),
+    "wrong type inside": (GOOD.replace("0.1", "[1]"), 6, "train.lr", "not [1]"),
+    "out of range": (GOOD + "test: 1.5\n", 7, "test", "less than 1, not 1.5"),
+    "no mapping where one must be": (GOOD.replace("{generator: ring}", "ring"), 1, "graph", "not 'ring'"),
+    "bad id": (GOOD.replace("a1", "'a 1'"), 4, "agents.1.id", "not 'a 1'"),
+    "no modality": (GOOD.replace("[motion]", "[]"), 4, "agents.1.modalities", "at least 1 item"),
+    "two graphs": (GOOD.replace("ring}", "ring, file: x}"), 1, "graph", "exactly one of generator, edges and file"),
+    "no graph in graph": (GOOD.replace("{generator: ring}", "{}"), 1, "graph", "exactly one"),
+    "lost too soon": (GOOD + "clocks: {heartbeat: 2, lost: 3}\n", 7, "clocks", "more than two heartbeats"),
+    "no option of train": (GOOD + "  schedule: line\n", 7, "train.schedule", "not 'line'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "key", "said"), BAD.values(), ids=BAD.keys())
+def test_an_error_names_file_line_and_key(load, tmp_path, text, line, key, said):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert str(caught.value).startswith(f"{tmp_path / 'two.yaml'}:{line}: {key}: ")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named(load):
+    with pytest.raises(ConfigError, match=r"two\.yaml: graph: this key is missing$"):
+        load(GOOD.split("\n", 1)[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [(GOOD + "train: {}\n", 7, "train"), (GOOD + "  lr: 0.2\n", 7, "train.lr"),
+     (GOOD.replace("id: a1", "id: a1, id: a2"), 4, "agents.1.id")],
+)  # fmt: skip
+def test_a_key_that_stands_there_twice_is_refused(load, text, line, key):
+    with pytest.raises(ConfigError, match=rf"two\.yaml:{line}: the key {re.escape(key)} stands here twice"):
+        load(text)
+
+
+@pytest.mark.parametrize(("text", "line"), [("graph: {generator: ring\nagents: [", 2), ("a: 1\n\tb: 2\n", 2)])
+def test_what_is_no_yaml_is_refused_with_its_line(load, text, line):
+    with pytest.raises(ConfigError, match=rf"two\.yaml:{line}: this is no YAML: "):
+        load(text)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "ring\n"])
+def test_what_is_no_mapping_is_refused(load, text):
+    with pytest.raises(ConfigError, match=r"two\.yaml is empty or no mapping: it needs at least 'graph'"):
+        load(text)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: no such file"):
+        config.load(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be read: is a directory"):
+        config.load(tmp_path)
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ConfigError, match=r"bytes\.yaml cannot be read: not UTF-8 text"):
+        config.load(tmp_path / "bytes.yaml")
+
+
+def test_a_setting_is_put_over_the_file(load):
+    run = load(GOOD, ("train.lr", 0.5), ("agents.1.id", "b"), ("partition.kind", "dirichlet"), ("rounds", 3))
+    assert (run.train.lr, run.agents[1].id, run.partition.kind, run.rounds) == (0.5, "b", "dirichlet", 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("train.lrr", 1, "--set train.lrr: there is no such key here; did you mean 'lr'"),
+        ("rouns", 1, "--set rouns: there is no such key here; did you mean 'rounds'"),
+        ("train.lr", "fast", "--set train.lr: "),
+        ("train", 3, "--set train: "),
+        ("train.lr.x", 3, "--set train.lr.x: 'lr' is a plain value"),
+        ("agents.2.id", "x", "--set agents.2.id: '2' is no place in a list of 2"),
+        ("agents.x.id", "x", "--set agents.x.id: 'x' is no place in a list of 2"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(load, key, value, said):
+    with pytest.raises(ConfigError) as caught:
+        load(GOOD, (key, value))
+    assert str(caught.value).startswith(said)
+
+
+def test_a_graph_file_lies_beside_the_run_file(load, tmp_path):
+    assert load(GOOD.replace("generator: ring", "file: g.graphml")).graph.file == str(tmp_path / "g.graphml")
+
+
+FULL = {
+    "graph": {"edges": [["a0", "a1"]]},
+    "agents": [
+        {"id": "a0", "modalities": ["audio"], "encoders": {"audio": {"depth": 1}}, "address": "tcp://127.0.0.1:7000"},
+        {"id": "a1", "modalities": ["audio", "motion"], "model": {"init": "own"}, "device": "cpu"},
+    ],
+    "options": {"nothing": None, "list": [1, None]},
+    "base_port": 7000,
+}
+
+
+@pytest.mark.parametrize("raw", [yaml.safe_load(GOOD), FULL], ids=["small", "full"])
+def test_a_dumped_run_is_loaded_as_an_equal_one(load, raw):
+    run = RunFile.model_validate(raw)
+    again = load(config.dump(run))
+    assert again == run and again.digest() == run.digest()
+
+
+def test_the_digest_says_who_may_talk_to_whom(load):
+    plain = load()
+    for put in (("device", "cuda:0"), ("checkpoint.every", 5), ("base_port", 7000)):
+        assert load(GOOD, put).digest() == plain.digest(), put
+    for put in (("seed", 1), ("train.lr", 0.2), ("method", "harmony"), ("agents.0.modalities", ["motion"])):
+        assert load(GOOD, put).digest() != plain.digest(), put
+    assert load(GOOD + "method: parse\n").digest() == plain.digest()  # the default, written out
+
+
+KEYS = [*RunFile.model_fields, "generator", "args", "edges", "file", "id", "modalities", "mix", "lr", "encoder", "a b"]
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=3)
+KEY = st.sampled_from(KEYS) | st.text(max_size=8) | st.integers() | st.booleans() | st.none() | st.dates()
+
+
+def branches(inner):
+    return st.lists(inner, max_size=4) | st.dictionaries(KEY, inner, max_size=4)
+
+
+JUNK = st.recursive(PLAIN, branches, max_leaves=12)
+RUNLIKE = st.fixed_dictionaries({"graph": JUNK, "agents": JUNK}, optional={key: JUNK for key in KEYS[2:]})
+PUT = st.lists(st.tuples(st.lists(st.sampled_from(KEYS) | st.sampled_from("01"), min_size=1).map(".".join), JUNK))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("junk") / "junk.yaml"
+
+
+def only_config_errors(place: Path, text: str, put=()):
+    place.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        run = config.load(place, put)
+    except ConfigError as error:
+        assert str(error)
+        return
+    assert isinstance(run, RunFile)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JUNK | RUNLIKE)
+def test_junk_in_a_file_is_a_config_error(place, junk):
+    only_config_errors(place, yaml.safe_dump(junk, allow_unicode=True))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_is_a_config_error(place, text):
+    only_config_errors(place, text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(PUT)
+def test_junk_put_over_a_file_is_a_config_error(place, put):
+    only_config_errors(place, GOOD, put)
+
+
+ODD = {
+    "itself inside itself": "a: &x [*x]",
+    "a date that is none": "a: 2020-13-45",
+    "a tagged whole number that is none": "a: !!int x",
+    "a tagged truth that is none": "a: !!bool x",
+    "a tagged time that is none": "a: !!timestamp x",
+    "a list as a key": "? [a]\n: 1",
+    "deeper than can be read": "[" * 3000,
+    "a key named as a class": GOOD + "AgentEntry: 1",
+    "a file name with a zero": GOOD.replace("generator: ring", 'file: "a\\0b"'),
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
+def test_odd_files_are_a_config_error(load, text):
+    with pytest.raises(ConfigError):
+        load(text)
+
+
+@pytest.mark.parametrize("key", ["\u00b2", "agents.\u00b2.id"])
+def test_a_digit_that_is_no_number_is_no_place(load, key):
+    with pytest.raises(ConfigError, match="--set"):
+        load(GOOD, (key, "x"))
