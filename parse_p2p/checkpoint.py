@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from parse_p2p.errors import ConfigError
 
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile,
+              zlib.error)  # fmt: skip
 """What numpy raises for a file that is no archive of plain arrays."""
 
 FORMAT = "round-{:06d}.npz"

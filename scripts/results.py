@@ -44,7 +44,6 @@ VARIANTS: dict[str, Losses] = {
     "branch losses on detached latents": {"detach": True},
     "without orthogonality": {"orthogonal": 0.0},
     "with alignment": {"align": 0.5},
-    "with contrast": {"contrast": 0.5},
 }
 
 AGENTS = {"mix": {"audio": 3, "motion": 3, "audio+motion": 2}, "placement": "alternating"}
@@ -59,13 +58,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     },
     "HTAD, IID": {
         "dataset": "htad",
-        "rounds": 40,
+        "rounds": 30,
         "say": "seven home activities from audio and wrist motion; 130 training samples an agent, IID.",
     },
     "HTAD, Dirichlet(0.3)": {
         "dataset": "htad",
         "partition": {"kind": "dirichlet", "alpha": 0.3},
-        "rounds": 40,
+        "rounds": 30,
         "say": "the same with labels dealt by Dirichlet(0.3).",
     },
 }

@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_run_is_refused(file, refused, changes, said):
 
 
 ARGUMENTS = {
-    "no such agent": (["--id", "a33"], ["--id a33", "did you mean 'a"]),
+    "no such agent": (["--id", "a33"], ["--id a33: there is no such agent", "Known: a0, a1, a2"]),
     "a setting without =": (["--set", "train.lr"], ["--set train.lr: write key=value"]),
     "a setting without a key": (["--set", "=1"], ["--set =1: write key=value"]),
     "a setting of no key": (["--set", "train.lrr=1"], ["--set train.lrr", "did you mean 'lr'"]),
@@ -164,7 +164,7 @@ def test_the_help_shows_examples_and_what_there_is(agent):
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(file, agent):
     code, out, err = agent("--topology", "three.yaml", "--set", "train.lr=1e30", "--out", "out", "--quiet")
     assert code == 2 and "Traceback" not in err
-    assert err.startswith("error: ") and err.count("\n") == 1 and "loss" in err and "round" in err
+    assert err.startswith("error: ") and err.count("\n") == 1 and "the loss of agent a" in err and "lower train.lr" in err
 
 
 class Done(Fleet):
