@@ -209,7 +209,8 @@ class Assembler:
         partial.nbytes += OVERHEAD * (1 + len(buffers) + len(header.meta))
         if sum(p.nbytes for p in waiting.values()) > self._limit or len(waiting) > MAX_UNFINISHED:
             waiting.clear()
-            raise MalformedFrame(f"{header.sender} has more than {self._limit} bytes of unfinished mail")
+            bounds = f"{self._limit} bytes or {MAX_UNFINISHED} parcels"
+            raise MalformedFrame(f"{header.sender} has more than {bounds} of unfinished mail")
         if len(partial.parts) < header.parts:
             return None
         del waiting[key]

@@ -162,9 +162,9 @@ def test_the_help_shows_examples_and_what_there_is(agent):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(file, agent):
-    code, out, err = agent("--topology", "three.yaml", "--set", "train.lr=1e30", "--out", "out", "--quiet")
-    assert code == 2 and "Traceback" not in err
-    assert err.startswith("error: ") and err.count("\n") == 1 and "the loss of agent a" in err and "lower train.lr" in err
+    code, _, err = agent("--topology", "three.yaml", "--set", "train.lr=1e30", "--out", "out", "--quiet")
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
+    assert "the loss of agent a" in err and "lower train.lr" in err
 
 
 class Done(Fleet):

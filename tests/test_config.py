@@ -157,7 +157,9 @@ def test_the_digest_says_who_may_talk_to_whom(load):
 
 
 KEYS = [*RunFile.model_fields, "generator", "args", "edges", "file", "id", "modalities", "mix", "lr", "encoder", "a b"]
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=3)
+PLAIN = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=3)
+)
 KEY = st.sampled_from(KEYS) | st.text(max_size=8) | st.integers() | st.booleans() | st.none() | st.dates()
 
 
@@ -166,7 +168,9 @@ def branches(inner):
 
 
 JUNK = st.recursive(PLAIN, branches, max_leaves=12)
-RUNLIKE = st.fixed_dictionaries({"graph": JUNK, "agents": JUNK}, optional={key: JUNK for key in KEYS[2:]})
+RUNLIKE = st.fixed_dictionaries(
+    {"graph": JUNK, "agents": JUNK}, optional=dict.fromkeys(set(KEYS) - {"graph", "agents"}, JUNK)
+)
 PUT = st.lists(st.tuples(st.lists(st.sampled_from(KEYS) | st.sampled_from("01"), min_size=1).map(".".join), JUNK))
 
 

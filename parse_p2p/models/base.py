@@ -3,11 +3,11 @@
 Shapes: B samples, C classes, d_κ the width of a slice.
 """
 
-import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -142,7 +142,7 @@ def load_weights(encoder: nn.Module, path: str) -> None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             encoder.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    except (OSError, ValueError, RuntimeError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"encoder weights {path}: {reason}") from None
 

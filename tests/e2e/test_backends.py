@@ -1,30 +1,35 @@
 """The same world ends with the same state, bit for bit, however it is run."""
 
 import pytest
-import runs
+import running
 
 
 @pytest.mark.parametrize("method", ["parse", "harmony"])
-@pytest.mark.parametrize("backend", [runs.over_memory, runs.over_ipc, runs.over_processes])
+@pytest.mark.parametrize("backend", [running.over_memory, running.over_ipc, running.over_processes])
 def test_every_backend_ends_as_the_simulator_does(method, backend, tmp_path):
-    world = runs.world(method=method)
-    expected = runs.simulated(world)
+    world = running.world(method=method)
+    expected = running.simulated(world)
     assert all("parameters" in state for state in expected.values())
-    assert runs.differing(backend(world, tmp_path), expected) == []
+    assert running.differing(backend(world, tmp_path), expected) == []
 
 
 def test_tcp_changes_nothing(tmp_path):
-    world = runs.world(base_port=runs.free_ports(10))
-    assert runs.differing(runs.over_tcp(world, tmp_path), runs.simulated(runs.world())) == []
+    world = running.world(base_port=running.free_ports(10))
+    assert running.differing(running.over_tcp(world, tmp_path), running.simulated(running.world())) == []
 
 
 def test_a_lossy_codec_loses_the_same_everywhere(tmp_path):
-    world = runs.world(codec="bf16")
-    expected = runs.simulated(world)
-    assert runs.differing(expected, runs.simulated(runs.world())) != []
-    assert runs.differing(runs.over_memory(world, tmp_path), expected) == []
+    world = running.world(codec="bf16")
+    expected = running.simulated(world)
+    assert running.differing(expected, running.simulated(running.world())) != []
+    assert running.differing(running.over_memory(world, tmp_path), expected) == []
 
 
 def test_the_seed_decides(tmp_path):
-    assert runs.differing(runs.simulated(runs.world(seed=1)), runs.simulated(runs.world())) != []
-    assert runs.differing(runs.over_memory(runs.world(seed=1), tmp_path), runs.simulated(runs.world(seed=1))) == []
+    assert running.differing(running.simulated(running.world(seed=1)), running.simulated(running.world())) != []
+    assert (
+        running.differing(
+            running.over_memory(running.world(seed=1), tmp_path), running.simulated(running.world(seed=1))
+        )
+        == []
+    )

@@ -5,7 +5,7 @@ import subprocess
 from functools import cache
 
 import pytest
-import runs
+import running
 
 ROUNDS = 3
 FRAMING = 1.35
@@ -13,14 +13,14 @@ HANDSHAKE = 2_000  # bytes of one connection that are in no ledger
 
 
 def ledger(out, world, name):
-    return {me: [event[name] for event in runs.events(out, me, "round")] for me in world.seats}
+    return {me: [event[name] for event in running.events(out, me, "round")] for me in world.seats}
 
 
 @pytest.mark.parametrize("codec", ["raw", "bf16"])
 @pytest.mark.parametrize("method", ["parse", "dsgd-modality"])
 def test_every_agent_sends_what_its_plan_says(method, codec, tmp_path):
-    world = runs.world(method=method, codec=codec, rounds=ROUNDS)
-    runs.over_ipc(world, tmp_path)
+    world = running.world(method=method, codec=codec, rounds=ROUNDS)
+    running.over_ipc(world, tmp_path)
     for me, rounds in ledger(tmp_path, world, "sent").items():
         plan = world.overlays(0).plan(me)
         planned = {peer: {str(key): plan.regions[key].size for key in keys} for peer, keys in plan.links.items()}
@@ -31,8 +31,8 @@ def test_every_agent_sends_what_its_plan_says(method, codec, tmp_path):
 
 
 def test_a_lone_method_sends_nothing(tmp_path):
-    world = runs.world(method="local", rounds=ROUNDS)
-    runs.over_memory(world, tmp_path)
+    world = running.world(method="local", rounds=ROUNDS)
+    running.over_memory(world, tmp_path)
     assert all(rounds == [{}] * ROUNDS for rounds in ledger(tmp_path, world, "sent").values())
     assert not any(map(sum, ledger(tmp_path, world, "wire_out").values()))
 
@@ -68,15 +68,15 @@ def test_the_kernel_counts_the_ledger_and_little_more(tmp_path):
     are in no round's ledger: under 2 kB; dials that come too early are answered by a reset of 40 bytes.
     """
     big = {"latent": 64, "hidden": 64, "encoder": {"width": 128, "depth": 2}}
-    world = runs.world(rounds=ROUNDS, base_port=21000, model=big)
+    world = running.world(rounds=ROUNDS, base_port=21000, model=big)
     links = sum(len(world.neighbours(me)) for me in world.seats)
     out = tmp_path / "run"
-    inside = (*apart(), runs.sys.executable, "-c", ALONE)
-    code, printed = runs.everything(runs.write(world, tmp_path), out, under=inside)
+    inside = (*apart(), running.sys.executable, "-c", ALONE)
+    code, printed = running.everything(running.write(world, tmp_path), out, under=inside)
     assert code == 0, printed
     counted = int(printed.split("lo:")[1].split()[0])
     payload = ROUNDS * sum(world.overlays(0).plan(me).payload() for me in world.seats)
     wire_out = sum(map(sum, ledger(out, world, "wire_out").values()))
     assert payload < wire_out
     assert payload <= counted <= FRAMING * wire_out + 2 * HANDSHAKE * links, (payload, wire_out, counted)
-    assert runs.differing(runs.saved(world, out), runs.simulated(world)) == []
+    assert running.differing(running.saved(world, out), running.simulated(world)) == []

@@ -1,0 +1,198 @@
+"""Run a small world in every way there is, and read what it leaves behind."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import worlds
+
+from parse_p2p import checkpoint, config
+from parse_p2p.agent import Agent
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.process import settings
+from parse_p2p.runlog import RunLog
+from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.zmq import ZmqTransport
+
+TYPES = {"audio": 2, "motion": 2, "audio+motion": 1}
+GUARD = 90  # seconds after which something hangs; nothing is decided by it
+COMMAND = Path(sys.executable).with_name("parse-agent")
+
+
+def world(**changes):
+    """Five agents of three types on a ring."""
+    return worlds.world(TYPES, **{"rounds": 3} | changes)
+
+
+def lengthy(rounds, **changes):
+    """A world whose rounds take long enough to be interrupted."""
+    slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}}
+    return world(rounds=rounds, **slow | changes)
+
+
+# in this process
+
+
+def simulated(world):
+    """The states of all agents after a simulated run."""
+    return states(worlds.finished(world)[0].values())
+
+
+def states(participants):
+    return {participant.me: participant.state() for participant in participants}
+
+
+def over_memory(world, folder):
+    post = Post()
+    return _in_one_loop(world, folder, lambda me: MemoryTransport(me, post))
+
+
+def over_ipc(world, folder):
+    with tempfile.TemporaryDirectory(prefix="p2p-") as sockets:  # the path of a socket must be short
+        places = {me: (f"ipc://{sockets}/{me}.data", f"ipc://{sockets}/{me}.control") for me in world.seats}
+        return _in_one_loop(world, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(world, me)}))
+
+
+def over_tcp(world, folder):
+    return _in_one_loop(world, folder, lambda me: ZmqTransport(me, world.addresses(me, folder)))
+
+
+def around(world, me):
+    return sorted({me, *world.neighbours(me)})
+
+
+def _in_one_loop(world, folder, transport):
+    agents = [agent(world, me, transport(me), RunFolder(folder)) for me in world.seats]
+    assert together(agents) == [world.run.rounds] * len(agents)
+    return states(agent.participant for agent in agents)
+
+
+def agent(world, me, transport, folder):
+    """An agent that is not yet running."""
+    log = RunLog(me, folder.events(me))
+    return Agent(world.participant(me), transport, world.neighbours(me), settings(world, me, folder, 0), log)
+
+
+def together(agents):
+    """Run agents in one loop: what each returns or raises."""
+
+    async def run():
+        async with asyncio.timeout(GUARD):
+            return await asyncio.gather(*(a.run(asyncio.Event()) for a in agents), return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+# by the command line
+
+
+def write(world, folder):
+    """The run file of a world."""
+    path = folder / "world.yaml"
+    path.write_text(config.dump(world.run), encoding="utf-8")
+    return path
+
+
+@contextmanager
+def started(file, out, *arguments, under=()):
+    """``parse-agent`` in a process group of its own, of which nothing is left in the end."""
+    command = [*under, COMMAND, "--topology", file, "--out", out, *arguments]
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process):
+    """Kill the process and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+
+
+def ended(process):
+    """Exit code and all that was printed."""
+    out, err = process.communicate(timeout=GUARD)
+    return process.returncode, out + err
+
+
+def everything(file, out, *arguments, **options):
+    """All agents of a file, run to the end: exit code and what was printed."""
+    with started(file, out, "--quiet", "--no-alone", *arguments, **options) as process:
+        return ended(process)
+
+
+def over_processes(world, folder):
+    code, printed = everything(write(world, folder), folder / "run")
+    assert code == 0, printed
+    return saved(world, folder / "run")
+
+
+def saved(world, out):
+    """The states in the last checkpoints of a finished run."""
+    return {me: checkpoint.load(RunFolder(out).checkpoints(me), world.run.rounds) for me in world.seats}
+
+
+def events(out, me, kind=None):
+    """What an agent logged so far."""
+    path = RunFolder(out).events(me)
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [event for event in found if kind in (None, event["event"])]
+
+
+def until(condition):
+    """Wait for something that is bound to come."""
+    late = time.monotonic() + GUARD
+    while not condition():
+        assert time.monotonic() < late, "waited in vain"
+        time.sleep(0.02)
+
+
+def until_round(out, me, round):
+    """Wait until an agent has finished a round."""
+    until(lambda: any(event["round"] >= round for event in events(out, me, "round")))
+
+
+def free_ports(count):
+    """The first of so many neighbouring ports that nobody has."""
+    for first in range(21000, 60000, 97):
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue
+    raise AssertionError("no free ports")
+
+
+# to compare
+
+
+def differing(one, other):
+    """What differs, to the last bit, between two runs' states."""
+    assert one.keys() == other.keys()
+    return [
+        f"{me}: {name}"
+        for me in one
+        for name in sorted(one[me].keys() | other[me].keys())
+        if name not in one[me] or name not in other[me] or not _same(one[me][name], other[me][name])
+    ]
+
+
+def _same(one, other):
+    return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
