@@ -45,7 +45,7 @@ def _options_of(room: plugins.Room) -> str:
     return ", ".join(plugins.known(room))
 
 
-@app.command(epilog=EXAMPLES.strip().replace("\n", "\n\n"))
+@app.command(epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
 def parse_agent(
     topology: Annotated[Path, typer.Option(help="The run file: graph, agents and defaults of a run.")],
     id: Annotated[str | None, typer.Option(help="Run only this agent of the file, in this process.")] = None,
