@@ -25,6 +25,7 @@ from parse_p2p.runlog import Tail
 from parse_p2p.summary import summarise, train_alone
 from parse_p2p.view import RunView, Screen, clock, size, summary_table
 
+USAGE: Any = typer.BadParameter.__bases__[0]  # typer has a click of its own, under a private name
 INTERRUPTED = 130
 LOOK = 0.2  # seconds between two looks at the logs
 
@@ -77,7 +78,7 @@ def _setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text}: write key=value, such as train.lr=0.1")
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except config.NO_YAML:
         raise ConfigError(f"--set {key}: {value!r} is no value: quote it, or write a list as [1, 1, 1]") from None
 
 
@@ -224,11 +225,14 @@ def _again(folder: RunFolder, me: PeerId | None = None) -> str:
 def main() -> None:
     """The entry point: an error of ours is one sentence and exit code 2."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)
     except P2PError as error:
-        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(FAILED)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        said = str(error)
+    except USAGE as error:
+        said = f"{error.format_message()} See parse-agent --help"
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    Console(stderr=True).print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
+    sys.exit(FAILED)
 
 

@@ -6,6 +6,8 @@ default, and the run folder keeps the file with everything filled in.
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -21,6 +23,9 @@ from parse_p2p.models.base import ModelOptions
 from parse_p2p.names import Role
 
 Loc = tuple[str | int, ...]
+
+NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError)
+"""What the YAML reader raises: for broken text, for a date that is none, for tags it cannot make, for depth."""
 
 
 class _Section(BaseModel):
@@ -69,7 +74,7 @@ class CheckpointEntry(_Section):
 class RunFile(_Section):
     """Everything about a run. See ``topologies/`` for examples."""
 
-    name: str = "run"
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="by default the file's")
     graph: GraphEntry
     overlay: str = Field("per-slice", description="per-slice: a graph over each slice's holders; induced: this one")
     weights: str = Field("metropolis", description="metropolis, uniform or fastest-mixing")
@@ -106,11 +111,13 @@ def load(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> RunFile:
     raw = yaml.safe_load(text)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} is empty or no mapping: it needs at least 'graph' and 'agents'")
-    raw.setdefault("name", path.stem)
+    raw.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:64] or "run")
     overridden = [_put(raw, key, value) for key, value in settings]
     graph = raw.get("graph")
     if isinstance(graph, dict) and isinstance(graph.get("file"), str):
-        graph["file"] = str((path.parent / graph["file"]).resolve())
+        if "\0" in graph["file"]:
+            raise ConfigError(f"{path}: graph.file: {graph['file']!r} is no file name")
+        graph["file"] = os.path.abspath(path.parent / graph["file"])
     return _validate(raw, Origin(path, dict(_lines(root, ())), overridden))
 
 
@@ -166,7 +173,8 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
 def _loc(error: ValidationError) -> Loc:
     """The path of the first error; pydantic puts the name of a union's member into it, which is no key."""
     parts = _worst(error)["loc"]
-    return tuple(p for p in parts if p not in ("AgentEntry", "MixEntry") and not str(p).startswith("list["))
+    member = len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry"))
+    return (parts[0], *parts[2:]) if member else tuple(parts)
 
 
 def _worst(error: ValidationError) -> Any:
@@ -214,11 +222,14 @@ def _compose(path: Path, text: str) -> Any:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        repeated = list(_repeated(root, ()))
+    except RecursionError:
+        raise ConfigError(f"{path}: it contains itself, or is nested too deep") from None
+    except NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}") from None
-    for loc, line in _repeated(root, ()):
+    for loc, line in repeated:
         raise ConfigError(f"{path}:{line}: the key {'.'.join(map(str, loc))} stands here twice; keep one")
     return root
 
@@ -256,10 +267,10 @@ def _put(raw: dict[str, Any], key: str, value: Any) -> Loc:
         if not isinstance(at, dict | list):
             raise ConfigError(f"--set {key}: {part!r} is a plain value and has no keys of its own")
     at[_index(at, last, key) if isinstance(at, list) else last] = value
-    return tuple(int(p) if p.isdigit() else p for p in key.split("."))
+    return tuple(int(p) if p.isdecimal() else p for p in key.split("."))
 
 
 def _index(items: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
+    if not part.isdecimal() or int(part) >= len(items):
         raise ConfigError(f"--set {key}: {part!r} is no place in a list of {len(items)}; the first is 0")
     return int(part)

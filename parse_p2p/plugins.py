@@ -49,7 +49,9 @@ def module(room: Room, name: str) -> ModuleType:
     """The module of a plug-in; a name with a dot is taken as a module of another package."""
     dotted = name if "." in name else f"{room.package}.{name.replace('-', '_')}"
     try:
-        found = importlib.import_module(dotted)
+        found = importlib.import_module("" if name.startswith(".") else dotted)
+    except ValueError:  # no name at all
+        raise ConfigError(f"there is no {room.what} {name!r}: {nearest(name, known(room))}") from None
     except ModuleNotFoundError as error:
         if error.name is None or not dotted.startswith(error.name):
             needed = error.name

@@ -78,7 +78,21 @@ class Outputs:
 
 
 class Network(nn.Module):
-    """A module that names its components; ``forward`` takes the inputs by modality."""
+    """A module that names its components; ``forward`` takes the inputs by modality.
+
+    Every network has a trunk per modality; ``architectures[m]`` is empty where it is the run's own.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[Modality, tuple[int, ...]],
+        options: ModelOptions,
+        encoders: Mapping[Modality, EncoderOptions],
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(sorted(shapes))
+        self.architectures = {m: "" if encoders[m] == options.encoder else encoders[m].label for m in self.modalities}
+        self.trunks = module_dict({m: trunk(shapes[m], encoders[m]) for m in self.modalities})
 
     def parts(self) -> Parts:
         raise NotImplementedError
@@ -99,7 +113,7 @@ class Network(nn.Module):
 
     def trunk_of(self, modality: Modality) -> nn.Module:
         """The encoder of a modality, without its fission."""
-        raise NotImplementedError
+        return self.trunks[key_of(modality)]
 
 
 class Build(Protocol):

@@ -22,7 +22,6 @@ from parse_p2p.models.base import (
     key_of,
     module_dict,
     trainable,
-    trunk,
 )
 from parse_p2p.names import Kind, Modality
 from parse_p2p.slices import Component
@@ -52,15 +51,12 @@ class Fission(Network):
         options: ModelOptions,
         encoders: Mapping[Modality, EncoderOptions],
     ) -> None:
-        super().__init__()
-        self.modalities = tuple(sorted(shapes))
-        self.architectures = {m: "" if encoders[m] == options.encoder else encoders[m].label for m in self.modalities}
+        super().__init__(shapes, options, encoders)
         widths = zip(KINDS, sizes(options.latent, options.split), strict=True)
         self.widths = {kind: size for kind, size in widths if size and self._has(kind)}
         if not self.widths:
             kind = "+".join(self.modalities)
             raise ConfigError(f"model.split {list(options.split)} leaves no branch to agents with {kind}")
-        self.trunks = module_dict({m: trunk(shapes[m], encoders[m]) for m in self.modalities})
         self.rows = module_dict({m: self._rows(encoders[m].width) for m in self.modalities})
         self.heads = self._heads(classes, options)
 
@@ -107,9 +103,6 @@ class Fission(Network):
             fused = self._head("synergistic")([latents[m][Kind.SYNERGISTIC] for m in self.modalities])
             branches["synergistic"] = views["synergistic"] = fused
         return Outputs(branches, latents, views)
-
-    def trunk_of(self, modality: Modality) -> nn.Module:
-        return self.trunks[key_of(modality)]
 
     def parts(self) -> Parts:
         trunks = [

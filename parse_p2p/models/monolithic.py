@@ -21,7 +21,6 @@ from parse_p2p.models.base import (
     key_of,
     module_dict,
     trainable,
-    trunk,
 )
 from parse_p2p.models.fission import Fission, sizes
 from parse_p2p.models.fusion import Mlp
@@ -39,14 +38,11 @@ class Monolithic(Network):
         options: ModelOptions,
         encoders: Mapping[Modality, EncoderOptions],
     ) -> None:
-        super().__init__()
-        self.modalities = tuple(sorted(shapes))
-        self.architectures = {m: "" if encoders[m] == options.encoder else encoders[m].label for m in self.modalities}
+        super().__init__(shapes, options, encoders)
         redundant, unique, _ = sizes(options.latent, options.split)
         size = redundant + unique
         if not size:
             raise ConfigError("model.split gives the monolithic network no width: leave some to redundant or unique")
-        self.trunks = module_dict({m: trunk(shapes[m], encoders[m]) for m in self.modalities})
         self.rows = module_dict({m: nn.Linear(encoders[m].width, size) for m in self.modalities})
         self.heads = module_dict({m: nn.Linear(size, classes) for m in self.modalities})
         self.fusion: Mlp | None = None
@@ -65,9 +61,6 @@ class Monolithic(Network):
             return Outputs(views, latents, views)
         joint = self.fusion([latents[m][Kind.JOINT] for m in self.modalities])
         return Outputs({"joint": joint}, latents, views)
-
-    def trunk_of(self, modality: Modality) -> nn.Module:
-        return self.trunks[key_of(modality)]
 
     def parts(self) -> Parts:
         parts: list[tuple[Component, dict[str, nn.Parameter]]] = []

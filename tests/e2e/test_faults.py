@@ -71,7 +71,7 @@ def read(path):
 
 
 def test_the_others_go_on_without_one_that_died_and_take_it_in_again(tmp_path):
-    rounds = 100
+    rounds = 60  # enough for a process to start meanwhile
     world, out = running.lengthy(rounds, clocks={"heartbeat": 0.2, "lost": 3}), tmp_path / "run"
     file = running.write(world, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone") as process:
@@ -86,7 +86,7 @@ def test_the_others_go_on_without_one_that_died_and_take_it_in_again(tmp_path):
     first, second = (event["round"] for event in running.events(out, "a1", "joined"))
     assert first == 0 and second > 3
     assert all(running.events(out, me, "end")[0]["round"] == rounds for me in world.seats)
-    for me in set(world.seats) - {"a1"}:
+    for me in world.neighbours("a1"):
         assert [event["round"] for event in running.events(out, me, "round")] == list(range(rounds))
         assert {event["peer"] for event in running.events(out, me, "refused")} == set()
         heard = [e["round"] for e in running.events(out, me, "round") if "a1" in e["sent"]]
