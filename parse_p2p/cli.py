@@ -205,7 +205,7 @@ def _summarise(
     console.print(summary_table(summary))
     console.print(
         f"\n{size(summary.bytes_per_round)} sent by an agent in a round, {size(summary.bytes_total)} in all; "
-        f"{clock(seconds)} minutes\nrun folder: {folder.path}",
+        f"took {clock(seconds)}\nrun folder: {folder.path}",
         highlight=False,
         soft_wrap=True,
     )
