@@ -72,7 +72,7 @@ def read(path):
 
 def test_the_others_go_on_without_one_that_died_and_take_it_in_again(tmp_path):
     rounds = 60  # enough for a process to start meanwhile
-    world, out = running.lengthy(rounds, clocks={"heartbeat": 0.2, "lost": 3}), tmp_path / "run"
+    world, out = running.lengthy(rounds, clocks={"heartbeat": 0.2, "lost": 10}), tmp_path / "run"
     file = running.write(world, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone") as process:
         running.until_round(out, "a1", 3)
