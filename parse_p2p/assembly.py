@@ -25,7 +25,7 @@ from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Learner, seeded
 from parse_p2p.methods.base import Method
-from parse_p2p.models.base import EncoderOptions, ModelOptions, Network, initialise, load_weights
+from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network, initialise, load_weights
 from parse_p2p.names import Modality, PeerId, Role
 from parse_p2p.participant import Participant
 from parse_p2p.slices import Holder, Sharing
@@ -94,10 +94,9 @@ class World:
     # models
 
     def network(self, seat: Seat) -> Network:
-        build = plugins.load(plugins.NETWORKS, seat.model.network)
+        build: Build = plugins.load(plugins.NETWORKS, seat.model.network)
         shapes = {m: self.data[0].shape(m) for m in seat.modalities}
-        network: Network = build(shapes, self.data[0].classes, seat.model, seat.encoders)
-        return network
+        return build(shapes, self.data[0].classes, seat.model, seat.encoders)
 
     def initialised(self, seat: Seat) -> Network:
         """The network with its first parameters: equal components start equal, unless ``model.init`` is own."""
@@ -205,8 +204,7 @@ class World:
                 f"graph: it falls into {len(islands)} islands, one of them {{{alone}}}, which could never agree: "
                 "add an edge between them"
             )
-        if self.topology.overlay == "per-slice":
-            self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
+        self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
 
     def _refuse_role(self, seat: Seat) -> None:
         if seat.entry.role not in self.method.scripts:

@@ -15,8 +15,6 @@ from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.names import PeerId, Role
 from parse_p2p.topology.overlay import Overlays, Plan
 
-Evaluate = Callable[[int], bool]
-
 
 @dataclass
 class Participant:
