@@ -21,7 +21,7 @@ def updates(out):
 
 @pytest.mark.parametrize("clock", [60, 1])
 def test_clients_wait_for_a_dead_coordinator_then_train_alone_then_follow_it_again(clock, tmp_path):
-    rounds = 20 if clock == 60 else 70
+    rounds = 20 if clock == 60 else 45
     world = running.lengthy(rounds, method="fedavg", clocks=CLOCKS | {"coordinator": clock})
     out, file = tmp_path / "run", running.write(world, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone") as process:
@@ -57,7 +57,7 @@ def test_clients_wait_for_a_dead_coordinator_then_train_alone_then_follow_it_aga
 
 
 def test_after_the_deadline_the_round_goes_on_without_a_straggler(tmp_path):
-    world = running.lengthy(30, method="fedavg", options={"deadline": 0.7}, clocks={"heartbeat": 0.2, "lost": 60})
+    world = running.lengthy(20, method="fedavg", options={"deadline": 1.5}, clocks={"heartbeat": 0.2, "lost": 60})
     out, file = tmp_path / "run", running.write(world, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone") as process:
         running.until_round(out, HUB, 3)
@@ -68,7 +68,7 @@ def test_after_the_deadline_the_round_goes_on_without_a_straggler(tmp_path):
             os.kill(pid(out, "a1"), signal.SIGCONT)
         code, printed = running.ended(process)
     assert code == 0, printed
-    assert sum(event["peers"] == ["a1"] for event in running.events(out, HUB, "missing")) >= 3
+    assert sum("a1" in event["peers"] for event in running.events(out, HUB, "missing")) >= 3
     assert running.events(out, "a1", "end") and running.events(out, "a1", "lost") == []
 
 
@@ -84,7 +84,7 @@ def test_without_its_quorum_a_round_changes_nothing(tmp_path):
 
 
 def test_one_client_killed_is_left_out_and_taken_in_again(tmp_path):
-    rounds = 60
+    rounds = 40
     world = running.lengthy(rounds, method="fedavg", clocks=CLOCKS)
     out, file = tmp_path / "run", running.write(world, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone") as process:
