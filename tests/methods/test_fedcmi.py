@@ -73,8 +73,8 @@ def test_B2_the_infiltration_loss_reaches_only_the_weak_modality(weak, into, par
 def test_B3_the_teacher_is_a_frozen_copy_of_the_model_the_round_began_with():
     local = turn(cmi(), "audio+motion", round=1)
     learner = local.learner
-    learner.model.train()
     began = learner.outputs(learner.data).views
+    learner.model.train()
     taught = fedcmi.lesson(learner, Options())
     assert not any(module.training for module in taught.teacher.modules())
     assert not any(p.requires_grad for p in taught.teacher.parameters())
