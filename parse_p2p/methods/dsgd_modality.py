@@ -13,11 +13,14 @@ TABLE: Sharing = {
     "rows.unique": having,
     "rows.synergistic": having,
     "rows.joint": having,
+    "projector.self": having,
+    "projector.infiltration": having,
     "head.redundant": nobody,
     "head.unique": nobody,
     "head.synergistic": nobody,
     "head.unimodal": nobody,
     "head.joint": nobody,
+    "head.fusion": nobody,
 }
 
 METHOD = Method(
@@ -27,4 +30,5 @@ METHOD = Method(
     options=GossipOptions,
     scripts=SCRIPTS,
     sharing=lambda options, round, rounds: TABLE,
+    networks=("fission", "monolithic", "infiltration"),
 )

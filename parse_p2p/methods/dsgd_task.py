@@ -14,11 +14,14 @@ TABLE: Sharing = {
     "rows.unique": same_type,
     "rows.synergistic": same_type,
     "rows.joint": same_type,
+    "projector.self": same_type,
+    "projector.infiltration": same_type,
     "head.redundant": same_type,
     "head.unique": same_type,
     "head.synergistic": same_type,
     "head.unimodal": same_type,
     "head.joint": same_type,
+    "head.fusion": same_type,
 }
 
 METHOD = Method(
@@ -28,4 +31,5 @@ METHOD = Method(
     options=GossipOptions,
     scripts=SCRIPTS,
     sharing=lambda options, round, rounds: TABLE,
+    networks=("fission", "monolithic", "infiltration"),
 )
