@@ -30,5 +30,4 @@ METHOD = Method(
     options=GossipOptions,
     scripts=SCRIPTS,
     sharing=lambda options, round, rounds: TABLE,
-    networks=("fission", "monolithic", "infiltration"),
 )

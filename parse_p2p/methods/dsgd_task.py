@@ -31,5 +31,4 @@ METHOD = Method(
     options=GossipOptions,
     scripts=SCRIPTS,
     sharing=lambda options, round, rounds: TABLE,
-    networks=("fission", "monolithic", "infiltration"),
 )

@@ -20,6 +20,9 @@ TABLE: Sharing = {
     "head.synergistic": same_type,
     "head.unimodal": having,
     "head.joint": same_type,
+    "projector.self": having,
+    "projector.infiltration": having,
+    "head.fusion": everyone,
 }
 
 METHOD = Method(
