@@ -12,6 +12,7 @@ import typer
 import yaml
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from parse_p2p import config, plugins
 from parse_p2p.assembly import World
@@ -20,6 +21,7 @@ from parse_p2p.launch import folder as folders
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.local import Fleet, refuse_occupied
 from parse_p2p.launch.process import FAILED, run_here
+from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import Tail
 from parse_p2p.summary import summarise, train_alone
@@ -34,6 +36,9 @@ EXAMPLES = """
 
   parse-agent --topology topologies/ring.yaml
   parse-agent --topology topologies/torus.yaml --method dsgd-hybrid --seed 1
+  parse-agent --topology topologies/star.yaml --method fedcmi         with a coordinator, the hub of the star
+  parse-agent --topology topologies/ring.yaml --method fedavg --set agents.coordinator=hub
+  parse-agent --describe fedcmi                                        its options, each of its modules a switch
   parse-agent --topology topologies/ring.yaml --set partition.kind=dirichlet --set train.lr=0.02
   parse-agent --topology topologies/ring.yaml --resume                 go on where it stopped
   parse-agent --topology topologies/ring.yaml --id a3 --resume         bring one agent back
@@ -46,11 +51,38 @@ def _options_of(room: plugins.Room) -> str:
     return ", ".join(plugins.known(room))
 
 
+def _methods() -> str:
+    kinds: dict[bool, list[str]] = {False: [], True: []}
+    for name in plugins.known(plugins.METHODS):
+        kinds[plugins.load(plugins.METHODS, name).centralised].append(name)
+    return (
+        f"Among peers: {', '.join(kinds[False])}. With a coordinator, as topologies/star.yaml has one: "
+        f"{', '.join(kinds[True])}. Or a module."
+    )
+
+
+def _describe(name: str | None) -> None:
+    """Print a method's options, and end."""
+    if name is None:
+        return
+    method: Method = plugins.load(plugins.METHODS, name)
+    console = Console()
+    console.print(f"[bold]{method.name}[/]: {method.summary}" + (f" ({method.paper})" if method.paper else ""))
+    needs = " a coordinator and public data" if method.public else " a coordinator" if method.centralised else " no one"
+    console.print(f"needs{needs} beside its agents; network: {', '.join(method.networks)}\n", highlight=False)
+    table = Table("option", "default", "what it does", box=None, header_style="bold", pad_edge=False)
+    for key, field in method.options.model_fields.items():
+        table.add_row(f"options.{key}", escape(str(field.default)), escape(field.description or ""))
+    console.print(table)
+    console.print(f"\nparse-agent --topology … --method {name} --set options.NAME=VALUE", highlight=False)
+    raise typer.Exit
+
+
 @app.command(epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
 def parse_agent(
     topology: Annotated[Path, typer.Option(help="The run file: graph, agents and defaults of a run.")],
     id: Annotated[str | None, typer.Option(help="Run only this agent of the file, in this process.")] = None,
-    method: Annotated[str | None, typer.Option(help=f"One of {_options_of(plugins.METHODS)}, or a module.")] = None,
+    method: Annotated[str | None, typer.Option(help=_methods())] = None,
     dataset: Annotated[str | None, typer.Option(help=f"One of {_options_of(plugins.DATA)}, or a module.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training and exchange.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
@@ -59,6 +91,10 @@ def parse_agent(
     set: Annotated[list[str] | None, typer.Option(help="Any key of the file, as train.lr=0.1; repeatable.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the summary.")] = False,
+    describe: Annotated[
+        str | None,
+        typer.Option(help="Say what a method needs and list its options.", callback=_describe, is_eager=True),
+    ] = None,
     alone: Annotated[bool, typer.Option(help="Also train the same agents alone, to compare with.")] = True,
 ) -> None:
     """Train the agents of a topology together, peer to peer: one process each, no server."""
