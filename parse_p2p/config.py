@@ -214,7 +214,8 @@ def _reason(error: ValidationError, model: type[BaseModel]) -> str:
         return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, loc[:-1]))}"
     if first["type"] == "missing":
         return "this key is missing"
-    return f"{first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
 
 
 def _keys(model: Any, loc: Loc) -> list[str]:
