@@ -8,18 +8,17 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import torch
 
-from parse_p2p import plugins
+from parse_p2p import plugins, roles
 from parse_p2p.arena import regions
 from parse_p2p.codecs.base import Codec
-from parse_p2p.config import AgentEntry, MixEntry, RunFile, options
+from parse_p2p.config import AgentEntry, RunFile, options
 from parse_p2p.data.base import Dataset, split, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.errors import ConfigError, nearest
@@ -28,10 +27,8 @@ from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network, initialise, load_weights
 from parse_p2p.names import Modality, PeerId, Role
 from parse_p2p.participant import Participant
+from parse_p2p.roles import Cast
 from parse_p2p.slices import Holder, Sharing
-from parse_p2p.topology import families
-from parse_p2p.topology.graph import Topology
-from parse_p2p.topology.mix import place
 from parse_p2p.topology.overlay import Overlays
 
 
@@ -40,6 +37,7 @@ class Seat:
     """One agent of the run file, everything filled in."""
 
     id: PeerId
+    role: Role
     modalities: tuple[Modality, ...]
     entry: AgentEntry
     model: ModelOptions
@@ -50,8 +48,8 @@ class World:
     """All that a run file implies. Raises ConfigError, naming the key, for one that cannot be run."""
 
     def __init__(self, run: RunFile) -> None:
-        self.run = run
         self.method: Method = plugins.load(plugins.METHODS, run.method)
+        self.run = run = _with_network(run, self.method)
         self.options = options(self.method.options, run.options, "options")
         self.codec: Codec = plugins.load(plugins.CODECS, run.codec)
         if run.model.network not in self.method.networks:
@@ -59,8 +57,11 @@ class World:
                 f"the method {run.method!r} is not made for model.network {run.model.network!r}: "
                 f"{nearest(run.model.network, self.method.networks)}"
             )
-        self.seats = {seat.id: seat for seat in _seats(run)}
-        self.topology = _topology(run, list(self.seats))
+        cast = roles.cast(run, self.method)
+        self.coordinator = cast.coordinator
+        self.topology = cast.topology
+        self.seats = {seat.id: seat for seat in _seats(run, cast)}
+        self.peers = [me for me in self.seats if me != self.coordinator]
         self._refuse_unknown()
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
         self.overlays(0)
@@ -69,10 +70,27 @@ class World:
 
     @cached_property
     def data(self) -> tuple[Dataset, Dataset]:
-        """Training pool and test set, scaled by the pool."""
-        module = plugins.module(plugins.DATA, self.run.dataset)
-        opened = module.open(options(module.Options, self.run.data, "data"), self.run.seed)
-        return standardise(*split(opened, self.run.test, self.run.seed))
+        """What the agents train on, all together, and the test set."""
+        return self._parts[0], self._parts[1]
+
+    @property
+    def public(self) -> Dataset | None:
+        """The coordinator's data set: nobody's private sample is in it."""
+        return self._parts[2]
+
+    @cached_property
+    def _parts(self) -> tuple[Dataset, Dataset, Dataset | None]:
+        run = self.run
+        opened = _open(run.dataset, run.data, "data", run.seed)
+        train, test = standardise(*split(opened, run.test, run.seed))
+        if run.public is None:
+            return train, test, None
+        if run.public.share is not None:
+            private, public = split(train, run.public.share, run.seed)
+            return private, test, public
+        named = _open(run.public.dataset or "", run.public.data, "public.data", run.seed)
+        _refuse_unlike(named, train)
+        return train, test, standardise(named, named)[0]
 
     @cached_property
     def shares(self) -> dict[PeerId, np.ndarray[Any, np.dtype[np.int64]]]:
@@ -82,13 +100,19 @@ class World:
             near = nearest(entry.kind, PARTITIONS)
             raise ConfigError(f"partition.kind: there is no partition {entry.kind!r}: {near}")
         rng = np.random.default_rng(self.run.seed)
-        rows = PARTITIONS[entry.kind](self.data[0], len(self.seats), rng, entry.alpha)
-        return dict(zip(self.seats, rows, strict=True))
+        rows = PARTITIONS[entry.kind](self.data[0], len(self.peers), rng, entry.alpha)
+        return dict(zip(self.peers, rows, strict=True))
 
     def share(self, me: PeerId) -> tuple[Dataset, Dataset]:
-        """An agent's training samples and the test set, both with its modalities only."""
+        """An agent's training samples and the test set, both with its modalities only.
+
+        A coordinator trains on the public samples, if there are any.
+        """
         train, test = self.data
         modalities = self.seats[me].modalities
+        if me == self.coordinator:
+            public = train.select([]) if self.public is None else self.public
+            return public.select(np.arange(len(public)), modalities), test.select(np.arange(len(test)), modalities)
         return train.select(self.shares[me], modalities), test.select(np.arange(len(test)), modalities)
 
     # models
@@ -128,11 +152,13 @@ class World:
     def _under(self, sharing: Sharing) -> Overlays:
         key = tuple(sharing.items())
         if key not in self._overlays:
-            self._overlays[key] = Overlays(self.topology, sharing, self.holders.values())
+            self._overlays[key] = Overlays(self.topology, sharing, self.holders.values(), self.coordinator)
         return self._overlays[key]
 
     def neighbours(self, me: PeerId) -> frozenset[PeerId]:
         """All that an agent ever exchanges with in this run."""
+        if self.coordinator is not None:
+            return frozenset(self.peers if me == self.coordinator else [self.coordinator])
         for round in range(self.run.rounds):
             self.overlays(round)
         return frozenset(peer for overlays in self._overlays.values() for peer in overlays.plan(me).links)
@@ -143,8 +169,9 @@ class World:
         learner = Learner(
             me, self.initialised(seat), train, test, self.run.train, self.run.seed, device or self.device(me)
         )
+        public = self.public if me == self.coordinator else None
         return Participant(
-            me, seat.entry.role, self.method, self.options, learner, self.overlays, self.run.rounds
+            me, seat.role, self.method, self.options, learner, self.overlays, self.run.rounds, public=public
         )
 
     def participants(self) -> list[Participant]:
@@ -196,8 +223,12 @@ class World:
                         f"agents: {seat.id} is to have the modality {modality!r}, which the data set "
                         f"{self.run.dataset!r} does not hold: {nearest(modality, known)}"
                     )
-            self._refuse_role(seat)
-        if len(islands := self.topology.islands()) > 1:
+        if self.method.public and self.public is None:
+            raise ConfigError(
+                f"the method {self.method.name!r} needs a public data set at its coordinator: "
+                "add public: {share: 0.15} to the file, or --set public.share=0.15"
+            )
+        if self.coordinator is None and len(islands := self.topology.islands()) > 1:
             smallest = sorted(islands, key=len)[0]
             alone = ", ".join(sorted(smallest)[:4])
             raise ConfigError(
@@ -205,13 +236,6 @@ class World:
                 "add an edge between them"
             )
         self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
-
-    def _refuse_role(self, seat: Seat) -> None:
-        if seat.entry.role not in self.method.scripts:
-            raise ConfigError(
-                f"agents: {seat.id} has the role {str(seat.entry.role)!r}, which the method {self.method.name!r} "
-                f"lacks: {nearest(seat.entry.role, self.method.scripts)}"
-            )
 
 
 def socket_folder(folder: Path, digest: str) -> Path:
@@ -224,57 +248,47 @@ def socket_folder(folder: Path, digest: str) -> Path:
     return path
 
 
-def _seats(run: RunFile) -> list[Seat]:
-    entries = _entries(run)
-    ids = [entry.id for entry in entries]
-    if repeated := sorted({i for i in ids if ids.count(i) > 1}):
-        raise ConfigError(f"agents: the id {repeated[0]!r} is given twice; ids must differ")
-    return [_seat(run, entry) for entry in entries]
+def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:
+    module = plugins.module(plugins.DATA, name)
+    dataset: Dataset = module.open(options(module.Options, values, where), seed)
+    return dataset
 
 
-def _entries(run: RunFile) -> list[AgentEntry]:
-    if isinstance(run.agents, MixEntry):
-        types = place(run.agents.mix, run.agents.placement, run.seed)
-        return [AgentEntry.model_validate({"id": f"a{i}", "modalities": list(t)}) for i, t in enumerate(types)]
-    return run.agents
+def _refuse_unlike(public: Dataset, train: Dataset) -> None:
+    for modality in train.modalities:
+        if modality not in public.modalities or public.shape(modality) != train.shape(modality):
+            raise ConfigError(
+                f"public.dataset: {public.name!r} does not hold {modality!r} in the shape of {train.name!r}: name a "
+                "set that does, or give public.share"
+            )
+    if public.classes != train.classes:
+        raise ConfigError(f"public.dataset: {public.name!r} has {public.classes} classes and not {train.classes}")
 
 
-def _seat(run: RunFile, entry: AgentEntry) -> Seat:
+def _with_network(run: RunFile, method: Method) -> RunFile:
+    """The run file with the method's own network where it leaves the choice."""
+    if run.model.network != "auto":
+        return run
+    return run.model_copy(update={"model": run.model.model_copy(update={"network": method.networks[0]})})
+
+
+def _seats(run: RunFile, cast: Cast) -> list[Seat]:
+    sensed = sorted({m for entry in cast.peers for m in entry.modalities or ()})
+    seats = [_seat(run, entry, Role.CLIENT if cast.coordinator else Role.PEER, sensed) for entry in cast.peers]
+    if cast.hub is not None:
+        seats.append(_seat(run, cast.hub.model_copy(update={"modalities": sensed}), Role.COORDINATOR, sensed))
+    return seats
+
+
+def _seat(run: RunFile, entry: AgentEntry, role: Role, sensed: list[str]) -> Seat:
     where = f"agents: {entry.id}"
-    modalities = tuple(sorted(map(Modality, entry.modalities)))
+    modalities = tuple(sorted(map(Modality, entry.modalities or ())))
     if len(set(modalities)) < len(modalities):
         raise ConfigError(f"{where} has a modality twice: {', '.join(modalities)}")
     if odd := sorted(set(entry.encoders) - set(modalities)):
         raise ConfigError(f"{where} has an encoder for {odd[0]!r}, a modality it lacks: {', '.join(modalities)}")
-    model = options(ModelOptions, run.model.model_dump() | entry.model, f"{where}.model")
+    known = {"modalities": run.model.modalities or tuple(sensed)}
+    model = options(ModelOptions, run.model.model_dump() | known | entry.model, f"{where}.model")
     changed = {m: model.encoder.model_dump() | entry.encoders.get(m, {}) for m in modalities}
     encoders = {m: options(EncoderOptions, e, f"{where}.encoders.{m}") for m, e in changed.items()}
-    return Seat(PeerId(entry.id), modalities, entry, model, encoders)
-
-
-def _topology(run: RunFile, ids: list[PeerId]) -> Topology:
-    family = None
-    if run.graph.generator is not None:
-        family = partial(families.build, run.graph.generator, args=run.graph.args)
-        graph = nx.relabel_nodes(families.build(run.graph.generator, len(ids), run.graph.args), dict(enumerate(ids)))
-    else:
-        graph = _named(run, ids)
-    ordered = nx.Graph()
-    ordered.add_nodes_from(ids)
-    ordered.add_edges_from(graph.edges)
-    hubs = [PeerId(e.id) for e in _entries(run) if e.role == Role.COORDINATOR]
-    return Topology(run.name, ordered, run.weights, run.overlay, family, hubs[0] if hubs else None)
-
-
-def _named(run: RunFile, ids: list[PeerId]) -> nx.Graph:
-    """A graph given edge by edge: its nodes are agents' ids, or in a file as many nodes of any name."""
-    if run.graph.edges is not None:
-        graph = nx.Graph()
-        graph.add_edges_from(run.graph.edges)
-        if odd := sorted(set(graph) - set(ids)):
-            raise ConfigError(f"graph.edges: {odd[0]!r} is no agent of this file: {nearest(odd[0], ids)}")
-        return graph
-    graph = families.from_file(run.graph.file or "")
-    if len(graph) != len(ids):
-        raise ConfigError(f"graph.file: {run.graph.file} has {len(graph)} nodes for {len(ids)} agents; make them equal")
-    return nx.relabel_nodes(graph, dict(enumerate(ids)))
+    return Seat(PeerId(entry.id), role, modalities, entry, model, encoders)

@@ -11,18 +11,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parse_p2p.directory import Clocks
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Training
 from parse_p2p.models.base import ModelOptions
-from parse_p2p.names import Role
 
 Loc = tuple[str | int, ...]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError)
 """What the YAML reader raises: for broken text, for a date that is none, for tags it cannot make, for depth."""
@@ -44,13 +45,19 @@ class GraphEntry(_Section):
 class AgentEntry(_Section):
     """One agent; what it leaves out is the run's."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-    modalities: list[str] = Field(min_length=1)
+    id: str = Field(pattern=NAME)
+    modalities: list[str] | None = Field(None, min_length=1, description="a coordinator has those of all its clients")
     encoders: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to model.encoder")
     model: dict[str, Any] = Field(default_factory=dict, description="changes to model")
     address: str | None = Field(None, pattern=r"^tcp://.+:\d+$", description="tcp://host:port; port + 1 is taken too")
     device: str | None = None
-    role: Role = Role.PEER
+    role: Literal["peer", "coordinator"] = Field("peer", description="a coordinator holds no data of its own")
+
+    @model_validator(mode="after")
+    def _senses_something(self) -> Self:
+        if self.modalities is None and self.role == "peer":
+            raise ValueError(f"agent {self.id} needs modalities, such as [audio], or the role coordinator")
+        return self
 
 
 class MixEntry(_Section):
@@ -58,6 +65,7 @@ class MixEntry(_Section):
 
     mix: dict[str, int]
     placement: str = "alternating"
+    coordinator: str | None = Field(None, pattern=NAME, description="one agent more, for centralised methods")
 
 
 class PartitionEntry(_Section):
@@ -65,6 +73,20 @@ class PartitionEntry(_Section):
 
     kind: str = Field("iid", description="iid, dirichlet (label skew) or group (natural clients)")
     alpha: float = Field(0.3, gt=0, description="concentration of dirichlet: the smaller, the more skewed")
+
+
+class PublicEntry(_Section):
+    """The coordinator's data set, for methods that need one: a share of the data set kept apart, or a named set."""
+
+    share: float | None = Field(None, gt=0, lt=1, description="share of the training samples, kept from all agents")
+    dataset: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict, description="the named data set's options")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.share is None) == (self.dataset is None):
+            raise ValueError("give exactly one of share and dataset")
+        return self
 
 
 class CheckpointEntry(_Section):
@@ -84,6 +106,7 @@ class RunFile(_Section):
     dataset: str = "htad"
     data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
     partition: PartitionEntry = PartitionEntry()
+    public: PublicEntry | None = None
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
     model: ModelOptions = ModelOptions()
     train: Training = Training()

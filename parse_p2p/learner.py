@@ -6,7 +6,7 @@ uninterrupted one would have drawn and no generator's state has to be kept.
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -24,6 +24,9 @@ from parse_p2p.slices import Holder, Region
 
 LossTerm = Callable[[Network, Batch, Outputs], Tensor]
 """A scalar to be minimised; the sum of a round's terms is the loss."""
+
+Adjust = Callable[[Arena], None]
+"""A change to the gradients of a step, made in place."""
 
 K = TypeVar("K")
 
@@ -77,17 +80,23 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
 
-    def train(self, *terms: LossTerm, scale: Callable[[str], float] = lambda component: 1.0) -> Mapping[str, float]:
+    def train(
+        self,
+        *terms: LossTerm,
+        scale: Callable[[str], float] = lambda component: 1.0,
+        adjust: Adjust | None = None,
+        only: Callable[[str], bool] | None = None,
+    ) -> Mapping[str, float]:
         """One round of local steps on the sum of the terms; the mean loss as a metric.
 
-        ``scale`` gives a factor on the learning rate of each component, by its name. Raises TrainingError when the
-        loss stops being a number.
+        ``scale`` gives a factor on the learning rate of each component, by its name; ``adjust`` and ``only`` are
+        those of ``step``. Raises TrainingError when the loss stops being a number.
         """
         rates = [group["lr"] for group in self.optimiser.param_groups]
         for group in self.optimiser.param_groups:
             group["lr"] *= scale(group["component"])
         self.model.train()
-        losses = [self._step(batch, terms) for _ in range(self.options.epochs) for batch in self._batches()]
+        losses = [self._term_step(b, terms, adjust, only) for _ in range(self.options.epochs) for b in self.batches()]
         for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
             group["lr"] = rate
         loss = torch.stack(losses).mean().item()
@@ -98,23 +107,50 @@ class Learner:
             )
         return {"loss": loss}
 
-    def _batches(self) -> Iterable[Batch]:
-        order = torch.randperm(self.samples, generator=self._draw)
+    def batches(self, data: Dataset | None = None) -> Iterator[Batch]:
+        """One shuffled pass over a data set, by default this agent's own."""
+        chosen = self.data if data is None else data
+        order = torch.randperm(len(chosen), generator=self._draw)
         # nearly equal batches: in a last one of two samples any two features correlate perfectly
-        for rows in torch.tensor_split(order, math.ceil(self.samples / self.options.batch)):
-            yield self.data.batch(rows.to(self.data.targets.device))
+        for rows in torch.tensor_split(order, math.ceil(len(chosen) / self.options.batch)):
+            yield chosen.batch(rows.to(chosen.targets.device))
 
-    def _step(self, batch: Batch, terms: Collection[LossTerm]) -> Tensor:
+    def step(
+        self, loss: Callable[[], Tensor], adjust: Adjust | None = None, only: Callable[[str], bool] | None = None
+    ) -> Tensor:
+        """One step down the gradient of ``loss()``; the loss, detached.
+
+        ``adjust`` may change the gradients before they are clipped. ``only`` chooses by its name which components
+        are stepped; the others, and their momentum, stay as they are. Raises Interrupted once halted.
+        """
         if self.halted:
             raise Interrupted(f"the training of {self.me} was stopped")
         self.arena.grads.zero_()
-        outputs = self.model(batch.inputs)
-        loss = torch.stack([term(self.model, batch, outputs) for term in terms]).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        resting = [name for name in self.arena.leaves if only is not None and not only(name)]
+        for name in resting:
+            region = self.arena.regions[name]
+            self.arena.grads[region.start : region.stop].zero_()  # not to count in the norm
+            self.arena.leaves[name].grad = None
+        if adjust is not None:
+            adjust(self.arena)
         norm = self.arena.grads.norm()
         self.arena.grads.mul_((self.options.clip / (norm + 1e-6)).clamp(max=1.0))
         self.optimiser.step()
-        return loss.detach()
+        for name in resting:
+            region = self.arena.regions[name]
+            self.arena.leaves[name].grad = self.arena.grads[region.start : region.stop]
+        return value.detach()
+
+    def _term_step(
+        self, batch: Batch, terms: Collection[LossTerm], adjust: Adjust | None, only: Callable[[str], bool] | None
+    ) -> Tensor:
+        def loss() -> Tensor:
+            outputs = self.model(batch.inputs)
+            return torch.stack([term(self.model, batch, outputs) for term in terms]).sum()
+
+        return self.step(loss, adjust, only)
 
     @torch.no_grad()
     def outputs(self, data: Dataset) -> Outputs:

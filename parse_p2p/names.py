@@ -17,9 +17,10 @@ Metrics = Mapping[str, float]
 
 
 class Role(StrEnum):
-    """What an agent is in a method: an equal among peers, or the one that coordinates clients."""
+    """What an agent is in a method: an equal among peers, or a client of the one that coordinates."""
 
     PEER = "peer"
+    CLIENT = "client"
     COORDINATOR = "coordinator"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from parse_p2p.data.base import Dataset
 from parse_p2p.errors import ConfigError
 from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Local, Method, Script
@@ -28,6 +29,7 @@ class Participant:
     overlays: Callable[[int], Overlays]
     rounds: int
     memory: dict[str, Tensor] = field(default_factory=dict)
+    public: Dataset | None = None
 
     def __post_init__(self) -> None:
         if self.role not in self.method.scripts:
@@ -42,7 +44,8 @@ class Participant:
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""
         self.learner.begin(round, self.rounds)
-        local = Local(self.me, self.role, round, self.rounds, self.learner, self.plan(round), self.memory)
+        local = Local(self.me, self.role, round, self.rounds, self.learner, self.plan(round), self.memory,
+                      self.public)  # fmt: skip
         return self.method.scripts[self.role](local, self.options)
 
     def state(self) -> dict[str, Tensor]:

@@ -85,9 +85,23 @@ CHANGES = {
         {"agents": [*PAIR, {"id": "a2", "modalities": ["audio"], "model": {"latent": 30}}]},
         ["a0 and a2", "latent"],
     ),
-    "role the method lacks": (
-        {"agents": [*PAIR, {"id": "a2", "modalities": ["audio"], "role": "coordinator"}]},
-        ["a2", "'coordinator'", "Known: peer"],
+    "a role that there is not": (
+        {"agents": [*PAIR, {"id": "a2", "modalities": ["audio"], "role": "server"}]},
+        ["agents.2.role", "'peer' or 'coordinator'", "'server'"],
+    ),
+    "a coordinator that is missing": (
+        {"method": "fedavg"},
+        ["'fedavg' needs a coordinator", "role: coordinator", "topologies/star.yaml"],
+    ),
+    "two coordinators": (
+        {"agents": [*PAIR, {"id": "c", "role": "coordinator"}, {"id": "d", "role": "coordinator"}]},
+        ["c and d are both coordinators"],
+    ),
+    "a peer that senses nothing": ({"agents": [*PAIR, {"id": "a2"}]}, ["a2 needs modalities"]),
+    "public data from nowhere": ({"public": {}}, ["public", "exactly one of share and dataset"]),
+    "public data of another kind": (
+        {"public": {"dataset": "digits4"}},
+        ["public.dataset", "'digits4' does not hold 'audio'"],
     ),
     "the same id twice": ({"agents": [PAIR[0], PAIR[0]]}, ["'a0'", "twice"]),
     "device": ({"device": "abacus"}, ["'abacus'", "try cpu or auto"]),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from parse_p2p import plugins
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.methods.gossip import mix, slices
@@ -19,10 +20,15 @@ BOTH = {Modality("audio"): (16,), Modality("motion"): (16,)}
 
 
 def world(mix=None, graph="ring", encoder=None, **changes) -> World:
-    """A world on the data set bits with tiny networks; ``changes`` are keys of the run file, sections merged."""
+    """A world on the data set bits with tiny networks; ``changes`` are keys of the run file, sections merged.
+
+    A centralised method gets a coordinator, ``hub``, and a public data set if it needs one.
+    """
+    method = plugins.load(plugins.METHODS, changes.get("method", "parse"))
     raw = {
         "graph": {"generator": graph},
-        "agents": {"mix": mix or MIX},
+        "agents": {"mix": mix or MIX} | ({"coordinator": "hub"} if method.centralised else {}),
+        "public": {"share": 0.2} if method.public else None,
         "dataset": "bits",
         "data": {"samples": 320} if changes.get("dataset", "bits") == "bits" else {},
         "model": {"latent": 12, "hidden": 8, "encoder": {"width": 8, "depth": 1} | (encoder or {})},

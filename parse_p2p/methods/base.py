@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from torch import Tensor
 
+from parse_p2p.data.base import Dataset
 from parse_p2p.errors import QuorumLost
 from parse_p2p.learner import Learner
 from parse_p2p.names import Metrics, PeerId, Role
@@ -35,7 +36,8 @@ class Exchange:
     """Post ``send`` under ``topic`` and wait for ``expect``.
 
     Fewer than ``quorum`` answers make the round void (QuorumLost is thrown at the ``yield``). A parcel that
-    ``check`` refuses, by raising WireError, counts as not come.
+    ``check`` refuses, by raising WireError, counts as not come. After ``deadline`` seconds stragglers are waited
+    for no longer; None leaves it to the runtime's clock.
     """
 
     topic: str
@@ -43,6 +45,7 @@ class Exchange:
     expect: frozenset[PeerId] = frozenset()
     quorum: int = 0
     check: Check = anything
+    deadline: float | None = None
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Local:
     """What a script may touch: this agent, this round.
 
     ``plan`` is the agent's share of this round's overlays; ``memory`` is kept from round to round and in
-    checkpoints.
+    checkpoints. ``public`` is the public data set, labelled and with all modalities; the coordinator alone has it.
     """
 
     me: PeerId
@@ -60,6 +63,7 @@ class Local:
     learner: Learner
     plan: Plan
     memory: dict[str, Tensor] = field(default_factory=dict)
+    public: Dataset | None = None
 
 
 Script = Generator[Exchange, Inbox, Metrics]
@@ -90,7 +94,8 @@ def advance(script: Script, inbox: Inbox | QuorumLost | None) -> Exchange | Done
 class Method:
     """Everything the runtime needs to know of a method.
 
-    ``sharing(options, round, rounds)`` is its table in that round; ``networks`` the networks it is made for.
+    ``sharing(options, round, rounds)`` is its table in that round; ``networks`` the networks it is made for, the
+    first by default; ``public`` says that its coordinator needs a public data set.
     """
 
     name: str
@@ -100,3 +105,9 @@ class Method:
     scripts: Mapping[Role, Callable[[Local, Any], Script]]
     sharing: Callable[[Any, int, int], Sharing]
     networks: tuple[str, ...] = ("fission", "monolithic")
+    public: bool = False
+
+    @property
+    def centralised(self) -> bool:
+        """Whether it has clients and a coordinator in place of peers."""
+        return Role.COORDINATOR in self.scripts

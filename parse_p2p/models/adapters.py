@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from parse_p2p.arena import Parts
 from parse_p2p.errors import ConfigError
 from parse_p2p.models.backbone import MAPS, Backbone
-from parse_p2p.models.base import EncoderOptions, ModelOptions, initialise, key_of, module_dict
+from parse_p2p.models.base import EncoderOptions, ModelOptions, as_buffers, initialise, key_of, module_dict
 from parse_p2p.models.colora import Adapter, CoLoRA, LoRA
 from parse_p2p.names import Modality
 from parse_p2p.slices import Component
@@ -106,13 +106,6 @@ class Adapters(Backbone):
         as_buffers(self)
         for name, value in values.items():
             self.get_buffer(name).copy_(value)
-
-
-def as_buffers(module: nn.Module) -> None:
-    for each in module.modules():
-        for name, parameter in list(each.named_parameters(recurse=False)):
-            delattr(each, name)
-            each.register_buffer(name, torch.zeros_like(parameter))
 
 
 def _shared(adapters: Mapping[str, Adapter]) -> dict[str, nn.Parameter]:

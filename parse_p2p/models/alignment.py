@@ -27,14 +27,16 @@ def orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
 def polar(matrix: Tensor) -> Tensor:
     """The nearest matrix whose columns, or rows if those are fewer, are orthonormal: U Vᵀ of U S Vᵀ."""
     u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
-    return u @ vt
+    nearest: Tensor = u @ vt
+    return nearest
 
 
 def ridge(x: Tensor, y: Tensor) -> Tensor:
     """M (d, r) that minimises ‖x M − y‖² + λ‖M‖², λ a thousandth of the mean squared norm of x's columns."""
     scatter = x.T @ x
     penalty = RIDGE * scatter.diagonal().mean() + 1e-12
-    return torch.linalg.solve(scatter + penalty * torch.eye(len(scatter), dtype=x.dtype), x.T @ y)
+    solution: Tensor = torch.linalg.solve(scatter + penalty * torch.eye(len(scatter), dtype=x.dtype), x.T @ y)
+    return solution
 
 
 def align_inputs(small: Tensor, large: Tensor, a_small: Tensor) -> Tensor:
@@ -59,7 +61,8 @@ def adapter_cca(small: Tap, large: Tap, frame: Frame, start: Frame) -> Tensor:
     )
     half_s, half_l = _powers(x_s.T @ x_s), _powers(x_l.T @ x_l)
     u, _, vt = torch.linalg.svd(half_l[1] @ (x_l.T @ x_s) @ half_s[1], full_matrices=False)
-    return half_l[0] @ u @ vt @ half_s[1] @ frame[1].double()
+    b: Tensor = half_l[0] @ u @ vt @ half_s[1] @ frame[1].double()
+    return b
 
 
 def output_map(small: Tap, large: Tap, frame: Frame, start: Frame) -> Tensor:

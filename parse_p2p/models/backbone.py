@@ -103,9 +103,9 @@ class Backbone(Network):
 
     def weight(self, layer: int, role: str) -> Tensor:
         """W (d_o, d_i) of a linear map."""
-        tensor = getattr(self.get_submodule(f"layers.{layer}.{MAPS[role]}"), "weight")
-        assert isinstance(tensor, Tensor)
-        return tensor
+        weight = self.get_submodule(f"layers.{layer}.{MAPS[role]}").weight
+        assert isinstance(weight, Tensor)
+        return weight
 
     def added(self, layer: int, role: str, x: Tensor) -> Tensor | float:
         """What is added to a linear map's output; a bare backbone adds nothing."""

@@ -44,7 +44,7 @@ class ModelOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    network: str = Field("fission", description="fission (three slices) or monolithic (equal parameter count)")
+    network: str = Field("auto", description="fission (three slices), monolithic …; auto: the method's own")
     latent: int = Field(48, ge=1, description="width of a modality's latent, all slices together")
     split: tuple[int, int, int] = Field((1, 1, 1), description="ratio redundant : unique : synergistic")
     fusion: str = Field("mlp", description="how synergistic slices are fused: mlp, product, bilinear, gated, sum")
@@ -58,6 +58,7 @@ class ModelOptions(BaseModel):
         pattern="^(scalar|input|fixed|off)$",
         description="what weighs received adapters against my own: a number, the input, one half, or mine alone",
     )
+    modalities: tuple[str, ...] = Field((), description="all modalities of the run; by default those of its agents")
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,18 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             bound = weight[0].numel() ** -0.5
             for parameter in layer.parameters(recurse=False):
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+def as_buffers(module: nn.Module) -> nn.Module:
+    """The same module with buffers, all zero, in place of parameters: filled from outside, never trained or mixed.
+
+    Unlike parameters that take no gradient they are kept in checkpoints.
+    """
+    for inner in module.modules():
+        for name, parameter in list(inner.named_parameters(recurse=False)):
+            delattr(inner, name)
+            inner.register_buffer(name, torch.zeros_like(parameter))
+    return module
 
 
 def trainable(*modules: nn.Module) -> dict[str, nn.Parameter]:

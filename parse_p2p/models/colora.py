@@ -71,7 +71,8 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         g = self.gate(x)
-        return SCALE * ((1 - g) * self.branch(x, *self.local) + g * self.branch(x, *self.received))
+        out: Tensor = SCALE * ((1 - g) * self.branch(x, *self.local) + g * self.branch(x, *self.received))
+        return out
 
     def branch(self, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """h of one copy of the two shared tensors."""

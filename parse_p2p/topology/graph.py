@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parse_p2p.errors import ConfigError, nearest
-from parse_p2p.names import PeerId, Role
+from parse_p2p.names import PeerId
 from parse_p2p.topology import families, spectrum
 from parse_p2p.topology.weights import WEIGHTS
 
@@ -34,13 +34,10 @@ class Topology:
     weighting: str = "metropolis"
     overlay: str = "per-slice"
     family: Callable[[int], nx.Graph] | None = None
-    coordinator: PeerId | None = None
 
     def __post_init__(self) -> None:
         self._known("weighting", self.weighting, WEIGHTS)
         self._known("overlay", self.overlay, OVERLAYS)
-        if self.coordinator is not None:
-            self._known("coordinator", self.coordinator, self.peers)
         if self.graph.is_directed() or self.graph.is_multigraph():
             raise ConfigError(f"topology {self.name!r} must be undirected, with every edge named once")
         if loops := [a for a, _ in nx.selfloop_edges(self.graph)]:
@@ -57,11 +54,6 @@ class Topology:
         mine = self.graph[me]
         return tuple(peer for peer in self.peers if peer in mine)
 
-    def role(self, me: PeerId) -> Role:
-        """Coordinator or peer."""
-        self._known("peer", me, self.peers)
-        return Role.COORDINATOR if me == self.coordinator else Role.PEER
-
     def over(self, holders: Collection[PeerId]) -> "Topology":
         """The topology among the holders of one slice; all of them: this one, unchanged.
 
@@ -75,8 +67,7 @@ class Topology:
         order = [peer for peer in self.peers if peer in wanted]
         if len(order) == len(self.peers):
             return self
-        coordinator = self.coordinator if self.coordinator in order else None
-        return replace(self, graph=self._overlay(order), coordinator=coordinator)
+        return replace(self, graph=self._overlay(order))
 
     def matrix(self) -> NDArray[np.float64]:
         """Mixing weights, shape (n, n), rows and columns in the order of ``peers``; read-only."""

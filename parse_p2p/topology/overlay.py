@@ -5,7 +5,7 @@ a graph of its own over its holders (arXiv 2601.10012v2 speaks of modality-condi
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from parse_p2p.errors import ConfigError, SpecMismatch
@@ -20,27 +20,43 @@ class Plan:
     """One agent's share of the overlays.
 
     ``links`` says which slices cross to which neighbour, ``weights`` with which weight each neighbour's copy of
-    a slice is mixed; what is left to one is the agent's own.
+    a slice is mixed; what is left to one is the agent's own. With a ``coordinator`` there are links to it alone,
+    and no weights: what it makes of the slices is its script's to say.
     """
 
     me: PeerId
     regions: Mapping[SliceKey, Region]
     weights: Mapping[SliceKey, Mapping[PeerId, float]]
     holders: Mapping[PeerId, Holder]
+    coordinator: PeerId | None = None
+    offers: Mapping[PeerId, Mapping[SliceKey, Region]] = field(default_factory=dict)
 
     @cached_property
     def links(self) -> dict[PeerId, tuple[SliceKey, ...]]:
+        if self.me == self.coordinator:
+            return {peer: tuple(sorted(self.offers[peer])) for peer in self.clients}
+        if self.coordinator is not None:
+            return {self.coordinator: tuple(sorted(self.regions))}
         peers = {peer for row in self.weights.values() for peer in row}
         return {p: tuple(k for k in self.weights if p in self.weights[k]) for p in sorted(peers)}
 
-    def check(self, sender: PeerId, parcel: Parcel) -> None:
+    @property
+    def clients(self) -> tuple[PeerId, ...]:
+        """Every client of the coordinator, sorted."""
+        return tuple(sorted(peer for peer in self.holders if peer != self.coordinator))
+
+    def size(self, sender: PeerId, key: SliceKey) -> int:
+        """Elements of a slice that I exchange with this agent."""
+        return self.offers[sender][key].size if self.me == self.coordinator else self.regions[key].size
+
+    def check(self, sender: PeerId, parcel: Parcel, whole: bool = True) -> None:
         """Refuse a parcel that is not exactly the slices of this link, each of the right length and finite.
 
-        Raises SpecMismatch, one sentence naming the slice.
+        Not ``whole``: some of them. Raises SpecMismatch, one sentence naming the slice.
         """
-        wanted = {str(key): self.regions[key].size for key in self.links.get(sender, ())}
-        if set(parcel.tensors) != set(wanted):
-            odd = sorted(set(parcel.tensors) ^ set(wanted))
+        wanted = {str(key): self.size(sender, key) for key in self.links.get(sender, ())}
+        odd = sorted(set(parcel.tensors) ^ set(wanted) if whole else set(parcel.tensors) - set(wanted))
+        if odd:
             raise SpecMismatch(f"mail from {sender} and the link's slices differ in {', '.join(odd[:3])}")
         for name, tensor in parcel.tensors.items():
             if tuple(tensor.shape) != (wanted[name],) or not tensor.is_floating_point():
@@ -53,17 +69,21 @@ class Plan:
 
     def payload(self) -> int:
         """Bytes this agent sends in one round uncompressed: four for each parameter of each slice and link."""
-        return sum(4 * self.regions[key].size for keys in self.links.values() for key in keys)
+        return sum(4 * self.size(peer, key) for peer, keys in self.links.items() for key in keys)
 
 
 class Overlays:
     """The overlays of all slices of a run under one sharing table.
 
+    Under a ``coordinator``, which is no node of the topology, every agent is linked to it and to no other.
     Raises ConfigError when two agents would share a slice that they hold with different layouts.
     """
 
-    def __init__(self, topology: Topology, sharing: Sharing, holders: Iterable[Holder]) -> None:
+    def __init__(
+        self, topology: Topology, sharing: Sharing, holders: Iterable[Holder], coordinator: PeerId | None = None
+    ) -> None:
         self.topology = topology
+        self.coordinator = coordinator
         self.members = {holder.id: holder for holder in holders}
         self.offers = {id: offers(sharing, holder) for id, holder in self.members.items()}
         self._graphs: dict[frozenset[PeerId], Topology] = {}
@@ -88,11 +108,15 @@ class Overlays:
         return self._graphs[chosen]
 
     def groups(self) -> dict[str, Topology]:
-        """The overlay of every group that shares something, by the group's name."""
+        """The overlay of every group that shares something among peers, by the group's name."""
+        if self.coordinator is not None:
+            return {}
         return {key.group: self.graph(key) for key in self.keys}
 
     def plan(self, me: PeerId) -> Plan:
         regions = self.offers[me]
+        if self.coordinator is not None:
+            return Plan(me, regions, {}, self.members, self.coordinator, self.offers)
         weights = {key: dict(self.graph(key).weights(me)) for key in sorted(regions)}
         return Plan(me, regions, weights, self.members)
 

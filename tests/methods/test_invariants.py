@@ -17,7 +17,7 @@ from parse_p2p.simulate import simulate
 from parse_p2p.slices import nobody
 from parse_p2p.topology.spectrum import slem
 
-METHODS = plugins.known(plugins.METHODS)
+METHODS = [m for m in plugins.known(plugins.METHODS) if not plugins.load(plugins.METHODS, m).centralised]
 TABLE = parse.sharing(parse.Options(), 0, 1)
 
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parse_p2p.errors import ConfigError
-from parse_p2p.names import Role
 from parse_p2p.topology import families
 from parse_p2p.topology.graph import Topology
 
@@ -24,10 +23,9 @@ def topology(name, n=16, **kwargs):
 
 
 def test_neighbours_and_peers_come_in_the_order_of_the_file():
-    star = Topology("net", families.from_edges([("z", "hub"), ("hub", "m"), ("a", "hub")]), coordinator="hub")
+    star = Topology("net", families.from_edges([("z", "hub"), ("hub", "m"), ("a", "hub")]))
     assert star.peers == ("z", "hub", "m", "a")
     assert star.neighbours("hub") == ("z", "m", "a") and star.neighbours("a") == ("hub",)
-    assert star.role("hub") is Role.COORDINATOR and star.role("z") is Role.PEER
 
 
 def test_weights_of_all_agents_are_the_rows_of_the_matrix():
@@ -103,18 +101,11 @@ def test_induced_overlays_name_their_islands():
     assert laid.spectral_gap() == pytest.approx(0, abs=1e-12) and laid.weights("a5") == {}
 
 
-def test_the_coordinator_stays_one_where_it_is_a_holder():
-    star = topology("star", 6, coordinator="a0")
-    assert star.over({"a0", "a2", "a3"}).coordinator == "a0"
-    assert star.over({"a1", "a2", "a3"}).coordinator is None
-
-
 @pytest.mark.parametrize(
     ("kwargs", "says"),
     [
         ({"weighting": "metropolitan"}, "did you mean 'metropolis'"),
         ({"overlay": "inducd"}, "did you mean 'induced'"),
-        ({"coordinator": "a99"}, "no coordinator 'a99'"),
     ],
 )
 def test_unknown_choices_are_one_sentence(kwargs, says):
@@ -135,7 +126,7 @@ def test_graphs_that_cannot_gossip_are_one_sentence(graph, says):
         Topology("net", graph)
 
 
-@pytest.mark.parametrize("ask", ["neighbours", "role", "weights"])
+@pytest.mark.parametrize("ask", ["neighbours", "weights"])
 def test_a_stranger_is_one_sentence(ask):
     with pytest.raises(ConfigError, match="no peer 'a44'"):
         getattr(topology("ring", 5), ask)("a44")

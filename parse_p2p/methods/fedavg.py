@@ -1,0 +1,32 @@
+"""FedAvg (McMahan et al., arXiv 1602.05629), modality by modality: a slice is averaged over those who hold it.
+
+Encoders are averaged over the owners of their modality and heads over the agents that have the same ones, as
+modality-wise FedAvg is done in multimodal federated learning (arXiv 2401.00894, its baselines).
+"""
+
+from parse_p2p.methods.base import Method
+from parse_p2p.methods.federation import FederatedOptions, client, coordinator
+from parse_p2p.names import Role
+from parse_p2p.slices import Sharing, everyone, having, same_type
+
+TABLE: Sharing = {
+    "trunk": having,
+    "rows.redundant": having,
+    "rows.unique": having,
+    "rows.synergistic": having,
+    "rows.joint": having,
+    "head.redundant": everyone,
+    "head.unique": having,
+    "head.synergistic": same_type,
+    "head.unimodal": having,
+    "head.joint": same_type,
+}
+
+METHOD = Method(
+    name="fedavg",
+    paper="arXiv 1602.05629",
+    summary="average encoders over the owners of a modality, heads over all that have them",
+    options=FederatedOptions,
+    scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
+    sharing=lambda options, round, rounds: TABLE,
+)

@@ -1,0 +1,146 @@
+"""Federated averaging (McMahan et al., arXiv 1602.05629), slice by slice: the scripts of FedAvg and its kin.
+
+A round is: the chosen clients train, send their slices up, and the coordinator averages each slice over those that
+hold it, by sample count. The average goes down at once, to the clients of the next round (after the last round to
+all), so that a round ends with what is evaluated and the next one begins with it. This is the usual round, cut at
+another place: the bytes and the models are the same.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from parse_p2p.errors import SpecMismatch
+from parse_p2p.learner import seeded
+from parse_p2p.methods.base import Exchange, Inbox, Local, Script
+from parse_p2p.methods.objective import LossOptions, terms
+from parse_p2p.names import Metrics, PeerId
+from parse_p2p.parcel import Parcel
+
+SAMPLES = 2**40  # nobody has more
+GLOBAL = "global/"  # in the coordinator's memory, before a slice's name
+
+
+class FederatedOptions(LossOptions):
+    """Who takes part in a round, and for whom it waits."""
+
+    clients: int = Field(0, ge=0, description="clients a round, drawn anew each round; 0: all")
+    quorum: int = Field(1, ge=0, description="fewer updates than this leave the global model as it is")
+    deadline: float = Field(0.0, ge=0, description="seconds after which stragglers are waited for no longer; 0: none")
+
+    @property
+    def patience(self) -> float | None:
+        return self.deadline or None
+
+
+Train = Callable[[Local], Metrics]
+
+
+def selected(local: Local, options: FederatedOptions, round: int) -> tuple[PeerId, ...]:
+    """The clients of a round, sorted: the same draw on every agent. After the last round: all, to end alike."""
+    everyone = local.plan.clients
+    if not 0 < options.clients < len(everyone) or round >= local.rounds:
+        return everyone
+    draw = torch.randperm(len(everyone), generator=seeded(local.learner.seed, "clients", round))
+    return tuple(sorted(everyone[i] for i in draw[: options.clients].tolist()))
+
+
+def client(local: Local, options: FederatedOptions, train: Train | None = None) -> Script:
+    """One round of a client; ``train`` does its local steps, by default on the losses of the options."""
+    metrics: Metrics = {}
+    if local.me in selected(local, options, local.round):
+        metrics = local.learner.train(*terms(options)) if train is None else train(local)
+        yield Exchange("update", {hub(local): update(local)})
+    if local.me in selected(local, options, local.round + 1):
+        inbox = yield Exchange("global", expect=frozenset({hub(local)}), check=partly(local))
+        load(local, inbox[hub(local)].tensors if hub(local) in inbox else {})
+    return metrics
+
+
+def coordinator(local: Local, options: FederatedOptions) -> Script:
+    """One round of the coordinator."""
+    chosen = selected(local, options, local.round)
+    inbox = yield Exchange("update", expect=frozenset(chosen), check=counted(local), deadline=options.patience)
+    if len(inbox) >= options.quorum:
+        remember(local, average(inbox))
+    yield Exchange("global", broadcast(local, selected(local, options, local.round + 1)))
+    return {"updates": float(len(inbox))}
+
+
+def hub(local: Local) -> PeerId:
+    """The coordinator of this run. Raises KeyError in a run that has none."""
+    if local.plan.coordinator is None:
+        raise KeyError("this run has no coordinator")
+    return local.plan.coordinator
+
+
+def update(local: Local) -> Parcel:
+    """My slices, with the number of samples they were trained on."""
+    return Parcel(local.learner.cut(local.plan.regions), {"samples": local.learner.samples})
+
+
+def average(inbox: Inbox) -> dict[str, Tensor]:
+    """Each slice averaged over the clients that sent it, weighted by their samples."""
+    weights = {peer: float(parcel.meta["samples"]) for peer, parcel in inbox.items()}  # type: ignore[arg-type]
+    return weighted_average({peer: parcel.tensors for peer, parcel in inbox.items()}, weights)
+
+
+def weighted_average(
+    tensors: Mapping[PeerId, Mapping[str, Tensor]], weights: Mapping[PeerId, float]
+) -> dict[str, Tensor]:
+    """Σ_k w_k x_k / Σ_k w_k for every name, over those who have it; equal copies stay equal to the last bit.
+
+    Summed in double and in the order of the names of the agents, so that it does not depend on which mail came first.
+    """
+    averaged = {}
+    for name in sorted({name for each in tensors.values() for name in each}):
+        holders = sorted(peer for peer in tensors if name in tensors[peer])
+        total = math.fsum(weights[peer] for peer in holders)
+        first = tensors[holders[0]][name].double()
+        change = torch.zeros_like(first)
+        for peer in holders[1:]:
+            change += weights[peer] / total * (tensors[peer][name].double() - first)
+        averaged[name] = (first + change).to(tensors[holders[0]][name].dtype)
+    return averaged
+
+
+def remember(local: Local, slices: Mapping[str, Tensor]) -> None:
+    """Make these slices the global ones: for the next broadcast, and in my own model where I hold them."""
+    local.memory.update({GLOBAL + name: tensor for name, tensor in slices.items()})
+    load(local, slices)
+
+
+def broadcast(local: Local, receivers: tuple[PeerId, ...]) -> dict[PeerId, Parcel]:
+    """The global slices of each receiver; one that nobody ever sent and I do not hold is left out."""
+    mine = local.learner.cut(local.plan.regions)
+    known = mine | {n.removeprefix(GLOBAL): t for n, t in local.memory.items() if n.startswith(GLOBAL)}
+    links = local.plan.links
+    return {peer: Parcel({str(k): known[str(k)] for k in links[peer] if str(k) in known}) for peer in receivers}
+
+
+@torch.no_grad()
+def load(local: Local, slices: Mapping[str, Tensor]) -> None:
+    """Write slices into my model."""
+    for key, region in local.plan.regions.items():
+        if str(key) in slices:
+            local.learner.arena.view(region).copy_(slices[str(key)])
+
+
+def counted(local: Local) -> Callable[[PeerId, Parcel], None]:
+    """Refuse an update that is not exactly the client's slices, or whose sample count cannot be."""
+
+    def check(sender: PeerId, parcel: Parcel) -> None:
+        local.plan.check(sender, parcel)
+        samples = parcel.meta.get("samples")
+        if type(samples) is not int or not 0 < samples < SAMPLES:
+            raise SpecMismatch(f"the update of {sender} counts {samples!r} samples, not a whole number above 0")
+
+    return check
+
+
+def partly(local: Local) -> Callable[[PeerId, Parcel], None]:
+    """Refuse what is no slice of mine, or of another length; slices may be missing."""
+    return lambda sender, parcel: local.plan.check(sender, parcel, whole=False)

@@ -1,0 +1,34 @@
+"""What every method minimises on an agent's own data, so that methods differ in their exchange and not in this."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from parse_p2p import losses
+from parse_p2p.learner import LossTerm
+
+
+class LossOptions(BaseModel):
+    """The weights of the losses, the same for every method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    branch: float = Field(1.0, ge=0, description="weight of each head's own cross-entropy")
+    detach: bool = Field(False, description="let the heads' own losses train the heads only")
+    contrast: float = Field(0.0, ge=0, description="weight of InfoNCE between redundant slices")
+    supervised: bool = Field(False, description="take every sample of the class as a positive of the contrast")
+    temperature: float = Field(0.2, gt=0, description="temperature of the contrast")
+    align: float = Field(0.0, ge=0, description="weight of the distance between redundant slices")
+    orthogonal: float = Field(5.0, ge=0, description="weight of the correlation between slices")
+
+
+def terms(options: LossOptions) -> list[LossTerm]:
+    """The loss of a round, term by term; terms of weight zero are left out."""
+    chosen: list[LossTerm] = [losses.task]
+    if options.branch:
+        chosen.append(losses.branches(options.branch, options.detach))
+    if options.contrast:
+        chosen.append(losses.contrast(options.contrast, options.temperature, options.supervised))
+    if options.align:
+        chosen.append(losses.align(options.align))
+    if options.orthogonal:
+        chosen.append(losses.orthogonal(options.orthogonal))
+    return chosen

@@ -1,0 +1,100 @@
+"""Who of a run file takes part in which role, and the graph among the peers.
+
+A coordinator is an agent without data of its own. It takes part in centralised methods alone, so that the other
+agents, their data and the graph among them are the same for every method.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import networkx as nx
+
+from parse_p2p.config import AgentEntry, MixEntry, RunFile
+from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.methods.base import Method
+from parse_p2p.names import PeerId
+from parse_p2p.topology import families
+from parse_p2p.topology.graph import Topology
+from parse_p2p.topology.mix import place
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The agents that take part; ``hub`` is the coordinator's entry, None in a method without one."""
+
+    peers: list[AgentEntry]
+    hub: AgentEntry | None
+    topology: Topology
+
+    @property
+    def coordinator(self) -> PeerId | None:
+        return None if self.hub is None else PeerId(self.hub.id)
+
+
+def cast(run: RunFile, method: Method) -> Cast:
+    """Deal the roles. Raises ConfigError, with the remedy, for a centralised method without a coordinator."""
+    entries = _entries(run)
+    ids = [entry.id for entry in entries]
+    if repeated := sorted({i for i in ids if ids.count(i) > 1}):
+        raise ConfigError(f"agents: the id {repeated[0]!r} is given twice; ids must differ")
+    hubs = [entry for entry in entries if entry.role == "coordinator"]
+    if len(hubs) > 1:
+        raise ConfigError(f"agents: {hubs[0].id} and {hubs[1].id} are both coordinators; keep one")
+    peers = [entry for entry in entries if entry.role != "coordinator"]
+    topology = _topology(run, [PeerId(entry.id) for entry in peers], {hub.id for hub in hubs})
+    if not method.centralised:
+        return Cast(peers, None, topology)
+    hub = hubs[0] if hubs else _hub_of_star(peers, topology, method)
+    clients = [entry for entry in peers if entry is not hub]
+    if not clients:
+        raise ConfigError(f"agents: the coordinator {hub.id} has no clients: add agents with modalities")
+    return Cast(clients, hub, topology)
+
+
+def _hub_of_star(peers: list[AgentEntry], topology: Topology, method: Method) -> AgentEntry:
+    for entry in peers:
+        others = [peer for peer in topology.peers if peer != entry.id]
+        if len(others) > 1 and all(topology.neighbours(peer) == (entry.id,) for peer in others):
+            return entry
+    raise ConfigError(
+        f"the method {method.name!r} needs a coordinator and {topology.name!r} is no star with one in its middle: add "
+        "{id: hub, role: coordinator} to a list of agents, --set agents.coordinator=hub to a mix, or take "
+        "topologies/star.yaml"
+    )
+
+
+def _entries(run: RunFile) -> list[AgentEntry]:
+    if not isinstance(run.agents, MixEntry):
+        return run.agents
+    types = place(run.agents.mix, run.agents.placement, run.seed)
+    entries = [AgentEntry.model_validate({"id": f"a{i}", "modalities": list(t)}) for i, t in enumerate(types)]
+    if run.agents.coordinator is not None:
+        entries.append(AgentEntry.model_validate({"id": run.agents.coordinator, "role": "coordinator"}))
+    return entries
+
+
+def _topology(run: RunFile, ids: list[PeerId], hubs: set[str]) -> Topology:
+    family = None
+    if run.graph.generator is not None:
+        family = partial(families.build, run.graph.generator, args=run.graph.args)
+        graph = nx.relabel_nodes(families.build(run.graph.generator, len(ids), run.graph.args), dict(enumerate(ids)))
+    else:
+        graph = _named(run, ids, hubs)
+    ordered = nx.Graph()
+    ordered.add_nodes_from(ids)
+    ordered.add_edges_from(graph.edges)
+    return Topology(run.name, ordered, run.weights, run.overlay, family)
+
+
+def _named(run: RunFile, ids: list[PeerId], hubs: set[str]) -> nx.Graph:
+    """A graph given edge by edge: its nodes are agents' ids, or in a file as many nodes of any name."""
+    if run.graph.edges is not None:
+        graph = nx.Graph()
+        graph.add_edges_from(edge for edge in run.graph.edges if hubs.isdisjoint(edge))
+        if odd := sorted(set(graph) - set(ids)):
+            raise ConfigError(f"graph.edges: {odd[0]!r} is no agent of this file: {nearest(odd[0], ids)}")
+        return graph
+    graph = families.from_file(run.graph.file or "")
+    if len(graph) != len(ids):
+        raise ConfigError(f"graph.file: {run.graph.file} has {len(graph)} nodes for {len(ids)} agents; make them equal")
+    return nx.relabel_nodes(graph, dict(enumerate(ids)))
