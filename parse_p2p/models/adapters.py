@@ -34,8 +34,14 @@ def targets(depth: int, blocks: int) -> list[int]:
     return [block * step - 1 for block in range(1, blocks)] + [depth - 1]
 
 
+def slots(depth: int, blocks: int) -> dict[str, tuple[int, str]]:
+    """Layer and role of each slot; with fewer layers than blocks every layer is a block."""
+    ends = enumerate(targets(depth, min(blocks, depth)))
+    return {f"{block}.{role}": (layer, role) for block, layer in ends for role in MAPS}
+
+
 class Adapters(Backbone):
-    """See the module's docstring. A network with fewer layers than ``options.blocks`` has a block for each layer."""
+    """See the module's docstring."""
 
     def __init__(
         self,
@@ -47,9 +53,8 @@ class Adapters(Backbone):
         super().__init__(shapes, classes, options, encoders)
         generator = torch.Generator().manual_seed(FIRST)
         self._freeze(generator)
-        ends = targets(self.depth, min(options.blocks, self.depth))
-        self._slots = {f"{ends.index(i)}.{role}": (i, role) for i, role in self._maps() if i in ends}
-        self._others = {f"{i}.{role}": (i, role) for i, role in self._maps() if i not in ends}
+        self._slots = slots(self.depth, options.blocks)
+        self._others = {f"{i}.{r}": (i, r) for i, r in self._maps() if (i, r) not in self._slots.values()}
         self.adapters = module_dict({f"{i}.{role}": self._adapter(i, role, generator) for i, role in self._maps()})
 
     def added(self, layer: int, role: str, x: Tensor) -> Tensor | float:
@@ -67,6 +72,12 @@ class Adapters(Backbone):
         """The adapters of the other layers, by layer and role; they fit networks of this size only."""
         found = {name: self._at(*where) for name, where in self._others.items()}
         return {name: adapter for name, adapter in found.items() if isinstance(adapter, LoRA)}
+
+    @property
+    def shared(self) -> dict[str, Adapter]:
+        """All adapters under the names they are sent by: ``pq/SLOT`` and ``lora/LAYER.ROLE``."""
+        fitting: dict[str, Adapter] = {f"pq/{slot}": adapter for slot, adapter in self.slots.items()}
+        return fitting | {f"lora/{where}": adapter for where, adapter in self.others.items()}
 
     @property
     def base(self) -> dict[str, Tensor]:

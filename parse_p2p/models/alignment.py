@@ -5,7 +5,9 @@ x (n, d_i) are the maps' inputs, y = x Wᵀ (n, d_o) their outputs, δ (n, d_o) 
 the coordinates, B (d_o, r) writes them. All is computed in double precision, in closed form.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from parse_p2p.models.backbone import Tap
 
 RIDGE = 1e-3  # of the mean square of the regressors
 GAMMA = 1e-4  # added to the scatter matrices of the canonical correlation
+
+K = TypeVar("K")
 
 Frame = tuple[Tensor, Tensor]
 """A and B of one linear map."""
@@ -90,6 +94,14 @@ def aligned(small: Tap, large: Tap, frame: Frame, start: Frame, b_step: str) -> 
     """A and B of the large map, for those of the pivot (``frame``) and the large map's own random ones (``start``)."""
     a = align_inputs(small.inputs, large.inputs, frame[0])
     return a.float(), B_STEPS[b_step](small, large, frame, (a, start[1])).float()
+
+
+def merged(seen: Sequence[Mapping[K, Tap]]) -> dict[K, Tap]:
+    """The taps of several batches as those of one."""
+    return {
+        where: Tap(*(torch.cat([getattr(taps[where], f.name) for taps in seen]) for f in fields(Tap)))
+        for where in seen[0]
+    }
 
 
 def _centred(x: Tensor) -> Tensor:

@@ -72,6 +72,11 @@ class Backbone(Network):
         self.head = nn.Linear(self.width, classes)
 
     @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width and depth."""
+        return self.width, self.depth
+
+    @property
     def size(self) -> str:
         return f"{self.width}x{self.depth}"
 

@@ -55,7 +55,7 @@ class ModelOptions(BaseModel):
     blocks: int = Field(2, ge=1, description="blocks whose last layer has adapters that fit any size")
     gate: str = Field(
         "scalar",
-        pattern="^(scalar|input|fixed|off)$",
+        pattern="^(scalar|input|fixed|local)$",
         description="what weighs received adapters against my own: a number, the input, one half, or mine alone",
     )
     modalities: tuple[str, ...] = Field((), description="all modalities of the run; by default those of its agents")

@@ -55,7 +55,7 @@ class Mine(Halves):
         return x.new_zeros(1)
 
 
-GATES: dict[str, Callable[[int], nn.Module]] = {"scalar": Gate, "input": InputGate, "fixed": Halves, "off": Mine}
+GATES: dict[str, Callable[[int], nn.Module]] = {"scalar": Gate, "input": InputGate, "fixed": Halves, "local": Mine}
 
 
 class Adapter(nn.Module):
