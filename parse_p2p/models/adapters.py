@@ -85,11 +85,7 @@ class Adapters(Backbone):
         return {name: tensor for name, tensor in self.named_buffers() if not name.startswith("adapters.")}
 
     def parts(self) -> Parts:
-        gates = {
-            f"{key}.{name}": p
-            for key, where in (self._slots | self._others).items()
-            for name, p in self._at(*where).gate.named_parameters()
-        }
+        gates = {f"{key}.{name}": p for key, a in self.shared.items() for name, p in a.gate.named_parameters()}
         parts: list[tuple[Component, dict[str, nn.Parameter]]] = [
             (Component("adapter.pq"), _shared(self.slots)),
             (Component("adapter.lora", architecture=self.size), _shared(self.others)),
