@@ -117,9 +117,10 @@ def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool,
 
 def _announce(world: World, start: int, console: Console) -> None:
     run = world.run
+    hub = f" with the coordinator {world.coordinator}" if world.coordinator else ""
     where = f"from round {start + 1}" if start else f"{run.rounds} rounds"
     console.print(
-        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.seats)} agents on {run.name}, {where}",
+        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.peers)} agents on {run.name}{hub}, {where}",
         highlight=False,
     )
     for group, overlay in world.overlays(0).groups().items():
@@ -131,7 +132,7 @@ def _announce(world: World, start: int, console: Console) -> None:
 
 
 def _view(world: World, start: int) -> RunView:
-    return RunView({me: "+".join(seat.modalities) for me, seat in world.seats.items()}, world.run.rounds, start)
+    return RunView({me: world.kind(me) for me in world.seats}, world.run.rounds, start, world.coordinator)
 
 
 def _run(
@@ -204,7 +205,7 @@ def _summarise(
     console.print("\naccuracy on the test set, with each agent's own modalities (mean ± std over agents)\n")
     console.print(summary_table(summary))
     console.print(
-        f"\n{size(summary.bytes_per_round)} sent by an agent in a round, {size(summary.bytes_total)} in all; "
+        f"\n{size(summary.bytes_per_round)} on the wire for each agent in a round, {size(summary.bytes_total)} in all; "
         f"took {clock(seconds)}\nrun folder: {folder.path}",
         highlight=False,
         soft_wrap=True,
@@ -234,5 +235,3 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     Console(stderr=True).print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
     sys.exit(FAILED)
-
-

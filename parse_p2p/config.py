@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from parse_p2p.data.stream import StreamOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Training
@@ -107,6 +108,7 @@ class RunFile(_Section):
     data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
     partition: PartitionEntry = PartitionEntry()
     public: PublicEntry | None = None
+    stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: one task for all")
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
     model: ModelOptions = ModelOptions()
     train: Training = Training()
