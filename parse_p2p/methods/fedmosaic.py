@@ -20,8 +20,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError
-from parse_p2p.learner import seeded
 from parse_p2p.methods import relevance
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions, hub, selected, weighted_average

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from parse_p2p.data.base import Batch, Dataset
-from parse_p2p.learner import seeded
+from parse_p2p.draws import seeded
 from parse_p2p.models.adapters import Adapters, slots
 from parse_p2p.models.alignment import Frame, aligned, merged, orthonormal
 from parse_p2p.models.backbone import Backbone, Tap, tapped

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from parse_p2p.arena import Parts
+from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError
 from parse_p2p.models.backbone import MAPS, Backbone
 from parse_p2p.models.base import EncoderOptions, ModelOptions, as_buffers, initialise, key_of, module_dict
 from parse_p2p.models.colora import Adapter, CoLoRA, LoRA
 from parse_p2p.names import Modality
 from parse_p2p.slices import Component
-
-FIRST = 2506_11024  # seeds what an agent's network holds before anything is sent to it
 
 
 def targets(depth: int, blocks: int) -> list[int]:
@@ -51,7 +50,7 @@ class Adapters(Backbone):
         encoders: Mapping[Modality, EncoderOptions],
     ) -> None:
         super().__init__(shapes, classes, options, encoders)
-        generator = torch.Generator().manual_seed(FIRST)
+        generator = seeded("adapters", *self.dimensions)
         self._freeze(generator)
         self._slots = slots(self.depth, options.blocks)
         self._others = {f"{i}.{r}": (i, r) for i, r in self._maps() if (i, r) not in self._slots.values()}

@@ -41,12 +41,8 @@ def locals_of(w, round=0):
     agents = {p.me: p for p in w.participants()}
     made = {}
     for me, agent in agents.items():
-        seen = []
-        agent.method = replace(
-            agent.method, scripts={r: lambda local, o, s=seen: iter([s.append(local)]) for r in Role}
-        )
-        next(agent.begin(round))
-        made[me] = seen[0]
+        agent.method = replace(agent.method, scripts=dict.fromkeys(Role, lambda local, options: local))
+        made[me] = agent.begin(round)
     return made
 
 
