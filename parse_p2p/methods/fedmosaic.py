@@ -34,12 +34,15 @@ from parse_p2p.names import PeerId, Role, TensorMap
 from parse_p2p.parcel import Parcel
 from parse_p2p.slices import Sharing, everyone, nobody
 
+PQ = "adapter.pq"
+
 
 class Options(FederatedOptions):
     branch: float = Field(0.0, ge=0, description="weight of the head's own cross-entropy, here the task's once more")
     relevance: Literal["rela", "uniform"] = Field("rela", description="weigh others by their sketches, or all alike")
     similarity: Literal["flat", "column"] = Field("flat", description="cosine of sketches, or mean over columns")
     tau: float = Field(0.5, gt=0, description="temperature of the weights: the smaller, the fewer count")
+    pq_rate: float = Field(2.5, gt=0, description="learning rate of P and Q, in units of train.lr")
     share_lora: bool = Field(True, description="exchange the other layers' adapters among networks of one size")
     b_align: Literal["adapter_cca", "output_map", "grad_map", "random"] = Field(
         "adapter_cca", description="how B is aligned between sizes: as published, two extensions, or A and B random"
@@ -64,7 +67,7 @@ def client(local: Local, options: Options) -> Script:
     take(local, inbox[coordinator] if coordinator in inbox else Parcel())
     if local.me not in selected(local, options, local.round):
         return {}
-    metrics = local.learner.train(*terms(options))
+    metrics = local.learner.train(*terms(options), scale=lambda part: options.pq_rate if part == PQ else 1.0)
     yield Exchange("update", {coordinator: Parcel(upload(local, options))})
     return metrics
 
@@ -253,7 +256,7 @@ def keep(model: Adapters, tensors: TensorMap) -> None:
 def sharing(options: Options, round: int, rounds: int) -> Sharing:
     """What crosses; agents of one size share the other layers' adapters."""
     return {
-        "adapter.pq": everyone,
+        PQ: everyone,
         "adapter.lora": everyone if options.share_lora else nobody,
         "adapter.gate": nobody,
     }

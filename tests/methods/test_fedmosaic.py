@@ -297,11 +297,13 @@ def test_the_clients_of_a_round_are_those_selected():
     assert all("pivot" in agents[me].memory for me in SIZES)  # all have been given what they begin with
 
 
-@pytest.mark.parametrize("name", ["b_align", "mask", "similarity", "relevance", "gate", "keep", "noise", "ema", "tau"])
+@pytest.mark.parametrize(
+    "name", ["b_align", "mask", "similarity", "relevance", "gate", "keep", "noise", "ema", "tau", "pq_rate"]
+)
 def test_every_option_makes_another_run(name):
     changes = {
         "b_align": "random", "mask": "prefix", "similarity": "column", "relevance": "uniform", "keep": 0.7,
-        "noise": 0.5, "ema": 1.0, "tau": 0.1,
+        "noise": 0.5, "ema": 1.0, "tau": 0.1, "pq_rate": 1.0,
     }  # fmt: skip
     plain, _ = finished(mosaic())
     model, options = ({"gate": "input"}, {}) if name == "gate" else ({}, {name: changes[name]})
@@ -464,7 +466,7 @@ def group_loss(seed, kind):
         data={"samples": 1000, "atoms": ["redundant", "unique"]},
         public={"share": 0.6},
         train={"epochs": 2},
-        options={"relevance": kind, "every": 1, "tau": 0.1},
+        options={"relevance": kind, "every": 1},
         rounds=rounds,
         seed=seed,
     )
