@@ -51,6 +51,13 @@ class ModelOptions(BaseModel):
     hidden: int = Field(64, ge=1, description="hidden width of the fusion")
     init: str = Field("common", pattern="^(common|own)$", description="same start for equal parts, or each its own")
     encoder: EncoderOptions = Field(EncoderOptions(), description="the trunk of every modality")
+    rank: int = Field(6, ge=1, description="rank of the adapters (adapters network)")
+    blocks: int = Field(2, ge=1, description="blocks whose last layer has adapters that fit any size")
+    gate: str = Field(
+        "scalar",
+        pattern="^(scalar|input|fixed|local)$",
+        description="what weighs received adapters against my own: a number, the input, one half, or mine alone",
+    )
     modalities: tuple[str, ...] = Field((), description="all modalities of the run; by default those of its agents")
 
 

@@ -1,0 +1,274 @@
+"""FedMosaic (arXiv 2506.11024): one small shared adapter for networks of any size, averaged by relevance.
+
+A client has a frozen backbone of its own width and depth. Before the first round the coordinator, which alone has
+public data, pre-trains a backbone for every size, aligns the frames of their adapters, and hands both out. A round is
+in the paper's order: every client says hello; the coordinator sends each an average of the other clients' latest
+adapters, weighted by how alike their data are; the client trains its own beside this received one, which stays as it
+is, and sends up its own and a sketch of its data. The personal model, adapters both and a gate, is what is evaluated.
+A client to whom nothing is sent takes a copy of its own adapters for the received ones.
+
+On the wire: ``pq/SLOT/P`` (r, r), ``pq/SLOT/Q`` (r), ``lora/LAYER/A`` and ``/B`` of the layers without a slot, between
+networks of one size, and upwards ``sketch``; once for each client ``backbone/…``, ``frame/SLOT/A`` and ``/B``, and the
+pivot's backbone ``probe/…`` unless it is the client's own.
+"""
+
+from collections.abc import Collection, Mapping
+from itertools import chain, islice
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from parse_p2p.draws import seeded
+from parse_p2p.errors import ConfigError
+from parse_p2p.methods import relevance
+from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script
+from parse_p2p.methods.federation import FederatedOptions, hub, selected, weighted_average
+from parse_p2p.methods.mosaic_mail import adapter_shapes, fit, from_coordinator, greeting, size_in
+from parse_p2p.methods.mosaic_setup import Setup, Size, within
+from parse_p2p.methods.objective import terms
+from parse_p2p.models.adapters import Adapters
+from parse_p2p.models.backbone import EXPANSION
+from parse_p2p.names import PeerId, Role, TensorMap
+from parse_p2p.parcel import Parcel
+from parse_p2p.slices import Sharing, everyone, nobody
+
+PQ = "adapter.pq"
+
+
+class Options(FederatedOptions):
+    branch: float = Field(0.0, ge=0, description="weight of the head's own cross-entropy, here the task's once more")
+    relevance: Literal["rela", "uniform"] = Field("rela", description="weigh others by their sketches, or all alike")
+    similarity: Literal["flat", "column"] = Field("flat", description="cosine of sketches, or mean over columns")
+    tau: float = Field(0.5, gt=0, description="temperature of the weights: the smaller, the fewer count")
+    pq_rate: float = Field(2.5, gt=0, description="learning rate of P and Q, in units of train.lr")
+    share_lora: bool = Field(True, description="exchange the other layers' adapters among networks of one size")
+    b_align: Literal["adapter_cca", "output_map", "grad_map", "random"] = Field(
+        "adapter_cca", description="how B is aligned between sizes: as published, two extensions, or A and B random"
+    )
+    pretraining: int = Field(300, ge=0, description="steps on the public data for each size of backbone")
+    every: int = Field(5, ge=1, description="local steps from one sampled gradient to the next")
+    keep: float = Field(0.4, gt=0, le=1, description="share of the rows of a gradient that a sketch keeps")
+    mask: Literal["random", "prefix"] = Field("random", description="which rows: the same for all agents")
+    noise: float = Field(0.05, ge=0, description="noise on a sampled gradient, in units of its root mean square")
+    ema: float = Field(0.5, gt=0, le=1, description="weight of this round's gradient against those before")
+
+
+# the client
+
+
+def client(local: Local, options: Options) -> Script:
+    """One round of a client."""
+    model, coordinator = network(local), hub(local)
+    hello = {"width": model.width, "depth": model.depth, "ready": "pivot" in local.memory}
+    yield Exchange("hello", {coordinator: Parcel({}, hello)})
+    inbox = yield Exchange("global", expect=frozenset({coordinator}), check=from_coordinator(model))
+    take(local, inbox[coordinator] if coordinator in inbox else Parcel())
+    if local.me not in selected(local, options, local.round):
+        return {}
+    metrics = local.learner.train(*terms(options), scale=lambda part: options.pq_rate if part == PQ else 1.0)
+    yield Exchange("update", {coordinator: Parcel(upload(local, options))})
+    return metrics
+
+
+def network(local: Local) -> Adapters:
+    model = local.learner.model
+    if not isinstance(model, Adapters):
+        raise ConfigError("fedmosaic needs model.network adapters")
+    return model
+
+
+def take(local: Local, parcel: Parcel) -> None:
+    """Take over what the coordinator sent: what I begin with, if it is there, and the others' adapters."""
+    model, tensors = network(local), parcel.tensors
+    if "width" in parcel.meta:
+        install(model, tensors)
+        local.memory["pivot"] = torch.tensor(size_in(local.me, parcel.meta))
+        local.memory.update({name: t.clone() for name, t in tensors.items() if name.startswith("probe/")})
+    receive(model, tensors)
+
+
+@torch.no_grad()
+def install(model: Adapters, tensors: TensorMap) -> None:
+    """Load the backbone and the frames."""
+    for name, tensor in model.base.items():
+        tensor.copy_(tensors[f"backbone/{name}"])
+    for slot, adapter in model.slots.items():
+        adapter.align(tensors[f"frame/{slot}/A"], tensors[f"frame/{slot}/B"])
+
+
+def receive(model: Adapters, tensors: TensorMap) -> None:
+    """Load the received adapters; a copy of my own stands in for one that did not come."""
+    found = own(model, lora=True) | dict(tensors)
+    for key, adapter in model.shared.items():
+        adapter.receive(*(found[f"{key}/{name}"] for name in adapter.names))
+
+
+def own(model: Adapters, lora: bool) -> dict[str, Tensor]:
+    """Copies of my own adapters, under their names on the wire."""
+    return {
+        f"{key}/{name}": tensor.detach().to("cpu", copy=True)
+        for key, adapter in model.shared.items()
+        if lora or key.startswith("pq/")
+        for name, tensor in zip(adapter.names, adapter.local, strict=True)
+    }
+
+
+def upload(local: Local, options: Options) -> dict[str, Tensor]:
+    """What I send; nothing as long as my frames are not those of the others."""
+    if "pivot" not in local.memory:
+        return {}
+    return own(network(local), options.share_lora) | {"sketch": sketch(local, options)}
+
+
+def sketch(local: Local, options: Options) -> Tensor:
+    """The gradient of the pivot's backbone, averaged over minibatches of mine and over the rounds.
+
+    It depends on the data alone, so the minibatches need not be those that were trained on.
+    """
+    model, learner = network(local), local.learner
+    width, depth = (int(n) for n in local.memory["pivot"])
+    probe = model.sibling(width, depth)
+    tensors = model.base if (width, depth) == model.dimensions else within(local.memory, "probe/")
+    tensors = {name: tensor.to(learner.data.targets.device) for name, tensor in tensors.items()}
+    kept = relevance.rows(width, options.keep, options.mask, seeded(learner.seed, "mask"))
+    noise = seeded(learner.seed, local.me, "sketch", local.round)
+    steps = chain.from_iterable(learner.batches() for _ in range(learner.options.epochs))
+    sampled = [
+        relevance.sanitised(relevance.gradient(probe, tensors, batch).cpu(), kept, options.noise, noise)
+        for batch in islice(steps, 0, None, options.every)
+    ]
+    now = torch.stack(sampled).mean(0)
+    local.memory["sketch"] = relevance.smoothed(local.memory.get("sketch"), now, options.ema)
+    return local.memory["sketch"].clone()
+
+
+# the coordinator
+
+
+def coordinator(local: Local, options: Options) -> Script:
+    """One round of the coordinator; its own model carries the plain average of all adapters."""
+    clients, model = local.plan.clients, network(local)
+    hellos = yield Exchange("hello", expect=frozenset(clients), check=greeting(model), deadline=options.patience)
+    local.memory.update({f"size/{peer}": torch.tensor(size_in(peer, p.meta)) for peer, p in hellos.items()})
+    setup = made(local, options)
+    there = [peer for peer in selected(local, options, local.round) if peer in hellos]
+    new = [peer for peer in hellos if not hellos[peer].meta["ready"]]
+    yield Exchange("global", parcels(local, options, setup, there, new))
+    inbox = yield Exchange("update", expect=frozenset(there), check=uploaded(local, options, setup.pivot),
+                           deadline=options.patience)  # fmt: skip
+    if len(inbox) >= options.quorum:
+        remember(local, inbox)
+    return {"updates": float(len(inbox))}
+
+
+def made(local: Local, options: Options) -> Setup:
+    """What everyone begins with, for all sizes that were ever seen; my own model begins with it too."""
+    if local.public is None:
+        raise ConfigError("fedmosaic needs a public data set at its coordinator: add public: {share: 0.15}")
+    model, first = network(local), "pivot" not in local.memory
+    setup = Setup(model, local.public, local.memory, local.learner.seed, options.pretraining, options.b_align)
+    setup.add([model.dimensions, *sizes(local).values()])
+    if first:
+        install(model, setup.tensors(model.dimensions, model.modalities))
+    return setup
+
+
+def sizes(local: Local) -> dict[PeerId, Size]:
+    """The sizes of all clients that ever said hello."""
+    found = within(local.memory, "size/")
+    return {PeerId(peer): (int(size[0]), int(size[1])) for peer, size in found.items()}
+
+
+def parcels(
+    local: Local, options: Options, setup: Setup, there: Collection[PeerId], new: Collection[PeerId]
+) -> dict[PeerId, Parcel]:
+    """For every client something, if only an empty parcel: what it begins with, the others' adapters, or both."""
+    known, (width, depth) = sizes(local), setup.pivot
+    given = customised(local, options, there)
+    first = {peer: setup.tensors(known[peer], local.plan.holders[peer].modalities) for peer in new}
+    return {
+        peer: Parcel(given.get(peer, {}) | first.get(peer, {}), {"width": width, "depth": depth} if peer in new else {})
+        for peer in local.plan.clients
+    }
+
+
+def uploads(local: Local) -> dict[PeerId, dict[str, Tensor]]:
+    """The latest upload of every client."""
+    found = within(local.memory, "upload/")
+    return {PeerId(peer): within(found, f"{peer}/") for peer in sorted({name.split("/")[0] for name in found})}
+
+
+def customised(local: Local, options: Options, receivers: Collection[PeerId]) -> dict[PeerId, dict[str, Tensor]]:
+    """The others' adapters, weighted for each receiver by its likeness to them; nothing where there are no others."""
+    latest, known = uploads(local), sizes(local)
+    sketches = {peer: each["sketch"] for peer, each in latest.items()}
+    alike = relevance.similarity(sketches, options.similarity) if options.relevance == "rela" else {}
+    given = {}
+    for me in receivers:
+        others = {peer: each for peer, each in latest.items() if peer != me}
+        same = {peer: each for peer, each in others.items() if known[peer] == known[me]}
+        given[me] = mixed("pq/", others, alike.get(me, {}), options.tau)
+        given[me] |= mixed("lora/", same, alike.get(me, {}), options.tau)
+    return given
+
+
+def mixed(kind: str, sent: Mapping[PeerId, TensorMap], scores: Mapping[PeerId, float], tau: float) -> dict[str, Tensor]:
+    """The adapters of a kind, averaged by relevance; all alike where nothing is known of it."""
+    weights = relevance.weights({peer: scores.get(peer, 0.0) for peer in sent}, tau)
+    chosen = {peer: {name: t for name, t in each.items() if name.startswith(kind)} for peer, each in sent.items()}
+    return weighted_average(chosen, weights)
+
+
+def uploaded(local: Local, options: Options, pivot: Size) -> Check:
+    """Refuse an upload that is not exactly the adapters of its sender and a sketch."""
+    model, known, width = network(local), sizes(local), pivot[0]
+    sketch = {"sketch": (max(1, int(options.keep * width)), EXPANSION * width)}
+
+    def check(sender: PeerId, parcel: Parcel) -> None:
+        fit(sender, parcel.tensors, {**adapter_shapes(model, known[sender], options.share_lora), **sketch}, {})
+
+    return check
+
+
+def remember(local: Local, inbox: Inbox) -> None:
+    """Keep these uploads for the next round, and load the plain average of all into my own model."""
+    model = network(local)
+    for peer, parcel in inbox.items():
+        local.memory.update({f"upload/{peer}/{name}": t.clone() for name, t in parcel.tensors.items()})
+    same = {peer for peer, size in sizes(local).items() if size == model.dimensions}
+    latest = uploads(local)
+    tensors = mixed("pq/", latest, {}, 1.0)
+    tensors |= mixed("lora/", {peer: latest[peer] for peer in same & latest.keys()}, {}, 1.0)
+    keep(model, tensors)
+    receive(model, tensors)
+
+
+@torch.no_grad()
+def keep(model: Adapters, tensors: TensorMap) -> None:
+    """Load adapters as my own, where they are given."""
+    for key, adapter in model.shared.items():
+        for name, mine in zip(adapter.names, adapter.local, strict=True):
+            mine.copy_(tensors.get(f"{key}/{name}", mine))
+
+
+def sharing(options: Options, round: int, rounds: int) -> Sharing:
+    """What crosses; agents of one size share the other layers' adapters."""
+    return {
+        PQ: everyone,
+        "adapter.lora": everyone if options.share_lora else nobody,
+        "adapter.gate": nobody,
+    }
+
+
+METHOD = Method(
+    name="fedmosaic",
+    paper="arXiv 2506.11024",
+    summary="adapters that fit networks of any size, averaged for each client by relevance",
+    options=Options,
+    scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
+    sharing=sharing,
+    networks=("adapters",),
+    public=True,
+)

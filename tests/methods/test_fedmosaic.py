@@ -1,0 +1,294 @@
+"""FedMosaic's rounds: who is sent what, what is averaged, what crosses the wire.
+
+M2, M11, M12 and M14 are the properties by the numbers of the method's specification.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from mosaics import ROUNDS, SIZES, kinds_of, locals_of, mail, mosaic
+from worlds import differing, finished, world
+
+from parse_p2p.checkpoint import load, save
+from parse_p2p.methods import relevance
+from parse_p2p.methods.federation import selected
+from parse_p2p.methods.fedmosaic import Options, customised, receive
+from parse_p2p.methods.mosaic_mail import adapter_shapes
+from parse_p2p.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def sent():
+    return mail(mosaic())
+
+
+# the wire
+
+
+def test_M12_an_upload_holds_adapters_and_a_sketch_and_nothing_else(sent):
+    mails, agents = sent
+    up = [(me, parcel) for _, me, peer, parcel in mails if peer == "hub" and parcel.tensors]
+    assert len(up) == 4 * ROUNDS
+    for me, parcel in up:
+        model = agents[me].learner.model
+        large = me in ("a2", "a3")
+        assert kinds_of(parcel) == {"pq", "sketch"} | ({"lora"} if large else set())
+        assert not parcel.meta
+        pq = 2 * 2 * (4**2 + 4) * 4  # two blocks, two roles, r = 4
+        sketch = int(0.4 * 8) * 16 * 4  # of the small network's last map, (8, 16)
+        lora = 3 * 2 * (4 * (13 + 26)) * 4 if large else 0
+        assert parcel.nbytes == pq + sketch + lora
+        assert parcel.tensors["sketch"].shape == (3, 16)
+        assert parcel.tensors.keys() - {"sketch"} == adapter_shapes(model, model.dimensions, True).keys()
+
+
+def test_M12_without_the_other_layers_nothing_tells_of_a_clients_width():
+    mails, _ = mail(mosaic(options={"share_lora": False}))
+    for _, _, peer, parcel in mails:
+        if peer == "hub":
+            assert not {13, 26} & {size for tensor in parcel.tensors.values() for size in tensor.shape}
+        assert "lora" not in kinds_of(parcel)
+
+
+def test_M12_gates_and_data_never_cross(sent):
+    mails, agents = sent
+    assert {kind for *_, parcel in mails for kind in kinds_of(parcel)} == {
+        "pq", "lora", "sketch", "backbone", "frame", "probe",
+    }  # fmt: skip
+    assert all("gate" not in name for *_, parcel in mails for name in parcel.tensors)
+    facts = {name for *_, parcel in mails for name in parcel.meta}
+    assert facts == {"width", "depth", "ready"}
+    assert set(agents["a3"].learner.arena.regions) == {"adapter.pq", "adapter.lora", "adapter.gate"}
+
+
+def test_what_a_client_begins_with_crosses_once_and_without_other_modalities_stems(sent):
+    mails, _ = sent
+    first = {(peer): parcel for round, me, peer, parcel in mails if me == "hub" and "backbone" in kinds_of(parcel)}
+    assert sum("backbone" in kinds_of(parcel) for *_, parcel in mails) == len(first) == 4
+    for me in ("a0", "a1"):
+        assert kinds_of(first[me]) == {"backbone", "frame"}  # of the pivot's size: its own backbone is the probe
+    for me in ("a2", "a3"):
+        assert kinds_of(first[me]) == {"backbone", "frame", "probe"}
+    stems = {me: {n.split(".")[1] for n in p.tensors if "/trunks." in n} for me, p in first.items()}
+    assert stems == {"a0": {"m·audio", "m·motion"}, "a1": {"m·audio"}, "a2": {"m·motion"},
+                     "a3": {"m·audio", "m·motion"}}  # fmt: skip
+
+
+def test_the_same_size_has_the_same_backbone_and_frames_and_the_probe_is_the_pivots(sent):
+    _, agents = sent
+    small, one, hub = (agents[me].learner.model for me in ("a0", "a1", "hub"))
+    for name, tensor in one.base.items():
+        assert torch.equal(tensor, small.base[name]) and torch.equal(tensor, hub.base[name])
+    for me in ("a2", "a3"):
+        memory = agents[me].memory
+        assert memory["pivot"].tolist() == [8, 2]
+        probe = {n.removeprefix("probe/"): t for n, t in memory.items() if n.startswith("probe/")}
+        assert probe and all(torch.equal(tensor, small.base[name]) for name, tensor in probe.items())
+    for slot, adapter in agents["a2"].learner.model.slots.items():
+        assert torch.equal(adapter.A, agents["a3"].learner.model.slots[slot].A)
+
+
+# what is averaged
+
+
+def given_hub(latest, sizes, **options):
+    """What a coordinator with these uploads in its memory sends to every client."""
+    hub = locals_of(mosaic())["hub"]
+    for me, tensors in latest.items():
+        hub.memory |= {f"upload/{me}/{name}": tensor for name, tensor in tensors.items()}
+    hub.memory |= {f"size/{me}": torch.tensor(size) for me, size in sizes.items()}
+    return customised(hub, Options(**options), sorted(sizes))
+
+
+def made(seed, large=False, equal=False):
+    rng = torch.Generator().manual_seed(seed)
+    shared = torch.Generator().manual_seed(99) if equal else rng
+    pq = {f"pq/{b}.in/P": torch.randn(4, 4, generator=shared) for b in range(2)}
+    lora = {"lora/0.in/A": torch.randn(4, 13, generator=rng)} if large else {}
+    return pq | lora | {"sketch": torch.randn(3, 16, generator=rng)}
+
+
+def four(**changes):
+    return {me: made(i, size == (13, 5), **changes) for i, (me, size) in enumerate(SIZES.items())}
+
+
+@pytest.mark.parametrize("kind", ["flat", "column"])
+def test_M11_what_is_sent_is_the_weighted_sum_without_the_receiver(kind):
+    latest = four()
+    given = given_hub(latest, SIZES, similarity=kind, tau=0.3)
+    likeness = relevance.similarity({me: each["sketch"] for me, each in latest.items()}, kind)
+    for me in SIZES:
+        weights = relevance.weights({peer: likeness[me][peer] for peer in SIZES if peer != me}, 0.3)
+        for block in range(2):
+            name = f"pq/{block}.in/P"
+            want = sum(w * latest[peer][name].double() for peer, w in weights.items())
+            torch.testing.assert_close(given[me][name], want.float())
+    assert torch.allclose(given["a2"]["lora/0.in/A"], latest["a3"]["lora/0.in/A"])  # the only other one of its size
+    assert not any(name.startswith("lora/") for me in ("a0", "a1") for name in given[me])
+
+
+def test_M11_uniform_weights_are_the_plain_average_and_so_are_those_of_a_newcomer():
+    latest = four()
+    others = [latest[peer]["pq/0.in/P"] for peer in ("a1", "a2", "a3")]
+    plain = torch.stack(others).mean(0)
+    torch.testing.assert_close(given_hub(latest, SIZES, relevance="uniform")["a0"]["pq/0.in/P"], plain)
+    assert not torch.allclose(given_hub(latest, SIZES)["a0"]["pq/0.in/P"], plain)
+    del latest["a0"]
+    torch.testing.assert_close(given_hub(latest, SIZES)["a0"]["pq/0.in/P"], plain)
+
+
+def test_M11_equal_adapters_are_a_fixed_point_to_the_last_bit():
+    latest = four(equal=True)
+    for me, tensors in given_hub(latest, SIZES).items():
+        assert torch.equal(tensors["pq/1.in/P"], latest[me]["pq/1.in/P"])
+
+
+def test_M11_blocks_are_not_mixed_and_the_order_of_uploads_does_not_matter():
+    latest = four()
+    given = given_hub(latest, SIZES)
+    backwards = given_hub(dict(reversed(latest.items())), SIZES)
+    for me in SIZES:
+        assert all(torch.equal(tensor, backwards[me][name]) for name, tensor in given[me].items())
+    for tensors in latest.values():
+        tensors["pq/1.in/P"] = tensors["pq/1.in/P"] + 1
+    moved = given_hub(latest, SIZES)
+    assert torch.equal(moved["a0"]["pq/0.in/P"], given["a0"]["pq/0.in/P"])
+    torch.testing.assert_close(moved["a0"]["pq/1.in/P"], given["a0"]["pq/1.in/P"] + 1)
+
+
+def test_M11_with_nobody_else_there_is_nothing_to_send():
+    assert given_hub({}, SIZES) == {me: {} for me in SIZES}
+    alone = given_hub({"a0": made(0)}, SIZES)
+    assert alone["a0"] == {} and alone["a1"]["pq/0.in/P"].shape == (4, 4)
+
+
+def test_M11_the_first_round_brings_nothing_from_others_and_the_next_the_round_before(sent):
+    mails, _ = sent
+    down = {(round, peer): parcel for round, me, peer, parcel in mails if me == "hub"}
+    up = {(round, me): parcel for round, me, peer, parcel in mails if peer == "hub" and parcel.tensors}
+    assert not any(kinds_of(down[0, me]) & {"pq", "lora"} for me in SIZES)
+    for round in range(1, ROUNDS):
+        latest = {me: up[round - 1, me].tensors for me in SIZES}
+        given = given_hub(latest, SIZES)
+        for me in SIZES:
+            assert down[round, me].tensors.keys() == given[me].keys()
+            assert all(torch.equal(tensor, given[me][name]) for name, tensor in down[round, me].tensors.items())
+
+
+def test_M11_a_client_that_is_sent_nothing_takes_its_own_adapters():
+    model = locals_of(mosaic())["a3"].learner.model
+    with torch.no_grad():
+        for adapter in model.shared.values():
+            for i, tensor in enumerate(adapter.local):
+                tensor.fill_(i + 2)
+    received = {"pq/0.in/P": torch.full((4, 4), 7.0)}
+    receive(model, received)
+    for key, adapter in model.shared.items():
+        for name, mine, theirs in zip(adapter.names, adapter.local, adapter.received, strict=True):
+            assert torch.equal(theirs, received.get(f"{key}/{name}", mine))
+
+
+# a round
+
+
+def test_M2_in_a_run_only_my_adapters_and_the_gates_learn(sent):
+    mails, agents = sent
+    down = {(round, peer): parcel for round, me, peer, parcel in mails if me == "hub"}
+    for me in SIZES:
+        model, first = agents[me].learner.model, down[0, me].tensors
+        for name, tensor in model.base.items():
+            assert torch.equal(tensor, first[f"backbone/{name}"])
+        for slot, adapter in model.slots.items():
+            assert torch.equal(adapter.A, first[f"frame/{slot}/A"])
+            assert torch.equal(adapter.B, first[f"frame/{slot}/B"])
+            assert torch.equal(adapter.P_G, down[ROUNDS - 1, me].tensors[f"pq/{slot}/P"])
+            assert adapter.P.abs().max() > 0 and adapter.gate.beta.abs().max() > 0
+
+
+def test_the_coordinators_model_carries_the_average_of_all(sent):
+    mails, agents = sent
+    last = [parcel.tensors for round, me, peer, parcel in mails if round == ROUNDS - 1 and "sketch" in parcel.tensors]
+    for slot, adapter in agents["hub"].learner.model.slots.items():
+        mean = torch.stack([tensors[f"pq/{slot}/P"] for tensors in last]).mean(0)
+        torch.testing.assert_close(adapter.P.data, mean)
+        assert torch.equal(adapter.P_G, adapter.P.data)
+
+
+@pytest.mark.parametrize("options", [{}, {"share_lora": False, "clients": 2, "b_align": "grad_map"}], ids=str)
+def test_a_run_resumed_from_a_checkpoint_is_the_run_that_was_not_interrupted(options, tmp_path):
+    whole, _ = finished(mosaic(options=options))
+    for middle in range(1, ROUNDS):
+        first, _ = finished(mosaic(options=options), rounds=middle)
+        second = mosaic(options=options).participants()
+        for agent in second:
+            save(tmp_path / agent.me, middle, first[agent.me].state(), keep=1)
+            agent.restore(load(tmp_path / agent.me, middle))
+        simulate(second, ROUNDS, start=middle)
+        assert differing(whole, {agent.me: agent for agent in second}) == []
+
+
+def test_the_clients_of_a_round_are_those_selected():
+    w = mosaic(options={"clients": 2})
+    mails, agents = mail(w)
+    hub = locals_of(w)["hub"]
+    for round in range(ROUNDS):
+        chosen = set(selected(hub, w.options, round))
+        assert len(chosen) == 2
+        assert {me for r, me, _, parcel in mails if r == round and "sketch" in parcel.tensors} == chosen
+        given = {peer for r, me, peer, p in mails if r == round and me == "hub" and "pq" in kinds_of(p)}
+        assert given <= chosen
+    assert all("pivot" in agents[me].memory for me in SIZES)  # all have been given what they begin with
+
+
+@pytest.mark.parametrize(
+    "name", ["b_align", "mask", "similarity", "relevance", "gate", "keep", "noise", "ema", "tau", "pq_rate"]
+)
+def test_every_option_makes_another_run(name):
+    changes = {
+        "b_align": "random", "mask": "prefix", "similarity": "column", "relevance": "uniform", "keep": 0.7,
+        "noise": 0.5, "ema": 1.0, "tau": 0.1, "pq_rate": 1.0,
+    }  # fmt: skip
+    plain, _ = finished(mosaic())
+    model, options = ({"gate": "input"}, {}) if name == "gate" else ({}, {name: changes[name]})
+    other, _ = finished(mosaic(options=options, model=model))
+    assert differing({me: plain[me] for me in SIZES}, {me: other[me] for me in SIZES})
+
+
+def test_a_local_gate_is_training_alone_with_the_backbone_of_the_coordinator():
+    one, _ = finished(mosaic(model={"gate": "local"}))
+    other, _ = finished(mosaic(model={"gate": "local"}, options={"relevance": "uniform", "share_lora": False}))
+    for me in SIZES:
+        assert torch.equal(one[me].learner.arena.values, other[me].learner.arena.values)
+
+
+# does it help
+
+
+def group_loss(seed, kind):
+    """Mean test loss of three clients with one task among five with others, few samples each, one size."""
+    groups, rounds = [0, 0, 0, 1, 2, 3, 4, 5], 8
+    w = world(
+        {"audio+motion": 8},
+        method="fedmosaic",
+        model={"encoder": {"width": 16, "depth": 2}},
+        data={"samples": 1000, "atoms": ["redundant", "unique"]},
+        public={"share": 0.6},
+        train={"epochs": 2},
+        options={"relevance": kind, "every": 1},
+        rounds=rounds,
+        seed=seed,
+    )
+    agents = w.participants()
+    for agent, group in zip(agents, groups, strict=False):
+        task = torch.randperm(8, generator=torch.Generator().manual_seed(1000 * seed + group))
+        learner = agent.learner
+        learner.data = replace(learner.data, targets=task[learner.data.targets])
+        learner.test = replace(learner.test, targets=task[learner.test.targets])
+    simulate(agents, rounds)
+    return sum(agent.learner.evaluate()["test_loss"] for agent in agents[:3]) / 3
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_M14_relevance_helps_the_clients_that_share_a_task(seed):
+    assert group_loss(seed, "rela") < group_loss(seed, "uniform")

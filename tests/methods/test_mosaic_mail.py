@@ -1,0 +1,153 @@
+"""What becomes of bad mail and of missing mail in a run of FedMosaic: nobody crashes and nobody is poisoned."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from mosaics import ROUNDS, SIZES, SMALL, locals_of, mail, mosaic
+from worlds import finished
+
+from parse_p2p.errors import ConfigError, SpecMismatch
+from parse_p2p.methods.base import Done, advance
+from parse_p2p.methods.fedmosaic import Options, uploaded
+from parse_p2p.methods.mosaic_mail import first_shapes, from_coordinator, greeting
+from parse_p2p.names import Role
+from parse_p2p.parcel import Parcel
+from parse_p2p.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def sent():
+    return mail(mosaic())
+
+
+def bad(parcel, name, tensor):
+    return Parcel(dict(parcel.tensors) | {name: tensor}, parcel.meta)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {},
+        {"width": 8, "depth": 2},
+        {"width": 3, "depth": 2, "ready": False},
+        {"width": 10**6, "depth": 2, "ready": False},
+        {"width": 8.0, "depth": 2, "ready": False},
+        {"width": True, "depth": 2, "ready": False},
+        {"width": 8, "depth": 10**6, "ready": False},
+        {"width": 8, "depth": "2", "ready": False},
+        {"width": 8, "depth": 2, "ready": 1},
+    ],
+    ids=str,
+)
+def test_a_hello_of_no_possible_size_is_refused(meta):
+    check = greeting(locals_of(mosaic())["hub"].learner.model)
+    check("a0", Parcel({}, {"width": 8, "depth": 2, "ready": False}))
+    with pytest.raises(SpecMismatch):
+        check("a0", Parcel({}, meta))
+
+
+def test_an_upload_must_be_exactly_what_a_network_of_that_size_sends(sent):
+    mails, _ = sent
+    hub = locals_of(mosaic())["hub"]
+    hub.memory |= {f"size/{me}": torch.tensor(size) for me, size in SIZES.items()}
+    check = uploaded(hub, Options(), (8, 2))
+    for me in SIZES:
+        parcel = next(parcel for round, sender, _, parcel in mails if sender == me and parcel.tensors)
+        check(me, parcel)
+        for wrong in (
+            Parcel(),
+            Parcel({n: t for n, t in parcel.tensors.items() if n != "sketch"}),
+            bad(parcel, "sketch", torch.zeros(4, 16)),
+            bad(parcel, "gate", torch.zeros(1)),
+            bad(parcel, "pq/0.in/P", torch.full((4, 4), float("nan"))),
+            bad(parcel, "pq/0.in/P", torch.zeros(4, 5)),
+            bad(parcel, "pq/0.in/P", torch.zeros(4, 4, dtype=torch.int64)),
+        ):
+            with pytest.raises(SpecMismatch):
+                check(me, wrong)
+    with pytest.raises(SpecMismatch):
+        check("a0", next(parcel for _, sender, _, parcel in mails if sender == "a2" and parcel.tensors))
+
+
+def test_what_the_coordinator_sends_must_fit_and_what_one_begins_with_must_be_whole(sent):
+    mails, agents = sent
+    for me in SIZES:
+        model = agents[me].learner.model
+        check = from_coordinator(model)
+        first, later = ([p for _, sender, peer, p in mails if sender == "hub" and peer == me])[:2]
+        for fine in (first, later, Parcel()):
+            check("hub", fine)
+        some = next(iter(first.tensors))
+        for wrong in (
+            Parcel({n: t for n, t in first.tensors.items() if n != some}, first.meta),
+            Parcel(first.tensors),
+            Parcel(first.tensors, {"width": 10**6, "depth": 2}),
+            Parcel(later.tensors, {"width": 8, "depth": 2}),
+            bad(later, "lora/9.in/A", torch.zeros(4, 8)),
+            bad(later, "pq/0.in/Q", torch.full((4,), float("inf"))),
+        ):
+            with pytest.raises(SpecMismatch):
+                check("hub", wrong)
+        assert first_shapes(model, (8, 2)).keys() == first.tensors.keys()
+
+
+def replaced(agents, me, script):
+    """The same agents, one of them with another script."""
+    for agent in agents:
+        if agent.me == me:
+            agent.method = replace(agent.method, scripts=dict.fromkeys(Role, script))
+    return agents
+
+
+def silent(local, options):
+    return {}
+    yield
+
+
+def test_without_a_coordinator_clients_train_on_alone():
+    agents = replaced(mosaic().participants(), "hub", silent)
+    metrics = simulate(agents, ROUNDS)
+    for agent in agents[:4]:
+        assert "pivot" not in agent.memory
+        assert agent.learner.arena.values.isfinite().all() and metrics[agent.me]["loss"] > 0
+        for adapter in agent.learner.model.slots.values():
+            assert adapter.P.abs().max() > 0 and adapter.P_G.abs().max() > 0
+
+
+def test_a_client_that_comes_late_is_given_what_it_begins_with():
+    agents = {p.me: p for p in replaced(mosaic().participants(), "a2", silent)}
+    simulate(list(agents.values()), 1)
+    late = next(p for p in mosaic().participants() if p.me == "a2")
+    simulate([*(p for p in agents.values() if p.me != "a2"), late], ROUNDS, start=1)
+    assert late.memory["pivot"].tolist() == [8, 2]
+    assert torch.equal(late.learner.model.head.weight, agents["a3"].learner.model.head.weight)
+    assert "upload/a2/sketch" in agents["hub"].memory
+
+
+def test_a_poisoned_upload_is_left_out_and_the_others_go_on():
+    def poisonous(local, options):
+        steps, inbox = METHOD_CLIENT(local, options), None
+        while not isinstance(step := advance(steps, inbox), Done):
+            send = step.send
+            if step.topic == "update":
+                send = {p: bad(parcel, "pq/0.in/P", torch.full((4, 4), float("nan"))) for p, parcel in send.items()}
+            inbox = yield replace(step, send=send)
+        return step.metrics
+
+    METHOD_CLIENT = mosaic().method.scripts[Role.CLIENT]
+    agents = {p.me: p for p in replaced(mosaic().participants(), "a1", poisonous)}
+    metrics = simulate(list(agents.values()), ROUNDS)
+    assert metrics["hub"]["updates"] == 3
+    assert not any(name.startswith("upload/a1/") for name in agents["hub"].memory)
+    assert all(agent.learner.arena.values.isfinite().all() for agent in agents.values())
+
+
+def test_too_few_updates_leave_the_coordinator_as_it_was():
+    found, _ = finished(mosaic(options={"quorum": 5}))
+    assert not any(name.startswith("upload/") for name in found["hub"].memory)
+
+
+def test_agents_whose_slots_differ_are_refused_when_the_run_is_made():
+    with pytest.raises(ConfigError, match=r"adapter\.pq"):
+        mosaic([("audio", SMALL), ("audio", {"width": 8, "depth": 1})])
