@@ -76,7 +76,7 @@ def test_a_state_is_a_copy(method, network):
     assert all(torch.equal(kept[name], before[name]) for name in kept)
 
 
-@each
+@pytest.mark.parametrize(("method", "network"), [case for case in CASES if not METHODS[case[0]].public])
 def test_the_ledger_holds_what_the_plan_foretold(method, network):
     w, seen = made(method, network), []
 
