@@ -18,6 +18,8 @@ TABLE: Sharing = {
     "head.synergistic": nobody,
     "head.unimodal": nobody,
     "head.joint": nobody,
+    "gate": nobody,
+    "discriminator": nobody,
 }
 
 METHOD = Method(
