@@ -112,4 +112,4 @@ def separability(one: Tensor, other: Tensor, generator: torch.Generator) -> floa
     said = [torch.cat([torch.ones(len(half)), -torch.ones(len(half))]).double() for half in order.chunk(2)]
     x, unseen = (torch.cat([half, torch.ones(len(half), 1)], 1) for half in halves)
     probe = torch.linalg.solve(x.T @ x + 1e-3 * torch.eye(x.shape[1]), x.T @ said[0])
-    return float(((unseen @ probe).sign() == said[1]).double().mean())
+    return float(((unseen @ probe > 0) == (said[1] > 0)).double().mean())

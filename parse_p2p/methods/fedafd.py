@@ -45,7 +45,9 @@ class Options(RepresentationOptions):
     sed: bool = Field(True, description="an ensemble weighted by likeness; without it a plain mean")
     beta: float = Field(0.5, ge=0, description="weight of the alignment")
     saturating: bool = Field(False, description="the minimax form of the encoders' alignment loss")
-    discriminator_rate: float = Field(1.0, ge=0, description="factor on the discriminators' learning rate")
+    discriminator_rate: float = Field(
+        0.1, ge=0, description="factor on the discriminators' learning rate; faster ones drive the encoders away"
+    )
     gate_rate: float = Field(1.0, ge=0, description="factor on the gates' learning rate")
 
     @property
