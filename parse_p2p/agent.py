@@ -76,6 +76,8 @@ class Agent:
         self._outboxes: dict[PeerId, asyncio.Queue[list[Frames]]] = {p: asyncio.Queue(OUTBOX) for p in neighbours}
         self._begun = False
         self._posted = False
+        self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
+        self._on_my_own = False  # no longer waiting for it
         self._boundary: tuple[int, dict[str, Tensor]] | None = None
         self._thread = ThreadPoolExecutor(1, f"compute-{self.me}", torch.set_num_threads, (settings.threads,))
 
@@ -163,9 +165,7 @@ class Agent:
             if self._takes_part(peer, round):
                 self._post(peer, round, exchange.topic, parcel)
         self._posted = True
-        found = await self.desk.collect(
-            exchange, lambda peer: self._takes_part(peer, round), self.settings.clocks.exchange
-        )
+        found = await self.desk.collect(exchange, lambda peer: self._awaited(peer, round), self._patience(exchange))
         self._report(round, found)
         if len(found.inbox) < exchange.quorum:
             return QuorumLost(f"{len(found.inbox)} of {exchange.quorum} answers came on {exchange.topic!r}")
@@ -173,6 +173,28 @@ class Agent:
 
     def _takes_part(self, peer: PeerId, round: int) -> bool:
         return self.directory.takes_part(peer, round, time.monotonic())
+
+    def _awaited(self, peer: PeerId, round: int) -> bool:
+        """Whether mail may still come: from a coordinator even when it is gone, for as long as the clock says."""
+        if self._takes_part(peer, round):
+            return True
+        now = time.monotonic()
+        if peer != self.participant.coordinator or self.directory.back_later(peer, round, now):
+            return False
+        if self._abandoned is None:
+            self._abandoned = now
+            self.log.write("waiting", round=round, peer=peer, seconds=self.settings.clocks.coordinator)
+        if now - self._abandoned < self.settings.clocks.coordinator:
+            return True
+        if not self._on_my_own:
+            self._on_my_own = True
+            self.log.write("on my own", round=round, peer=peer)
+        return False
+
+    def _patience(self, exchange: Exchange) -> float:
+        clocks = self.settings.clocks
+        longest = clocks.exchange + (clocks.coordinator if self.participant.coordinator in exchange.expect else 0.0)
+        return longest if exchange.deadline is None else min(exchange.deadline, longest)
 
     def _report(self, round: int, found: Collected) -> None:
         for peer, why in found.refused.items():
@@ -342,6 +364,8 @@ class Agent:
         running = self.card.round if self._begun else None
         if self.directory.heard(sender, card, time.monotonic(), running):
             self._empty(sender)  # mail for who it was before
+            if sender == self.participant.coordinator:
+                self._abandoned, self._on_my_own = None, False
             self.log.write("found", round=self.card.round, peer=sender)
             await self._say_card_to(sender)
         self.desk.look()

@@ -21,8 +21,10 @@ from parse_p2p.codecs.base import Codec
 from parse_p2p.config import AgentEntry, RunFile, options
 from parse_p2p.data.base import Dataset, split, standardise
 from parse_p2p.data.partition import PARTITIONS
+from parse_p2p.data.stream import Stream, stream
+from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
-from parse_p2p.learner import Learner, seeded
+from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network, initialise, load_weights
 from parse_p2p.names import Modality, PeerId, Role
@@ -49,7 +51,7 @@ class World:
 
     def __init__(self, run: RunFile) -> None:
         self.method: Method = plugins.load(plugins.METHODS, run.method)
-        self.run = run = _with_network(run, self.method)
+        run = _with_network(run, self.method)
         self.options = options(self.method.options, run.options, "options")
         self.codec: Codec = plugins.load(plugins.CODECS, run.codec)
         if run.model.network not in self.method.networks:
@@ -58,13 +60,14 @@ class World:
                 f"{nearest(run.model.network, self.method.networks)}"
             )
         cast = roles.cast(run, self.method)
+        self.run = run = cast.run
         self.coordinator = cast.coordinator
         self.topology = cast.topology
         self.seats = {seat.id: seat for seat in _seats(run, cast)}
         self.peers = [me for me in self.seats if me != self.coordinator]
-        self._refuse_unknown()
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
-        self.overlays(0)
+        self._refuse_unknown()
+        self._refuse_islands()
 
     # data
 
@@ -114,6 +117,16 @@ class World:
             public = train.select([]) if self.public is None else self.public
             return public.select(np.arange(len(public)), modalities), test.select(np.arange(len(test)), modalities)
         return train.select(self.shares[me], modalities), test.select(np.arange(len(test)), modalities)
+
+    def tasks(self, me: PeerId) -> Stream | None:
+        """An agent's stream of tasks, where the run has them; the coordinator has none."""
+        if self.run.stream is None or me == self.coordinator:
+            return None
+        return stream(*self.share(me), self.peers.index(me), len(self.peers), self.run.stream, self.run.seed)
+
+    def kind(self, me: PeerId) -> str:
+        """The modalities of an agent as a table shows them, or that it is the coordinator."""
+        return "coordinator" if me == self.coordinator else "+".join(self.seats[me].modalities)
 
     # models
 
@@ -166,8 +179,16 @@ class World:
     def participant(self, me: PeerId, device: torch.device | None = None) -> Participant:
         seat = self.seats[me]
         train, test = self.share(me)
+        tasks = self.tasks(me)
         learner = Learner(
-            me, self.initialised(seat), train, test, self.run.train, self.run.seed, device or self.device(me)
+            me,
+            self.initialised(seat),
+            train if tasks is None else tasks.at(0),
+            test if tasks is None else tasks.own,
+            self.run.train,
+            self.run.seed,
+            device or self.device(me),
+            tasks,
         )
         public = self.public if me == self.coordinator else None
         return Participant(
@@ -228,14 +249,18 @@ class World:
                 f"the method {self.method.name!r} needs a public data set at its coordinator: "
                 "add public: {share: 0.15} to the file, or --set public.share=0.15"
             )
-        if self.coordinator is None and len(islands := self.topology.islands()) > 1:
+        self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
+
+    def _refuse_islands(self) -> None:
+        if not self.overlays(0).keys or self.method.centralised:
+            return  # no graph is needed
+        if len(islands := self.topology.islands()) > 1:
             smallest = sorted(islands, key=len)[0]
             alone = ", ".join(sorted(smallest)[:4])
             raise ConfigError(
                 f"graph: it falls into {len(islands)} islands, one of them {{{alone}}}, which could never agree: "
                 "add an edge between them"
             )
-        self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
 
 
 def socket_folder(folder: Path, digest: str) -> Path:

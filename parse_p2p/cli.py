@@ -12,6 +12,7 @@ import typer
 import yaml
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from parse_p2p import config, plugins
 from parse_p2p.assembly import World
@@ -20,6 +21,7 @@ from parse_p2p.launch import folder as folders
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.local import Fleet, refuse_occupied
 from parse_p2p.launch.process import FAILED, run_here
+from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import Tail
 from parse_p2p.summary import summarise, train_alone
@@ -34,6 +36,9 @@ EXAMPLES = """
 
   parse-agent --topology topologies/ring.yaml
   parse-agent --topology topologies/torus.yaml --method dsgd-hybrid --seed 1
+  parse-agent --topology topologies/star.yaml --method fedcmi         with a coordinator, the hub of the star
+  parse-agent --topology topologies/ring.yaml --method fedavg --set agents.coordinator=hub
+  parse-agent --describe fedcmi                                        its options, each of its modules a switch
   parse-agent --topology topologies/ring.yaml --set partition.kind=dirichlet --set train.lr=0.02
   parse-agent --topology topologies/ring.yaml --resume                 go on where it stopped
   parse-agent --topology topologies/ring.yaml --id a3 --resume         bring one agent back
@@ -46,11 +51,38 @@ def _options_of(room: plugins.Room) -> str:
     return ", ".join(plugins.known(room))
 
 
+def _methods() -> str:
+    kinds: dict[bool, list[str]] = {False: [], True: []}
+    for name in plugins.known(plugins.METHODS):
+        kinds[plugins.load(plugins.METHODS, name).centralised].append(name)
+    return (
+        f"Among peers: {', '.join(kinds[False])}. With a coordinator, as topologies/star.yaml has one: "
+        f"{', '.join(kinds[True])}. Or a module."
+    )
+
+
+def _describe(name: str | None) -> None:
+    """Print a method's options, and end."""
+    if name is None:
+        return
+    method: Method = plugins.load(plugins.METHODS, name)
+    console = Console()
+    console.print(f"[bold]{method.name}[/]: {method.summary}" + (f" ({method.paper})" if method.paper else ""))
+    needs = " a coordinator and public data" if method.public else " a coordinator" if method.centralised else " no one"
+    console.print(f"needs{needs} beside its agents; network: {', '.join(method.networks)}\n", highlight=False)
+    table = Table("option", "default", "what it does", box=None, header_style="bold", pad_edge=False)
+    for key, field in method.options.model_fields.items():
+        table.add_row(f"options.{key}", escape(str(field.default)), escape(field.description or ""))
+    console.print(table)
+    console.print(f"\nparse-agent --topology … --method {name} --set options.NAME=VALUE", highlight=False)
+    raise typer.Exit
+
+
 @app.command(epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
 def parse_agent(
     topology: Annotated[Path, typer.Option(help="The run file: graph, agents and defaults of a run.")],
     id: Annotated[str | None, typer.Option(help="Run only this agent of the file, in this process.")] = None,
-    method: Annotated[str | None, typer.Option(help=f"One of {_options_of(plugins.METHODS)}, or a module.")] = None,
+    method: Annotated[str | None, typer.Option(help=_methods())] = None,
     dataset: Annotated[str | None, typer.Option(help=f"One of {_options_of(plugins.DATA)}, or a module.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training and exchange.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
@@ -59,6 +91,10 @@ def parse_agent(
     set: Annotated[list[str] | None, typer.Option(help="Any key of the file, as train.lr=0.1; repeatable.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the summary.")] = False,
+    describe: Annotated[
+        str | None,
+        typer.Option(help="Say what a method needs and list its options.", callback=_describe, is_eager=True),
+    ] = None,
     alone: Annotated[bool, typer.Option(help="Also train the same agents alone, to compare with.")] = True,
 ) -> None:
     """Train the agents of a topology together, peer to peer: one process each, no server."""
@@ -117,9 +153,10 @@ def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool,
 
 def _announce(world: World, start: int, console: Console) -> None:
     run = world.run
+    hub = f" with the coordinator {world.coordinator}" if world.coordinator else ""
     where = f"from round {start + 1}" if start else f"{run.rounds} rounds"
     console.print(
-        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.seats)} agents on {run.name}, {where}",
+        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.peers)} agents on {run.name}{hub}, {where}",
         highlight=False,
     )
     for group, overlay in world.overlays(0).groups().items():
@@ -131,7 +168,7 @@ def _announce(world: World, start: int, console: Console) -> None:
 
 
 def _view(world: World, start: int) -> RunView:
-    return RunView({me: "+".join(seat.modalities) for me, seat in world.seats.items()}, world.run.rounds, start)
+    return RunView({me: world.kind(me) for me in world.seats}, world.run.rounds, start, world.coordinator)
 
 
 def _run(
@@ -204,7 +241,7 @@ def _summarise(
     console.print("\naccuracy on the test set, with each agent's own modalities (mean ± std over agents)\n")
     console.print(summary_table(summary))
     console.print(
-        f"\n{size(summary.bytes_per_round)} sent by an agent in a round, {size(summary.bytes_total)} in all; "
+        f"\n{size(summary.bytes_per_round)} on the wire for each agent in a round, {size(summary.bytes_total)} in all; "
         f"took {clock(seconds)}\nrun folder: {folder.path}",
         highlight=False,
         soft_wrap=True,
@@ -234,5 +271,3 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     Console(stderr=True).print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
     sys.exit(FAILED)
-
-

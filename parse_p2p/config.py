@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from parse_p2p.data.stream import StreamOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Training
@@ -107,6 +108,7 @@ class RunFile(_Section):
     data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
     partition: PartitionEntry = PartitionEntry()
     public: PublicEntry | None = None
+    stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: one task for all")
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
     model: ModelOptions = ModelOptions()
     train: Training = Training()
@@ -212,7 +214,8 @@ def _reason(error: ValidationError, model: type[BaseModel]) -> str:
         return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, loc[:-1]))}"
     if first["type"] == "missing":
         return "this key is missing"
-    return f"{first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
 
 
 def _keys(model: Any, loc: Loc) -> list[str]:

@@ -28,6 +28,7 @@ class Clocks(BaseModel):
     exchange: float = Field(120.0, gt=0, description="waiting for the mail of a round")
     heartbeat: float = Field(1.0, gt=0, description="between two heartbeats")
     lost: float = Field(15.0, gt=0, description="silence after which a peer counts as lost")
+    coordinator: float = Field(60.0, ge=0, description="waiting for a lost coordinator before clients train on alone")
     drain: float = Field(5.0, ge=0, description="for the last mail to leave before the sockets close")
 
 
@@ -103,9 +104,17 @@ class Directory:
             return round < entry.card.until
         return now < entry.deadline
 
+    def back_later(self, peer: PeerId, round: int, now: float) -> bool:
+        """Whether the peer is there again but takes part only from a later round on."""
+        entry = self._peers[peer]
+        return self._speaks(entry, now) and entry.joins > round
+
+    def _speaks(self, entry: _Presence, now: float) -> bool:
+        return entry.card is not None and entry.card.until == NEVER and now < entry.deadline
+
     def alive(self, now: float) -> list[PeerId]:
         """Neighbours that speak and have not said bye."""
-        return [p for p, e in self._peers.items() if e.card and e.card.until == NEVER and now < e.deadline]
+        return [peer for peer, entry in self._peers.items() if self._speaks(entry, now)]
 
     def newly_lost(self, now: float) -> list[PeerId]:
         """Neighbours that fell silent since the last call."""

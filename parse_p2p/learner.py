@@ -4,7 +4,6 @@ Every draw of a round comes from a generator seeded by (seed, agent, round), so 
 uninterrupted one would have drawn and no generator's state has to be kept.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -17,6 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from parse_p2p.arena import Arena
 from parse_p2p.data.base import Batch, Dataset
+from parse_p2p.data.stream import Stream
+from parse_p2p.draws import seeded
 from parse_p2p.errors import Interrupted, TrainingError
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.names import PeerId
@@ -47,24 +48,19 @@ class Training(BaseModel):
     schedule: str = Field("constant", pattern="^(constant|cosine)$", description="learning rate over the rounds")
 
 
-def seeded(*names: object) -> torch.Generator:
-    """A generator of its own for every tuple of names."""
-    digest = hashlib.blake2b("\x1f".join(map(str, names)).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-
-
 class Learner:
-    """``samples`` is the number of training samples; ``holder`` what the sharing tables see of the model."""
+    """``data`` are the training samples, of a stream those seen so far; ``holder`` is what sharing tables see."""
 
     def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
-                 device: torch.device) -> None:  # fmt: skip
+                 device: torch.device, stream: Stream | None = None) -> None:  # fmt: skip
         self.me = me
         self.model = model.to(device)
         self.arena = Arena(model.parts(), device)
         self.data, self.test = _on(train, device), _on(test, device)
+        self.stream = stream
+        self.others = None if stream is None else _on(stream.others, device)
         self.options = options
         self.seed = seed
-        self.samples = len(train)
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.arena.regions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.arena.leaves.items()]
         self.optimiser = torch.optim.SGD(
@@ -74,11 +70,18 @@ class Learner:
         self._draw = seeded(seed, me, 0)
 
     def begin(self, round: int, rounds: int) -> None:
-        """Set the draws and the learning rate of a round."""
+        """Set the draws, the learning rate and, from a stream, the data of a round."""
+        if self.stream is not None:
+            self.data = _on(self.stream.at(round), self.test.targets.device)
         self._draw = seeded(self.seed, self.me, round)
         share = round / rounds if self.options.schedule == "cosine" else 0.0
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+    @property
+    def samples(self) -> int:
+        """The number of training samples."""
+        return len(self.data)
 
     def train(
         self,
@@ -161,15 +164,23 @@ class Learner:
 
     @torch.no_grad()
     def evaluate(self, branches: Collection[str] | None = None) -> dict[str, float]:
-        """Accuracy and cross-entropy (nats) on the test set, with all branches or some."""
+        """Accuracy and cross-entropy (nats) on the test set, with all branches or some.
+
+        With a stream the test set is that of the agent's own tasks, and ``others`` the accuracy on all others'.
+        """
         self.model.eval()
+        accuracy, nats = self._evaluate(self.test, branches)
+        others = {} if self.others is None else {"others": self._evaluate(self.others, branches)[0]}
+        return {"accuracy": accuracy, "test_loss": nats, **others}
+
+    def _evaluate(self, data: Dataset, branches: Collection[str] | None) -> tuple[float, float]:
         right, nats = 0, 0.0
-        for rows in torch.split(torch.arange(len(self.test)), EVALUATION_BATCH):
-            batch = self.test.batch(rows.to(self.test.targets.device))
+        for rows in torch.split(torch.arange(len(data)), EVALUATION_BATCH):
+            batch = data.batch(rows.to(data.targets.device))
             logits = self.model(batch.inputs).logits(branches)
             right += int((logits.argmax(1) == batch.targets).sum())
             nats += float(cross_entropy(logits, batch.targets, reduction="sum"))
-        return {"accuracy": right / len(self.test), "test_loss": nats / len(self.test)}
+        return right / len(data), nats / len(data)
 
     @torch.no_grad()
     def branch_accuracy(self) -> dict[str, dict[str, float]]:

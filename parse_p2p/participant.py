@@ -38,6 +38,12 @@ class Participant:
                 f"it knows {', '.join(self.method.scripts)}"
             )
 
+    @property
+    def coordinator(self) -> PeerId | None:
+        """The one that coordinates me; None for a peer and for the coordinator itself."""
+        hub = self.overlays(0).coordinator
+        return hub if hub != self.me else None
+
     def plan(self, round: int) -> Plan:
         return self.overlays(round).plan(self.me)
 

@@ -20,8 +20,12 @@ from parse_p2p.topology.mix import place
 
 @dataclass(frozen=True)
 class Cast:
-    """The agents that take part; ``hub`` is the coordinator's entry, None in a method without one."""
+    """The agents that take part; ``hub`` is the coordinator's entry, None in a method without one.
 
+    ``run`` is the run file, with the middle of a star written down as the coordinator where it was taken for one.
+    """
+
+    run: RunFile
     peers: list[AgentEntry]
     hub: AgentEntry | None
     topology: Topology
@@ -41,21 +45,23 @@ def cast(run: RunFile, method: Method) -> Cast:
     if len(hubs) > 1:
         raise ConfigError(f"agents: {hubs[0].id} and {hubs[1].id} are both coordinators; keep one")
     peers = [entry for entry in entries if entry.role != "coordinator"]
+    if not peers:
+        raise ConfigError(f"agents: the coordinator {hubs[0].id} has nobody to coordinate: add agents with modalities")
     topology = _topology(run, [PeerId(entry.id) for entry in peers], {hub.id for hub in hubs})
     if not method.centralised:
-        return Cast(peers, None, topology)
-    hub = hubs[0] if hubs else _hub_of_star(peers, topology, method)
-    clients = [entry for entry in peers if entry is not hub]
-    if not clients:
-        raise ConfigError(f"agents: the coordinator {hub.id} has no clients: add agents with modalities")
-    return Cast(clients, hub, topology)
+        return Cast(run, peers, None, topology)
+    if hubs:
+        return Cast(run, peers, hubs[0], topology)
+    hub = _middle_of_star(topology, method)
+    named = [e.model_copy(update={"role": "coordinator"}) if e.id == hub else e for e in entries]
+    return cast(run.model_copy(update={"agents": named}), method)
 
 
-def _hub_of_star(peers: list[AgentEntry], topology: Topology, method: Method) -> AgentEntry:
-    for entry in peers:
-        others = [peer for peer in topology.peers if peer != entry.id]
-        if len(others) > 1 and all(topology.neighbours(peer) == (entry.id,) for peer in others):
-            return entry
+def _middle_of_star(topology: Topology, method: Method) -> PeerId:
+    for middle in topology.peers:
+        others = [peer for peer in topology.peers if peer != middle]
+        if len(others) > 1 and all(topology.neighbours(peer) == (middle,) for peer in others):
+            return middle
     raise ConfigError(
         f"the method {method.name!r} needs a coordinator and {topology.name!r} is no star with one in its middle: add "
         "{id: hub, role: coordinator} to a list of agents, --set agents.coordinator=hub to a mix, or take "

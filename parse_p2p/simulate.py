@@ -38,9 +38,7 @@ def simulate(participants: Sequence[Participant], rounds: int, start: int = 0, c
 class _Round:
     """One round of all scripts: whoever has all the mail it waits for goes on, in the order of the agents."""
 
-    def __init__(
-        self, participants: Sequence[Participant], round: int, codec: Codec | None, ledger: Ledger
-    ) -> None:
+    def __init__(self, participants: Sequence[Participant], round: int, codec: Codec | None, ledger: Ledger) -> None:
         self.scripts: dict[PeerId, Script] = {p.me: p.begin(round) for p in participants}
         self.codec = codec
         self.ledger = ledger

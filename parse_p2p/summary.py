@@ -14,7 +14,10 @@ from parse_p2p.simulate import simulate
 
 @dataclass(frozen=True)
 class TypeSummary:
-    """Agents with the same modalities. ``std`` is over the agents; ``alone`` is None where it was not run."""
+    """Agents with the same modalities; the coordinator has a row of its own.
+
+    ``std`` is over the agents; ``alone`` is None where it was not run.
+    """
 
     type: str
     agents: int
@@ -29,7 +32,10 @@ class TypeSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """``bytes_per_round`` is what one agent hands to the wire in one round, on average; ``seconds`` of the run."""
+    """``bytes_per_round`` crossed the wire in one round for each agent, a coordinator's mail included.
+
+    ``seconds`` is the time the run took.
+    """
 
     method: str
     rounds: int
@@ -52,11 +58,11 @@ def summarise(
 ) -> Summary:
     """Accuracies are shares of the test set; ``sent`` is bytes on the wire of all agents in ``rounds`` rounds."""
     types: dict[str, list[PeerId]] = {}
-    for me, seat in world.seats.items():
+    for me in world.seats:
         if me in accuracy:
-            types.setdefault("+".join(seat.modalities), []).append(me)
+            types.setdefault(world.kind(me), []).append(me)
     rows = [_row(world, kind, agents, accuracy, alone) for kind, agents in types.items()]
-    each = sent / max(1, len(accuracy)) / max(1, rounds)
+    each = sent / max(1, len(accuracy.keys() - {world.coordinator})) / max(1, rounds)
     return Summary(world.run.method, rounds, rows, each, sent, seconds)
 
 
@@ -69,7 +75,7 @@ def _row(
 ) -> TypeSummary:
     worst = min(agents, key=lambda me: accuracy[me])
     ceiling = world.data[0].ceiling
-    alone_there = [alone[me] for me in agents] if alone is not None else None
+    alone_there = [alone[me] for me in agents if me in alone] if alone is not None else None
     return TypeSummary(
         type=kind,
         agents=len(agents),
@@ -77,8 +83,8 @@ def _row(
         std=statistics.pstdev(accuracy[me] for me in agents),
         worst=accuracy[worst],
         worst_agent=worst,
-        alone=statistics.mean(alone_there) if alone_there is not None else None,
-        alone_std=statistics.pstdev(alone_there) if alone_there is not None else None,
+        alone=statistics.mean(alone_there) if alone_there else None,
+        alone_std=statistics.pstdev(alone_there) if alone_there else None,
         ceiling=ceiling(frozenset(world.seats[worst].modalities)) if ceiling is not None else None,
     )
 

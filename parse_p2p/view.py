@@ -42,6 +42,10 @@ class AgentView:
                 self.state = "failed"
             case "lost":
                 return f"{event['agent']} lost its peer {event['peer']} in round {event['round']}"
+            case "waiting":
+                return f"{event['agent']} waits for the coordinator {event['peer']}, {event['seconds']:g} s at most"
+            case "on my own":
+                return f"{event['agent']} trains on alone, without the coordinator {event['peer']}"
             case "void":
                 return f"round {event['round']} of {event['agent']} is void: {event['why']}"
             case "refused":
@@ -54,10 +58,11 @@ class AgentView:
 
 
 class RunView:
-    """The agents of a run as their logs tell them."""
+    """The agents of a run as their logs tell them; means and worst are over all but the coordinator."""
 
-    def __init__(self, modalities: Mapping[PeerId, str], rounds: int, first: int) -> None:
-        self.agents = {me: AgentView(kind) for me, kind in modalities.items()}
+    def __init__(self, kinds: Mapping[PeerId, str], rounds: int, first: int, coordinator: PeerId | None = None) -> None:
+        self.agents = {me: AgentView(kind) for me, kind in kinds.items()}
+        self.coordinator = coordinator
         self.rounds = rounds
         self.first = first
         self.began = time.monotonic()
@@ -84,13 +89,13 @@ class RunView:
     def finished_lines(self) -> Iterable[str]:
         """One line for each round that has become complete since the last call."""
         while self._told < self.complete():
-            entries = [v.rounds[self._told] for v in self.agents.values() if self._told in v.rounds]
-            if entries:
+            views = [view for me, view in self.agents.items() if me != self.coordinator]
+            if entries := [view.rounds[self._told] for view in views if self._told in view.rounds]:
                 yield self._line(self._told, entries)
             self._told += 1
 
     def _line(self, round: int, entries: list[dict[str, Any]]) -> str:
-        mean = {key: sum(e.get(key, 0.0) for e in entries) / len(entries) for key in ("loss", "accuracy", "seconds")}
+        mean = {key: _mean(entries, key) for key in ("loss", "accuracy", "seconds")}
         worst = min(entries, key=lambda e: e["accuracy"])
         out = sum(e["wire_out"] for e in entries) / len(entries)
         return (
@@ -113,6 +118,12 @@ class RunView:
         bar = ProgressBar(self.rounds, self.complete(), width=40)
         line.add_row(f"round {self.complete()} of {self.rounds}", bar, f"{clock(elapsed)}{left}")
         return line
+
+
+def _mean(entries: list[dict[str, Any]], key: str) -> float:
+    """Over those who have it: a client that was not chosen has no loss."""
+    values: list[float] = [entry[key] for entry in entries if key in entry]
+    return sum(values) / max(1, len(values))
 
 
 def _cells(me: PeerId, view: AgentView) -> list[str]:
@@ -175,11 +186,11 @@ def summary_table(summary: Summary) -> Table:
         table.add_column("ceiling", justify="right")
     for row in summary.types:
         cells = [row.type, str(row.agents)]
-        if row.alone is not None:
-            cells.append(f"{row.alone:.3f} ± {row.alone_std or 0:.3f}")
+        if alone:
+            cells.append("" if row.alone is None else f"{row.alone:.3f} ± {row.alone_std or 0:.3f}")
         cells.append(f"[bold]{row.mean:.3f}[/] ± {row.std:.3f}")
-        if row.alone is not None:
-            cells.append(f"{row.mean - row.alone:+.3f}")
+        if alone:
+            cells.append("" if row.alone is None else f"{row.mean - row.alone:+.3f}")
         cells.append(f"{row.worst:.3f} ({row.worst_agent})")
         if row.ceiling is not None:
             cells.append(f"{row.ceiling:.3f}")

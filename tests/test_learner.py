@@ -39,7 +39,6 @@ def test_rounds_agents_and_seeds_draw_differently():
     agents = world({"audio+motion": 2}).participants()
     one, other = (p.learner for p in agents)
     one.data = other.data
-    one.samples = other.samples
     assert not same(drawn(one, 0), drawn(one, 1))
     assert not same(drawn(one, 0), drawn(other, 0))
     before = drawn(one, 0)

@@ -1,9 +1,9 @@
 """The folder of a run: the resolved run file, and for each agent its events and checkpoints.
 
-    runs/ring-parse-htad-s0/run.yaml
-                            agents/a0/events.jsonl
-                            agents/a0/checkpoints/round-000020.npz
-                            summary.json
+runs/ring-parse-htad-s0/run.yaml
+                        agents/a0/events.jsonl
+                        agents/a0/checkpoints/round-000020.npz
+                        summary.json
 """
 
 import re

@@ -66,6 +66,9 @@ class Local:
     public: Dataset | None = None
 
 
+GENERAL = ("fission", "monolithic", "infiltration", "embedding")
+"""The networks whose parts every table without a network of its own knows."""
+
 Script = Generator[Exchange, Inbox, Metrics]
 """One round of one role; what it returns are the round's metrics."""
 
@@ -104,7 +107,7 @@ class Method:
     options: type[BaseModel]
     scripts: Mapping[Role, Callable[[Local, Any], Script]]
     sharing: Callable[[Any, int, int], Sharing]
-    networks: tuple[str, ...] = ("fission", "monolithic")
+    networks: tuple[str, ...] = GENERAL
     public: bool = False
 
     @property

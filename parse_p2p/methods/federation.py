@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from parse_p2p.draws import seeded
 from parse_p2p.errors import SpecMismatch
-from parse_p2p.learner import seeded
 from parse_p2p.methods.base import Exchange, Inbox, Local, Script
 from parse_p2p.methods.objective import LossOptions, terms
 from parse_p2p.names import Metrics, PeerId
@@ -54,9 +54,9 @@ def client(local: Local, options: FederatedOptions, train: Train | None = None) 
     if local.me in selected(local, options, local.round):
         metrics = local.learner.train(*terms(options)) if train is None else train(local)
         yield Exchange("update", {hub(local): update(local)})
-    if local.me in selected(local, options, local.round + 1):
-        inbox = yield Exchange("global", expect=frozenset({hub(local)}), check=partly(local))
-        load(local, inbox[hub(local)].tensors if hub(local) in inbox else {})
+    # who is not chosen waits too, for an empty parcel: nobody may run ahead of the coordinator
+    inbox = yield Exchange("global", expect=frozenset({hub(local)}), check=partly(local))
+    load(local, inbox[hub(local)].tensors if hub(local) in inbox else {})
     return metrics
 
 
@@ -114,11 +114,15 @@ def remember(local: Local, slices: Mapping[str, Tensor]) -> None:
 
 
 def broadcast(local: Local, receivers: tuple[PeerId, ...]) -> dict[PeerId, Parcel]:
-    """The global slices of each receiver; one that nobody ever sent and I do not hold is left out."""
+    """The global slices of each receiver, and an empty parcel for all the other clients.
+
+    A slice that nobody ever sent and that I do not hold is left out.
+    """
     mine = local.learner.cut(local.plan.regions)
     known = mine | {n.removeprefix(GLOBAL): t for n, t in local.memory.items() if n.startswith(GLOBAL)}
     links = local.plan.links
-    return {peer: Parcel({str(k): known[str(k)] for k in links[peer] if str(k) in known}) for peer in receivers}
+    theirs = {peer: {str(k): known[str(k)] for k in links[peer] if str(k) in known} for peer in receivers}
+    return {peer: Parcel(theirs.get(peer, {})) for peer in local.plan.clients}
 
 
 @torch.no_grad()

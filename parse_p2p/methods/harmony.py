@@ -38,7 +38,7 @@ STAGE_1: Sharing = dict.fromkeys(ENCODER, having) | {
     "head.unique": having,
     "head.unimodal": having,
     "head.redundant": same_type,  # one head for all modalities, so it cannot belong to one of them
-    **dict.fromkeys((*FUSION, "gate", "discriminator"), nobody),
+    **dict.fromkeys(FUSION, nobody),
 }
 STAGE_2: Sharing = {part: both(group, unimodal) for part, group in STAGE_1.items()} | dict.fromkeys(
     FUSION, both(same_type, multimodal)
@@ -117,4 +117,5 @@ METHOD = Method(
     options=Options,
     scripts={Role.PEER: peer},
     sharing=lambda options, round, rounds: STAGE_1 if first_stage(options, round, rounds) else STAGE_2,
+    networks=("fission", "monolithic"),
 )

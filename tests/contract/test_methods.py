@@ -97,6 +97,7 @@ def test_the_ledger_holds_what_the_plan_foretold(method, network):
 def test_a_lossy_codec_halves_the_ledger_and_changes_the_run_a_little(method, network):
     total = {"raw": 0, "bf16": 0}
     for codec in total:
+
         def watch(round, metrics, ledger, codec=codec):
             total[codec] += sum(n for links in ledger.values() for link in links.values() for n in link.values())
 

@@ -1,13 +1,11 @@
 """CreamFL: representations cross both ways and nothing else does; contrasts draw the encoders."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from worlds import finished, world
 
 from parse_p2p.errors import SpecMismatch
-from parse_p2p.methods import local, representations
+from parse_p2p.methods import representations
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.creamfl import WAY, Options, contrast
 from parse_p2p.methods.ensemble import inter, intra, teachers, weights
@@ -65,10 +63,9 @@ def test_the_contrast_is_half_the_sum_of_both_kinds():
     torch.testing.assert_close(found[0], 0.5 * want)
 
 
-def test_A5_without_contrast_a_client_is_one_that_learns_alone(monkeypatch):
-    monkeypatch.setattr(local, "METHOD", replace(local.METHOD, networks=("embedding",)))
+def test_A5_without_contrast_a_client_is_one_that_learns_alone():
     changes = {"public": {"share": 0.2}, "train": {"batch": 16, "epochs": 2}}
-    alone, _ = finished(made(method="local", **changes))
+    alone, _ = finished(made(method="local", model={"network": "embedding"}, **changes))
     clients, _ = finished(made(options={"beta": 0.0}, **changes))
     drawn, _ = finished(made(**changes))
     for me in alone:

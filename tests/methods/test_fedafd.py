@@ -1,14 +1,12 @@
 """FedAFD: who is stepped when, what crosses, what is refused, and what is left when its parts are turned off."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from worlds import finished, world
 
 from parse_p2p.errors import SpecMismatch
 from parse_p2p.learner import seeded
-from parse_p2p.methods import fedafd, local, representations
+from parse_p2p.methods import fedafd, representations
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.ensemble import other, separability
 from parse_p2p.methods.fedafd import Options, passing, telling, view, way
@@ -160,10 +158,9 @@ def test_A3_what_came_from_the_coordinator_stays_as_it_came():
 
 
 @pytest.mark.parametrize("off", [{"gff": False, "beta": 0.0}, {"gff": False, "baa": False}])
-def test_A5_without_alignment_and_fusion_a_client_is_one_that_learns_alone(off, monkeypatch):
-    monkeypatch.setattr(local, "METHOD", replace(local.METHOD, networks=("embedding",)))
+def test_A5_without_alignment_and_fusion_a_client_is_one_that_learns_alone(off):
     changes = {"public": {"share": 0.2}, "train": {"batch": 16, "epochs": 2}}
-    alone, _ = finished(made(method="local", **changes))
+    alone, _ = finished(made(method="local", model={"network": "embedding"}, **changes))
     clients, _ = finished(made(options=off, **changes))
     for me in alone:
         learnt = ("trunk", "rows.joint", "head.unimodal", "head.joint")

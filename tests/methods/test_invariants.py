@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, linear, relu
 from worlds import MIX, differing, finished, mixing_only, under, world
 
 from parse_p2p import plugins
-from parse_p2p.learner import seeded
+from parse_p2p.draws import seeded
 from parse_p2p.methods import dsgd_modality, dsgd_task, parse
 from parse_p2p.models.base import key_of
 from parse_p2p.names import Role

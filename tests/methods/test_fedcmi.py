@@ -1,0 +1,289 @@
+"""FedCMI in rounds: reductions, clients of every type, averages, bytes (properties B5 and B8 to B13)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from infiltrating import ALIKE, CLASSIFIED, MIXED, OTHER, PROJECTED, branch, cmi, moved, reached, slices, turn
+from worlds import differing, finished
+
+from parse_p2p.methods import fedcmi, federation
+from parse_p2p.methods.base import Local
+from parse_p2p.methods.fedcmi import METHOD, Lesson, Options
+from parse_p2p.methods.fedprox import pull
+from parse_p2p.names import Role
+from parse_p2p.simulate import simulate
+
+# B5, B8, B9: reductions
+
+
+def test_B5_before_the_warm_up_is_over_lambda2_does_not_matter():
+    runs = [finished(cmi(lambda2=x, warm_up=2), rounds=2)[0] for x in (0.0, 1.0)]
+    assert differing(*runs) == []
+    runs = [finished(cmi(lambda2=x, warm_up=2), rounds=3)[0] for x in (0.0, 1.0)]
+    assert any("hub: parameters" in line for line in differing(*runs))
+
+
+def test_B5_the_loss_sets_in_with_the_second_round_by_default():
+    one, other = (finished(cmi(lambda2=x), rounds=1)[0] for x in (0.0, 1.0))
+    assert differing(one, other) == []
+    one, other = (finished(cmi(infiltration=x), rounds=2)[0] for x in ("none", "projector"))
+    assert differing(one, other) != []
+    assert differing(one, finished(cmi(lambda2=0.0), rounds=2)[0]) == []
+
+
+def test_B8_without_its_losses_it_is_fedavg_on_the_same_network():
+    plain = cmi(ALIKE)
+    plain.options = Options(lambda1=0.0, lambda2=0.0)
+    averaged = cmi(ALIKE)
+    averaged.options = plain.options
+    scripts = {Role.CLIENT: federation.client, Role.COORDINATOR: federation.coordinator}
+    averaged.method = replace(averaged.method, scripts=scripts)
+    start = slices(plain.participant("a0").learner)
+    one, other = (finished(made, rounds=3)[0] for made in (plain, averaged))
+    for me in one:
+        a, b = slices(one[me].learner), slices(other[me].learner)
+        learnt = {name for name in a if not name.startswith((PROJECTED, CLASSIFIED))}
+        assert all(torch.equal(a[name], b[name]) for name in learnt)
+        assert moved(start, a) == learnt  # the others rest: not even decay reaches them
+
+
+def test_B8_without_its_losses_no_gradient_reaches_projectors_and_classifiers():
+    learner = turn(cmi(ALIKE), "audio+motion").learner
+    found = reached(learner, fedcmi.losses.task, next(learner.batches()))
+    assert found == {f"{part}.{m}" for part in ("trunk", "projector.self") for m in OTHER} | {"head.fusion"}
+
+
+def test_B8_a_steepness_of_zero_is_a_temperature_of_1():
+    one, other = (finished(cmi(**o), rounds=3)[0] for o in ({"kappa": 0.0}, {"class_wise": "none"}))
+    assert differing(one, other) == []
+    for kind in ("temperature", "weight"):
+        assert differing(other, finished(cmi(class_wise=kind), rounds=3)[0]) != []
+
+
+def test_B9_the_proximal_term_adds_the_displacement_to_the_gradient():
+    local = turn(cmi(), "audio+motion")
+    arena, adjust = local.learner.arena, pull(local, 0.3)
+    start = arena.values.clone()
+    arena.values.add_(torch.linspace(-1, 1, arena.size))
+    arena.grads.fill_(0.5)
+    adjust(arena)
+    torch.testing.assert_close(arena.grads, 0.5 + 0.3 * (arena.values - start))
+
+
+def test_B9_the_first_step_is_unaffected_and_later_ones_are_not():
+    for epochs, same in ((1, True), (2, False)):
+        train = {"batch": 1000, "epochs": epochs}
+        runs = [finished(cmi(mu=mu, train=train), rounds=1)[0] for mu in (0.0, 2.0)]
+        assert (differing(*runs) == []) == same
+
+
+def test_B9_the_displacement_shrinks_with_mu():
+    found = []
+    for mu in (0.0, 0.1, 1.0, 5.0):
+        local = turn(cmi(mu=mu, train={"epochs": 8, "momentum": 0.0}), "audio+motion")
+        start = local.learner.arena.values.clone()
+        fedcmi.train(local, Options(mu=mu))
+        found.append((local.learner.arena.values - start).norm().item())
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 0.5 * found[0]
+
+
+# B10: clients with one modality
+
+
+@pytest.mark.parametrize("kind", OTHER)
+def test_B10_a_client_with_one_modality_trains_its_infiltration_but_not_its_classifier(kind):
+    local = turn(cmi(), kind, round=2)
+    before = slices(local.learner)
+    fedcmi.train(local, Options())
+    parts = ("trunk", "projector.self", "projector.infiltration")
+    assert moved(before, slices(local.learner)) == {f"{part}.{kind}" for part in parts} | {"head.fusion"}
+
+
+@pytest.mark.parametrize("kind", OTHER)
+def test_B10_nothing_is_distilled_into_a_client_with_one_modality(kind):
+    found = []
+    for options in (Options(), Options(lambda1=0.0, lambda2=0.0), Options(lambda2=9.0, direction="client_global")):
+        local = turn(cmi(), kind, round=2)
+        fedcmi.train(local, options)
+        found.append(local.learner.arena.values.clone())
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(("round", "rests"), [(0, True), (1, False)])
+def test_B10_a_complete_client_trains_its_infiltration_only_by_distillation(round, rests):
+    local = turn(cmi(), "audio+motion", round=round)
+    before = slices(local.learner)
+    fedcmi.train(local, Options())
+    resting = set(before) - moved(before, slices(local.learner))
+    assert all(name.startswith(PROJECTED) for name in resting)
+    assert bool(resting) == rests
+
+
+# B11: the average
+
+
+def test_B11_each_slice_is_averaged_over_its_owners_by_sample_count():
+    made = cmi(MIXED, rounds=1)
+    alone = {}
+    for me in made.peers:
+        agent = made.participant(me)
+        agent.learner.begin(0, 1)
+        fedcmi.train(Local(me, agent.role, 0, 1, agent.learner, agent.plan(0)), made.options)
+        alone[me] = (agent.learner.samples, slices(agent.learner))
+    participants, _ = finished(made)
+    for name, found in slices(participants["hub"].learner).items():
+        owners = [(n, mine[name].double()) for n, mine in alone.values() if name in mine]
+        assert len(owners) == (4 if name == "head.fusion" else 3)
+        expected = sum(n * x for n, x in owners) / sum(n for n, _ in owners)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+        for me in made.peers:
+            if name in (mine := slices(participants[me].learner)):
+                assert torch.equal(mine[name], found)  # the model and the teacher of the next round
+
+
+def test_B11_modules_without_an_owner_among_the_chosen_stay():
+    made = cmi({"audio": 3, "motion": 1}, clients=1, rounds=6)
+    participants = made.participants()
+    hub = next(p for p in participants if p.me == "hub").learner
+    states, chosen = [slices(hub)], []
+
+    def watch(round, metrics, ledger):
+        states.append(slices(hub))
+        chosen.extend(made.seats[me].modalities[0] for me in ledger if me != "hub" and "hub" in ledger[me])
+
+    simulate(participants, 6, watch=watch)
+    assert set(chosen) == {"audio", "motion"} and len(chosen) == 6
+    for kind, before, after in zip(chosen, states, states[1:], strict=False):
+        found = moved(before, after)
+        assert "head.fusion" in found and f"trunk.{kind}" in found
+        assert not any(name.endswith(OTHER[kind]) for name in found)
+
+
+# B12: bytes
+
+
+@pytest.mark.parametrize("personalised", [False, True])
+def test_B12_the_bytes_are_those_of_the_formula_both_ways(personalised):
+    trunk, projector, classifier, fusion = 16 * 8 + 8, 8 * 12 + 12, 12 * 16 + 16, 2 * 12 * 16 + 16
+    modality = trunk + projector + (0 if personalised else projector + classifier)
+    made = cmi(MIXED, personalised=personalised)
+    seen = []
+
+    def watch(round, metrics, ledger):
+        for me in made.peers:
+            count = len(made.seats[me].modalities)
+            assert sum(ledger[me]["hub"].values()) == 4 * (count * modality + fusion)
+            assert ledger["hub"][me] == ledger[me]["hub"]
+            assert ledger[me].keys() == {"hub"}
+        seen.append(round)
+
+    finished(made, watch=watch)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_B12_there_are_no_messages_but_those_of_fedavg():
+    topics = {}
+
+    def tapped(script, role):
+        def tap(local, options):
+            inner, answer = script(local, options), None
+            while True:
+                try:
+                    exchange = inner.send(answer)
+                except StopIteration as stop:
+                    return stop.value
+                topics.setdefault(role, set()).add(exchange.topic)
+                answer = yield exchange
+
+        return tap
+
+    made = cmi()
+    made.method = replace(METHOD, scripts={role: tapped(script, role) for role, script in METHOD.scripts.items()})
+    finished(made, rounds=2)
+    assert topics == {role: {"update", "global"} for role in METHOD.scripts}
+
+
+def test_B12_what_is_personalised_never_leaves_home():
+    made = cmi(ALIKE, personalised=True)
+    start = slices(made.participant("hub").learner)
+    participants, _ = finished(made)
+    kept = {name for name in start if name.startswith((PROJECTED, CLASSIFIED))}
+    assert moved(start, slices(participants["hub"].learner)) == set(start) - kept
+    one, other = (slices(participants[me].learner) for me in ("a0", "a1"))
+    # a projector is a student's only in batches in which the other modality is dominant
+    assert {f"{CLASSIFIED}{m}" for m in OTHER} < moved(one, other) <= kept
+
+
+# what the coordinator says of the global model, and whole runs
+
+
+def test_B13_the_coordinator_says_what_each_modality_alone_is_worth():
+    made = cmi(data={"samples": 800}, rounds=3)
+    participants, metrics = finished(made)
+    said = metrics["hub"]
+    kinds = {f"{how}.{m}" for how in ("alone", "zero", "own") for m in OTHER}
+    assert said.keys() == kinds | {"fused", "updates"}
+    assert said["fused"] == participants["hub"].learner.evaluate()["accuracy"]
+    for me in made.peers:  # all hold the global model now
+        if len(made.seats[me].modalities) == 1:
+            [modality] = made.seats[me].modalities
+            assert said[f"alone.{modality}"] == pytest.approx(participants[me].learner.evaluate()["accuracy"])
+
+
+def test_B13_the_spread_is_the_deviation_of_the_accuracy_over_the_classes_there_are():
+    targets = torch.tensor([0, 0, 1, 1, 3])
+    said = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 1, 0]), 4).float()
+    assert fedcmi.spread(said, targets) == pytest.approx(torch.tensor([0.5, 1.0, 0.0]).std(correction=0).item())
+
+
+VARIANTS = [
+    {"direction": "client_global", "personalised": True, "clients": 2, "mu": 0.1},
+    {"class_wise": "weight", "infiltration": "self", "warm_up": 0, "branch": 0.5},
+    {"cta_sign": 1, "lambda1": 0.0},
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(options):
+    whole = finished(cmi(**options))[0]
+    kept = {me: agent.state() for me, agent in finished(cmi(**options), rounds=2)[0].items()}
+    second = cmi(**options).participants()
+    for agent in second:
+        agent.restore(kept[agent.me])
+    simulate(second, 4, start=2)
+    assert differing(whole, {agent.me: agent for agent in second}) == []
+    assert all(agent.learner.arena.values.isfinite().all() for agent in second)
+
+
+def test_of_three_modalities_all_but_the_dominant_one_are_students():
+    data = {"modalities": ["audio", "motion", "touch"], "atoms": ["redundant", "unique"]}
+    mix = {"audio+motion+touch": 1, "audio+motion": 1, "touch": 1}
+    local = turn(cmi(mix, data=data), "audio+motion+touch", round=1)
+    taught = fedcmi.lesson(local.learner, Options())
+    assert len(taught.steepness) == 3
+    found = reached(local.learner, fedcmi.infiltration(replace(taught, dominant="motion"), Options()),
+                    next(local.learner.batches()))  # fmt: skip
+    assert found == branch("audio", "projector.infiltration") | branch("touch", "projector.infiltration")
+    local = turn(cmi(mix, data=data), "audio+motion", round=0)
+    before = slices(local.learner)
+    fedcmi.train(local, Options())
+    assert moved(before, slices(local.learner)) == set(before)  # the slot of touch needs both infiltrations
+    participants, metrics = finished(cmi(mix, data=data), rounds=3)
+    assert {f"alone.{m}" for m in data["modalities"]} <= metrics["hub"].keys()
+    assert all(p.learner.arena.values.isfinite().all() for p in participants.values())
+
+
+def test_a_lesson_is_made_for_a_client_alone_and_once_a_round(monkeypatch):
+    made, seen = cmi(), []
+    original = fedcmi.lesson
+
+    def counted(learner, options) -> Lesson:
+        seen.append(learner.me)
+        return original(learner, options)
+
+    monkeypatch.setattr(fedcmi, "lesson", counted)
+    finished(made, rounds=3)
+    several = [me for me in made.peers if len(made.seats[me].modalities) == 2]
+    assert sorted(seen) == sorted(several * 2)
