@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from parse_p2p.learner import seeded
+from parse_p2p.draws import seeded
 from parse_p2p.methods import representations
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.ensemble import Rows, other

@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from parse_p2p.data.base import Batch
+from parse_p2p.draws import seeded
 from parse_p2p.errors import SpecMismatch, TrainingError
-from parse_p2p.learner import Learner, seeded
+from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Script
 from parse_p2p.methods.ensemble import Rows, distance, recall, retrieval, teachers
 from parse_p2p.methods.federation import FederatedOptions, hub, selected

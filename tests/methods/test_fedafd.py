@@ -4,8 +4,8 @@ import pytest
 import torch
 from worlds import finished, world
 
+from parse_p2p.draws import seeded
 from parse_p2p.errors import SpecMismatch
-from parse_p2p.learner import seeded
 from parse_p2p.methods import fedafd, representations
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.ensemble import other, separability

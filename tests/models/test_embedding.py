@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from worlds import BOTH, inputs
 
 from parse_p2p.arena import Arena
+from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError
-from parse_p2p.learner import seeded
 from parse_p2p.models.base import EncoderOptions, ModelOptions, count, initialise, key_of
 from parse_p2p.models.embedding import Embedding, Gate
 from parse_p2p.names import Kind
