@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiment import TYPES, Probe, Result, Row, Runs, interval, lines, verdict
-from parse_p2p.methods.ensemble import separability
-from parse_p2p.methods.representations import represent
 
 from parse_p2p.draws import seeded
 from parse_p2p.methods import fedcmi
+from parse_p2p.methods.ensemble import separability
+from parse_p2p.methods.representations import represent
 from parse_p2p.participant import Participant
 
 PUBLIC = {"share": 0.15}

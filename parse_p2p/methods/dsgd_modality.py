@@ -21,6 +21,8 @@ TABLE: Sharing = {
     "head.unimodal": nobody,
     "head.joint": nobody,
     "head.fusion": nobody,
+    "gate": nobody,
+    "discriminator": nobody,
 }
 
 METHOD = Method(

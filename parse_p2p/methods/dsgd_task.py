@@ -6,7 +6,7 @@ a reconstruction from arXiv 2601.10012.
 
 from parse_p2p.methods.base import Method
 from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
-from parse_p2p.slices import Sharing, same_type
+from parse_p2p.slices import Sharing, nobody, same_type
 
 TABLE: Sharing = {
     "trunk": same_type,
@@ -22,6 +22,8 @@ TABLE: Sharing = {
     "head.unimodal": same_type,
     "head.joint": same_type,
     "head.fusion": same_type,
+    "gate": nobody,
+    "discriminator": nobody,
 }
 
 METHOD = Method(

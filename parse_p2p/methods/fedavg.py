@@ -7,7 +7,7 @@ modality-wise FedAvg is done in multimodal federated learning (arXiv 2401.00894,
 from parse_p2p.methods.base import Method
 from parse_p2p.methods.federation import FederatedOptions, client, coordinator
 from parse_p2p.names import Role
-from parse_p2p.slices import Sharing, everyone, having, same_type
+from parse_p2p.slices import Sharing, everyone, having, nobody, same_type
 
 TABLE: Sharing = {
     "trunk": having,
@@ -23,6 +23,8 @@ TABLE: Sharing = {
     "projector.self": having,
     "projector.infiltration": having,
     "head.fusion": everyone,
+    "gate": nobody,
+    "discriminator": nobody,
 }
 
 METHOD = Method(

@@ -1,0 +1,142 @@
+"""CreamFL: representations cross both ways and nothing else does; contrasts draw the encoders."""
+
+import pytest
+import torch
+from worlds import finished, world
+
+from parse_p2p.errors import SpecMismatch
+from parse_p2p.methods import representations
+from parse_p2p.methods.base import Local
+from parse_p2p.methods.creamfl import WAY, Options, contrast
+from parse_p2p.methods.ensemble import inter, intra, teachers, weights
+from parse_p2p.methods.representations import Lesson, digest, fitting, represent
+from parse_p2p.parcel import Parcel
+from parse_p2p.simulate import simulate
+
+ROUNDS = 3
+MIXED = {"audio": 1, "motion": 1, "audio+motion": 2}
+LEARNT = ("trunk", "rows.joint", "head.unimodal", "head.joint")
+
+
+def made(mix=None, **changes):
+    return world(mix or MIXED, **{"method": "creamfl", "rounds": ROUNDS} | changes)
+
+
+def scene(wanted):
+    w = made()
+    hub = w.participant("hub").learner
+    agent = w.participant(next(me for me in w.peers if "+".join(w.seats[me].modalities) == wanted))
+    agent.learner.begin(0, ROUNDS)
+    at = Local(agent.me, agent.role, 0, ROUNDS, agent.learner, agent.plan(0), agent.memory)
+    inputs = hub.data.inputs
+    mine = {m: inputs[m] for m in agent.learner.holder.modalities}
+    return at, Lesson(digest(inputs), mine, represent(hub, inputs))
+
+
+def parts(learner, *names):
+    regions = learner.arena.regions.items()
+    return {name: learner.arena.view(r).clone() for name, r in regions if r.component.part in names}
+
+
+def same(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("wanted", ["audio", "audio+motion"])
+def test_A1_the_contrast_moves_the_encoders_and_nothing_else(wanted):
+    at, lesson = scene(wanted)
+    before = [parts(at.learner, *group) for group in (LEARNT[:2], (*LEARNT[2:], "gate", "discriminator"))]
+    contrast(at, Options(), lesson, represent(at.learner, lesson.inputs), 0)
+    after = [parts(at.learner, *group) for group in (LEARNT[:2], (*LEARNT[2:], "gate", "discriminator"))]
+    assert not any(torch.equal(before[0][name], after[0][name]) for name in before[0])
+    assert same(before[1], after[1])
+
+
+def test_the_contrast_is_half_the_sum_of_both_kinds():
+    at, lesson = scene("audio")
+    count = len(lesson)
+    before = represent(at.learner, lesson.inputs)
+    u, rows = before["audio"], torch.arange(count)
+    want = intra(u, lesson.rows["audio"], u, 0.5) + inter(u, lesson.rows["motion"], rows, 0.5)
+    found = contrast(at, Options(public_batch=count), lesson, before, 0)
+    assert len(found) == 1
+    torch.testing.assert_close(found[0], 0.5 * want)
+
+
+def test_A5_without_contrast_a_client_is_one_that_learns_alone():
+    changes = {"public": {"share": 0.2}, "train": {"batch": 16, "epochs": 2}}
+    alone, _ = finished(made(method="local", model={"network": "embedding"}, **changes))
+    clients, _ = finished(made(options={"beta": 0.0}, **changes))
+    drawn, _ = finished(made(**changes))
+    for me in alone:
+        assert same(parts(alone[me].learner, *LEARNT), parts(clients[me].learner, *LEARNT))
+        assert not same(parts(alone[me].learner, *LEARNT), parts(drawn[me].learner, *LEARNT))
+
+
+def test_A7_uploads_are_scored_against_the_opposite_modality():
+    at, lesson = scene("audio")
+    other, _ = scene("motion")
+    g = lesson.rows
+    assert {m: a is g[o] for (m, a), o in zip(WAY.anchors(g).items(), ("motion", "audio"), strict=True)} == {
+        "audio": True, "motion": True}  # fmt: skip
+    u = {"a": represent(at.learner, lesson.inputs), "b": {"audio": g["audio"]}}
+    found = weights([u["a"]["audio"], u["b"]["audio"]], g["motion"])
+    want = (found[:, :, None] * torch.stack([u["a"]["audio"], u["b"]["audio"]])).sum(0)
+    torch.testing.assert_close(teachers(u, WAY.anchors(g))["audio"], want)
+    assert other.me != at.me
+
+
+def test_A12_bytes_are_those_of_representations_alone():
+    ledgers = []
+    w = made()
+    participants, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
+    hub = participants["hub"].learner
+    rows = 4 * hub.samples * 12
+    for round, ledger in enumerate(ledgers):
+        for me in w.peers:
+            mine = w.seats[me].modalities
+            public = sum(4 * hub.data.inputs[m].numel() for m in mine) if round == 0 else 0
+            assert sum(ledger["hub"][me].values()) == 2 * rows + public
+            assert sum(ledger[me]["hub"].values()) == rows * len(mine)
+            assert {name.split(".")[0] for name in ledger["hub"][me]} <= {"repr", "public"}
+
+
+def test_A6_an_encoder_is_refused_where_none_is_sent():
+    at, lesson = scene("audio")
+    tensors = {f"repr.{m}": g for m, g in lesson.rows.items()}
+    check = fitting(at, WAY)
+    check("hub", Parcel(tensors, {"items": lesson.items}))
+    with pytest.raises(SpecMismatch):
+        check("hub", Parcel(tensors | {"encoder.audio": torch.zeros(3)}, {"items": lesson.items}))
+    with pytest.raises(SpecMismatch):
+        check("hub", Parcel(tensors))
+
+
+def test_no_encoder_of_the_coordinator_is_ever_present():
+    participants, _ = finished(made())
+    assert not any(representations.network(p.learner).present for p in participants.values())
+
+
+def test_A10_without_distillation_the_coordinator_is_one_that_only_has_its_public_set():
+    served, _ = finished(made(options={"gamma": 0.0}))
+    quiet = [made().participant("hub")]
+    simulate(quiet, ROUNDS)
+    taught, _ = finished(made())
+    assert torch.equal(served["hub"].learner.arena.values, quiet[0].learner.arena.values)
+    assert not torch.equal(taught["hub"].learner.arena.values, quiet[0].learner.arena.values)
+
+
+def test_a_resumed_run_is_the_one_that_was_not_interrupted():
+    whole, _ = finished(made())
+    kept = {me: p.state() for me, p in finished(made(), 1)[0].items()}
+    again = made().participants()
+    for agent in again:
+        agent.restore(kept[agent.me])
+    simulate(again, ROUNDS, start=1)
+    assert all(same(agent.state(), whole[agent.me].state()) for agent in again)
+
+
+def test_a_run_with_one_modality_takes_itself_for_the_other():
+    _, metrics = finished(made({"audio": 2}))
+    assert metrics["hub"]["uploads"] == 2
+    assert metrics["a0"]["contrast"] > 0

@@ -1,0 +1,418 @@
+"""FedAFD: who is stepped when, what crosses, what is refused, and what is left when its parts are turned off."""
+
+import pytest
+import torch
+from worlds import finished, world
+
+from parse_p2p.draws import seeded
+from parse_p2p.errors import SpecMismatch
+from parse_p2p.methods import fedafd, representations
+from parse_p2p.methods.base import Local
+from parse_p2p.methods.ensemble import other, separability
+from parse_p2p.methods.fedafd import Options, passing, telling, view, way
+from parse_p2p.methods.representations import Lesson, aligned, digest, fitting, represent
+from parse_p2p.parcel import Parcel
+from parse_p2p.simulate import simulate
+
+ROUNDS = 3
+MIXED = {"audio": 1, "motion": 1, "audio+motion": 2}
+
+
+def made(mix=None, **changes):
+    return world(mix or MIXED, **{"method": "fedafd", "rounds": ROUNDS} | changes)
+
+
+def kind(w, me):
+    return "+".join(w.seats[me].modalities)
+
+
+def someone(w, wanted):
+    return next(me for me in w.peers if kind(w, me) == wanted)
+
+
+def at(agent, round=0):
+    agent.learner.begin(round, ROUNDS)
+    return Local(agent.me, agent.role, round, ROUNDS, agent.learner, agent.plan(round), agent.memory, agent.public)
+
+
+def lesson_for(agent, hub):
+    """What a hub teaches an agent before anybody has learnt anything."""
+    inputs = hub.learner.data.inputs
+    mine = {m: inputs[m] for m in agent.learner.holder.modalities}
+    return Lesson(digest(inputs), mine, represent(hub.learner, inputs))
+
+
+def scene(wanted="audio+motion", **options):
+    """An agent of some kind, its Local, and a lesson."""
+    w = made(options=options)
+    hub, agent = w.participant("hub"), w.participant(someone(w, wanted))
+    return at(agent), lesson_for(agent, hub)
+
+
+def parts(learner, *names):
+    """A copy of all components of these parts."""
+    return {
+        name: learner.arena.view(region).clone()
+        for name, region in learner.arena.regions.items()
+        if region.component.part in names
+    }
+
+
+def same(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+ENCODERS, REST = ("trunk", "rows.joint"), ("head.unimodal", "head.joint", "gate")
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
+@pytest.mark.parametrize("wanted", ["audio", "audio+motion"])
+def test_A1_a_step_of_the_one_side_leaves_the_other_as_it_is(wanted, variant, monkeypatch):
+    me, lesson = scene(wanted)
+    learner, options = me.learner, Options(variant=variant)
+    seen = []
+    step = learner.step
+
+    def watched(loss, adjust=None, only=None):
+        before = [parts(learner, *group) for group in (ENCODERS, REST, ("discriminator",))]
+        value = step(loss, adjust, only)
+        after = [parts(learner, *group) for group in (ENCODERS, REST, ("discriminator",))]
+        seen.append([same(b, a) for b, a in zip(before, after, strict=True)])
+        return value
+
+    monkeypatch.setattr(learner, "step", watched)
+    fedafd.align(me, options, lesson, 0)
+    assert len(seen) > 2
+    assert all(turn == [True, True, False] for turn in seen[0::2])  # the discriminators' turn
+    assert all(turn == [False, True, True] for turn in seen[1::2])  # the encoders'
+
+
+def test_A1_a_task_step_leaves_the_discriminators_as_they_are():
+    me, _ = scene()
+    before = parts(me.learner, "discriminator", "gate")
+    representations.task_pass(me, Options())
+    assert same(before, parts(me.learner, "discriminator", "gate"))  # no gate is open before an encoder came
+
+
+def test_A2_both_levels_draw_the_encoder():
+    me, lesson = scene("audio")
+    model, rows = representations.network(me.learner), torch.arange(8)
+
+    def pull(seen):
+        me.learner.arena.grads.zero_()
+        passing(model, seen).backward()
+        return torch.cat([p.grad.flatten() for p in model.rows.parameters()])
+
+    whole = view(model, lesson, rows)
+    [(m, (_, _, q))] = whole.items()
+    assert q is not None and torch.equal(q, lesson.rows[other(m, lesson.rows)][rows])
+    both = pull(whole)
+    intra_alone = pull({m: (*view(model, lesson, rows)[m][:2], None)})
+    assert both.any() and intra_alone.any() and not torch.allclose(both, intra_alone)
+
+
+def test_A2_the_losses_are_those_of_plain_or_doubled_sigmoids():
+    me, lesson = scene("audio")
+    model = representations.network(me.learner)
+    seen = view(model, lesson, torch.arange(8))
+    [(u, g, q)] = seen.values()
+    judges = model.discriminators("audio")
+    for as_code in (False, True):
+
+        def probability(judge, rows, as_code=as_code):
+            p = judge(rows).sigmoid()
+            return p.sigmoid() if as_code else p
+
+        fakes, reals = (probability(judges.intra, u), probability(judges.cross, u)), (
+            probability(judges.intra, g), probability(judges.cross, q))  # fmt: skip
+        told = sum(-r.log() for r in reals) + sum(-(1 - f).log() for f in fakes)
+        torch.testing.assert_close(telling(model, seen, as_code), told.mean())
+        torch.testing.assert_close(passing(model, seen, as_code), sum(-f.log() for f in fakes).mean())
+        minimax = sum((1 - f).log() for f in fakes).mean()
+        torch.testing.assert_close(passing(model, seen, as_code, saturating=True), minimax)
+
+
+def test_A2_discriminators_are_kept_from_round_to_round_and_never_sent():
+    sent = set()
+    one, _ = finished(made(), 1, watch=lambda r, m, ledger: sent.update(
+        name for links in ledger.values() for link in links.values() for name in link))  # fmt: skip
+    assert {name.split(".")[0] for name in sent} == {"repr", "encoder", "public"}
+    two, _ = finished(made(), 2)
+    for me in one:
+        if me != "hub":
+            assert any(name.startswith("momentum/discriminator") for name in one[me].state())
+            kept = [parts(agent[me].learner, "discriminator") for agent in (one, two)]
+            assert not same(*kept)
+    assert "momentum/discriminator.audio" not in one["hub"].state()
+
+
+def test_A3_what_came_from_the_coordinator_stays_as_it_came():
+    me, lesson = scene()
+    model, hub = representations.network(me.learner), made().participant("hub")
+    model.receive({m: representations.network(hub.learner).encoder(m) for m in model.modalities})
+    buffers = {name: b.clone() for name, b in model.named_buffers()}
+    rows = {m: g.clone() for m, g in lesson.rows.items()}
+    fedafd.learn(me, lesson, Options())
+    assert all(torch.equal(buffers[name], b) for name, b in model.named_buffers())
+    assert same(rows, lesson.rows)
+
+
+@pytest.mark.parametrize("off", [{"gff": False, "beta": 0.0}, {"gff": False, "baa": False}])
+def test_A5_without_alignment_and_fusion_a_client_is_one_that_learns_alone(off):
+    changes = {"public": {"share": 0.2}, "train": {"batch": 16, "epochs": 2}}
+    alone, _ = finished(made(method="local", model={"network": "embedding"}, **changes))
+    clients, _ = finished(made(options=off, **changes))
+    for me in alone:
+        learnt = ("trunk", "rows.joint", "head.unimodal", "head.joint")
+        assert same(parts(alone[me].learner, *learnt), parts(clients[me].learner, *learnt))
+        assert alone[me].learner.evaluate() == clients[me].learner.evaluate()
+    aligned_too, _ = finished(made(options={"gff": False}, **changes))
+    assert not same(parts(alone["a0"].learner, "rows.joint"), parts(aligned_too["a0"].learner, "rows.joint"))
+
+
+def test_A6_an_upload_is_the_rows_before_fusion_in_the_coordinators_order():
+    me, lesson = scene()
+    model, hub = representations.network(me.learner), made().participant("hub")
+    model.receive({m: representations.network(hub.learner).encoder(m) for m in model.modalities})
+    sent = representations.upload(me, lesson)
+    assert sent.tensors.keys() == {"repr.audio", "repr.motion"}
+    assert sent.meta["items"] == lesson.items == digest(hub.learner.data.inputs)
+    for m in model.modalities:
+        rows = sent.tensors[f"repr.{m}"]
+        assert rows.shape == (hub.learner.samples, model.size)
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
+        assert torch.equal(rows, model.embed(m, hub.learner.data.inputs[m]))
+    aligned(at(hub), lesson.items)(me.me, sent)
+
+
+def spoilt(how, sent):
+    tensors, meta = {name: t.clone() for name, t in sent.tensors.items()}, dict(sent.meta)
+    first = next(iter(tensors))
+    match how:
+        case "items in another order":
+            order = torch.arange(len(tensors[first])).flip(0)
+            tensors = {name: t[order] for name, t in tensors.items()}
+            meta["items"] = "0" * 16
+        case "no digest":
+            del meta["items"]
+        case "a row too few":
+            tensors[first] = tensors[first][:-1]
+        case "too narrow":
+            tensors[first] = tensors[first][:, :-1]
+        case "one axis":
+            tensors[first] = tensors[first].flatten()
+        case "no unit rows":
+            tensors[first][3] *= 1.5
+        case "not a number":
+            tensors[first][3, 0] = float("nan")
+        case "a modality of another":
+            tensors["repr.motion"] = tensors.pop("repr.audio")
+        case "a parameter":
+            tensors["trunk.audio"] = torch.zeros(3)
+        case "nothing":
+            tensors = {}
+    return Parcel(tensors, meta)
+
+
+SPOILT = ["items in another order", "no digest", "a row too few", "too narrow", "one axis", "no unit rows",
+          "not a number", "a modality of another", "a parameter", "nothing"]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_A6_a_spoilt_upload_is_refused(how):
+    me, lesson = scene("audio")
+    sent = representations.upload(me, lesson)
+    with pytest.raises(SpecMismatch):
+        aligned(at(made().participant("hub")), lesson.items)(me.me, spoilt(how, sent))
+
+
+@pytest.mark.parametrize("how", ["no digest", "a row too few", "too narrow", "one axis", "no unit rows",
+                                 "not a number", "a modality of another", "a parameter"])  # fmt: skip
+def test_A6_a_spoilt_lesson_is_refused_too(how):
+    w = made()
+    hub, agent = at(w.participant("hub")), at(w.participant(someone(w, "audio")))
+    ways = way(Options())
+    rows = represent(hub.learner, hub.learner.data.inputs)
+    sent = representations.broadcast(hub, ways, w.peers, "ab", rows)[agent.me]
+    check = fitting(agent, ways)
+    check("hub", sent)
+    check("hub", Parcel())
+    short = {name: t for name, t in sent.tensors.items() if not name.startswith("public.")}
+    check("hub", Parcel(short, sent.meta))
+    with pytest.raises(SpecMismatch):
+        check("hub", spoilt(how, Parcel(short, sent.meta)) if how != "a row too few" else spoilt(how, sent))
+
+
+def test_A10_without_distillation_the_coordinator_is_one_that_only_has_its_public_set():
+    served, _ = finished(made(options={"gamma": 0.0}))
+    quiet = [made(options={"gamma": 0.4}).participant("hub")]
+    simulate(quiet, ROUNDS)  # nobody answers
+    assert torch.equal(served["hub"].learner.arena.values, quiet[0].learner.arena.values)
+    taught, _ = finished(made())
+    assert not torch.equal(served["hub"].learner.arena.values, taught["hub"].learner.arena.values)
+
+
+def test_A10_fewer_answers_than_the_quorum_teach_nothing():
+    none, _ = finished(made(options={"gamma": 0.0}))
+    few, metrics = finished(made(options={"quorum": 9}))
+    assert torch.equal(none["hub"].learner.arena.values, few["hub"].learner.arena.values)
+    assert metrics["hub"]["uploads"] == 4
+
+
+def test_A9_a_modality_nobody_uploads_is_not_distilled():
+    w = made()
+    hub = at(w.participant("hub"))
+    rows = represent(hub.learner, hub.learner.data.inputs)
+    me, lesson = scene("audio")
+    before = parts(hub.learner, *ENCODERS)
+    inbox = {me.me: representations.upload(me, lesson)}
+    assert representations.distil(hub, Options(), way(Options()), rows, inbox)
+    after = parts(hub.learner, *ENCODERS)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"trunk.audio", "rows.joint.audio"}
+    assert hub.learner.arena.values.isfinite().all()
+
+
+def test_A11_clients_of_all_architectures_take_part():
+    agents = [
+        {"id": "a", "modalities": ["audio"], "encoders": {"audio": {"width": 5}}},
+        {"id": "b", "modalities": ["motion"], "encoders": {"motion": {"depth": 3}}},
+        {"id": "c", "modalities": ["audio", "motion"], "encoders": {"audio": {"width": 11, "depth": 2}}},
+        {"id": "hub", "role": "coordinator"},
+    ]
+    w = made(agents=agents)
+    participants, metrics = finished(w)
+    assert metrics["hub"]["uploads"] == 3
+    assert all(p.learner.arena.values.isfinite().all() for p in participants.values())
+    assert all(not w.overlays(0).plan(me).regions for me in w.seats)  # nothing to be averaged
+
+
+@pytest.mark.parametrize("gff", [True, False])
+def test_A12_bytes_are_those_of_the_formula(gff):
+    w, ledgers = made(options={"gff": gff}), []
+    participants, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
+    hub = participants["hub"].learner
+    rows = 4 * hub.samples * 12
+    encoder = {m: 4 * representations.network(hub).encoder(m).numel() for m in hub.data.modalities}
+    for round, ledger in enumerate(ledgers):
+        for me in w.peers:
+            mine = w.seats[me].modalities
+            down, up = sum(ledger["hub"][me].values()), sum(ledger[me]["hub"].values())
+            public = sum(4 * hub.data.inputs[m].numel() for m in mine) if round == 0 else 0
+            assert down == 2 * rows + gff * sum(encoder[m] for m in mine) + public
+            assert up == rows * len(mine)
+
+
+def test_the_public_inputs_are_sent_once_and_again_to_a_client_that_did_not_answer():
+    w, ledgers = made(rounds=4), []
+    everyone = w.participants()
+
+    def watch(round, metrics, ledger):
+        ledgers.append({peer: any(n.startswith("public.") for n in sent) for peer, sent in ledger["hub"].items()})
+
+    simulate(everyone, 2, watch=watch)
+    simulate([p for p in everyone if p.me != "a0"], 3, start=2, watch=watch)
+    simulate(everyone, 5, start=3, watch=watch)
+    others = {me: [row[me] for row in ledgers] for me in w.peers}
+    assert others.pop("a0") == [True, False, False, True, False]
+    assert all(row == [True, False, False, False, False] for row in others.values())
+
+
+def test_a_client_that_has_lost_its_public_inputs_gets_them_again_and_answers():
+    everyone = made(rounds=4).participants()
+    simulate(everyone, 1)
+    everyone[0].memory.clear()
+    assert simulate(everyone, 2, start=1)["hub"]["uploads"] == 3
+    assert simulate(everyone, 3, start=2)["hub"]["uploads"] == 4
+
+
+def test_a_client_that_hears_nothing_learns_alone():
+    w = made()
+    agent = w.participant("a0")
+    metrics = simulate([agent], ROUNDS)
+    assert metrics["a0"].keys() == {"loss"}
+    assert not representations.network(agent.learner).present
+
+
+def test_clients_that_are_not_chosen_get_nothing_and_rest():
+    w, seen = made(options={"clients": 2}, rounds=4), []
+
+    def watch(round, metrics, ledger):
+        busy = {me for me in w.peers if metrics[me]}
+        assert busy == {me for me, sent in ledger["hub"].items() if sent}
+        assert metrics["hub"]["uploads"] == len(busy) == 2
+        seen.append(busy)
+
+    finished(w, watch=watch)
+    assert len(set(map(frozenset, seen))) > 1
+
+
+def test_no_label_and_no_modality_of_others_is_sent_with_the_public_inputs():
+    w = made()
+    hub = at(w.participant("hub"))
+    rows = represent(hub.learner, hub.learner.data.inputs)
+    for me, parcel in representations.broadcast(hub, way(Options()), w.peers, "ab", rows).items():
+        public = {n for n in parcel.tensors if n.startswith("public.")}
+        assert public == {f"public.{m}" for m in w.seats[me].modalities}
+        assert parcel.meta == {"items": "ab"}
+
+
+@pytest.mark.parametrize("options", [
+    {"variant": "code"}, {"baa": False}, {"gff": False}, {"sed": False}, {"saturating": True},
+    {"server_task": "both"}, {"server_task": "classification"}, {"server_rate": 0.0, "gamma": 0.0},
+    {"variant": "code", "gff": False},
+], ids=str)  # fmt: skip
+def test_every_switch_changes_the_run_and_none_breaks_it(options):
+    plain, changed = finished(made())[0], finished(made(options=options))[0]
+    assert all(p.learner.arena.values.isfinite().all() for p in changed.values())
+    assert any(not torch.equal(p.learner.arena.values, changed[me].learner.arena.values) for me, p in plain.items())
+
+
+@pytest.mark.parametrize("options", [{"variant": "code"}, {"clients": 2}, {"server_task": "both"}], ids=str)
+def test_a_resumed_run_is_the_one_that_was_not_interrupted(options):
+    whole, _ = finished(made(options=options))
+    kept = {me: p.state() for me, p in finished(made(options=options), 1)[0].items()}
+    again = made(options=options).participants()
+    for agent in again:
+        agent.restore(kept[agent.me])
+    simulate(again, ROUNDS, start=1)
+    for agent in again:
+        mine, theirs = agent.state(), whole[agent.me].state()
+        assert mine.keys() == theirs.keys()
+        assert same(mine, theirs)
+
+
+def test_gates_of_the_code_variant_begin_every_round_anew():
+    runs = {}
+    for variant in ("paper", "code"):
+        w = made(options={"variant": variant, "gate_rate": 0.0}, train={"batch": 16, "weight_decay": 0.0})
+        runs[variant] = [finished(w, rounds)[0]["a0"] for rounds in (1, 2)]
+    one, two = (parts(agent.learner, "gate") for agent in runs["paper"])
+    assert same(one, two)
+    one, two = (parts(agent.learner, "gate") for agent in runs["code"])
+    assert not same(one, two)
+
+
+def test_a_run_with_one_modality_falls_back_to_classification_and_one_level():
+    participants, metrics = finished(made({"audio": 2}))
+    assert "retrieval" not in metrics["hub"]
+    assert metrics["a0"]["discriminator"] > 0
+    hub = participants["hub"].learner
+    both = finished(made({"audio": 2}, options={"server_task": "classification"}))[0]["hub"].learner
+    assert torch.equal(hub.arena.values, both.arena.values)
+
+
+def test_three_modalities_and_names_of_any_kind_take_part():
+    data = {"modalities": ["imu", "imu.left", "θ eye"], "samples": 320}
+    w = made({"imu": 1, "imu.left": 1, "θ eye": 1, "imu+imu.left+θ eye": 1}, data=data)
+    assert finished(w)[1]["hub"]["uploads"] == 4
+
+
+def test_A13_separability_can_be_read_off_a_run():
+    w = made()
+    participants, _ = finished(w)
+    hub, agent = participants["hub"].learner, participants["a0"].learner
+    inputs = hub.data.inputs
+    mine, theirs = represent(agent, inputs), represent(hub, inputs)
+    for m, rows in mine.items():
+        assert 0.5 <= separability(rows, theirs[m], seeded(0)) <= 1
