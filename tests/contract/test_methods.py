@@ -124,7 +124,8 @@ def test_it_learns(method, network):
         rounds=8,
     )
     participants, _ = finished(w)
-    for me, agent in participants.items():
+    for me in w.peers:
+        agent = participants[me]
         found = agent.learner.evaluate()
         ceiling = w.data[0].ceiling(frozenset(w.seats[me].modalities))
         assert found["accuracy"] > 0.75 * ceiling > 2 / 8, me  # eight classes

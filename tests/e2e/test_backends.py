@@ -4,7 +4,7 @@ import pytest
 import running
 
 
-@pytest.mark.parametrize("method", ["parse", "harmony", "fedavg"])
+@pytest.mark.parametrize("method", ["parse", "harmony", "fedavg", "creamfl", "fedafd", "fedcmi", "fedmosaic"])
 @pytest.mark.parametrize("backend", [running.over_memory, running.over_ipc, running.over_processes])
 def test_every_backend_ends_as_the_simulator_does(method, backend, tmp_path):
     world = running.world(method=method)
