@@ -316,4 +316,6 @@ def _seat(run: RunFile, entry: AgentEntry, role: Role, sensed: list[str]) -> Sea
     model = options(ModelOptions, run.model.model_dump() | known | entry.model, f"{where}.model")
     changed = {m: model.encoder.model_dump() | entry.encoders.get(m, {}) for m in modalities}
     encoders = {m: options(EncoderOptions, e, f"{where}.encoders.{m}") for m, e in changed.items()}
+    # whatever this agent's own are, the run's encoder stays what others are measured by
+    model = model.model_copy(update={"encoder": run.model.encoder})
     return Seat(PeerId(entry.id), role, modalities, entry, model, encoders)

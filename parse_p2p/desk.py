@@ -71,8 +71,10 @@ class Desk:
                 found.inbox = dict(sorted(found.inbox.items()))
                 return found
             self._news.clear()
+            # not wait_for: it may swallow a cancellation that comes together with the news
             with contextlib.suppress(TimeoutError):  # then look again at who is alive
-                await asyncio.wait_for(self._news.wait(), min(left, LOOK_AGAIN))
+                async with asyncio.timeout(min(left, LOOK_AGAIN)):
+                    await self._news.wait()
 
     def _sort(self, exchange: Exchange, found: Collected) -> None:
         mail = self._mail.get((self.round, exchange.topic), {})

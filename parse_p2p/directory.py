@@ -101,7 +101,8 @@ class Directory:
         if entry.card is None or entry.joins == NEVER or round < entry.joins:
             return False
         if entry.card.until != NEVER:
-            return round < entry.card.until
+            # what it still sent is on its way at most this long; it may have left in the middle of a round
+            return round < entry.card.until and now < entry.deadline + self._clocks.drain
         return now < entry.deadline
 
     def back_later(self, peer: PeerId, round: int, now: float) -> bool:

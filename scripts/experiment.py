@@ -30,7 +30,7 @@ Probe = Callable[[Mapping[str, Participant]], Result]
 
 @dataclass(frozen=True)
 class Job:
-    """One run. ``losses`` are the method's options; the name is kept from when those were all losses."""
+    """One run. ``losses`` are the method's options; ``model`` is what the row changes in the network."""
 
     scenario: str
     method: str
@@ -38,6 +38,12 @@ class Job:
     losses: tuple[tuple[str, Any], ...]
     lr: float
     seed: int
+    model: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Its name in the file of results."""
+        return repr(self) if self.model else repr(self).replace(", model=())", ")")
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,10 @@ class Row:
     network: str = "auto"
     options: tuple[tuple[str, Any], ...] = ()
     tuned_as: "Row | None" = None
+    model: tuple[tuple[str, Any], ...] = ()
 
     def jobs(self, scenario: str, lr: float, seeds: Iterable[int]) -> list[Job]:
-        return [Job(scenario, self.method, self.network, self.options, lr, seed) for seed in seeds]
+        return [Job(scenario, self.method, self.network, self.options, lr, seed, self.model) for seed in seeds]
 
 
 def run(job: Job, scenario: Settings, agents: Settings, probes: Mapping[str, Probe]) -> Result:
@@ -65,7 +72,8 @@ def run(job: Job, scenario: Settings, agents: Settings, probes: Mapping[str, Pro
     settings = {k: v for k, v in scenario.items() if k not in ("say", "target")}
     world = World(RunFile.model_validate({
         "graph": {"generator": "ring"}, "agents": agents, "method": job.method, "options": dict(job.losses),
-        "model": {"network": job.network}, "train": {"lr": job.lr}, "seed": job.seed, **settings,
+        "train": {"lr": job.lr}, "seed": job.seed, **settings,
+        "model": {"network": job.network, **scenario.get("model", {}), **dict(job.model)},
     }))  # fmt: skip
     participants = {p.me: p for p in world.participants()}
     sent: list[int] = []
@@ -77,11 +85,13 @@ def run(job: Job, scenario: Settings, agents: Settings, probes: Mapping[str, Pro
         sent.append(sum(n for peers in ledger.values() for slices in peers.values() for n in slices.values()))
         last.update(metrics)
         if "target" in scenario and "rounds to target" not in cost and mean(world, participants) >= scenario["target"]:
-            cost.update({
-                "rounds to target": round + 1.0,
-                "bytes to target": sum(sent) / len(world.peers),
-                "seconds to target": cost["seconds"],
-            })
+            cost.update(
+                {
+                    "rounds to target": round + 1.0,
+                    "bytes to target": sum(sent) / len(world.peers),
+                    "seconds to target": cost["seconds"],
+                }
+            )
         cost["began"] = time.perf_counter()
 
     cost["began"] = time.perf_counter()
@@ -122,33 +132,39 @@ def scores(world: World, participants: Mapping[str, Participant]) -> Result:
 class Runs:
     """Results by job; kept in a file, so that what was interrupted goes on where it stopped."""
 
-    def __init__(self, cache: Path, workers: int, run: Callable[[Job], Result]) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        workers: int,
+        run: Callable[[Job], Result],
+        grid: Callable[[str], tuple[float, ...]] = lambda scenario: GRID,
+    ) -> None:
+        self._grid = grid
         self._cache = cache
         self._workers = workers
         self._run = run
         self._done: dict[str, Result] = json.loads(cache.read_text()) if cache.exists() else {}
 
     def all(self, jobs: Iterable[Job]) -> None:
-        missing = [job for job in dict.fromkeys(jobs) if repr(job) not in self._done]
+        missing = [job for job in dict.fromkeys(jobs) if job.key not in self._done]
         began = time.monotonic()
         with ProcessPoolExecutor(self._workers) as pool:
             for i, (job, result) in enumerate(zip(missing, pool.map(self._run, missing), strict=True), 1):
-                self._done[repr(job)] = result
+                self._done[job.key] = result
                 if i % 10 == 0 or i == len(missing):
                     self._cache.write_text(json.dumps(self._done))
                     left = (time.monotonic() - began) / i * (len(missing) - i)
                     print(f"{i} of {len(missing)} runs, about {left / 60:.1f} minutes left", flush=True)
 
     def __getitem__(self, job: Job) -> Result:
-        return self._done[repr(job)]
+        return self._done[job.key]
 
     def lr(self, scenario: str, row: Row) -> float:
         """The learning rate with the best mean over the development seeds."""
         if row.tuned_as is not None:
             return self.lr(scenario, row.tuned_as)
-        score = {
-            lr: statistics.mean(self[job]["all"] for job in row.jobs(scenario, lr, DEVELOPMENT)) for lr in GRID
-        }
+        grid = self._grid(scenario)
+        score = {lr: statistics.mean(self[job]["all"] for job in row.jobs(scenario, lr, DEVELOPMENT)) for lr in grid}
         return max(score, key=lambda lr: score[lr])
 
     def results(self, scenario: str, row: Row) -> list[Result]:
@@ -159,7 +175,7 @@ class Runs:
         """Tune and run what is missing of these rows."""
         rows = list(rows)
         tuned = [row for row in rows if row.tuned_as is None]
-        self.all(job for row in tuned for lr in GRID for job in row.jobs(scenario, lr, DEVELOPMENT))
+        self.all(job for row in tuned for lr in self._grid(scenario) for job in row.jobs(scenario, lr, DEVELOPMENT))
         self.all(job for row in rows for job in row.jobs(scenario, self.lr(scenario, row), SEEDS))
 
 

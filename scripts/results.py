@@ -64,6 +64,10 @@ def one(job: Job) -> Result:
     return run(job, SCENARIOS[job.scenario], AGENTS, {})
 
 
+def grid(scenario: str) -> tuple[float, ...]:
+    return centralised.GRID if scenario in centralised.SCENARIOS else GRID
+
+
 def table(runs: Runs, scenario: str, rows: list[Row]) -> list[str]:
     """The last column is the first row less this one, seed by seed."""
     head = ["", *TYPES, "all agents", "worst agent", "bytes a round", "lr", "first row less this one, all agents"]
@@ -120,7 +124,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/results.json"), help="results so far")
     arguments = parser.parse_args()
     arguments.cache.parent.mkdir(parents=True, exist_ok=True)
-    runs = Runs(arguments.cache, arguments.workers, one)
+    runs = Runs(arguments.cache, arguments.workers, one, grid)
     for scenario in SCENARIOS:
         runs.complete(scenario, [*METHODS, *VARIANTS])
     for scenario in centralised.SCENARIOS:

@@ -47,9 +47,9 @@ class Layer(nn.Module):
 
 
 class Backbone(Network):
-    """Width and depth are ``options.encoder``'s; the stems are chosen by the inputs' shapes alone.
+    """Width and depth are those of the agent's encoders; the stems are chosen by the inputs' shapes alone.
 
-    Raises ConfigError for an encoder of a modality's own, which no other agent could have a stem for.
+    Raises ConfigError for encoders that differ from modality to modality: there is one backbone for all of them.
     """
 
     def __init__(
@@ -59,12 +59,13 @@ class Backbone(Network):
         options: ModelOptions,
         encoders: Mapping[Modality, EncoderOptions],
     ) -> None:
-        if odd := sorted(m for m in shapes if encoders[m] != options.encoder):
+        encoder = encoders[min(shapes)]
+        if odd := sorted(m for m in shapes if encoders[m] != encoder):
             raise ConfigError(
                 f"encoders: {odd[0]!r} has an encoder of its own, but the network 'adapters' has one width and depth "
-                "for all modalities: set model.encoder instead"
+                "for all modalities: set the agent's model.encoder instead"
             )
-        self.width, self.depth = options.encoder.width, options.encoder.depth
+        self.width, self.depth = encoder.width, encoder.depth
         stem = EncoderOptions(width=self.width, depth=1)
         super().__init__(shapes, options, dict.fromkeys(shapes, stem))
         self.shapes, self.classes, self.options = dict(shapes), classes, options
@@ -82,9 +83,8 @@ class Backbone(Network):
 
     def sibling(self, width: int, depth: int) -> "Backbone":
         """A backbone of another size for the same inputs and classes."""
-        encoder = self.options.encoder.model_copy(update={"width": width, "depth": depth})
-        options = self.options.model_copy(update={"encoder": encoder})
-        return Backbone(self.shapes, self.classes, options, dict.fromkeys(self.shapes, encoder))
+        encoder = EncoderOptions(width=width, depth=depth)
+        return Backbone(self.shapes, self.classes, self.options, dict.fromkeys(self.shapes, encoder))
 
     def parts(self) -> Parts:
         return [(Component("trunk", architecture=self.size), trainable(self))]
