@@ -16,7 +16,7 @@ def trained(device, method):
     return participants
 
 
-@pytest.mark.parametrize("method", ["parse", "harmony"])
+@pytest.mark.parametrize("method", ["parse", "harmony", "fedprox", "creamfl", "fedafd", "fedcmi", "fedmosaic"])
 def test_cuda_and_cpu_agree(method):
     for there, here in zip(trained("cuda:0", method), trained("cpu", method), strict=True):
         assert there.learner.arena.values.is_cuda

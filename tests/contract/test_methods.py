@@ -169,3 +169,20 @@ def test_the_ledger_counts_every_exchange_of_a_round():
     seen = []
     finished(under(world(), script=twice), rounds=1, watch=lambda round, metrics, ledger: seen.append(ledger))
     assert all(link == {"one": 12, "two": 12} for links in seen[0].values() for link in links.values())
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.centralised])
+def test_k_of_n_clients_may_take_part_and_the_run_resumes_as_ever(name):
+    def chosen():
+        return made(name, METHODS[name].networks[0], options={"clients": 2})
+
+    whole, metrics = finished(chosen())
+    w = chosen()
+    assert sum("loss" in metrics[me] for me in w.peers) == 2
+    assert all(agent.learner.arena.values.isfinite().all() for agent in whole.values())
+    first = finished(chosen(), rounds=2)[0]
+    second = w.participants()
+    for agent in second:
+        agent.restore(first[agent.me].state())
+    simulate(second, ROUNDS, start=2)
+    assert differing(whole, {agent.me: agent for agent in second}) == []
