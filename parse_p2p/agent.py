@@ -176,10 +176,13 @@ class Agent:
 
     def _awaited(self, peer: PeerId, round: int) -> bool:
         """Whether mail may still come: from a coordinator even when it is gone, for as long as the clock says."""
+        coordinator = peer == self.participant.coordinator
         if self._takes_part(peer, round):
+            if coordinator:
+                self._abandoned, self._on_my_own = None, False
             return True
         now = time.monotonic()
-        if peer != self.participant.coordinator or self.directory.back_later(peer, round, now):
+        if not coordinator or self.directory.back_later(peer, round, now):
             return False
         if self._abandoned is None:
             self._abandoned = now
@@ -364,8 +367,6 @@ class Agent:
         running = self.card.round if self._begun else None
         if self.directory.heard(sender, card, time.monotonic(), running):
             self._empty(sender)  # mail for who it was before
-            if sender == self.participant.coordinator:
-                self._abandoned, self._on_my_own = None, False
             self.log.write("found", round=self.card.round, peer=sender)
             await self._say_card_to(sender)
         self.desk.look()

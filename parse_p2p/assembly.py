@@ -153,8 +153,8 @@ class World:
         holders = {}
         for seat in self.seats.values():
             with torch.device("meta"):
-                parts = self.network(seat).parts()
-            holders[seat.id] = Holder(seat.id, seat.modalities, regions(parts))
+                network = self.network(seat)
+            holders[seat.id] = Holder(seat.id, seat.modalities, regions(network.parts()), network.dimensions)
         return holders
 
     # who shares what with whom
@@ -244,6 +244,11 @@ class World:
                         f"agents: {seat.id} is to have the modality {modality!r}, which the data set "
                         f"{self.run.dataset!r} does not hold: {nearest(modality, known)}"
                     )
+            if self.method.centralised and seat.model.latent != self.run.model.latent:
+                raise ConfigError(
+                    f"agents: {seat.id} has model.latent {seat.model.latent} and the run {self.run.model.latent}: "
+                    "with a coordinator all must have the same"
+                )
         if self.method.public and self.public is None:
             raise ConfigError(
                 f"the method {self.method.name!r} needs a public data set at its coordinator: "

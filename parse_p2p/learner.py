@@ -5,7 +5,7 @@ uninterrupted one would have drawn and no generator's state has to be kept.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -61,7 +61,7 @@ class Learner:
         self.others = None if stream is None else _on(stream.others, device)
         self.options = options
         self.seed = seed
-        self.holder = Holder(me, tuple(sorted(train.modalities)), self.arena.regions)
+        self.holder = Holder(me, tuple(sorted(train.modalities)), self.arena.regions, model.dimensions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.arena.leaves.items()]
         self.optimiser = torch.optim.SGD(
             groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay
@@ -102,13 +102,17 @@ class Learner:
         losses = [self._term_step(b, terms, adjust, only) for _ in range(self.options.epochs) for b in self.batches()]
         for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
             group["lr"] = rate
-        loss = torch.stack(losses).mean().item()
+        return {"loss": self.mean(losses)}
+
+    def mean(self, losses: Sequence[Tensor]) -> float:
+        """The mean of a round's losses. Raises TrainingError when it or a parameter is no number any more."""
+        loss = torch.stack(list(losses)).mean().item()
         if not math.isfinite(loss) or not bool(self.arena.values.isfinite().all()):
             raise TrainingError(
                 f"the loss of agent {self.me} is {loss} with train.lr {self.options.lr}: lower train.lr or train.clip, "
                 "or look for extreme values in its data"
             )
-        return {"loss": loss}
+        return loss
 
     def batches(self, data: Dataset | None = None) -> Iterator[Batch]:
         """One shuffled pass over a data set, by default this agent's own."""

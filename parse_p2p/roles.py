@@ -44,6 +44,11 @@ def cast(run: RunFile, method: Method) -> Cast:
     hubs = [entry for entry in entries if entry.role == "coordinator"]
     if len(hubs) > 1:
         raise ConfigError(f"agents: {hubs[0].id} and {hubs[1].id} are both coordinators; keep one")
+    if hubs and (hubs[0].model or hubs[0].encoders):
+        raise ConfigError(
+            f"agents: the coordinator {hubs[0].id} has a model or encoders of its own, which its clients could not "
+            "read: set model.encoder of the run"
+        )
     peers = [entry for entry in entries if entry.role != "coordinator"]
     if not peers:
         raise ConfigError(f"agents: the coordinator {hubs[0].id} has nobody to coordinate: add agents with modalities")
@@ -53,7 +58,8 @@ def cast(run: RunFile, method: Method) -> Cast:
     if hubs:
         return Cast(run, peers, hubs[0], topology)
     hub = _middle_of_star(topology, method)
-    named = [e.model_copy(update={"role": "coordinator"}) if e.id == hub else e for e in entries]
+    becomes = {"role": "coordinator", "model": {}, "encoders": {}}
+    named = [e.model_copy(update=becomes) if e.id == hub else e for e in entries]
     return cast(run.model_copy(update={"agents": named}), method)
 
 

@@ -58,11 +58,15 @@ class Region:
 
 @dataclass(frozen=True)
 class Holder:
-    """One agent as the sharing table sees it: its name, what it senses, what its model is made of."""
+    """One agent as the sharing table sees it: its name, what it senses, what its model is made of.
+
+    ``size`` is the width and depth of a network that has one size for all modalities.
+    """
 
     id: PeerId
     modalities: tuple[Modality, ...]
     regions: Mapping[str, Region] = field(hash=False)
+    size: tuple[int, int] | None = None
 
     @property
     def type(self) -> str:

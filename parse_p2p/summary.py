@@ -8,6 +8,7 @@ import torch
 
 from parse_p2p import plugins
 from parse_p2p.assembly import World
+from parse_p2p.methods.base import Method
 from parse_p2p.names import Metrics, PeerId
 from parse_p2p.simulate import simulate
 
@@ -91,9 +92,12 @@ def _row(
 
 def train_alone(world: World, progress: Callable[[int], None]) -> dict[PeerId, float]:
     """Accuracy of the same agents after as many rounds of the method ``local``, with the same seed and losses."""
-    known = plugins.load(plugins.METHODS, "local").options.model_fields
-    options = {key: value for key, value in world.run.options.items() if key in known}
-    lonely = World(world.run.model_copy(update={"method": "local", "options": options}))
+    local: Method = plugins.load(plugins.METHODS, "local")
+    options = {k: v for k, v in world.options.model_dump().items() if k in local.options.model_fields}
+    # a network that only makes sense with what others send has no agents alone: they get the default one
+    network = world.run.model.network if world.run.model.network in local.networks else "auto"
+    model = world.run.model.model_copy(update={"network": network})
+    lonely = World(world.run.model_copy(update={"method": "local", "options": options, "model": model}))
     torch.set_num_threads(lonely.threads)
     participants = lonely.participants()
 

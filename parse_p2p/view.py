@@ -43,6 +43,7 @@ class AgentView:
             case "lost":
                 return f"{event['agent']} lost its peer {event['peer']} in round {event['round']}"
             case "waiting":
+                self.state = f"waiting for {event['peer']}"
                 return f"{event['agent']} waits for the coordinator {event['peer']}, {event['seconds']:g} s at most"
             case "on my own":
                 return f"{event['agent']} trains on alone, without the coordinator {event['peer']}"

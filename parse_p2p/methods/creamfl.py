@@ -17,9 +17,8 @@ from parse_p2p.methods.representations import (
     Lesson,
     RepresentationOptions,
     Way,
-    encoders,
-    mean,
     network,
+    of_encoder,
     public_batches,
     represent,
     task_pass,
@@ -47,7 +46,7 @@ def contrast(local: Local, options: Options, lesson: Lesson, before: Rows, epoch
 
     model.train()
     batches = public_batches(local, options, len(lesson), "contrast", epoch)
-    return [learner.step(partial(loss, at), only=encoders) for at in batches]
+    return [learner.step(partial(loss, at), only=of_encoder) for at in batches]
 
 
 def learn(local: Local, lesson: Lesson | None, options: Options) -> Metrics:
@@ -59,7 +58,7 @@ def learn(local: Local, lesson: Lesson | None, options: Options) -> Metrics:
         losses += task_pass(local, options)
         if lesson is not None and options.beta:
             contrasts += contrast(local, options, lesson, before, epoch)
-    return {"loss": mean(learner, losses)} | ({"contrast": mean(learner, contrasts)} if contrasts else {})
+    return {"loss": learner.mean(losses)} | ({"contrast": learner.mean(contrasts)} if contrasts else {})
 
 
 WAY = Way(encoders=False, anchors=lambda rows: {m: rows[other(m, rows)] for m in rows}, squared=True)

@@ -6,10 +6,12 @@ coordinator's features, and the coordinator learns from the clients' representat
 
 ``variant: code`` does as the authors' published code does where that departs from the paper: two sigmoids in a row
 in the discriminators' losses, β on both of them, one set of gates and discriminators for all modalities, gates
-drawn anew every round with one branch for both stages, and distillation by mean squared error.
+drawn anew every round with one branch for both stages, and distillation by mean squared error. Its heads with
+non-negative weights and its augmentation are not imitated.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import partial
 from typing import Literal
 
@@ -27,9 +29,8 @@ from parse_p2p.methods.representations import (
     Lesson,
     RepresentationOptions,
     Way,
-    encoders,
-    mean,
     network,
+    of_encoder,
     pace,
     public_batches,
     task_pass,
@@ -106,7 +107,7 @@ def align(local: Local, options: Options, lesson: Lesson, epoch: int) -> list[Te
     model.train()
     for at in public_batches(local, options, len(lesson), "align", epoch):
         told.append(learner.step(partial(discriminate, at), only=lambda name: name.startswith("discriminator.")))
-        learner.step(partial(deceive, at), only=encoders)
+        learner.step(partial(deceive, at), only=of_encoder)
     return told
 
 
@@ -122,13 +123,16 @@ def learn(local: Local, lesson: Lesson | None, options: Options) -> Metrics:
         if lesson is not None and options.baa and options.beta:
             told += align(local, options, lesson, epoch)
         losses += task_pass(local, options)
-    return {"loss": mean(learner, losses)} | ({"discriminator": mean(learner, told)} if told else {})
+    return {"loss": learner.mean(losses)} | ({"discriminator": learner.mean(told)} if told else {})
 
 
 def redraw_gate(local: Local) -> None:
     """The gate that serves all modalities as new, with no momentum."""
     learner, first = local.learner, network(local.learner).modalities[0]
-    network(learner).gate(first).reset(seeded(learner.seed, local.me, local.round, "gate"))
+    gate = network(learner).gate(first)
+    fresh = deepcopy(gate).cpu()  # drawn where the generator is
+    fresh.reset(seeded(learner.seed, local.me, local.round, "gate"))
+    gate.load_state_dict(fresh.state_dict())
     learner.optimiser.state.pop(learner.arena.leaves[f"gate.{first}"], None)
 
 

@@ -4,8 +4,10 @@ Encoders are averaged over the owners of their modality and heads over the agent
 modality-wise FedAvg is done in multimodal federated learning (arXiv 2401.00894, its baselines).
 """
 
-from parse_p2p.methods.base import Method
-from parse_p2p.methods.federation import FederatedOptions, client, coordinator
+from parse_p2p.methods import federation
+from parse_p2p.methods.base import Local, Method, Script
+from parse_p2p.methods.federation import FederatedOptions, coordinator
+from parse_p2p.methods.objective import SliceLossOptions, slice_terms
 from parse_p2p.names import Role
 from parse_p2p.slices import Sharing, everyone, having, nobody, same_type
 
@@ -27,11 +29,21 @@ TABLE: Sharing = {
     "discriminator": nobody,
 }
 
+
+class Options(SliceLossOptions, FederatedOptions):
+    """The losses of the decentralised methods, and who takes part."""
+
+
+def client(local: Local, options: Options) -> Script:
+    """One round of a client."""
+    return federation.client(local, options, lambda local: local.learner.train(*slice_terms(options)))
+
+
 METHOD = Method(
     name="fedavg",
     paper="arXiv 1602.05629",
     summary="average encoders over the owners of a modality, heads over all that have them",
-    options=FederatedOptions,
+    options=Options,
     scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
     sharing=lambda options, round, rounds: TABLE,
 )

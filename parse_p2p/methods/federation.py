@@ -3,7 +3,9 @@
 A round is: the chosen clients train, send their slices up, and the coordinator averages each slice over those that
 hold it, by sample count. The average goes down at once, to the clients of the next round (after the last round to
 all), so that a round ends with what is evaluated and the next one begins with it. This is the usual round, cut at
-another place: the bytes and the models are the same.
+another place: the bytes and the models are the same. A client that missed the last average (it was away, or the
+coordinator was) goes on from its own model, and that update counts. A client's momentum stays its own from round to
+round, as in the decentralised methods.
 """
 
 import math
@@ -16,7 +18,7 @@ from torch import Tensor
 from parse_p2p.draws import seeded
 from parse_p2p.errors import SpecMismatch
 from parse_p2p.methods.base import Exchange, Inbox, Local, Script
-from parse_p2p.methods.objective import LossOptions, terms
+from parse_p2p.methods.objective import LossOptions
 from parse_p2p.names import Metrics, PeerId
 from parse_p2p.parcel import Parcel
 
@@ -29,7 +31,7 @@ class FederatedOptions(LossOptions):
 
     clients: int = Field(0, ge=0, description="clients a round, drawn anew each round; 0: all")
     quorum: int = Field(1, ge=0, description="fewer updates than this leave the global model as it is")
-    deadline: float = Field(0.0, ge=0, description="seconds after which stragglers are waited for no longer; 0: none")
+    deadline: float = Field(0.0, ge=0, description="seconds until a round goes on without stragglers; 0: none")
 
     @property
     def patience(self) -> float | None:
@@ -48,11 +50,11 @@ def selected(local: Local, options: FederatedOptions, round: int) -> tuple[PeerI
     return tuple(sorted(everyone[i] for i in draw[: options.clients].tolist()))
 
 
-def client(local: Local, options: FederatedOptions, train: Train | None = None) -> Script:
-    """One round of a client; ``train`` does its local steps, by default on the losses of the options."""
+def client(local: Local, options: FederatedOptions, train: Train) -> Script:
+    """One round of a client; ``train`` does its local steps."""
     metrics: Metrics = {}
     if local.me in selected(local, options, local.round):
-        metrics = local.learner.train(*terms(options)) if train is None else train(local)
+        metrics = train(local)
         yield Exchange("update", {hub(local): update(local)})
     # who is not chosen waits too, for an empty parcel: nobody may run ahead of the coordinator
     inbox = yield Exchange("global", expect=frozenset({hub(local)}), check=partly(local))

@@ -5,7 +5,8 @@ public data, pre-trains a backbone for every size, aligns the frames of their ad
 in the paper's order: every client says hello; the coordinator sends each an average of the other clients' latest
 adapters, weighted by how alike their data are; the client trains its own beside this received one, which stays as it
 is, and sends up its own and a sketch of its data. The personal model, adapters both and a gate, is what is evaluated.
-A client to whom nothing is sent takes a copy of its own adapters for the received ones.
+Until a client is sent any, a copy of its own adapters stands in for the received ones. Training is that of the
+runtime, SGD with weight decay, and an input gate has no noise.
 
 On the wire: ``pq/SLOT/P`` (r, r), ``pq/SLOT/Q`` (r), ``lora/LAYER/A`` and ``/B`` of the layers without a slot, between
 networks of one size, and upwards ``sketch``; once for each client ``backbone/…``, ``frame/SLOT/A`` and ``/B``, and the
@@ -25,13 +26,13 @@ from parse_p2p.errors import ConfigError
 from parse_p2p.methods import relevance
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions, hub, selected, weighted_average
-from parse_p2p.methods.mosaic_mail import adapter_shapes, fit, from_coordinator, greeting, size_in
-from parse_p2p.methods.mosaic_setup import Setup, Size, within
+from parse_p2p.methods.mosaic_mail import adapter_shapes, begins, from_coordinator, greeting
+from parse_p2p.methods.mosaic_setup import Setup, Size, smallest, within
 from parse_p2p.methods.objective import terms
 from parse_p2p.models.adapters import Adapters
 from parse_p2p.models.backbone import EXPANSION
 from parse_p2p.names import PeerId, Role, TensorMap
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import Parcel, fit
 from parse_p2p.slices import Sharing, everyone, nobody
 
 PQ = "adapter.pq"
@@ -61,9 +62,9 @@ class Options(FederatedOptions):
 def client(local: Local, options: Options) -> Script:
     """One round of a client."""
     model, coordinator = network(local), hub(local)
-    hello = {"width": model.width, "depth": model.depth, "ready": "pivot" in local.memory}
-    yield Exchange("hello", {coordinator: Parcel({}, hello)})
-    inbox = yield Exchange("global", expect=frozenset({coordinator}), check=from_coordinator(model))
+    yield Exchange("hello", {coordinator: Parcel({}, {"ready": "pivot" in local.memory})})
+    check = from_coordinator(model, pivot(local))
+    inbox = yield Exchange("global", expect=frozenset({coordinator}), check=check)
     take(local, inbox[coordinator] if coordinator in inbox else Parcel())
     if local.me not in selected(local, options, local.round):
         return {}
@@ -80,13 +81,20 @@ def network(local: Local) -> Adapters:
 
 
 def take(local: Local, parcel: Parcel) -> None:
-    """Take over what the coordinator sent: what I begin with, if it is there, and the others' adapters."""
+    """Take over what the coordinator sent: what I begin with, if it is there, and the others' adapters.
+
+    Where it sent none, those received before stay; until the first come, a copy of my own stands in for them.
+    """
     model, tensors = network(local), parcel.tensors
-    if "width" in parcel.meta:
+    if begins(parcel):
         install(model, tensors)
-        local.memory["pivot"] = torch.tensor(size_in(local.me, parcel.meta))
+        local.memory["pivot"] = torch.tensor(pivot(local))
         local.memory.update({name: t.clone() for name, t in tensors.items() if name.startswith("probe/")})
-    receive(model, tensors)
+    given = {name: t for name, t in tensors.items() if name.startswith(("pq/", "lora/"))}
+    if given or "heard" not in local.memory:
+        receive(model, given)
+    if given:
+        local.memory["heard"] = torch.ones(1)
 
 
 @torch.no_grad()
@@ -119,7 +127,8 @@ def upload(local: Local, options: Options) -> dict[str, Tensor]:
     """What I send; nothing as long as my frames are not those of the others."""
     if "pivot" not in local.memory:
         return {}
-    return own(network(local), options.share_lora) | {"sketch": sketch(local, options)}
+    adapters = own(network(local), options.share_lora)
+    return adapters | ({"sketch": sketch(local, options)} if options.relevance == "rela" else {})
 
 
 def sketch(local: Local, options: Options) -> Tensor:
@@ -149,49 +158,49 @@ def sketch(local: Local, options: Options) -> Tensor:
 
 def coordinator(local: Local, options: Options) -> Script:
     """One round of the coordinator; its own model carries the plain average of all adapters."""
-    clients, model = local.plan.clients, network(local)
-    hellos = yield Exchange("hello", expect=frozenset(clients), check=greeting(model), deadline=options.patience)
-    local.memory.update({f"size/{peer}": torch.tensor(size_in(peer, p.meta)) for peer, p in hellos.items()})
+    clients = local.plan.clients
+    hellos = yield Exchange("hello", expect=frozenset(clients), check=greeting, deadline=options.patience)
     setup = made(local, options)
     there = [peer for peer in selected(local, options, local.round) if peer in hellos]
     new = [peer for peer in hellos if not hellos[peer].meta["ready"]]
     yield Exchange("global", parcels(local, options, setup, there, new))
-    inbox = yield Exchange("update", expect=frozenset(there), check=uploaded(local, options, setup.pivot),
-                           deadline=options.patience)  # fmt: skip
+    inbox = yield Exchange("update", expect=frozenset(there), check=uploaded(local, options), deadline=options.patience)
+    inbox = {peer: parcel for peer, parcel in inbox.items() if parcel.tensors}
     if len(inbox) >= options.quorum:
         remember(local, inbox)
     return {"updates": float(len(inbox))}
 
 
 def made(local: Local, options: Options) -> Setup:
-    """What everyone begins with, for all sizes that were ever seen; my own model begins with it too."""
+    """What everyone begins with, for all sizes of the run; my own model begins with it too."""
     if local.public is None:
         raise ConfigError("fedmosaic needs a public data set at its coordinator: add public: {share: 0.15}")
     model, first = network(local), "pivot" not in local.memory
     setup = Setup(model, local.public, local.memory, local.learner.seed, options.pretraining, options.b_align)
-    setup.add([model.dimensions, *sizes(local).values()])
+    setup.add(sizes(local).values())
     if first:
         install(model, setup.tensors(model.dimensions, model.modalities))
     return setup
 
 
 def sizes(local: Local) -> dict[PeerId, Size]:
-    """The sizes of all clients that ever said hello."""
-    found = within(local.memory, "size/")
-    return {PeerId(peer): (int(size[0]), int(size[1])) for peer, size in found.items()}
+    """The size of every network of the run."""
+    return {peer: holder.size for peer, holder in local.plan.holders.items() if holder.size is not None}
+
+
+def pivot(local: Local) -> Size:
+    """The smallest size of the run: the same answer on every agent."""
+    return smallest(sizes(local).values())
 
 
 def parcels(
     local: Local, options: Options, setup: Setup, there: Collection[PeerId], new: Collection[PeerId]
 ) -> dict[PeerId, Parcel]:
     """For every client something, if only an empty parcel: what it begins with, the others' adapters, or both."""
-    known, (width, depth) = sizes(local), setup.pivot
+    known = sizes(local)
     given = customised(local, options, there)
     first = {peer: setup.tensors(known[peer], local.plan.holders[peer].modalities) for peer in new}
-    return {
-        peer: Parcel(given.get(peer, {}) | first.get(peer, {}), {"width": width, "depth": depth} if peer in new else {})
-        for peer in local.plan.clients
-    }
+    return {peer: Parcel(given.get(peer, {}) | first.get(peer, {})) for peer in local.plan.clients}
 
 
 def uploads(local: Local) -> dict[PeerId, dict[str, Tensor]]:
@@ -203,7 +212,7 @@ def uploads(local: Local) -> dict[PeerId, dict[str, Tensor]]:
 def customised(local: Local, options: Options, receivers: Collection[PeerId]) -> dict[PeerId, dict[str, Tensor]]:
     """The others' adapters, weighted for each receiver by its likeness to them; nothing where there are no others."""
     latest, known = uploads(local), sizes(local)
-    sketches = {peer: each["sketch"] for peer, each in latest.items()}
+    sketches = {peer: each["sketch"] for peer, each in latest.items() if "sketch" in each}
     alike = relevance.similarity(sketches, options.similarity) if options.relevance == "rela" else {}
     given = {}
     for me in receivers:
@@ -221,13 +230,14 @@ def mixed(kind: str, sent: Mapping[PeerId, TensorMap], scores: Mapping[PeerId, f
     return weighted_average(chosen, weights)
 
 
-def uploaded(local: Local, options: Options, pivot: Size) -> Check:
-    """Refuse an upload that is not exactly the adapters of its sender and a sketch."""
-    model, known, width = network(local), sizes(local), pivot[0]
-    sketch = {"sketch": (max(1, int(options.keep * width)), EXPANSION * width)}
+def uploaded(local: Local, options: Options) -> Check:
+    """Refuse an upload that is not exactly the adapters of its sender and a sketch; an empty one is none."""
+    model, known, width = network(local), sizes(local), pivot(local)[0]
+    sketch = {"sketch": (max(1, int(options.keep * width)), EXPANSION * width)} if options.relevance == "rela" else {}
 
     def check(sender: PeerId, parcel: Parcel) -> None:
-        fit(sender, parcel.tensors, {**adapter_shapes(model, known[sender], options.share_lora), **sketch}, {})
+        if parcel.tensors:
+            fit(sender, parcel, {**adapter_shapes(model, known[sender], options.share_lora), **sketch})
 
     return check
 

@@ -1,4 +1,7 @@
-"""FedProx (Li et al., arXiv 1812.06127): FedAvg whose clients are held near the model they began with."""
+"""FedProx (Li et al., arXiv 1812.06127): FedAvg whose clients are held near the model they began with.
+
+The pull is part of the gradient when that is clipped.
+"""
 
 from pydantic import Field
 
@@ -6,12 +9,12 @@ from parse_p2p.arena import Arena
 from parse_p2p.learner import Adjust
 from parse_p2p.methods import fedavg, federation
 from parse_p2p.methods.base import Local, Method, Script
-from parse_p2p.methods.federation import FederatedOptions, coordinator
-from parse_p2p.methods.objective import terms
+from parse_p2p.methods.federation import coordinator
+from parse_p2p.methods.objective import slice_terms
 from parse_p2p.names import Metrics, Role
 
 
-class Options(FederatedOptions):
+class Options(fedavg.Options):
     mu: float = Field(0.01, ge=0, description="weight of the pull to the global model; 0 is FedAvg")
 
 
@@ -33,7 +36,7 @@ def client(local: Local, options: Options) -> Script:
     """One round of a client."""
 
     def train(local: Local) -> Metrics:
-        return local.learner.train(*terms(options), adjust=pull(local, options.mu))
+        return local.learner.train(*slice_terms(options), adjust=pull(local, options.mu))
 
     return federation.client(local, options, train)
 

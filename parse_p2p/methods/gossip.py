@@ -11,13 +11,13 @@ from torch import Tensor
 
 from parse_p2p import mixing
 from parse_p2p.methods.base import Exchange, Inbox, Local, Script
-from parse_p2p.methods.objective import LossOptions, terms
+from parse_p2p.methods.objective import SliceLossOptions, slice_terms
 from parse_p2p.names import PeerId, Role
 from parse_p2p.parcel import Parcel
 from parse_p2p.slices import SliceKey
 
 
-class GossipOptions(LossOptions):
+class GossipOptions(SliceLossOptions):
     """The weights of the losses and the order of a round; the same for every method of the family."""
 
     order: str = Field("atc", pattern="^(atc|cta)$", description="adapt then combine, or combine then adapt")
@@ -27,11 +27,11 @@ def gossip(local: Local, options: GossipOptions) -> Script:
     """One round of one agent."""
     metrics: Mapping[str, float] = {}
     if options.order == "atc":
-        metrics = local.learner.train(*terms(options))
+        metrics = local.learner.train(*slice_terms(options))
     inbox = yield slices(local)
     mix(local, inbox)
     if options.order == "cta":
-        metrics = local.learner.train(*terms(options))
+        metrics = local.learner.train(*slice_terms(options))
     return metrics
 
 

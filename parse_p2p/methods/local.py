@@ -2,16 +2,16 @@
 
 from parse_p2p.methods import dsgd_task
 from parse_p2p.methods.base import Local, Method, Script
-from parse_p2p.methods.objective import LossOptions, terms
+from parse_p2p.methods.objective import SliceLossOptions, slice_terms
 from parse_p2p.names import Role
 from parse_p2p.slices import Sharing, nobody
 
 TABLE: Sharing = dict.fromkeys(dsgd_task.TABLE, nobody)
 
 
-def alone(local: Local, options: LossOptions) -> Script:
+def alone(local: Local, options: SliceLossOptions) -> Script:
     """Train; nothing is exchanged."""
-    return local.learner.train(*terms(options))
+    return local.learner.train(*slice_terms(options))
     yield  # a generator like every script, that never asks for anything
 
 
@@ -19,7 +19,7 @@ METHOD = Method(
     name="local",
     paper="",
     summary="train alone, exchange nothing",
-    options=LossOptions,
+    options=SliceLossOptions,
     scripts={Role.PEER: alone},
     sharing=lambda options, round, rounds: TABLE,
 )

@@ -1,6 +1,4 @@
-"""What FedMosaic's mail may hold: names with shapes, which both ends work out from a size alone."""
-
-from collections.abc import Mapping
+"""What FedMosaic's mail may hold: names with shapes, which both ends work out from the sizes of the run's networks."""
 
 import torch
 
@@ -9,12 +7,8 @@ from parse_p2p.methods.base import Check
 from parse_p2p.methods.mosaic_setup import Size
 from parse_p2p.models.adapters import Adapters, slots
 from parse_p2p.models.backbone import EXPANSION, MAPS
-from parse_p2p.names import PeerId, TensorMap
-from parse_p2p.parcel import Fact, Parcel
-
-WIDEST, DEEPEST = 1024, 64  # a backbone above this is not trained for anyone
-
-Shapes = Mapping[str, tuple[int, ...]]
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import Parcel, Shapes, fit
 
 
 def adapter_shapes(model: Adapters, size: Size, lora: bool) -> Shapes:
@@ -44,48 +38,26 @@ def first_shapes(model: Adapters, pivot: Size) -> Shapes:
     return shapes
 
 
-def size_in(sender: PeerId, meta: Mapping[str, Fact], least: int = 1) -> Size:
-    """Width and depth as facts of a parcel. Raises SpecMismatch for what no backbone has."""
-    width, depth = meta.get("width"), meta.get("depth")
-    if type(width) is int and type(depth) is int and least <= width <= WIDEST and 1 <= depth <= DEEPEST:
-        return width, depth
-    raise SpecMismatch(f"{sender} has a backbone of {width!r} by {depth!r}, which cannot be")
+def greeting(sender: PeerId, parcel: Parcel) -> None:
+    """Refuse a hello that does not say whether its sender has its backbone, or says more."""
+    if type(parcel.meta.get("ready")) is not bool or parcel.tensors:
+        raise SpecMismatch(f"the hello of {sender} does not say whether it has its backbone, or says more")
 
 
-def greeting(model: Adapters) -> Check:
-    """Refuse a hello without a size that adapters of my rank fit, or that does not say what it has."""
-
-    def check(sender: PeerId, parcel: Parcel) -> None:
-        size_in(sender, parcel.meta, model.options.rank)
-        if type(parcel.meta.get("ready")) is not bool or parcel.tensors:
-            raise SpecMismatch(f"the hello of {sender} does not say whether it has its backbone, or says more")
-
-    return check
-
-
-def from_coordinator(model: Adapters) -> Check:
+def from_coordinator(model: Adapters, pivot: Size) -> Check:
     """Refuse what is no adapter of mine, and what I begin with unless it is whole."""
 
     def check(sender: PeerId, parcel: Parcel) -> None:
-        first = first_shapes(model, size_in(sender, parcel.meta)) if "width" in parcel.meta else {}
-        fit(sender, parcel.tensors, first, adapter_shapes(model, model.dimensions, lora=True))
+        fit(
+            sender,
+            parcel,
+            first_shapes(model, pivot) if begins(parcel) else {},
+            adapter_shapes(model, model.dimensions, lora=True),
+        )
 
     return check
 
 
-def fit(sender: PeerId, tensors: TensorMap, needed: Shapes, allowed: Shapes) -> None:
-    """Refuse tensors unless all that are ``needed`` are there, none is neither that nor ``allowed``, and all are right.
-
-    Raises SpecMismatch for a name, a shape, a type or a value.
-    """
-    known = {**needed, **allowed}
-    if odd := sorted((tensors.keys() - known.keys()) | (needed.keys() - tensors.keys())):
-        raise SpecMismatch(f"mail from {sender} and what it should hold differ in {', '.join(odd[:3])}")
-    for name, tensor in tensors.items():
-        if tuple(tensor.shape) != known[name] or not tensor.is_floating_point():
-            raise SpecMismatch(
-                f"{name} from {sender} has shape {tuple(tensor.shape)} and type {tensor.dtype}, "
-                f"not {known[name]} floating-point numbers"
-            )
-        if not bool(tensor.isfinite().all()):
-            raise SpecMismatch(f"{name} from {sender} holds a value that is not a finite number")
+def begins(parcel: Parcel) -> bool:
+    """Whether a parcel holds what a client begins with."""
+    return any(name.startswith("backbone/") for name in parcel.tensors)

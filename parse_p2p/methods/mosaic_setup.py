@@ -31,6 +31,11 @@ def label(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
+def smallest(sizes: Iterable[Size]) -> Size:
+    """The size with the fewest parameters."""
+    return min(sizes, key=lambda size: (size[0] ** 2 * size[1], size))
+
+
 def within(tensors: TensorMap, prefix: str) -> dict[str, Tensor]:
     """The tensors whose name begins with the prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -50,11 +55,11 @@ class Setup:
         self.seed, self.steps, self.align = seed, steps, align
 
     def add(self, sizes: Iterable[Size]) -> None:
-        """Make what is not there yet. The smallest size of the first call is the pivot for good."""
-        wanted = sorted(set(sizes), key=lambda size: (size[0] ** 2 * size[1], size))
-        if wanted and "pivot" not in self.memory:
-            self.memory["pivot"] = torch.tensor(wanted[0])
-        for size in wanted:
+        """Make what is not there yet; the smallest size of the first call is the pivot."""
+        wanted = set(sizes)
+        if "pivot" not in self.memory:
+            self.memory["pivot"] = torch.tensor(smallest(wanted))
+        for size in sorted(wanted, key=lambda size: (size != self.pivot, size)):
             if f"frame/{label(size)}/0.in/A" not in self.memory:
                 self._make(size)
 

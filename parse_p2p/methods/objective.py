@@ -7,12 +7,17 @@ from parse_p2p.learner import LossTerm
 
 
 class LossOptions(BaseModel):
-    """The weights of the losses, the same for every method."""
+    """The weights of the losses that any network has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     branch: float = Field(1.0, ge=0, description="weight of each head's own cross-entropy")
     detach: bool = Field(False, description="let the heads' own losses train the heads only")
+
+
+class SliceLossOptions(LossOptions):
+    """The weights of the losses on the three slices, which do nothing on a network without them."""
+
     contrast: float = Field(0.0, ge=0, description="weight of InfoNCE between redundant slices")
     supervised: bool = Field(False, description="take every sample of the class as a positive of the contrast")
     temperature: float = Field(0.2, gt=0, description="temperature of the contrast")
@@ -22,9 +27,12 @@ class LossOptions(BaseModel):
 
 def terms(options: LossOptions) -> list[LossTerm]:
     """The loss of a round, term by term; terms of weight zero are left out."""
-    chosen: list[LossTerm] = [losses.task]
-    if options.branch:
-        chosen.append(losses.branches(options.branch, options.detach))
+    return [losses.task, *([losses.branches(options.branch, options.detach)] if options.branch else [])]
+
+
+def slice_terms(options: SliceLossOptions) -> list[LossTerm]:
+    """The same with the losses on slices."""
+    chosen = terms(options)
     if options.contrast:
         chosen.append(losses.contrast(options.contrast, options.temperature, options.supervised))
     if options.align:

@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 
 from parse_p2p.data.base import Batch
 from parse_p2p.draws import seeded
-from parse_p2p.errors import SpecMismatch, TrainingError
+from parse_p2p.errors import SpecMismatch
 from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Script
 from parse_p2p.methods.ensemble import Rows, distance, recall, retrieval, teachers
@@ -32,7 +32,7 @@ from parse_p2p.methods.objective import terms
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.embedding import Embedding
 from parse_p2p.names import Kind, Metrics, Modality, PeerId
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import Parcel, Shapes, fit
 from parse_p2p.slices import Sharing, nobody
 
 ENCODER = ("trunk.", "rows.")
@@ -98,14 +98,15 @@ def coordinator(local: Local, options: RepresentationOptions, way: Way) -> Scrip
     """One round of the coordinator."""
     learner, chosen = local.learner, selected(local, options, local.round)
     pace(learner, dict.fromkeys(TABLE, options.server_rate))
-    metrics = {"loss": mean(learner, study(local, options))}
+    metrics = {"loss": learner.mean(study(local, options))}
     items, rows = digest(learner.data.inputs), represent(learner, learner.data.inputs)
     yield Exchange("global", broadcast(local, way, chosen, items, rows))
     inbox = yield Exchange("local", expect=frozenset(chosen), check=aligned(local, items), deadline=options.patience)
+    inbox = {peer: parcel for peer, parcel in inbox.items() if parcel.tensors}
     note_served(local, chosen, inbox)
     metrics["uploads"] = float(len(inbox))
     if len(inbox) >= options.quorum and (losses := distil(local, options, way, rows, inbox)):
-        metrics["distillation"] = mean(learner, losses)
+        metrics["distillation"] = learner.mean(losses)
     if len(rows) > 1:
         metrics["retrieval"] = recall(represent(learner, learner.test.inputs))
     return metrics
@@ -138,21 +139,13 @@ def pace(learner: Learner, factors: Mapping[str, float]) -> None:
         group["lr"] *= factors.get(learner.arena.regions[group["component"]].component.part, 1.0)
 
 
-def encoders(name: str) -> bool:
+def of_encoder(name: str) -> bool:
     """Whether a component is (a part of) an encoder."""
     return name.startswith(ENCODER)
 
 
 def heads(name: str) -> bool:
     return name.startswith("head.")
-
-
-def mean(learner: Learner, losses: list[Tensor]) -> float:
-    """The mean loss. Raises TrainingError when it or a parameter is no number any more."""
-    loss = torch.stack(losses).mean().item()
-    if not math.isfinite(loss) or not bool(learner.arena.values.isfinite().all()):
-        raise TrainingError(f"the loss of agent {learner.me} is {loss}: lower train.lr or train.clip")
-    return loss
 
 
 # the client
@@ -216,31 +209,33 @@ def fitting(local: Local, way: Way) -> Check:
     def check(sender: PeerId, parcel: Parcel) -> None:
         if not parcel.tensors:
             return
-        count = max(map(len, (t for name, t in parcel.tensors.items() if name.startswith("repr."))), default=0)
+        items, count = parcel.meta.get("items"), rows_in(parcel)
+        if not isinstance(items, str) or not items or not count:
+            raise SpecMismatch(f"mail from {sender} does not say which public items its rows belong to")
         wanted: dict[str, tuple[int, ...]] = {f"repr.{m}": (count, model.size) for m in everything(local)}
         if way.encoders:
             wanted |= {f"encoder.{m}": (model.encoder_size(m),) for m in model.modalities}
         if any(name.startswith("public.") for name in parcel.tensors):
             wanted |= {f"public.{m}": (count, *local.learner.data.shape(m)) for m in model.modalities}
-        require(sender, parcel, wanted)
-        if not isinstance(parcel.meta.get("items"), str):
-            raise SpecMismatch(f"mail from {sender} does not say which public items its rows belong to")
+        elif items == known_items(local) and count != len(local.memory[f"public.{model.modalities[0]}"]):
+            raise SpecMismatch(f"mail from {sender} has {count} rows for public items that are not so many")
+        unit_rows(sender, parcel, wanted)
 
     return check
 
 
-def require(sender: PeerId, parcel: Parcel, wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a parcel that is not exactly these tensors, finite, with unit rows in representations.
+def rows_in(parcel: Parcel) -> int:
+    """The rows of the representations in a parcel, if they are matrices."""
+    return max((len(t) for name, t in parcel.tensors.items() if name.startswith("repr.") and t.dim() == 2), default=0)
+
+
+def unit_rows(sender: PeerId, parcel: Parcel, wanted: Shapes) -> None:
+    """Refuse a parcel that is not exactly these tensors, or whose representations have rows of another length.
 
     Raises SpecMismatch, one sentence naming the tensor.
     """
-    if odd := sorted(parcel.tensors.keys() ^ wanted.keys()):
-        raise SpecMismatch(f"mail from {sender} and what was to come differ in {', '.join(odd[:3])}")
+    fit(sender, parcel, wanted)
     for name, tensor in parcel.tensors.items():
-        if tuple(tensor.shape) != wanted[name] or not len(tensor) or not tensor.is_floating_point():
-            raise SpecMismatch(f"{name} from {sender} has shape {tuple(tensor.shape)}, not {wanted[name]}")
-        if not bool(tensor.isfinite().all()):
-            raise SpecMismatch(f"{name} from {sender} holds a value that is not a finite number")
         if name.startswith("repr.") and bool(((tensor.norm(dim=1) - 1).abs() > UNIT).any()):
             raise SpecMismatch(f"{name} from {sender} has a row that is no unit vector")
 
@@ -280,7 +275,7 @@ def study(local: Local, options: RepresentationOptions) -> list[Tensor]:
     for epoch in range(options.server_epochs):
         for rows in public_batches(local, options, len(learner.data), "study", epoch):
             batch = learner.data.batch(rows)
-            losses.append(learner.step(partial(loss, batch), only=lambda n: encoders(n) or (classify and heads(n))))
+            losses.append(learner.step(partial(loss, batch), only=lambda n: of_encoder(n) or (classify and heads(n))))
             if not classify:
                 learner.step(partial(probe, batch), only=heads)
     return losses
@@ -318,7 +313,9 @@ def aligned(local: Local, items: str) -> Check:
     count, size = local.learner.samples, network(local.learner).size
 
     def check(sender: PeerId, parcel: Parcel) -> None:
-        require(sender, parcel, {f"repr.{m}": (count, size) for m in local.plan.holders[sender].modalities})
+        if not parcel.tensors:
+            return  # it has no lesson yet
+        unit_rows(sender, parcel, {f"repr.{m}": (count, size) for m in local.plan.holders[sender].modalities})
         if parcel.meta.get("items") != items:
             raise SpecMismatch(f"the rows of {sender} belong to other public items, or to another order of them")
 

@@ -102,6 +102,11 @@ class Network(nn.Module):
         self.architectures = {m: "" if encoders[m] == options.encoder else encoders[m].label for m in self.modalities}
         self.trunks = module_dict({m: trunk(shapes[m], encoders[m]) for m in self.modalities})
 
+    @property
+    def dimensions(self) -> tuple[int, int] | None:
+        """Width and depth, of a network that has one size for all modalities."""
+        return None
+
     def parts(self) -> Parts:
         raise NotImplementedError
 

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from parse_p2p.errors import ConfigError, SpecMismatch
+from parse_p2p.errors import ConfigError
 from parse_p2p.names import PeerId
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import Parcel, fit
 from parse_p2p.slices import Holder, Region, Sharing, SliceKey, offers
 from parse_p2p.topology.graph import Topology
 
@@ -54,18 +54,8 @@ class Plan:
 
         Not ``whole``: some of them. Raises SpecMismatch, one sentence naming the slice.
         """
-        wanted = {str(key): self.size(sender, key) for key in self.links.get(sender, ())}
-        odd = sorted(set(parcel.tensors) ^ set(wanted) if whole else set(parcel.tensors) - set(wanted))
-        if odd:
-            raise SpecMismatch(f"mail from {sender} and the link's slices differ in {', '.join(odd[:3])}")
-        for name, tensor in parcel.tensors.items():
-            if tuple(tensor.shape) != (wanted[name],) or not tensor.is_floating_point():
-                raise SpecMismatch(
-                    f"slice {name} from {sender} has shape {tuple(tensor.shape)} and type {tensor.dtype}, "
-                    f"not {wanted[name]} floating-point numbers"
-                )
-            if not bool(tensor.isfinite().all()):
-                raise SpecMismatch(f"slice {name} from {sender} holds a value that is not a finite number")
+        wanted = {str(key): (self.size(sender, key),) for key in self.links.get(sender, ())}
+        fit(sender, parcel, wanted if whole else {}, wanted)
 
     def payload(self) -> int:
         """Bytes this agent sends in one round uncompressed: four for each parameter of each slice and link."""

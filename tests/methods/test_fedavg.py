@@ -9,7 +9,7 @@ from worlds import differing, finished, world
 from parse_p2p.errors import SpecMismatch
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.federation import counted, selected, weighted_average
-from parse_p2p.methods.objective import LossOptions, terms
+from parse_p2p.methods.objective import SliceLossOptions, slice_terms
 from parse_p2p.parcel import Parcel
 
 PLAIN = {"partition": {"kind": "dirichlet", "alpha": 1.0}}
@@ -26,7 +26,7 @@ def by_hand(w, rounds):
     for round in range(rounds):
         for agent in clients.values():
             agent.learner.begin(round, w.run.rounds)
-            agent.learner.train(*terms(LossOptions()))
+            agent.learner.train(*slice_terms(SliceLossOptions()))
         for key in {key for me in clients for key in shared(w, me)}:
             owners = [me for me in sorted(clients) if key in shared(w, me)]
             copies = [clients[me].learner.arena.view(shared(w, me)[key]) for me in owners]

@@ -11,6 +11,7 @@ from parse_p2p.methods import fedcmi, federation
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.fedcmi import METHOD, Lesson, Options
 from parse_p2p.methods.fedprox import pull
+from parse_p2p.methods.objective import terms
 from parse_p2p.names import Role
 from parse_p2p.simulate import simulate
 
@@ -37,7 +38,11 @@ def test_B8_without_its_losses_it_is_fedavg_on_the_same_network():
     plain.options = Options(lambda1=0.0, lambda2=0.0)
     averaged = cmi(ALIKE)
     averaged.options = plain.options
-    scripts = {Role.CLIENT: federation.client, Role.COORDINATOR: federation.coordinator}
+
+    def client(local, options):
+        return federation.client(local, options, lambda local: local.learner.train(*terms(options)))
+
+    scripts = {Role.CLIENT: client, Role.COORDINATOR: federation.coordinator}
     averaged.method = replace(averaged.method, scripts=scripts)
     start = slices(plain.participant("a0").learner)
     one, other = (finished(made, rounds=3)[0] for made in (plain, averaged))

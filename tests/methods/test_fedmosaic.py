@@ -58,7 +58,7 @@ def test_M12_gates_and_data_never_cross(sent):
     }  # fmt: skip
     assert all("gate" not in name for *_, parcel in mails for name in parcel.tensors)
     facts = {name for *_, parcel in mails for name in parcel.meta}
-    assert facts == {"width", "depth", "ready"}
+    assert facts == {"ready"}
     assert set(agents["a3"].learner.arena.regions) == {"adapter.pq", "adapter.lora", "adapter.gate"}
 
 
@@ -97,7 +97,7 @@ def given_hub(latest, sizes, **options):
     hub = locals_of(mosaic())["hub"]
     for me, tensors in latest.items():
         hub.memory |= {f"upload/{me}/{name}": tensor for name, tensor in tensors.items()}
-    hub.memory |= {f"size/{me}": torch.tensor(size) for me, size in sizes.items()}
+    assert sizes == {me: hub.plan.holders[me].size for me in sizes}
     return customised(hub, Options(**options), sorted(sizes))
 
 
