@@ -75,6 +75,9 @@ def _describe(name: str | None) -> None:
         table.add_row(f"options.{key}", escape(str(field.default)), escape(field.description or ""))
     console.print(table)
     console.print(f"\nparse-agent --topology … --method {name} --set options.NAME=VALUE", highlight=False)
+    console.print(
+        "its network's own settings stand under model: --set model.latent=32, model.gate=fixed …", highlight=False
+    )
     raise typer.Exit
 
 
@@ -97,7 +100,7 @@ def parse_agent(
     ] = None,
     alone: Annotated[bool, typer.Option(help="Also train the same agents alone, to compare with.")] = True,
 ) -> None:
-    """Train the agents of a topology together, peer to peer: one process each, no server."""
+    """Train the agents of a topology together, one process each: peer to peer, or with a coordinator to compare."""
     named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
     settings = [_setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
     world = World(config.load(topology, settings))

@@ -80,7 +80,7 @@ class PublicEntry(_Section):
     """The coordinator's data set, for methods that need one: a share of the data set kept apart, or a named set."""
 
     share: float | None = Field(None, gt=0, lt=1, description="share of the training samples, kept from all agents")
-    dataset: str | None = None
+    dataset: str | None = Field(None, description="a named set, scaled by itself")
     data: dict[str, Any] = Field(default_factory=dict, description="the named data set's options")
 
     @model_validator(mode="after")

@@ -81,6 +81,24 @@ def test_who_is_linked_to_whom():
     assert plan.coordinator == "hub" and plan.clients == tuple(sorted(w.peers))
 
 
+def test_a_coordinator_has_the_runs_network():
+    agents = [*AGENTS[1:], {"id": "m", "modalities": ["audio"], "encoders": {"audio": {"width": 5}}}]
+    run = {"graph": STAR, "agents": agents, "dataset": "bits", "method": "fedavg"}
+    assert World(RunFile.model_validate(run)).seats["m"].encoders["audio"].width == 64, (
+        "taken from the middle of a star"
+    )
+    agents[-1] = {"id": "m", "role": "coordinator", "encoders": {"audio": {"width": 5}}}
+    with pytest.raises(ConfigError, match="the coordinator m has a model or encoders of its own"):
+        World(RunFile.model_validate(run))
+    agents = [
+        *AGENTS[1:3],
+        {"id": "c", "modalities": ["audio"], "model": {"latent": 8}},
+        {"id": "m", "role": "coordinator"},
+    ]
+    with pytest.raises(ConfigError, match=r"c has model\.latent 8 and the run 48"):
+        World(RunFile.model_validate(run | {"agents": agents, "method": "fedafd", "public": {"share": 0.2}}))
+
+
 def test_a_coordinator_with_nobody_is_refused():
     with pytest.raises(ConfigError, match="nobody to coordinate"):
         world(method="fedavg", agents=[{"id": "hub", "role": "coordinator"}])

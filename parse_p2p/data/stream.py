@@ -3,7 +3,8 @@
 The protocol of FedMosaic's benchmark (arXiv 2506.11024) at small scale. Clients fall into relevance groups. A task
 is the data set seen through a change of its own: labels permuted by the rule of its group, and inputs moved by an
 offset of its own near the one of its group. All clients go to their next task in the same round; samples of earlier
-tasks are kept and replayed. ``self`` is the accuracy on a client's own tasks, ``others`` on those of all others.
+tasks are kept and replayed. ``accuracy`` is that on a client's own tasks (the benchmark's
+*self*), ``others`` that on the tasks of all others.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ class StreamOptions(BaseModel):
     groups: int = Field(2, ge=1, description="relevance groups; the clients are dealt to them in turn")
     rounds: int = Field(5, ge=1, description="rounds until the next task")
     relabel: bool = Field(True, description="each group and task has a label rule of its own")
-    shift: float = Field(0.5, ge=0, description="length of a task's offset of the inputs, in standard deviations")
+    shift: float = Field(0.5, ge=0, description="size of a task's offset of every feature, in standard deviations")
     within: float = Field(0.2, ge=0, description="share of the offset that is the client's and not its group's")
 
 

@@ -13,6 +13,7 @@ from parse_p2p.methods.base import Exchange
 from parse_p2p.names import Role
 from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
+from parse_p2p.summary import train_alone
 
 METHODS = {name: plugins.load(plugins.METHODS, name) for name in plugins.known(plugins.METHODS)}
 CASES = [(name, network) for name, method in METHODS.items() for network in method.networks]
@@ -151,6 +152,12 @@ def test_an_option_that_is_not_there_and_a_network_it_is_not_made_for_are_refuse
     for network in set(plugins.known(plugins.NETWORKS)) - set(METHODS[name].networks):
         with pytest.raises(ConfigError, match=f"not made for model.network '{network}'"):
             world(method=name, model={"network": network})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_agents_can_be_trained_alone_to_compare_with(name):
+    w = world(method=name, rounds=2)
+    assert train_alone(w, lambda done: None).keys() == set(w.peers)
 
 
 @pytest.mark.parametrize("name", METHODS)

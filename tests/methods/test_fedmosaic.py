@@ -43,6 +43,21 @@ def test_M12_an_upload_holds_adapters_and_a_sketch_and_nothing_else(sent):
         assert parcel.tensors.keys() - {"sketch"} == adapter_shapes(model, model.dimensions, True).keys()
 
 
+def test_M12_what_comes_down_is_adapters_of_others_and_first_what_one_begins_with(sent):
+    mails, agents = sent
+    for round, sender, peer, parcel in mails:
+        if sender != "hub":
+            continue
+        model = agents[peer].learner.model
+        pq, lora = 2 * 2 * (4**2 + 4) * 4, 3 * 2 * (4 * (13 + 26)) * 4 * (peer in ("a2", "a3"))
+        if round > 0:
+            assert parcel.nbytes == pq + lora
+        else:
+            frames = [adapter.A.numel() + adapter.B.numel() for adapter in model.slots.values()]
+            probe = [t.numel() for name, t in parcel.tensors.items() if name.startswith("probe/")]
+            assert parcel.nbytes == 4 * (sum(t.numel() for t in model.base.values()) + sum(frames) + sum(probe))
+
+
 def test_M12_without_the_other_layers_nothing_tells_of_a_clients_width():
     mails, _ = mail(mosaic(options={"share_lora": False}))
     for _, _, peer, parcel in mails:
