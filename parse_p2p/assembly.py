@@ -4,6 +4,7 @@ Every process of a run derives the same world, so nobody has to be told who shar
 """
 
 import hashlib
+import ipaddress
 import os
 import tempfile
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ from parse_p2p.participant import Participant
 from parse_p2p.roles import Cast
 from parse_p2p.slices import Holder, Sharing
 from parse_p2p.topology.overlay import Overlays
+from parse_p2p.transports import curve
+from parse_p2p.transports.curve import Guard
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,24 @@ class World:
         sockets = socket_folder(folder, self.run.digest())
         return f"ipc://{sockets}/{peer}.data", f"ipc://{sockets}/{peer}.control"
 
+    def guard(self, me: PeerId) -> Guard | None:
+        """My keys and those of my neighbours, where the run's links are encrypted. Raises ConfigError."""
+        if not self.encrypted:
+            return None
+        try:
+            return curve.read(Path(self.run.keyring), me, self.neighbours(me))
+        except ConfigError as error:
+            if self.run.security == "curve":
+                raise
+            raise ConfigError(f"{error}; or, on a network that you trust, set security: none") from None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether links are: as the file says, or where an address can be reached from elsewhere."""
+        if self.run.security != "auto":
+            return self.run.security == "curve"
+        return any(seat.entry.address is not None and not _loopback(seat.entry.address) for seat in self.seats.values())
+
     # what cannot be
 
     def _refuse_unknown(self) -> None:
@@ -266,6 +287,14 @@ class World:
                 f"graph: it falls into {len(islands)} islands, one of them {{{alone}}}, which could never agree: "
                 "add an edge between them"
             )
+
+
+def _loopback(address: str) -> bool:
+    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def socket_folder(folder: Path, digest: str) -> Path:

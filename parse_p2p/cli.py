@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import config, plugins
+from parse_p2p import config, plugins, roles
 from parse_p2p.assembly import World
 from parse_p2p.errors import ConfigError, P2PError, nearest
 from parse_p2p.launch import folder as folders
@@ -25,6 +25,7 @@ from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import Tail
 from parse_p2p.summary import summarise, train_alone
+from parse_p2p.transports import curve
 from parse_p2p.view import RunView, Screen, clock, size, summary_table
 
 USAGE: Any = typer.BadParameter.__bases__[0]  # typer has a click of its own, under a private name
@@ -42,6 +43,7 @@ EXAMPLES = """
   parse-agent --topology topologies/ring.yaml --set partition.kind=dirichlet --set train.lr=0.02
   parse-agent --topology topologies/ring.yaml --resume                 go on where it stopped
   parse-agent --topology topologies/ring.yaml --id a3 --resume         bring one agent back
+  parse-agent keys --topology topologies/ring.yaml                     keys for --set security=curve
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -81,9 +83,12 @@ def _describe(name: str | None) -> None:
     raise typer.Exit
 
 
-@app.command(epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
+@app.callback(invoke_without_command=True, epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
 def parse_agent(
-    topology: Annotated[Path, typer.Option(help="The run file: graph, agents and defaults of a run.")],
+    context: typer.Context,
+    topology: Annotated[
+        Path | None, typer.Option(help="The run file: graph, agents and defaults of a run. [required]")
+    ] = None,
     id: Annotated[str | None, typer.Option(help="Run only this agent of the file, in this process.")] = None,
     method: Annotated[str | None, typer.Option(help=_methods())] = None,
     dataset: Annotated[str | None, typer.Option(help=f"One of {_options_of(plugins.DATA)}, or a module.")] = None,
@@ -101,6 +106,10 @@ def parse_agent(
     alone: Annotated[bool, typer.Option(help="Also train the same agents alone, to compare with.")] = True,
 ) -> None:
     """Train the agents of a topology together, one process each: peer to peer, or with a coordinator to compare."""
+    if context.invoked_subcommand is not None:
+        return
+    if topology is None:
+        raise ConfigError("which topology? Give one, as parse-agent --topology topologies/ring.yaml")
     named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
     settings = [_setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
     world = World(config.load(topology, settings))
@@ -109,6 +118,25 @@ def parse_agent(
         _one(world, PeerId(id), out, resume, console)
     else:
         _all(world, out, resume, quiet, alone, console)
+
+
+@app.command()
+def keys(
+    topology: Annotated[Path, typer.Option(help="The run file whose agents get keys.")],
+    id: Annotated[list[str] | None, typer.Option(help="Only for this agent; repeatable.")] = None,
+) -> None:
+    """Make key pairs for encrypted links, in the keyring of a run file.
+
+    Give every host the whole keyring but for the private keys (ID.key) of agents that do not run there.
+    """
+    run = config.load(topology)
+    ids = roles.ids(run)
+    for name in id or []:
+        if name not in ids:
+            raise ConfigError(f"--id {name}: there is no such agent in the file: {nearest(name, ids)}")
+    made = curve.make(Path(run.keyring), [PeerId(name) for name in id or ids])
+    told = f"made keys for {', '.join(made)}" if made else "all agents have keys already; nothing was changed"
+    Console().print(f"{told} in {run.keyring}", highlight=False, soft_wrap=True)
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -126,6 +154,7 @@ def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Cons
         raise ConfigError(f"--id {me}: there is no such agent in the file: {nearest(me, world.seats)}")
     folder = folders.existing(world.run, out) if resume else folders.shared(world.run, out, me)
     world.device(me)
+    world.guard(me)
     folder.write(world.run)
     next_round = run_here(world, me, folder, None if resume else 0)
     if next_round < world.run.rounds:
@@ -141,6 +170,7 @@ def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool,
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
     for me in world.seats:
         world.device(me)
+        world.guard(me)
     refuse_occupied(world, folder)
     folder.write(world.run)
     if not quiet:

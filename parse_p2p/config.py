@@ -119,10 +119,14 @@ class RunFile(_Section):
     seed: int = Field(0, ge=0)
     device: str = "auto"
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
+    security: Literal["auto", "curve", "none"] = Field(
+        "auto", description="auto: curve where an address is no loopback"
+    )
+    keyring: str = Field("keys", description="the folder of keys, beside this file")
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        same = self.model_dump(mode="json", exclude={"device", "checkpoint", "base_port"})
+        same = self.model_dump(mode="json", exclude={"device", "checkpoint", "base_port", "keyring"})
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -138,6 +142,8 @@ def load(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> RunFile:
         raise ConfigError(f"{path} is empty or no mapping: it needs at least 'graph' and 'agents'")
     raw.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:64] or "run")
     overridden = [_put(raw, key, value) for key, value in settings]
+    if isinstance(raw.setdefault("keyring", "keys"), str):
+        raw["keyring"] = os.path.abspath(path.parent / raw["keyring"])
     graph = raw.get("graph")
     if isinstance(graph, dict) and isinstance(graph.get("file"), str):
         if "\0" in graph["file"]:

@@ -63,6 +63,11 @@ def cast(run: RunFile, method: Method) -> Cast:
     return cast(run.model_copy(update={"agents": named}), method)
 
 
+def ids(run: RunFile) -> list[PeerId]:
+    """Every agent that a run file names, its coordinator included."""
+    return [PeerId(entry.id) for entry in _entries(run)]
+
+
 def _middle_of_star(topology: Topology, method: Method) -> PeerId:
     for middle in topology.peers:
         others = [peer for peer in topology.peers if peer != middle]

@@ -137,6 +137,32 @@ def test_a_command_line_that_cannot_be_is_refused(file, refused, arguments, said
     assert [part for part in said if part not in sentence] == []
 
 
+EVERYWHERE = [PAIR[0] | {"address": "tcp://0.0.0.0:7000"}, PAIR[1] | {"address": "tcp://10.0.0.2:7000"}]
+
+
+def test_an_address_beyond_loopback_needs_keys_or_a_clear_word(file, refused):
+    path = file(agents=EVERYWHERE, graph={"edges": [["a0", "a1"]]})
+    sentence = refused("--topology", path, "--id", "a0")
+    for part in ("keys", "no such file", "parse-agent keys --topology", "security: none"):
+        assert part in sentence
+
+
+def test_keys_are_made_once_and_lie_beside_the_file(file, agent, tmp_path):
+    path = file()
+    code, out, _ = agent("keys", "--topology", path)
+    assert code == 0 and "made keys for a0, a1, a2" in out.replace("\n", " ")
+    folder = tmp_path / "keys"
+    assert {p.name for p in folder.iterdir()} == {f"a{i}.{kind}" for i in range(3) for kind in ("key", "pub")}
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    code, out, _ = agent("keys", "--topology", path, "--id", "a1")
+    assert code == 0 and "nothing was changed" in out
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_keys_for_nobody_are_refused(file, refused):
+    assert "no such agent" in refused("keys", "--topology", file(), "--id", "a33")
+
+
 @pytest.mark.parametrize("arguments", [["--rouns", "3"], ["--rounds", "many"], []])
 def test_what_typer_refuses_is_no_traceback_either(file, refused, arguments):
     refused(*(["--topology", "three.yaml", *arguments] if arguments else []))

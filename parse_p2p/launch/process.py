@@ -62,7 +62,7 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
         start_from = start if start is not None else _newest(folder, me)
         participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
-    transport = ZmqTransport(me, world.addresses(me, folder.path), world.run.clocks.drain)
+    transport = ZmqTransport(me, world.addresses(me, folder.path), world.run.clocks.drain, world.guard(me))
     agent = Agent(participant, transport, world.neighbours(me), settings(world, me, folder, start), log)
     if start is None:
         agent.propose(_newest(folder, me))

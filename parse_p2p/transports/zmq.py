@@ -20,6 +20,7 @@ from parse_p2p.errors import ConfigError
 from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 from parse_p2p.names import PeerId
 from parse_p2p.transports.base import Arrival, Plane, ignore
+from parse_p2p.transports.curve import Doorkeeper, Guard
 
 Address = tuple[str, str]
 """Where an agent listens: for data and for control."""
@@ -29,12 +30,20 @@ YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
 
 
 class ZmqTransport:
-    """``addresses`` has one entry for me and one for every neighbour; ``drain`` is in seconds."""
+    """``addresses`` has one entry for me and one for every neighbour; ``drain`` is in seconds.
 
-    def __init__(self, me: PeerId, addresses: Mapping[PeerId, Address], drain: float = 5.0) -> None:
+    With a ``guard`` every link is encrypted, only the guard's peers are let in, and the sender of a message is the
+    owner of the key it came under. Without one a sender is who it says it is.
+    """
+
+    def __init__(
+        self, me: PeerId, addresses: Mapping[PeerId, Address], drain: float = 5.0, guard: Guard | None = None
+    ) -> None:
         self._me = me
         self._addresses = addresses
         self._drain = drain
+        self._guard = guard
+        self._doorkeepers: list[Doorkeeper] = []
         self._contexts: dict[Plane, zmq.asyncio.Context] = {}
         self._routers: dict[Plane, zmq.asyncio.Socket] = {}
         self._dealers: dict[tuple[PeerId, Plane], zmq.asyncio.Socket] = {}
@@ -72,6 +81,10 @@ class ZmqTransport:
     def _open(self, plane: Plane) -> None:
         context = self._contexts[plane] = zmq.asyncio.Context()
         context.set(zmq.MAX_SOCKETS, 4096)
+        if self._guard is not None:  # before anyone can knock
+            doorkeeper = Doorkeeper(context, self._guard)
+            self._doorkeepers.append(doorkeeper)
+            self._spawn(doorkeeper.serve(), f"doorkeeper-{plane.name.lower()}")
         self._routers[plane] = self._listen(context, plane)
         for peer in self._addresses:
             if peer != self._me:
@@ -80,7 +93,10 @@ class ZmqTransport:
 
     def _listen(self, context: zmq.asyncio.Context, plane: Plane) -> zmq.asyncio.Socket:
         router = self._socket(context, zmq.ROUTER)
-        router.set(zmq.ROUTER_HANDOVER, 1)
+        if self._guard is not None:
+            self._guard.as_server(router)
+        else:
+            router.set(zmq.ROUTER_HANDOVER, 1)
         router.set(zmq.ROUTER_MANDATORY, 1)
         router.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
         address = self._addresses[self._me][plane]
@@ -96,7 +112,10 @@ class ZmqTransport:
 
     def _dial(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> zmq.asyncio.Socket:
         dealer = self._socket(context, zmq.DEALER)
-        dealer.set(zmq.ROUTING_ID, self._me.encode())
+        if self._guard is not None:
+            self._guard.as_client_of(peer, dealer)
+        else:
+            dealer.set(zmq.ROUTING_ID, self._me.encode())
         dealer.set(zmq.IMMEDIATE, 1)
         if plane == Plane.DATA:
             monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -123,11 +142,15 @@ class ZmqTransport:
         while True:
             sender, *frames = await router.recv_multipart(copy=False)
             count += 1
-            if len(frames) <= MAX_TENSORS + 1:
-                name = PeerId(sender.bytes.decode(errors="replace"))
-                await self._arrived.put((name, plane, [frame.buffer for frame in frames]))
+            if 0 < len(frames) <= MAX_TENSORS + 1:
+                await self._arrived.put((self._name(sender, frames), plane, [frame.buffer for frame in frames]))
             if count % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
+
+    def _name(self, sender: Any, frames: list[Any]) -> PeerId:
+        if self._guard is not None:  # what the doorkeeper made of the key
+            return PeerId(frames[0].get("User-Id"))
+        return PeerId(sender.bytes.decode(errors="replace"))
 
     async def _watch(self, peer: PeerId, monitor: Any) -> None:
         while True:
@@ -148,5 +171,7 @@ class ZmqTransport:
             dealer.close(int(1000 * drain))
         for router in self._routers.values():
             router.close(0)
+        for doorkeeper in self._doorkeepers:
+            doorkeeper.close()
         # term waits for the last mail, at most the linger time, so it must not hold up the loop
         await asyncio.gather(*(asyncio.to_thread(context.term) for context in self._contexts.values()))

@@ -3,6 +3,8 @@
 import pytest
 import running
 
+from parse_p2p.transports import curve
+
 
 @pytest.mark.parametrize("method", ["parse", "harmony", "fedavg", "creamfl", "fedafd", "fedcmi", "fedmosaic"])
 @pytest.mark.parametrize("backend", [running.over_memory, running.over_ipc, running.over_processes])
@@ -16,6 +18,12 @@ def test_every_backend_ends_as_the_simulator_does(method, backend, tmp_path):
 def test_tcp_changes_nothing(tmp_path):
     world = running.world(base_port=running.free_ports(10))
     assert running.differing(running.over_tcp(world, tmp_path), running.simulated(running.world())) == []
+
+
+def test_encryption_changes_nothing(tmp_path):
+    world = running.world(security="curve", keyring=str(tmp_path / "keys"))
+    curve.make(tmp_path / "keys", world.seats)
+    assert running.differing(running.over_processes(world, tmp_path), running.simulated(running.world())) == []
 
 
 def test_a_lossy_codec_loses_the_same_everywhere(tmp_path):

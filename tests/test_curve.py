@@ -1,0 +1,177 @@
+"""Encrypted links: who is in the keyring speaks as itself, and nobody else is heard at all."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from tempfile import TemporaryDirectory
+
+import pytest
+import zmq
+import zmq.asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parse_p2p.errors import ConfigError
+from parse_p2p.transports import curve
+from parse_p2p.transports.base import Plane
+from parse_p2p.transports.curve import Doorkeeper, Guard
+from parse_p2p.transports.zmq import ZmqTransport
+
+PATIENCE = 60
+
+
+@pytest.fixture
+def keyring(tmp_path):
+    curve.make(tmp_path / "keys", ["a", "b", "c"])
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def places():
+    with TemporaryDirectory(prefix="p2p-") as folder:  # the path of a socket must be short
+        yield {me: (f"ipc://{folder}/{me}.data", f"ipc://{folder}/{me}.control") for me in "abcx"}
+
+
+def transport(me, places, guard, peers="ab"):
+    return ZmqTransport(me, {peer: places[peer] for peer in {me, *peers}}, drain=0.2, guard=guard)
+
+
+async def heard(a, b_speaks, strangers):
+    """What a hears once b's mail has come through; whatever the strangers sent first would be there by then."""
+    found = []
+    for _ in range(25):
+        for stranger in strangers:
+            await stranger()
+        await asyncio.sleep(0.02)
+    await b_speaks()
+    async for sender, plane, frames in a.arrivals():
+        found.append((sender, plane, [bytes(f) for f in frames]))
+        if found[-1][2] == [b"from b"]:
+            return found
+
+
+def test_a_guarded_link_carries_mail_under_the_name_of_the_key(keyring, places):
+    async def run():
+        # b calls itself x, which is of no use: its key is that of b
+        mine, theirs = curve.read(keyring, "a", ["b"]), curve.read(keyring, "b", ["a"])
+        async with (
+            asyncio.timeout(PATIENCE),
+            transport("a", places, mine) as a,
+            transport("x", places, theirs, peers="a") as b,
+        ):
+            await b.send("a", [b"from b"], Plane.DATA)
+            return await anext(a.arrivals())
+
+    sender, plane, _ = asyncio.run(run())
+    assert (sender, plane) == ("b", Plane.DATA)
+
+
+def raw(context, places, options):
+    """A socket of somebody who is no agent, dialling a's data address."""
+    socket = context.socket(zmq.DEALER)
+    socket.set(zmq.LINGER, 0)
+    for option, value in options.items():
+        socket.set(option, value)
+    socket.connect(places["a"][0])
+    return socket
+
+
+def key_options(guard, public=None, secret=None, server=None):
+    return {
+        zmq.CURVE_SERVERKEY: server or guard.public,
+        zmq.CURVE_PUBLICKEY: public,
+        zmq.CURVE_SECRETKEY: secret,
+    }
+
+
+def test_no_frame_of_a_stranger_is_heard(keyring, places):
+    """Nor one of an agent that is no neighbour, or of whom knows but half of a key."""
+    mine = curve.read(keyring, "a", ["b"])
+    public, secret = zmq.curve_keypair()
+    other, _ = zmq.curve_keypair()
+    b = curve.read(keyring, "b", ["a"])
+    attempts = {
+        "plain": {zmq.ROUTING_ID: b"b"},
+        "unlisted": key_options(mine, public, secret) | {zmq.ROUTING_ID: b"b"},
+        "in the keyring but no neighbour": key_options(mine, *_pair(keyring, "c")),
+        "not its secret": key_options(mine, b.public, secret),
+        "another server": key_options(mine, b.public, b.secret, server=other),
+        "a password": {zmq.PLAIN_USERNAME: b"b", zmq.PLAIN_PASSWORD: b"b"},
+    }
+
+    async def run():
+        context = zmq.asyncio.Context()
+        sockets = [raw(context, places, options) for options in attempts.values()]
+
+        async def shout(socket, name):
+            with suppress(zmq.Again):
+                await socket.send_multipart([f"from {name}".encode()], flags=zmq.DONTWAIT)
+
+        try:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(asyncio.timeout(PATIENCE))
+                a = await stack.enter_async_context(transport("a", places, mine))
+                there = await stack.enter_async_context(transport("b", places, b, peers="a"))
+                strangers = [lambda s=s, n=n: shout(s, n) for s, n in zip(sockets, attempts, strict=True)]
+                return await heard(a, lambda: there.send("a", [b"from b"], Plane.DATA), strangers)
+        finally:
+            for socket in sockets:
+                socket.close(0)
+            context.term()
+
+    assert asyncio.run(run()) == [("b", Plane.DATA, [b"from b"])]
+
+
+def _pair(keyring, me):
+    return (keyring / f"{me}.pub").read_bytes().strip(), (keyring / f"{me}.key").read_bytes().strip()
+
+
+def test_one_agent_cannot_speak_for_another(keyring, places):
+    """c is a neighbour and claims b's name in every way a socket allows."""
+    mine = curve.read(keyring, "a", ["b", "c"])
+
+    async def run():
+        context = zmq.asyncio.Context()
+        liar = raw(context, places, key_options(mine, *_pair(keyring, "c")) | {zmq.ROUTING_ID: b"b"})
+        try:
+            async with asyncio.timeout(PATIENCE), transport("a", places, mine, peers="abc") as a:
+                await liar.send_multipart([b"from b"])
+                return (await anext(a.arrivals()))[0]
+        finally:
+            liar.close(0)
+            context.term()
+
+    assert asyncio.run(run()) == "c"
+
+
+@given(st.lists(st.binary(max_size=64), max_size=9))
+def test_nothing_that_is_asked_ends_the_doorkeeper_or_lets_a_stranger_in(request):
+    public, secret = zmq.curve_keypair()
+    keeper = Doorkeeper.__new__(Doorkeeper)
+    keeper._guard = Guard(public, secret, {"b": zmq.curve_keypair()[0]})
+    answer = keeper._answer(request)
+    assert answer[2] == b"400" and len(answer) == 6
+
+
+def test_private_keys_are_private_and_are_never_replaced(keyring):
+    assert {path.stat().st_mode & 0o777 for path in keyring.glob("*.key")} == {0o600}
+    before = {path: path.read_bytes() for path in keyring.iterdir()}
+    assert curve.make(keyring, ["a", "b", "d"]) == ["d"]
+    assert all(path.read_bytes() == text for path, text in before.items())
+    assert "secret" not in repr(curve.read(keyring, "a", ["b"]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda keys: (keys / "b.pub").unlink(), r"b\.pub cannot be read: no such file.*parse-agent keys"),
+        (lambda keys: (keys / "b.pub").write_text("short"), r"b\.pub cannot be read: it holds no key"),
+        (lambda keys: (keys / "b.pub").write_bytes(b"\xff" * 40), r"b\.pub cannot be read: it holds no key"),
+        (lambda keys: (keys / "a.key").chmod(0o644), r"a\.key can be read by others: chmod 600"),
+        (lambda keys: (keys / "a.pub").write_bytes((keys / "b.pub").read_bytes()), r"are no pair"),
+    ],
+    ids=["missing", "short", "no text", "open to all", "no pair"],
+)
+def test_a_keyring_that_is_no_good_is_refused_in_one_sentence(keyring, spoil, says):
+    spoil(keyring)
+    with pytest.raises(ConfigError, match=says):
+        curve.read(keyring, "a", ["b"])
