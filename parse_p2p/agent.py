@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
+STRANGER = PeerId("a stranger")
 OUTBOX = 8  # parcels waiting for one peer before the oldest is given up
 
 
@@ -375,6 +376,8 @@ class Agent:
         self.directory.broken(peer, time.monotonic())
 
     def _complain(self, peer: PeerId, kind: str, why: str) -> None:
+        if peer not in self.neighbours:
+            peer = STRANGER  # who may come under any number of names
         self.refusals[peer, kind] += 1
         if self.refusals[peer, kind] <= COMPLAINTS:
             self.log.write("refused", round=self.card.round, peer=peer, kind=kind, why=why)
