@@ -5,6 +5,7 @@ The simulator and the real agent drive the very same object, which is why they e
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -38,7 +39,7 @@ class Participant:
                 f"it knows {', '.join(self.method.scripts)}"
             )
 
-    @property
+    @cached_property
     def coordinator(self) -> PeerId | None:
         """The one that coordinates me; None for a peer and for the coordinator itself."""
         hub = self.overlays(0).coordinator
