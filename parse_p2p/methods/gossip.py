@@ -18,9 +18,12 @@ from parse_p2p.slices import SliceKey
 
 
 class GossipOptions(SliceLossOptions):
-    """The weights of the losses and the order of a round; the same for every method of the family."""
+    """The weights of the losses, the order of a round and the mixer; the same for every method of the family."""
 
     order: str = Field("atc", pattern="^(atc|cta)$", description="adapt then combine, or combine then adapt")
+    mixer: mixing.MixerName = Field("weighted", description="how the copies of a slice become one")
+    clip: float = Field(1.0, gt=0, allow_inf_nan=False, description="clipped: longest step to a neighbour's slice")
+    byzantine: int = Field(1, ge=0, description="trimmed-mean, krum: how many copies of a slice may be lies")
 
 
 def gossip(local: Local, options: GossipOptions) -> Script:
@@ -29,7 +32,7 @@ def gossip(local: Local, options: GossipOptions) -> Script:
     if options.order == "atc":
         metrics = local.learner.train(*slice_terms(options))
     inbox = yield slices(local)
-    mix(local, inbox)
+    mix(local, inbox, mixing.mixer(options.mixer, options.clip, options.byzantine))
     if options.order == "cta":
         metrics = local.learner.train(*slice_terms(options))
     return metrics
@@ -43,10 +46,10 @@ def slices(local: Local) -> Exchange:
     return Exchange("slices", send, frozenset(send), check=plan.check)
 
 
-def mix(local: Local, inbox: Inbox) -> None:
+def mix(local: Local, inbox: Inbox, mixer: mixing.Mixer = mixing.weighted) -> None:
     """Mix every slice with the copies that came, by the weights of its overlay."""
     for key, weights in local.plan.weights.items():
-        mixing.weighted(local.learner.arena.view(local.plan.regions[key]), copies(inbox, key, weights), weights)
+        mixer(local.learner.arena.view(local.plan.regions[key]), copies(inbox, key, weights), weights)
 
 
 def copies(inbox: Inbox, key: SliceKey, weights: Mapping[PeerId, float]) -> dict[PeerId, Tensor]:
