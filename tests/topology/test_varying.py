@@ -76,10 +76,13 @@ def test_A1_the_seed_and_the_round_decide_and_nothing_else(kind):
 
 @pytest.mark.parametrize("kind", ["matching", "regular", "failing"])
 def test_A1_slices_held_by_others_have_a_draw_of_their_own(kind):
-    everyone = base(12, "complete")
-    among = {f"a{i}" for i in range(10)}
-    whole = {edge for edge in edges(drawn(everyone, options(kind), 0, 0)) if edge <= among}
-    assert whole != edges(drawn(everyone.over(among), options(kind), 0, 0))
+    def places(first):
+        held = base(14, "complete").over({f"a{i}" for i in range(first, first + 10)})
+        found = drawn(held, options(kind), 0, 0)
+        return {frozenset(map(found.peers.index, edge)) for edge in edges(found)}
+
+    assert places(0) == places(0)
+    assert places(0) != places(4)
 
 
 PROCESS = """
@@ -88,10 +91,10 @@ from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.varying import KINDS, VaryingOptions, drawn
 import hashlib, networkx as nx
 whole = nx.relabel_nodes(families.build("complete", 14, {}), {i: f"a{i}" for i in range(14)})
-held = Topology("net", whole, overlay="induced").over({f"a{i}" for i in range(1, 13)})
+held = Topology("net", whole, overlay="induced").over({f"a{i}" for i in range(1, 13, 2)})
 found = [drawn(held, VaryingOptions(kind=kind), 5, round).matrix().tobytes() for kind in KINDS for round in range(9)]
 print(hashlib.sha256(b"".join(found)).hexdigest())
-"""
+"""  # few holders: networkx then lists the nodes of a subgraph in the order of a set
 
 
 def test_A1_every_process_draws_the_same_whatever_its_hash_seed():
@@ -101,8 +104,9 @@ def test_A1_every_process_draws_the_same_whatever_its_hash_seed():
             [sys.executable, "-c", PROCESS], env=environment, capture_output=True, text=True, check=True, timeout=120
         ).stdout
 
-    assert said("1") == said("2")
-    assert len(said("3").strip()) == len(hashlib.sha256().hexdigest())
+    said_first, *said_later = (said(seed) for seed in "123")
+    assert said_later == [said_first] * 2
+    assert len(said_first.strip()) == len(hashlib.sha256().hexdigest())
 
 
 @pytest.mark.parametrize("family", ["ring", "star", "complete", "chordal-ring"])
