@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,11 @@ from parse_p2p.participant import Participant
 from parse_p2p.roles import Cast
 from parse_p2p.slices import Holder, Sharing
 from parse_p2p.topology.overlay import Overlays
+from parse_p2p.topology.varying import VaryingOptions, drawn
 from parse_p2p.transports import curve
 from parse_p2p.transports.curve import Guard
+
+RECENT = 4  # rounds whose drawn graphs are kept
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,9 @@ class World:
         self.seats = {seat.id: seat for seat in _seats(run, cast)}
         self.peers = [me for me in self.seats if me != self.coordinator]
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
+        self._drawn = lru_cache(RECENT)(self._draw)
         self._refuse_unknown()
+        self._refuse_varying()
         self._refuse_islands()
 
     # data
@@ -163,7 +168,17 @@ class World:
     # who shares what with whom
 
     def overlays(self, round: int) -> Overlays:
+        """The overlays in force in a round."""
+        laid = self.laid(round)
+        varying = self.run.varying
+        return laid if varying is None else self._drawn(laid, varying, round)
+
+    def laid(self, round: int) -> Overlays:
+        """The overlays of a round before anything is drawn: what the run's graph makes of the sharing table."""
         return self._under(self.method.sharing(self.options, round, self.run.rounds))
+
+    def _draw(self, laid: Overlays, varying: VaryingOptions, round: int) -> Overlays:
+        return laid.drawn(partial(drawn, options=varying, seed=self.run.seed, round=round))
 
     def _under(self, sharing: Sharing) -> Overlays:
         key = tuple(sharing.items())
@@ -176,8 +191,11 @@ class World:
         if self.coordinator is not None:
             return frozenset(self.peers if me == self.coordinator else [self.coordinator])
         for round in range(self.run.rounds):
-            self.overlays(round)
-        return frozenset(peer for overlays in self._overlays.values() for peer in overlays.plan(me).links)
+            self.laid(round)
+        varying = self.run.varying
+        anyone = varying is not None and not varying.keeps_to_graph
+        met = (o.partners(me) if anyone else o.plan(me).links for o in self._overlays.values())
+        return frozenset(peer for peers in met for peer in peers)
 
     def participant(self, me: PeerId, device: torch.device | None = None) -> Participant:
         seat = self.seats[me]
@@ -277,8 +295,19 @@ class World:
             )
         self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
 
+    def _refuse_varying(self) -> None:
+        if self.run.varying is None:
+            return
+        if self.method.centralised:
+            raise ConfigError(
+                f"varying: the method {self.method.name!r} has a coordinator and no graph among its clients that could "
+                "vary: leave varying out"
+            )
+        if self.run.weights != "metropolis":
+            raise ConfigError(f"varying: its graphs have Metropolis weights, not {self.run.weights}: leave weights out")
+
     def _refuse_islands(self) -> None:
-        if not self.overlays(0).keys or self.method.centralised:
+        if not self.laid(0).keys or self.method.centralised:
             return  # no graph is needed
         if len(islands := self.topology.islands()) > 1:
             smallest = sorted(islands, key=len)[0]

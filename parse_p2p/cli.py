@@ -192,7 +192,7 @@ def _announce(world: World, start: int, console: Console) -> None:
         f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.peers)} agents on {run.name}{hub}, {where}",
         highlight=False,
     )
-    for group, overlay in world.overlays(0).groups().items():
+    for group, overlay in world.laid(0).groups().items():
         islands = overlay.islands()
         if len(islands) > 1:
             named = "; ".join(", ".join(sorted(i)) for i in islands)

@@ -21,6 +21,7 @@ from parse_p2p.directory import Clocks
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Training
 from parse_p2p.models.base import ModelOptions
+from parse_p2p.topology.varying import VaryingOptions
 
 Loc = tuple[str | int, ...]
 
@@ -101,6 +102,7 @@ class RunFile(_Section):
     graph: GraphEntry
     overlay: str = Field("per-slice", description="per-slice: a graph over each slice's holders; induced: this one")
     weights: str = Field("metropolis", description="metropolis, uniform or fastest-mixing")
+    varying: VaryingOptions | None = Field(None, description="graphs that change every round; none: they are fixed")
     agents: list[AgentEntry] | MixEntry
     method: str = "parse"
     options: dict[str, Any] = Field(default_factory=dict, description="the method's options")

@@ -4,7 +4,8 @@ On a modality-blind ring the holders of one modality almost never form a connect
 a graph of its own over its holders (arXiv 2601.10012v2 speaks of modality-conditioned overlays).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import copy
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -76,6 +77,7 @@ class Overlays:
         self.coordinator = coordinator
         self.members = {holder.id: holder for holder in holders}
         self.offers = {id: offers(sharing, holder) for id, holder in self.members.items()}
+        self._lay: Callable[[frozenset[PeerId]], Topology] = topology.over
         self._graphs: dict[frozenset[PeerId], Topology] = {}
         for key in self.keys:
             self._refuse_unequal(key)
@@ -94,8 +96,19 @@ class Overlays:
     def over(self, holders: Collection[PeerId]) -> Topology:
         chosen = frozenset(holders)
         if chosen not in self._graphs:
-            self._graphs[chosen] = self.topology.over(chosen)
+            self._graphs[chosen] = self._lay(chosen)
         return self._graphs[chosen]
+
+    def drawn(self, draw: Callable[[Topology], Topology]) -> "Overlays":
+        """The same slices on other graphs: ``draw`` makes each of the one that is laid here, when it is asked for."""
+        other = copy.copy(self)
+        other._lay = lambda chosen: draw(self.over(chosen))
+        other._graphs = {}
+        return other
+
+    def partners(self, me: PeerId) -> frozenset[PeerId]:
+        """All that hold a slice with this agent, whatever the graph."""
+        return frozenset(peer for key in self.offers[me] for peer in self.holders(key)) - {me}
 
     def groups(self) -> dict[str, Topology]:
         """The overlay of every group that shares something among peers, by the group's name."""

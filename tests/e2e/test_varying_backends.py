@@ -1,0 +1,23 @@
+"""Agents that draw their graphs each for itself end as the simulator does, which draws them once for all."""
+
+import pytest
+import running
+
+KINDS = {
+    "matching": {"kind": "matching"},
+    "one-peer-exponential": {"kind": "one-peer-exponential"},
+    "regular": {"kind": "regular", "degree": 2},
+    "failing": {"kind": "failing", "probability": 0.4},
+}
+
+
+@pytest.mark.parametrize("varying", KINDS.values(), ids=KINDS.keys())
+def test_A10_agents_in_one_process_end_as_the_simulator_does(varying, tmp_path):
+    world = running.world(varying=varying, rounds=6)
+    assert running.differing(running.over_memory(world, tmp_path), running.simulated(world)) == []
+
+
+@pytest.mark.parametrize("kind", ["matching", "failing"])
+def test_A10_processes_of_their_own_end_as_the_simulator_does(kind, tmp_path):
+    world = running.world(varying=KINDS[kind], rounds=6)
+    assert running.differing(running.over_processes(world, tmp_path), running.simulated(world)) == []

@@ -1,0 +1,142 @@
+"""Whole runs on graphs that change every round: the mean stays, only the round's links carry, resuming is exact."""
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from worlds import differing, finished, mixing_only, under, world
+
+from parse_p2p.assembly import World
+from parse_p2p.config import RunFile
+from parse_p2p.errors import ConfigError
+from parse_p2p.methods import parse
+from parse_p2p.simulate import simulate
+
+ROUNDS = 4
+KINDS = {
+    "matching": {"kind": "matching"},
+    "one-peer-exponential": {"kind": "one-peer-exponential"},
+    "regular": {"kind": "regular", "degree": 2},
+    "failing": {"kind": "failing", "probability": 0.4},
+}
+each = pytest.mark.parametrize("varying", KINDS.values(), ids=KINDS.keys())
+both_methods = pytest.mark.parametrize("method", ["parse", "harmony"])  # one table, and two in turn
+made = partial(world, rounds=ROUNDS)
+
+
+@each
+def test_1_mixing_keeps_the_sum_of_every_slice_in_every_round(varying):
+    w = under(made(varying=varying, model={"init": "own"}), parse.sharing(parse.Options(), 0, 1), mixing_only)
+    participants, moved = w.participants(), set()
+
+    def sums():
+        overlays = w.overlays(0)
+        return {
+            key: [a.learner.arena.view(overlays.offers[a.me][key]).clone().double()
+                  for a in participants if a.me in overlays.holders(key)]
+            for key in overlays.keys
+        }  # fmt: skip
+
+    seen = [sums()]
+    simulate(participants, 8, watch=lambda *_: seen.append(sums()))
+    for before, after in pairwise(seen):
+        for key, old in before.items():
+            scale = torch.stack(old).abs().sum(0)
+            assert ((sum(old) - sum(after[key])).abs() <= 1e-6 * scale).all(), key
+            moved |= {key} if any(not torch.equal(a, b) for a, b in zip(old, after[key], strict=True)) else set()
+    assert moved == seen[0].keys()
+
+
+@each
+def test_4_mixing_equal_models_changes_nothing_to_the_last_bit(varying):
+    participants = under(made(varying=varying), script=mixing_only).participants()
+    before = {p.me: p.learner.arena.values.clone() for p in participants}
+    simulate(participants, ROUNDS)
+    assert all(torch.equal(p.learner.arena.values, before[p.me]) for p in participants)
+
+
+@each
+@both_methods
+def test_A3_the_ledger_counts_the_links_of_the_round_and_no_others(method, varying):
+    w, carried = made(method=method, varying=varying), []
+
+    def watch(round, metrics, ledger):
+        overlays, links = w.overlays(round), set()
+        for me in w.seats:
+            for peer, keys in overlays.plan(me).links.items():
+                sent = ledger[me][peer]
+                assert sent == {str(key): 4 * overlays.offers[me][key].size for key in keys}
+                assert all(peer in overlays.graph(key).neighbours(me) for key in keys)
+                links.add((me, peer))
+        assert links == {(me, peer) for me, row in ledger.items() for peer in row}
+        assert all(peer in w.neighbours(me) for me, peer in links)
+        carried.append(links)
+
+    finished(w, watch=watch)
+    assert len(carried) == ROUNDS
+    assert len({frozenset(links) for links in carried}) > 1, "the graph is the same in every round"
+
+
+@each
+@both_methods
+@pytest.mark.parametrize("middle", range(1, ROUNDS))
+def test_A4_a_resumed_run_ends_as_one_that_was_not_interrupted(method, varying, middle):
+    whole, _ = finished(made(method=method, varying=varying))
+    first, _ = finished(made(method=method, varying=varying), rounds=middle)
+    second = made(method=method, varying=varying).participants()
+    for agent in second:
+        agent.restore(first[agent.me].state())
+    simulate(second, ROUNDS, start=middle)
+    assert differing(whole, {agent.me: agent for agent in second}) == []
+
+
+def test_A5_a_graph_whose_edges_never_fail_is_the_fixed_one():
+    fixed, _ = finished(made())
+    assert differing(fixed, finished(made(varying={"kind": "failing", "probability": 0.0}))[0]) == []
+    for varying in KINDS.values():
+        assert differing(fixed, finished(made(varying=varying))[0]) != []
+
+
+@pytest.mark.parametrize("kind", ["matching", "one-peer-exponential", "regular"])
+def test_A6_neighbours_are_all_that_share_a_slice_whatever_the_graph(kind):
+    w = made(method="dsgd-modality", graph="ring", varying={"kind": kind})
+    senses = {me: set(seat.modalities) for me, seat in w.seats.items()}
+    for me in w.seats:
+        assert w.neighbours(me) == {peer for peer in w.seats if peer != me and senses[peer] & senses[me]}
+
+
+def test_A6_where_edges_fail_neighbours_are_those_of_the_graph():
+    assert all(
+        made(varying={"kind": "failing", "probability": 0.9}).neighbours(me) == made().neighbours(me)
+        for me in made().seats
+    )
+
+
+def test_A7_the_graphs_of_the_last_rounds_alone_are_kept():
+    w = made(varying=KINDS["matching"], rounds=5000)
+    assert w.overlays(7) is w.overlays(7)
+    for round in range(100):
+        w.overlays(round)
+    assert w._drawn.cache_info().currsize <= 4
+    assert w.overlays(7).plan("a0") == made(varying=KINDS["matching"], rounds=5000).overlays(7).plan("a0")
+
+
+@pytest.mark.parametrize("method", ["fedavg", "creamfl", "fedmosaic"])
+def test_A8_a_centralised_method_has_no_graph_that_could_vary(method):
+    with pytest.raises(ConfigError, match=f"varying: the method '{method}' has a coordinator"):
+        made(method=method, varying=KINDS["matching"])
+
+
+def test_A8_other_weights_are_refused_and_so_are_islands_of_the_graph():
+    with pytest.raises(ConfigError, match="varying: its graphs have Metropolis weights, not uniform"):
+        made(weights="uniform", varying=KINDS["matching"])
+    agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]
+    raw = {"graph": {"edges": [["a0", "a1"], ["a2", "a3"]]}, "agents": agents, "dataset": "bits"}
+    with pytest.raises(ConfigError, match="2 islands"):
+        World(RunFile.model_validate(raw | {"varying": KINDS["failing"]}))
+
+
+def test_A9_agents_on_a_varying_graph_do_not_talk_to_those_on_a_fixed_one():
+    digests = {made(varying=varying).run.digest() for varying in [None, *KINDS.values()]}
+    assert len(digests) == 1 + len(KINDS)
