@@ -7,6 +7,7 @@ uninterrupted one would have drawn and no generator's state has to be kept.
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -98,8 +99,7 @@ class Learner:
         rates = [group["lr"] for group in self.optimiser.param_groups]
         for group in self.optimiser.param_groups:
             group["lr"] *= scale(group["component"])
-        self.model.train()
-        losses = [self._term_step(b, terms, adjust, only) for _ in range(self.options.epochs) for b in self.batches()]
+        losses = [loss for _ in range(self.options.epochs) for loss in self.epoch(terms, adjust, only)]
         for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
             group["lr"] = rate
         return {"loss": self.mean(losses)}
@@ -150,14 +150,20 @@ class Learner:
             self.arena.leaves[name].grad = self.arena.grads[region.start : region.stop]
         return value.detach()
 
-    def _term_step(
-        self, batch: Batch, terms: Collection[LossTerm], adjust: Adjust | None, only: Callable[[str], bool] | None
-    ) -> Tensor:
-        def loss() -> Tensor:
+    def epoch(
+        self,
+        terms: Collection[LossTerm],
+        adjust: Adjust | None = None,
+        only: Callable[[str], bool] | None = None,
+    ) -> list[Tensor]:
+        """One pass over this agent's data on the sum of the terms; the losses, detached."""
+
+        def loss(batch: Batch) -> Tensor:
             outputs = self.model(batch.inputs)
             return torch.stack([term(self.model, batch, outputs) for term in terms]).sum()
 
-        return self.step(loss, adjust, only)
+        self.model.train()
+        return [self.step(partial(loss, batch), adjust, only) for batch in self.batches()]
 
     @torch.no_grad()
     def outputs(self, data: Dataset) -> Outputs:

@@ -23,7 +23,7 @@ from parse_p2p.names import Metrics, PeerId
 from parse_p2p.parcel import Parcel
 
 SAMPLES = 2**40  # nobody has more
-GLOBAL = "global/"  # in the coordinator's memory, before a slice's name
+GLOBAL = "global/"  # in the coordinator's memory, before the name of a slice that its own model does not hold
 
 
 class FederatedOptions(LossOptions):
@@ -79,6 +79,11 @@ def hub(local: Local) -> PeerId:
     return local.plan.coordinator
 
 
+def with_content(inbox: Inbox) -> Inbox:
+    """What came, less the empty parcels of those who have nothing to send yet."""
+    return {peer: parcel for peer, parcel in inbox.items() if parcel.tensors}
+
+
 def update(local: Local) -> Parcel:
     """My slices, with the number of samples they were trained on."""
     return Parcel(local.learner.cut(local.plan.regions), {"samples": local.learner.samples})
@@ -110,8 +115,9 @@ def weighted_average(
 
 
 def remember(local: Local, slices: Mapping[str, Tensor]) -> None:
-    """Make these slices the global ones: for the next broadcast, and in my own model where I hold them."""
-    local.memory.update({GLOBAL + name: tensor for name, tensor in slices.items()})
+    """Make these slices the global ones: in my own model where I hold them, the others in my memory."""
+    mine = set(map(str, local.plan.regions))
+    local.memory.update({GLOBAL + name: tensor for name, tensor in slices.items() if name not in mine})
     load(local, slices)
 
 

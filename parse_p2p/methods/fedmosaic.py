@@ -25,7 +25,7 @@ from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError
 from parse_p2p.methods import relevance
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script
-from parse_p2p.methods.federation import FederatedOptions, hub, selected, weighted_average
+from parse_p2p.methods.federation import FederatedOptions, hub, selected, weighted_average, with_content
 from parse_p2p.methods.mosaic_mail import adapter_shapes, begins, from_coordinator, greeting
 from parse_p2p.methods.mosaic_setup import Setup, Size, smallest, within
 from parse_p2p.methods.objective import terms
@@ -165,7 +165,7 @@ def coordinator(local: Local, options: Options) -> Script:
     new = [peer for peer in hellos if not hellos[peer].meta["ready"]]
     yield Exchange("global", parcels(local, options, setup, there, new))
     inbox = yield Exchange("update", expect=frozenset(there), check=uploaded(local, options), deadline=options.patience)
-    inbox = {peer: parcel for peer, parcel in inbox.items() if parcel.tensors}
+    inbox = with_content(inbox)
     if len(inbox) >= options.quorum:
         remember(local, inbox)
     return {"updates": float(len(inbox))}

@@ -27,7 +27,7 @@ from parse_p2p.errors import SpecMismatch
 from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Script
 from parse_p2p.methods.ensemble import Rows, distance, recall, retrieval, teachers
-from parse_p2p.methods.federation import FederatedOptions, hub, selected
+from parse_p2p.methods.federation import FederatedOptions, hub, selected, with_content
 from parse_p2p.methods.objective import terms
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.embedding import Embedding
@@ -102,7 +102,7 @@ def coordinator(local: Local, options: RepresentationOptions, way: Way) -> Scrip
     items, rows = digest(learner.data.inputs), represent(learner, learner.data.inputs)
     yield Exchange("global", broadcast(local, way, chosen, items, rows))
     inbox = yield Exchange("local", expect=frozenset(chosen), check=aligned(local, items), deadline=options.patience)
-    inbox = {peer: parcel for peer, parcel in inbox.items() if parcel.tensors}
+    inbox = with_content(inbox)
     note_served(local, chosen, inbox)
     metrics["uploads"] = float(len(inbox))
     if len(inbox) >= options.quorum and (losses := distil(local, options, way, rows, inbox)):
@@ -153,16 +153,9 @@ def heads(name: str) -> bool:
 
 def task_pass(local: Local, options: RepresentationOptions) -> list[Tensor]:
     """One pass over my own data on the losses that all methods share."""
-    learner, chosen = local.learner, terms(options)
-    model = network(learner)
+    model = network(local.learner)
     resting = ("discriminator.",) if model.present else ("discriminator.", "gate.")
-
-    def loss(batch: Batch) -> Tensor:
-        outputs = model(batch.inputs)
-        return torch.stack([term(model, batch, outputs) for term in chosen]).sum()
-
-    model.train()
-    return [learner.step(partial(loss, b), only=lambda name: not name.startswith(resting)) for b in learner.batches()]
+    return local.learner.epoch(terms(options), only=lambda name: not name.startswith(resting))
 
 
 def take(local: Local, inbox: Inbox, way: Way) -> Lesson | None:

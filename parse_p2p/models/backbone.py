@@ -27,10 +27,6 @@ Addition = Callable[[int, str, Tensor], Tensor | float]
 """What is added to a linear map's output: of the layer's number, the role and the map's input (B, d_i)."""
 
 
-def nothing(layer: int, role: str, x: Tensor) -> float:
-    return 0.0
-
-
 class Layer(nn.Module):
     """(B, width) → (B, width)."""
 
@@ -114,7 +110,7 @@ class Backbone(Network):
 
     def added(self, layer: int, role: str, x: Tensor) -> Tensor | float:
         """What is added to a linear map's output; a bare backbone adds nothing."""
-        return nothing(layer, role, x)
+        return 0.0
 
 
 @dataclass(frozen=True)
