@@ -45,6 +45,8 @@ def test_the_others_go_on_to_the_end(method, leaver, tmp_path):
         done = [event["round"] for event in running.events(tmp_path, me, "round")]
         assert done == list(range(ROUNDS)), f"{me} lost a round"
         assert running.events(tmp_path, me, "refused") == []
+    waited = {me for me in ended if running.events(tmp_path, me, "waiting")}
+    assert waited == (set(world.peers) if leaver == "hub" else set()), "only a coordinator is hoped for when it is gone"
     if leaver == "hub":
         assert all(running.events(tmp_path, me, "on my own") for me in world.peers)
 

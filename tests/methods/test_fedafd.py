@@ -250,6 +250,12 @@ def test_A10_without_distillation_the_coordinator_is_one_that_only_has_its_publi
     assert not torch.equal(served["hub"].learner.arena.values, taught["hub"].learner.arena.values)
 
 
+def test_A7_rows_are_scored_against_the_same_modality_or_all_alike_without_SED():
+    rows = {m: torch.eye(3) for m in ("audio", "motion")}
+    assert way(Options()).anchors(rows) == rows
+    assert way(Options(sed=False)).anchors(rows) == {"audio": None, "motion": None}
+
+
 def test_A10_fewer_answers_than_the_quorum_teach_nothing():
     none, _ = finished(made(options={"gamma": 0.0}))
     few, metrics = finished(made(options={"quorum": 9}))
