@@ -23,7 +23,7 @@ from parse_p2p import checkpoint
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
 from parse_p2p.desk import Collected, Desk
-from parse_p2p.directory import NEVER, Card, Clocks, Directory, to
+from parse_p2p.directory import NEVER, Card, Clocks, Directory
 from parse_p2p.errors import Interrupted, JoinTimeout, MalformedFrame, QuorumLost, WireError, WrongRun
 from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
@@ -66,12 +66,12 @@ class Agent:
         self.settings = settings
         self.log = log
         self.desk = Desk()
-        self.directory = Directory(neighbours, settings.clocks)
         self.ledger = Ledger()
         self.refusals: Counter[tuple[PeerId, str]] = Counter()
         # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
         joins = NEVER if settings.start is None else settings.start
         self.card = Card(int.from_bytes(os.urandom(6), "big"), settings.start or 0, joins)
+        self.directory = Directory(neighbours, settings.clocks, self.card.incarnation)
         self._transport = transport
         self._assembler = Assembler({c.name: c for c in (settings.codec, raw.CODEC)}.values())
         self._outboxes: dict[PeerId, asyncio.Queue[list[Frames]]] = {p: asyncio.Queue(OUTBOX) for p in neighbours}
@@ -165,6 +165,8 @@ class Agent:
         for peer, parcel in exchange.send.items():
             if self._takes_part(peer, round):
                 self._post(peer, round, exchange.topic, parcel)
+            else:
+                self.directory.skipped(peer, round)
         self._posted = True
         found = await self.desk.collect(exchange, lambda peer: self._awaited(peer, round), self._patience(exchange))
         self._report(round, found)
@@ -336,9 +338,8 @@ class Agent:
             await self._say_card_to(peer)
 
     async def _say_card_to(self, peer: PeerId) -> None:
-        welcome = self.directory.welcome(peer) if self._begun else NEVER
-        header = Header(self.settings.run, self.me, 0, "card")
-        [frames] = pack(header, Parcel(meta=to(self.card, welcome).facts()), raw.CODEC)
+        card = self.directory.to(peer, self.card) if self._begun else self.card
+        [frames] = pack(Header(self.settings.run, self.me, 0, "card"), Parcel(meta=card.facts()), raw.CODEC)
         await self._transport.send(peer, frames, Plane.CONTROL)
         self.ledger.wire_out += sum(map(len, frames))
 
