@@ -230,7 +230,7 @@ class World:
         wardrobe, first = None, self.seats[me].modalities
         if self.run.events is not None:
             wardrobe = Wardrobe(self.membership, self.data[0].modalities, build)
-            first = self.membership.of(me, self.spans[me].start)
+            first = self.senses(me, self.spans[me].start)
         public = self.public if me == self.coordinator else None
         return Participant(me, self.seats[me].role, self.method, self.options, build(first), self.overlays,
                            self.run.rounds, public=public, wardrobe=wardrobe)  # fmt: skip
@@ -333,7 +333,7 @@ class World:
                         f"events: {event.agent} is to gain {modality!r}, which the data set {self.run.dataset!r} does "
                         f"not hold: {nearest(modality, self.data[0].modalities)}"
                     )
-            if event.round >= self.run.rounds:
+            if event.round is not None and event.round >= self.run.rounds:
                 raise ConfigError(
                     f"events: round {event.round} of {event.agent} never comes: rounds is {self.run.rounds}"
                 )
