@@ -23,6 +23,7 @@ from parse_p2p.config import AgentEntry, RunFile, options
 from parse_p2p.data.base import Dataset, split, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.stream import Stream, stream
+from parse_p2p.data.tasks import refuse_unknown, seen_as
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Learner
@@ -50,6 +51,7 @@ class Seat:
     entry: AgentEntry
     model: ModelOptions
     encoders: Mapping[Modality, EncoderOptions]
+    task: str = ""
 
 
 class World:
@@ -74,6 +76,7 @@ class World:
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
         self._drawn = lru_cache(RECENT)(self._draw)
         self._refuse_unknown()
+        self._refuse_tasks()
         self._refuse_varying()
         self._refuse_islands()
 
@@ -115,7 +118,7 @@ class World:
         return dict(zip(self.peers, rows, strict=True))
 
     def share(self, me: PeerId) -> tuple[Dataset, Dataset]:
-        """An agent's training samples and the test set, both with its modalities only.
+        """An agent's training samples and the test set, both with its modalities and the classes of its task only.
 
         A coordinator trains on the public samples, if there are any.
         """
@@ -124,7 +127,13 @@ class World:
         if me == self.coordinator:
             public = train.select([]) if self.public is None else self.public
             return public.select(np.arange(len(public)), modalities), test.select(np.arange(len(test)), modalities)
-        return train.select(self.shares[me], modalities), test.select(np.arange(len(test)), modalities)
+        mine = train.select(self.shares[me], modalities), test.select(np.arange(len(test)), modalities)
+        task = self.run.tasks.get(self.seats[me].task)
+        return mine if task is None else (seen_as(task, mine[0]), seen_as(task, mine[1]))
+
+    def classes(self, seat: Seat) -> int:
+        """The number of classes that an agent tells apart."""
+        return len(self.run.tasks[seat.task].classes) if seat.task else self.data[0].classes
 
     def tasks(self, me: PeerId) -> Stream | None:
         """An agent's stream of tasks, where the run has them; the coordinator has none."""
@@ -133,15 +142,18 @@ class World:
         return stream(*self.share(me), self.peers.index(me), len(self.peers), self.run.stream, self.run.seed)
 
     def kind(self, me: PeerId) -> str:
-        """The modalities of an agent as a table shows them, or that it is the coordinator."""
-        return "coordinator" if me == self.coordinator else "+".join(self.seats[me].modalities)
+        """The modalities of an agent as a table shows them, with its task where there are several; or coordinator."""
+        if me == self.coordinator:
+            return "coordinator"
+        several = len({seat.task for seat in self.seats.values()}) > 1
+        return "+".join(self.seats[me].modalities) + (f": {self.seats[me].task or 'all classes'}" if several else "")
 
     # models
 
     def network(self, seat: Seat) -> Network:
         build: Build = plugins.load(plugins.NETWORKS, seat.model.network)
         shapes = {m: self.data[0].shape(m) for m in seat.modalities}
-        return build(shapes, self.data[0].classes, seat.model, seat.encoders)
+        return build(shapes, self.classes(seat), seat.model, seat.encoders)
 
     def initialised(self, seat: Seat) -> Network:
         """The network with its first parameters: equal components start equal, unless ``model.init`` is own."""
@@ -162,7 +174,8 @@ class World:
         for seat in self.seats.values():
             with torch.device("meta"):
                 network = self.network(seat)
-            holders[seat.id] = Holder(seat.id, seat.modalities, regions(network.parts()), network.dimensions)
+            parts = regions(network.parts())
+            holders[seat.id] = Holder(seat.id, seat.modalities, parts, network.dimensions, seat.task)
         return holders
 
     # who shares what with whom
@@ -295,6 +308,16 @@ class World:
             )
         self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
 
+    def _refuse_tasks(self) -> None:
+        for name, task in self.run.tasks.items():
+            refuse_unknown(name, task, self.data[0])
+        for seat in self.seats.values():
+            if seat.task and not all(map(len, self.share(seat.id))):
+                raise ConfigError(
+                    f"agents: {seat.id} has no samples of its task {seat.task!r} to train on, or none to test with: "
+                    "give the task more classes, or agents larger shares"
+                )
+
     def _refuse_varying(self) -> None:
         if self.run.varying is None:
             return
@@ -381,4 +404,4 @@ def _seat(run: RunFile, entry: AgentEntry, role: Role, sensed: list[str]) -> Sea
     encoders = {m: options(EncoderOptions, e, f"{where}.encoders.{m}") for m, e in changed.items()}
     # whatever this agent's own are, the run's encoder stays what others are measured by
     model = model.model_copy(update={"encoder": run.model.encoder})
-    return Seat(PeerId(entry.id), role, modalities, entry, model, encoders)
+    return Seat(PeerId(entry.id), role, modalities, entry, model, encoders, entry.task or "")
