@@ -22,6 +22,7 @@ from parse_p2p.directory import Clocks
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Training
 from parse_p2p.models.base import ModelOptions
+from parse_p2p.topology import trace
 from parse_p2p.topology.varying import VaryingOptions
 
 Loc = tuple[str | int, ...]
@@ -134,7 +135,8 @@ class RunFile(_Section):
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        same = self.model_dump(mode="json", exclude={"device", "checkpoint", "base_port", "keyring"})
+        mine = dict.fromkeys(("device", "checkpoint", "base_port", "keyring"), True)
+        same = self.model_dump(mode="json", exclude={**mine, "varying": {"file"}})
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -152,12 +154,22 @@ def load(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> RunFile:
     overridden = [_put(raw, key, value) for key, value in settings]
     if isinstance(raw.setdefault("keyring", "keys"), str):
         raw["keyring"] = os.path.abspath(path.parent / raw["keyring"])
-    graph = raw.get("graph")
-    if isinstance(graph, dict) and isinstance(graph.get("file"), str):
-        if "\0" in graph["file"]:
-            raise ConfigError(f"{path}: graph.file: {graph['file']!r} is no file name")
-        graph["file"] = os.path.abspath(path.parent / graph["file"])
+    _beside(path, raw, "graph")
+    trace_file = _beside(path, raw, "varying")
+    if trace_file is not None and "contacts" not in raw["varying"]:  # which a run that was written down has
+        raw["varying"]["contacts"] = trace.read(Path(trace_file))
     return _validate(raw, Origin(path, dict(_lines(root, ())), overridden))
+
+
+def _beside(path: Path, raw: Mapping[str, Any], section: str) -> str | None:
+    """The file that a section names, which lies beside the run file; its path is made absolute in place."""
+    named = raw.get(section)
+    if not isinstance(named, dict) or not isinstance(named.get("file"), str):
+        return None
+    if "\0" in named["file"]:
+        raise ConfigError(f"{path}: {section}.file: {named['file']!r} is no file name")
+    named["file"] = os.path.abspath(path.parent / named["file"])
+    return str(named["file"])
 
 
 class Origin:

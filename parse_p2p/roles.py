@@ -53,6 +53,7 @@ def cast(run: RunFile, method: Method) -> Cast:
     if not peers:
         raise ConfigError(f"agents: the coordinator {hubs[0].id} has nobody to coordinate: add agents with modalities")
     _refuse_tasks(run, peers, method)
+    _refuse_strangers(run, [entry.id for entry in peers])
     topology = _topology(run, [PeerId(entry.id) for entry in peers], {hub.id for hub in hubs})
     if not method.centralised:
         return Cast(run, peers, None, topology)
@@ -82,6 +83,20 @@ def _refuse_tasks(run: RunFile, peers: list[AgentEntry], method: Method) -> None
         )
     if with_task and run.stream is not None:
         raise ConfigError("tasks: a stream has one label space for all: leave out stream, or the tasks of agents")
+
+
+def _refuse_strangers(run: RunFile, ids: list[str]) -> None:
+    """In a trace."""
+    if run.varying is None:
+        return
+    source = run.varying.file or "varying.contacts"
+    for round, one, other in run.varying.contacts:
+        for agent in (one, other):
+            if agent not in ids:
+                raise ConfigError(
+                    f"varying: {source} has {round},{one},{other} and {agent!r} is none of the agents: "
+                    f"{nearest(agent, ids)}"
+                )
 
 
 def _middle_of_star(topology: Topology, method: Method) -> PeerId:
