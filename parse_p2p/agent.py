@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +22,11 @@ from parse_p2p import checkpoint
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
 from parse_p2p.courier import Courier, Limits
-from parse_p2p.desk import Collected, Desk
+from parse_p2p.desk import AHEAD, Collected, Desk
 from parse_p2p.directory import NEVER, Card, Clocks, Directory
 from parse_p2p.errors import Interrupted, JoinTimeout, QuorumLost
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
-from parse_p2p.names import PeerId
+from parse_p2p.names import PeerId, Role
 from parse_p2p.participant import Participant
 from parse_p2p.runlog import RunLog
 from parse_p2p.transports.base import Transport
@@ -157,6 +157,8 @@ class Agent:
             answer = await self._exchange(round, step)
 
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
+        if self.participant.role == Role.PEER:  # clients and coordinators wait for each other in every round
+            await self._not_too_far_ahead(exchange.send, round)
         for peer, parcel in exchange.send.items():
             if self._takes_part(peer, round):
                 self.courier.post(peer, round, exchange.topic, parcel)
@@ -168,6 +170,15 @@ class Agent:
         if len(found.inbox) < exchange.quorum:
             return QuorumLost(f"{len(found.inbox)} of {exchange.quorum} answers came on {exchange.topic!r}")
         return found.inbox
+
+    async def _not_too_far_ahead(self, peers: Collection[PeerId], round: int) -> None:
+        """Wait for those that I am to send to and that would refuse mail of so late a round.
+
+        Where graphs change, an agent may meet nobody for many rounds and run ahead. No two wait for each other here:
+        the one that is least far waits for nobody.
+        """
+        while any(self._takes_part(p, round) and self.directory.round(p) + AHEAD < round for p in peers):
+            await asyncio.sleep(self.settings.clocks.heartbeat / 4)
 
     def _takes_part(self, peer: PeerId, round: int) -> bool:
         return self.directory.takes_part(peer, round, time.monotonic())
