@@ -187,3 +187,15 @@ def test_11_agents_with_other_tasks_do_not_talk_to_each_other():
     other = TASKS | {"fine": {"classes": [[k] for k in range(5)]}}
     raw = tasked().run.model_dump()
     assert RunFile.model_validate(raw | {"tasks": other}).digest() != tasked().run.digest()
+
+
+def test_12_who_gains_a_modality_keeps_its_label_space():
+    one = next(me for me, seat in tasked().seats.items() if seat.modalities == ("audio",))
+    w = tasked(events=[{"round": 2, "agent": one, "gain": ["motion"]}])
+    participants, _ = finished(w)
+    classes = len(TASKS[w.seats[one].task]["classes"])
+    learner = participants[one].learner
+    assert learner.holder.modalities == ("audio", "motion") and learner.data.classes == classes
+    assert learner.outputs(learner.test).branches["unique.motion"].shape == (len(learner.test), classes)
+    for key in w.overlays(2).keys:
+        assert len({w.seats[me].task for me in w.overlays(2).holders(key)}) == 1 or not is_head(key)
