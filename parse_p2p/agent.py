@@ -21,7 +21,7 @@ from torch import Tensor
 
 from parse_p2p import checkpoint
 from parse_p2p.codecs import raw
-from parse_p2p.codecs.base import Codec
+from parse_p2p.codecs.base import Codec, suited
 from parse_p2p.desk import Collected, Desk
 from parse_p2p.directory import NEVER, Card, Clocks, Directory
 from parse_p2p.errors import Interrupted, JoinTimeout, MalformedFrame, QuorumLost, WireError, WrongRun
@@ -163,9 +163,9 @@ class Agent:
 
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
         for peer, parcel in exchange.send.items():
-            if self._takes_part(peer, round):
+            if self._reads(peer, round, exchange):
                 self._post(peer, round, exchange.topic, parcel)
-            else:
+            elif not exchange.newest:
                 self.directory.skipped(peer, round)
         self._posted = True
         found = await self.desk.collect(exchange, lambda peer: self._awaited(peer, round), self._patience(exchange))
@@ -173,6 +173,12 @@ class Agent:
         if len(found.inbox) < exchange.quorum:
             return QuorumLost(f"{len(found.inbox)} of {exchange.quorum} answers came on {exchange.topic!r}")
         return found.inbox
+
+    def _reads(self, peer: PeerId, round: int, exchange: Exchange) -> bool:
+        """Whether to write to a peer; where mail of any round will do, to whoever is there."""
+        if exchange.newest:
+            return peer in self.directory.alive(time.monotonic())
+        return self._takes_part(peer, round)
 
     def _takes_part(self, peer: PeerId, round: int) -> bool:
         return self.directory.takes_part(peer, round, time.monotonic())
@@ -309,7 +315,7 @@ class Agent:
             self._empty(peer)  # this far behind it is as good as lost
         box.put_nowait(pack(Header(self.settings.run, self.me, round, topic), parcel, codec))
         for name, tensor in parcel.tensors.items():
-            self.ledger.post(peer, name, codec.length(tensor.numel()))
+            self.ledger.post(peer, name, suited(codec, tensor).length(tensor.numel()))
 
     async def _deliver(self, peer: PeerId) -> None:
         box = self._outboxes[peer]
@@ -369,6 +375,7 @@ class Agent:
         running = self.card.round if self._begun else None
         if self.directory.heard(sender, card, time.monotonic(), running):
             self._empty(sender)  # mail for who it was before
+            self.desk.restarted(sender)
             self.log.write("found", round=self.card.round, peer=sender)
             await self._say_card_to(sender)
         self.desk.look()
