@@ -18,7 +18,6 @@ from parse_p2p.parcel import NEWEST, Parcel
 AHEAD = 16  # rounds a neighbour may be ahead of me
 TOPICS = 16  # topics a neighbour may use in one round
 LOOK_AGAIN = 0.25  # seconds between two looks at who is still alive
-NO_ROUND = -1  # before any
 
 
 @dataclass
@@ -34,8 +33,9 @@ class Collected:
 class _Newest:
     """The newest mail of one sender on one topic; without the parcel once it is handed out."""
 
-    round: int = NO_ROUND
-    parcel: Parcel | None = None
+    round: int
+    parcel: Parcel | None
+    last: bool = False  # of an earlier life of the sender, so that whatever comes next is newer
 
 
 class Desk:
@@ -63,7 +63,8 @@ class Desk:
         topics = self._newest.setdefault(sender, {})
         if topic not in topics and len(topics) >= TOPICS:
             raise MalformedFrame(f"{sender} uses more than {TOPICS} topics")
-        if round <= topics.setdefault(topic, _Newest()).round:
+        kept = topics.get(topic)
+        if kept is not None and round <= kept.round and not kept.last:
             self.late += 1
             return
         topics[topic] = _Newest(round, parcel)
@@ -84,7 +85,7 @@ class Desk:
     def restarted(self, sender: PeerId) -> None:
         """The sender may count its rounds anew: whatever it sends next is newer than what is here."""
         for kept in self._newest.get(sender, {}).values():
-            kept.round = NO_ROUND
+            kept.last = True
 
     def look(self) -> None:
         """Something changed that may end a wait."""

@@ -14,7 +14,7 @@ of an agent back from an older checkpoint, or of a liar, is only taken note of.
 In memory and on the wire all is float64: a mass is (D + 1,), a message (D + 3,), the sum and the two ``since``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -33,8 +33,8 @@ def push_sum(local: Local, patience: float) -> Stretch:
     """Give every slice's mass to the neighbours, take what came, and read the parameters off."""
     plan = local.plan
     masses = {key: Mass(local, key) for key in plan.weights}
-    for key, mass in masses.items():
-        mass.give(plan.weights[key])
+    for mass in masses.values():
+        mass.give()
     send = {peer: Parcel({str(key): masses[key].message(peer) for key in keys}) for peer, keys in plan.links.items()}
     inbox = yield Exchange(NEWEST + "mass", send, frozenset(send), check=partial(check, local), deadline=patience)
     for peer in sorted(inbox):
@@ -58,37 +58,34 @@ class Mass:
         self._name = f"push-sum/{key}"
         self._slice = local.learner.arena.view(local.plan.regions[key])
         self._agents = len(local.plan.holders)
+        self._weights = local.plan.weights[key]
         values = self._slice.cpu().double()
-        if f"{self._name}/mass" in self._memory:
-            self.mass = self._memory[f"{self._name}/mass"]
-            self.since = self._memory[f"{self._name}/since"]
-            self.mass[:-1] += self.mass[-1] * (values - self._ratio().double())
-        else:
-            self.mass = self._kept("mass", torch.cat([values, values.new_ones(1)]))
-            self.since = self._kept("since", torch.tensor(local.round, dtype=torch.float64))
+        self.mass = self._kept("mass", lambda: torch.cat([values, values.new_ones(1)]))
+        self.mass[:-1] += self.mass[-1] * (values - self._ratio().double())  # what local steps changed
+        self.since = self._kept("since", lambda: torch.tensor(local.round, dtype=torch.float64))
+        self._links = {peer: self._link(peer) for peer in self._weights}
 
-    def give(self, weights: Mapping[PeerId, float]) -> None:
-        """Put on the link to each peer its weight's share of the mass, where it is its turn."""
-        links = {peer: self._link(peer) for peer in weights}
-        due = {peer: weights[peer] for peer, link in links.items() if link["turn"]}
+    def give(self) -> None:
+        """Put on the link to each peer its weight's share of the mass, where it is my turn."""
+        due = {peer: self._weights[peer] for peer, link in self._links.items() if link["turn"]}
         if self.mass[-1] < LEAST:
             return
         before, scale = self.mass.clone(), min(1.0, (1 - KEEP) / max(sum(due.values()), KEEP))
         for peer, weight in due.items():
             share = before * (weight * scale)
-            links[peer]["given"] += share
-            links[peer]["turn"].fill_(False)
+            self._links[peer]["given"] += share
+            self._links[peer]["turn"].fill_(False)
             self.mass -= share
 
     def message(self, peer: PeerId) -> Tensor:
         """What the peer is to know: all that I gave it, since when I count, and since when I think it does."""
-        link = self._link(peer)
+        link = self._links[peer]
         return torch.cat([link["given"], self.since.reshape(1), link["since"].reshape(1)])
 
     def take(self, peer: PeerId, message: Tensor) -> None:
         """Add what is new in the peer's sum."""
         total, theirs, mine = message[:-2], message[-2], message[-1]
-        link = self._link(peer)
+        link = self._links[peer]
         if theirs != link["since"]:  # another life of it, which knows nothing of what I gave and took
             link["since"].copy_(theirs)
             link["given"].zero_()
@@ -118,11 +115,14 @@ class Mass:
     def _link(self, peer: PeerId) -> dict[str, Tensor]:
         """The sums given and taken, whether it is my turn to give, and since when the peer counts (a guess: as I)."""
         return {
-            "given": self._kept(f"given/{peer}", torch.zeros_like(self.mass)),
-            "taken": self._kept(f"taken/{peer}", torch.zeros_like(self.mass)),
-            "turn": self._kept(f"turn/{peer}", torch.tensor(True)),
-            "since": self._kept(f"since/{peer}", self.since.clone()),
+            "given": self._kept(f"given/{peer}", lambda: torch.zeros_like(self.mass)),
+            "taken": self._kept(f"taken/{peer}", lambda: torch.zeros_like(self.mass)),
+            "turn": self._kept(f"turn/{peer}", lambda: torch.tensor(True)),
+            "since": self._kept(f"since/{peer}", self.since.clone),
         }
 
-    def _kept(self, name: str, first: Tensor) -> Tensor:
-        return self._memory.setdefault(f"{self._name}/{name}", first)
+    def _kept(self, name: str, first: Callable[[], Tensor]) -> Tensor:
+        name = f"{self._name}/{name}"
+        if name not in self._memory:
+            self._memory[name] = first()
+        return self._memory[name]
