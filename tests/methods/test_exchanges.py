@@ -1,6 +1,7 @@
 """Exchanges that wait for nobody: what each keeps when mail is late or lost, and where all are the same."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -13,8 +14,9 @@ from worlds import differing, finished, world
 from parse_p2p import losses
 from parse_p2p.errors import ConfigError, SpecMismatch
 from parse_p2p.methods import acknowledged, pushsum
-from parse_p2p.methods.base import Done, advance
+from parse_p2p.methods.base import Done, Local, advance
 from parse_p2p.methods.gossip import gossip
+from parse_p2p.names import Role
 from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
 
@@ -201,6 +203,34 @@ def test_a_link_that_takes_and_does_not_give_drains_nobody(exchange, one_way):
     assert all(0.2 < weight < 6 for weight in weights)
     rest = after[[0, 1, 2, 4, 5]]
     assert spread(rest) < 1e-3 * spread(before)
+
+
+def test_who_may_give_everything_keeps_a_little():
+    participant = scattered(alike("push-sum", 2, "complete").participants())[0]
+    plan = participant.plan(0)
+    plan = replace(plan, weights={key: {"a1": 1.0} for key in plan.weights})
+    before = participant.learner.arena.values.clone()
+    script = pushsum.push_sum(Local("a0", Role.PEER, 0, 9, participant.learner, plan, participant.memory), 0.0)
+    next(script)
+    with pytest.raises(StopIteration):
+        script.send({})
+    assert {t[-1].item() for n, t in participant.memory.items() if n.endswith("/mass")} == {pushsum.KEEP}
+    torch.testing.assert_close(participant.learner.arena.values, before)
+
+
+@pytest.mark.parametrize(("label", "weight"), [(0.0, 0.5), (50.0, 1.5)])
+def test_a_newcomer_takes_no_mass_that_an_earlier_life_of_its_was_given(label, weight):
+    """It begins in round 50 and is told a sum of weight 1, meant for one that began in round 0 or for itself."""
+    participant = scattered(alike("push-sum", 2, "complete").participants())[0]
+    script = participant.begin(50)
+    advance(script, None)
+    sums = {
+        str(key): torch.tensor([3.0] * region.size + [1.0, 0.0, label], dtype=torch.float64)
+        for key, region in participant.plan(50).regions.items()
+    }
+    advance(script, {"a1": Parcel(sums)})
+    # half of its own was given away before
+    assert {t[-1].item() for n, t in participant.memory.items() if n.endswith("/mass")} == {weight}
 
 
 # going on, and going back
