@@ -5,6 +5,7 @@ a graph of its own over its holders (arXiv 2601.10012v2 speaks of modality-condi
 """
 
 import copy
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,6 +106,11 @@ class Overlays:
         other._lay = lambda chosen: draw(self.over(chosen))
         other._graphs = {}
         return other
+
+    def layout(self, me: PeerId) -> str:
+        """A digest of the slices an agent offers: equal exactly where names and shapes are."""
+        text = "".join(f"{key}:{region.digest}\n" for key, region in sorted(self.offers[me].items()))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def partners(self, me: PeerId) -> frozenset[PeerId]:
         """All that hold a slice with this agent, whatever the graph."""
