@@ -13,7 +13,7 @@ from parse_p2p import framing
 from parse_p2p.codecs import bf16, raw
 from parse_p2p.errors import MalformedFrame
 from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Assembler, Header, pack, unpack
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import NEWEST, Parcel
 
 CODECS = [raw.CODEC, bf16.CODEC]
 HEADER = Header("run", "a0", 3, "slices")
@@ -391,3 +391,18 @@ def test_unfinished_mail_without_tensors_is_bounded_too():
         for topic in range(200):
             fields = ["run", "a0", 3, str(topic), 0, 2, [], {"x": 1000 * "x"}]
             assembler.add(*unpack([msgpack.packb([1, *fields])]))
+
+
+def test_unfinished_mail_that_any_round_will_do_for_waits_until_newer_mail_begins(monkeypatch):
+    """A slow sender's long parcel is put together though my rounds go on, and one cut off leaves nothing behind."""
+    monkeypatch.setattr(framing, "CHUNK", 8)
+    old, new = (pack(Header("run", "a0", r, NEWEST + "x"), Parcel({"x": torch.full((4,), float(r))}), raw.CODEC)
+                for r in (3, 5))  # fmt: skip
+    assembler = Assembler([raw.CODEC])
+    assert assembler.add(*unpack(old[0])) is None
+    assembler.forget(before=100)
+    assert assembler.add(*unpack(old[1])).tensors["x"].tolist() == [3.0] * 4
+    assert assembler.add(*unpack(old[0])) is None
+    assert assembler.add(*unpack(new[0])) is None
+    assert assembler.add(*unpack(old[1])) is None, "its first half was forgotten"
+    assert assembler.add(*unpack(new[1])).tensors["x"].tolist() == [5.0] * 4
