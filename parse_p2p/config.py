@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from parse_p2p.data.stream import StreamOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import Fault
 from parse_p2p.learner import Training
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.topology.varying import VaryingOptions
@@ -117,6 +118,7 @@ class RunFile(_Section):
     clocks: Clocks = Clocks()
     checkpoint: CheckpointEntry = CheckpointEntry()
     codec: str = "raw"
+    faults: list[Fault] = Field(default_factory=list, description="what goes wrong, on purpose")
     rounds: int = Field(20, ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"
@@ -206,8 +208,11 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
 def _loc(error: ValidationError) -> Loc:
     """The path of the first error; pydantic puts the name of a union's member into it, which is no key."""
     parts = _worst(error)["loc"]
-    member = len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry"))
-    return (parts[0], *parts[2:]) if member else tuple(parts)
+    if len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry")):
+        return (parts[0], *parts[2:])
+    if len(parts) > 2 and parts[0] == "faults":
+        return (*parts[:2], *parts[3:])
+    return tuple(parts)
 
 
 def _worst(error: ValidationError) -> Any:
@@ -219,9 +224,14 @@ def _reason(error: ValidationError, model: type[BaseModel]) -> str:
     first = _worst(error)
     loc = _loc(error)
     if first["type"] == "extra_forbidden":
-        return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, loc[:-1]))}"
+        return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return "this key is missing"
+    if first["type"] == "union_tag_not_found":
+        return "the key 'kind' is missing"
+    if first["type"] == "union_tag_invalid":
+        tag = first["ctx"]["tag"]
+        return f"there is no kind {tag!r}; {nearest(tag, map(_tag, _members(Fault)))}"
     said = first["msg"].removeprefix("Value error, ")
     return f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
 
@@ -231,13 +241,20 @@ def _keys(model: Any, loc: Loc) -> list[str]:
     for part in loc:
         if isinstance(part, int):
             continue
-        members = [m for m in _members(model) if part in m.model_fields]
-        model = members[0].model_fields[part].annotation if members else None
+        if tagged := [m for m in _members(model) if "kind" in m.model_fields and _tag(m) == part]:
+            model = tagged[0]
+        elif members := [m for m in _members(model) if part in m.model_fields]:
+            model = members[0].model_fields[part].annotation
     return [key for member in _members(model) for key in member.model_fields]
 
 
+def _tag(member: type[BaseModel]) -> Any:
+    """By which a union tells its members apart."""
+    return next(iter(get_args(member.model_fields["kind"].annotation)), None)
+
+
 def _members(annotation: Any) -> Iterator[type[BaseModel]]:
-    if get_origin(annotation) in (Union, UnionType, list):
+    if get_origin(annotation) in (Union, UnionType, list, Annotated):
         for inner in get_args(annotation):
             yield from _members(inner)
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
