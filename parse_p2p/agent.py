@@ -61,6 +61,8 @@ class Agent:
         self.neighbours = neighbours
         self.settings = settings
         self.log = log
+        self.on_round: Callable[[int], None] = lambda round: None
+        """Called when a round begins, its checkpoint written."""
         self.desk = Desk()
         self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log)
         # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
@@ -133,6 +135,7 @@ class Agent:
         self._boundary = (round, state)
         if round % self.settings.every == 0:
             await self._compute(self._save)
+        self.on_round(round)
         self.desk.open(round)
         self.courier.forget(round)
         self.courier.round = round

@@ -21,6 +21,7 @@ from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.stream import Stream, stream
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import refuse_strangers
 from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network, initialise, load_weights
@@ -71,6 +72,7 @@ class World:
         self._refuse_unknown()
         self._refuse_varying()
         self._refuse_islands()
+        refuse_strangers(run.faults, roles.ids(run))
 
     # data
 

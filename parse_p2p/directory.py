@@ -166,4 +166,3 @@ class Directory:
         """Neighbours that have not begun, with the round they would begin with."""
         cards = {peer: entry.card for peer, entry in self._peers.items() if entry.card is not None}
         return {peer: card.round for peer, card in cards.items() if card.joins == NEVER}
-

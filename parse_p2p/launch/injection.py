@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 
 from parse_p2p.assembly import World
-from parse_p2p.faults import Kill, OfProcess, struck
+from parse_p2p.faults import Kill, OfMail, OfProcess, struck
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog, Tail
@@ -24,44 +24,46 @@ while not select.select([sys.stdin], [], [], seconds)[0]:
 """Continues a stopped process after so many seconds; the end of its input says that it goes on, or is no more."""
 
 
-def hurt(transport: Transport, world: World, me: PeerId, log: RunLog) -> FaultyTransport:
-    """The agent's transport with the mail faults of the run; an event ``faults`` counts at the end what they did."""
+class Injection:
+    """What the faults of a run do to one agent: give it ``transport`` for its own, and call ``begin`` every round.
 
-    def tell(counts: Counter[str]) -> None:
-        log.write("faults", **counts)
-
-    return FaultyTransport(transport, me, world.run.faults, world.run.seed, world.run.clocks.drain, tell)
-
-
-class ProcessFaults:
-    """Kills or stops this process at the beginning of the rounds that the run's faults say.
-
-    An event ``fault`` says so beforehand, so that a fault whose event is in the agent's log already strikes no more:
-    whoever was killed and comes back is not killed by it again.
+    An event ``fault`` tells of a kill or a stop beforehand, so that a fault whose event is in the agent's log strikes
+    no more: whoever was killed and comes back is not killed by it again. An event ``faults`` counts what was done to
+    its mail, in the end and before it is killed.
     """
 
-    def __init__(self, world: World, me: PeerId, folder: RunFolder, log: RunLog) -> None:
+    def __init__(self, world: World, me: PeerId, transport: Transport, folder: RunFolder, log: RunLog) -> None:
+        run = world.run
         self._log = log
+        self._mail = FaultyTransport(transport, me, run.faults, run.seed, run.clocks.drain, self._tell)
+        self.transport: Transport = self._mail if any(isinstance(f, OfMail) for f in run.faults) else transport
         past = {event["place"] for event in Tail(folder.events(me)).read() if event["event"] == "fault"}
         self._due: list[tuple[int, int, OfProcess]] = []  # round, place in the file, fault
-        for place, fault in enumerate(world.run.faults):
+        for place, fault in enumerate(run.faults):
             if isinstance(fault, OfProcess) and place not in past:
-                rounds = struck(fault, place, world.run.seed, world.peers, world.run.rounds)
+                rounds = struck(fault, place, run.seed, world.peers, run.rounds)
                 if me in rounds:
                     self._due.append((rounds[me], place, fault))
 
     def begin(self, round: int) -> None:
         """The agent begins a round; a fault whose round has gone by meanwhile strikes now."""
+        self._mail.begin(round)
         for due in [due for due in self._due if due[0] <= round]:
             self._due.remove(due)
-            _, place, fault = due
-            self._log.write(
-                "fault", place=place, round=round, **fault.model_dump(include={"kind", "restart", "seconds"})
-            )
-            if isinstance(fault, Kill):
-                os.kill(os.getpid(), signal.SIGKILL)
-            else:
-                stop(fault.seconds)
+            self._strike(round, due[1], due[2])
+
+    def _strike(self, round: int, place: int, fault: OfProcess) -> None:
+        if isinstance(fault, Kill):
+            self._mail.tell()
+            self._log.write("fault", kind="kill", place=place, round=round, restart=fault.restart)
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            self._log.write("fault", kind="stop", place=place, round=round, seconds=fault.seconds)
+            stop(fault.seconds)
+
+    def _tell(self, counts: Counter[str]) -> None:
+        if counts:
+            self._log.write("faults", **counts)
 
 
 def stop(seconds: float) -> None:

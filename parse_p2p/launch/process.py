@@ -15,6 +15,7 @@ from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.errors import ConfigError, P2PError
 from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.injection import Injection
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog
 from parse_p2p.transports.zmq import ZmqTransport
@@ -24,7 +25,7 @@ FAILED = 2
 """Exit code of a run that could not be, with a sentence in the log."""
 
 
-def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int) -> None:
+def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int | None) -> None:
     """The body of one agent's process under a launcher; ends with it, whatever ends the launcher."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which tells us
     try:
@@ -34,7 +35,7 @@ def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int) -> 
         sys.exit(FAILED)
 
 
-async def _supervised(world: World, me: PeerId, folder: RunFolder, start: int) -> None:
+async def _supervised(world: World, me: PeerId, folder: RunFolder, start: int | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -65,7 +66,9 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
     neighbours = world.neighbours(me)
     addresses = {peer: world.places.address(peer, folder.path) for peer in (me, *sorted(neighbours))}
     transport = ZmqTransport(me, addresses, world.run.clocks.drain, world.places.guard(me, neighbours))
-    agent = Agent(participant, transport, neighbours, settings(world, me, folder, start), log)
+    hurt = Injection(world, me, transport, folder, log)
+    agent = Agent(participant, hurt.transport, neighbours, settings(world, me, folder, start), log)
+    agent.on_round = hurt.begin
     if start is None:
         agent.propose(_newest(folder, me))
     return await agent.run(stop)
