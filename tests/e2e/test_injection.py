@@ -1,7 +1,12 @@
 """Runs whose file asks for faults: each fault is felt, and the run ends well all the same."""
 
+import os
+import signal
+from contextlib import contextmanager
+
 import pytest
 import running
+import test_faults as killing
 
 CLOCKS = {"heartbeat": 0.05, "lost": 60, "exchange": 0.4, "drain": 2}
 PATIENT = CLOCKS | {"exchange": 60}
@@ -87,3 +92,94 @@ def test_a_partition_heals(way, tmp_path):
         assert not [round for round, _ in missed(tmp_path, me) if round in last]
         assert running.events(tmp_path, me, "round")[-10]["alive"] == len(world.neighbours(me))
         assert running.events(tmp_path, me, "refused") == []
+
+
+# of processes
+
+FOREVER = 3000  # rounds: these runs are ended by the test
+QUICK = {"heartbeat": 0.1, "lost": 5, "join": 10, "exchange": 5}
+
+
+@contextmanager
+def going(folder, *faults, rounds=FOREVER, arguments=(), **clocks):
+    """``parse-agent`` at work on all agents of a file with faults: its process, the run's folder and the world."""
+    world, out = running.world(rounds=rounds, faults=list(faults), clocks=QUICK | clocks), folder / "run"
+    with running.started(running.write(world, folder), out, "--no-alone", *arguments) as process:
+        yield process, out, world
+
+
+def interrupted(process):
+    """Press Ctrl-C: exit code and all that was printed, when nothing of the run is left."""
+    os.killpg(process.pid, signal.SIGINT)
+    ended = running.ended(process)
+    running.until(lambda: not killing.group_lives(process.pid))
+    return ended
+
+
+def sent(out, me, peer, since):
+    return [e["round"] for e in running.events(out, me, "round") if e["round"] >= since and peer in e["sent"]]
+
+
+def told(out, me, peer):
+    """What an agent said of a peer, in order: found, lost, found …"""
+    return [event["event"] for event in running.events(out, me) if event.get("peer") == peer]
+
+
+def test_who_is_killed_is_started_again_once_and_who_is_stopped_goes_on_and_both_are_found_again(tmp_path):
+    faults = [{"kind": "kill", "agents": ["a1"], "round": 3, "restart": 0.2},
+              {"kind": "stop", "agents": ["a3"], "round": 3, "seconds": 2.0}]  # fmt: skip
+    with going(tmp_path, *faults, lost=0.5, exchange=1) as (process, out, world):
+        running.until(lambda: len(running.events(out, "a1", "joined")) == 2)
+        back = running.events(out, "a1", "joined")[1]["round"]
+        friends = [me for me in world.seats if "a1" in running.events(out, me, "round")[0]["sent"]]
+        running.until(lambda: all(len(sent(out, me, "a1", back)) >= 3 for me in friends))
+        running.until_round(out, "a1", back + 3)
+        running.until(lambda: any("found" in told(out, me, "a3")[2:] for me in world.neighbours("a3")))
+        running.until_round(out, "a3", 10)
+        code, printed = interrupted(process)
+    assert friends and code == 130 and "Traceback" not in printed, printed
+    assert "a fault of kind kill strikes a1 in round 3" in printed and "died" not in printed
+    starts = {me: running.events(out, me, "start") for me in world.seats}
+    assert {me: len(events) for me, events in starts.items()} == {me: 2 if me == "a1" else 1 for me in world.seats}
+    [kill] = running.events(out, "a1", "fault")
+    assert back >= 3 and starts["a1"][1]["time"] >= kill["time"] + 0.2
+    [stop] = running.events(out, "a3", "fault")
+    assert min(e["time"] for e in running.events(out, "a3") if e["time"] > stop["time"]) >= stop["time"] + 2
+
+
+def test_a_run_with_a_killed_agent_ends_well_whether_it_comes_back_or_not(tmp_path):
+    faults = [
+        {"kind": "kill", "agents": ["a1"], "round": 2, "restart": 0.0},
+        {"kind": "kill", "agents": ["a3"], "round": 1},
+    ]
+    with going(tmp_path, *faults, rounds=4, join=5) as (process, out, world):
+        code, printed = running.ended(process)
+        running.until(lambda: not killing.group_lives(process.pid))
+    assert code == 0 and "died" not in printed and "Traceback" not in printed, printed
+    ended = {me: [event["round"] for event in running.events(out, me, "end")] for me in world.seats}
+    assert ended == {me: [] if me == "a3" else [4] for me in world.seats}
+    assert [event["round"] for event in running.events(out, "a3", "round")] == [0]
+
+
+def test_ctrl_c_ends_a_run_that_waits_to_start_an_agent_again_and_another_that_is_stopped(tmp_path):
+    faults = [{"kind": "kill", "agents": ["a1"], "round": 1, "restart": 3600.0},
+              {"kind": "stop", "agents": ["a2"], "round": 1, "seconds": 3600.0}]  # fmt: skip
+    with going(tmp_path, *faults, lost=1) as (process, out, _):
+        for me in ("a1", "a2"):
+            running.until(lambda me=me: running.events(out, me, "fault"))
+        running.until_round(out, "a0", 5)
+        code, printed = interrupted(process)
+    assert code == 130 and "Traceback" not in printed, printed
+    assert running.events(out, "a2", "stopped") and not running.events(out, "a1", "resumed")
+
+
+def test_an_agent_alone_dies_and_may_be_resumed_by_hand_and_is_not_killed_again(tmp_path):
+    kill = {"kind": "kill", "agents": ["a0"], "round": 1, "restart": 1.0}
+    world = running.world(rounds=3, faults=[kill], method="local")
+    file, out = running.write(world, tmp_path), tmp_path / "run"
+    with running.started(file, out, "--id", "a0") as process:
+        assert running.ended(process)[0] == -signal.SIGKILL
+    with running.started(file, out, "--id", "a0", "--resume") as process:
+        code, printed = running.ended(process)
+    assert code == 0, printed
+    assert [event["round"] for event in running.events(out, "a0", "round")] == [0, 1, 2]
