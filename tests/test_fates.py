@@ -1,6 +1,8 @@
 """Faults as options, and the fates that are drawn from them."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -94,6 +96,13 @@ def test_whatever_stands_there_is_read_and_written_alike_or_refused_in_a_sentenc
         assert getattr(entry, "seconds", 0) < float("inf")
         for round in (0, 5):
             fate([entry], 0, Mail("a0", "a1", round, "data", i))
+
+
+def test_the_readme_shows_faults_of_every_sort(load):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(faults:\n.*?)```", readme, re.DOTALL)
+    shown = load(yaml.safe_load(example)["faults"]).faults
+    assert {entry.kind for entry in shown} >= {"drop", "delay", "corrupt", "partition", "kill", "stop"}
 
 
 def test_agents_must_agree_on_the_faults(load):
