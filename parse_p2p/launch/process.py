@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 
 import torch
 
@@ -42,7 +43,9 @@ async def _supervised(world: World, me: PeerId, folder: RunFolder, start: int | 
     parent = multiprocessing.parent_process()
     if parent is not None:
         loop.add_reader(parent.sentinel, _orphaned, loop, parent.sentinel, stop)
-    await run_agent(world, me, folder, start, stop)
+    # who was killed and started again has its neighbours all up, or gone for good: no need to wait for them to load
+    wait = world.run.clocks.lost if start is None else world.run.clocks.join
+    await run_agent(world, me, folder, start, stop, wait)
 
 
 def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int, stop: asyncio.Event) -> None:
@@ -54,8 +57,13 @@ def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int, stop: asyncio.Even
     guard.start()
 
 
-async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | None, stop: asyncio.Event) -> int:
-    """Run one agent to its end or to ``stop``; ``start`` None lets the running neighbours say where to join."""
+async def run_agent(
+    world: World, me: PeerId, folder: RunFolder, start: int | None, stop: asyncio.Event, wait: float
+) -> int:
+    """Run one agent to its end or to ``stop``; ``start`` None lets the running neighbours say where to join.
+
+    ``wait`` is in seconds, until the neighbours are up.
+    """
     torch.set_num_threads(world.threads)
     log = RunLog(me, folder.events(me))
     participant = world.participant(me)
@@ -67,7 +75,9 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
     addresses = {peer: world.places.address(peer, folder.path) for peer in (me, *sorted(neighbours))}
     transport = ZmqTransport(me, addresses, world.run.clocks.drain, world.places.guard(me, neighbours))
     hurt = Injection(world, me, transport, folder, log)
-    agent = Agent(participant, hurt.transport, neighbours, settings(world, me, folder, start), log)
+    told = settings(world, me, folder, start)
+    told = replace(told, clocks=told.clocks.model_copy(update={"join": wait}))
+    agent = Agent(participant, hurt.transport, neighbours, told, log)
     agent.on_round = hurt.begin
     if start is None:
         agent.propose(_newest(folder, me))
@@ -105,6 +115,6 @@ def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        return await run_agent(world, me, folder, start, stop)
+        return await run_agent(world, me, folder, start, stop, world.run.clocks.join)
 
     return asyncio.run(main())
