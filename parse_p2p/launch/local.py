@@ -33,7 +33,7 @@ class Fleet:
 
     def __enter__(self) -> "Fleet":
         self._context.set_forkserver_preload(["parse_p2p.launch.preload"])
-        for me in self._world.seats:
+        for me in [me for me, span in self._world.spans.items() if self._start < span.stop]:
             self._launch(me, self._start)
         return self
 

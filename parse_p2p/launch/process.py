@@ -67,7 +67,9 @@ async def run_agent(
     torch.set_num_threads(world.threads)
     log = RunLog(me, folder.events(me))
     participant = world.participant(me)
-    if start != 0:
+    if start is not None and start <= participant.span.start:
+        start = participant.span.start  # planned to come later than the others, or with them
+    else:
         start_from = start if start is not None else _newest(folder, me)
         participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
