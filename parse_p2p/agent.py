@@ -63,6 +63,8 @@ class Agent:
         self.neighbours = neighbours
         self.settings = settings
         self.log = log
+        self.on_round: Callable[[int], None] = lambda round: None
+        """Called when a round begins, its checkpoint written."""
         self.desk = Desk()
         self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log)
         self.presence = Presence(participant, self.courier, settings.clocks, settings.start, settings.announcer, log,
@@ -132,6 +134,7 @@ class Agent:
         self._boundary = (round, state)
         if round % self.settings.every == 0:
             await self._compute(self._save)
+        self.on_round(round)
         self.desk.open(round)
         self.courier.forget(round)
         self.presence.at(round)
