@@ -267,9 +267,8 @@ def _keys(model: Any, loc: Loc) -> list[str]:
             model = get_args(model)[1]
         elif tagged := [m for m in _members(model) if "kind" in m.model_fields and _tag(m) == part]:
             model = tagged[0]
-        else:
-            members = [m for m in _members(model) if part in m.model_fields]
-            model = members[0].model_fields[part].annotation if members else None
+        elif members := [m for m in _members(model) if part in m.model_fields]:
+            model = members[0].model_fields[part].annotation
     return [key for member in _members(model) for key in member.model_fields]
 
 
