@@ -24,6 +24,7 @@ from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
 from parse_p2p.desk import Collected, Desk
 from parse_p2p.directory import NEVER, Card, Clocks, Directory, to
+from parse_p2p.discovery.base import Finder, FromFile
 from parse_p2p.errors import Interrupted, JoinTimeout, MalformedFrame, QuorumLost, WireError, WrongRun
 from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
@@ -59,7 +60,7 @@ class Agent:
     """Runs a participant over a transport. ``neighbours`` are all it may ever exchange with."""
 
     def __init__(self, participant: Participant, transport: Transport, neighbours: frozenset[PeerId],
-                 settings: Settings, log: RunLog) -> None:  # fmt: skip
+                 settings: Settings, log: RunLog, finder: Finder | None = None) -> None:  # fmt: skip
         self.participant = participant
         self.me = participant.me
         self.neighbours = neighbours
@@ -73,6 +74,7 @@ class Agent:
         joins = NEVER if settings.start is None else settings.start
         self.card = Card(int.from_bytes(os.urandom(6), "big"), settings.start or 0, joins)
         self._transport = transport
+        self._finder = finder or FromFile()
         self._assembler = Assembler({c.name: c for c in (settings.codec, raw.CODEC)}.values())
         self._outboxes: dict[PeerId, asyncio.Queue[list[Frames]]] = {p: asyncio.Queue(OUTBOX) for p in neighbours}
         self._begun = False
@@ -94,7 +96,7 @@ class Agent:
         """
         self._transport.on_disconnect = self._disconnected
         try:
-            async with self._transport:
+            async with self._transport, self._finder:
                 return await self._present(stop)
         finally:
             self.participant.learner.halted = True
@@ -225,6 +227,7 @@ class Agent:
     async def _join(self) -> int:
         """The round to begin with, once the neighbours are there."""
         self._log_start()
+        await self._finder.announce(self.card)
         clocks = self.settings.clocks
         end = time.monotonic() + clocks.join
         while self.directory.unheard() and time.monotonic() < end and not self._invited():

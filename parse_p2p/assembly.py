@@ -23,6 +23,8 @@ from parse_p2p.config import AgentEntry, RunFile, options
 from parse_p2p.data.base import Dataset, split, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.stream import Stream, stream
+from parse_p2p.discovery.base import MqttOptions
+from parse_p2p.discovery.presence import at
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Learner
@@ -35,6 +37,7 @@ from parse_p2p.slices import Holder, Sharing
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.varying import VaryingOptions, drawn
 from parse_p2p.transports import curve
+from parse_p2p.transports.base import Address
 from parse_p2p.transports.curve import Guard
 
 RECENT = 4  # rounds whose drawn graphs are kept
@@ -240,17 +243,23 @@ class World:
         """Compute threads of one agent, so that all of them fit the cores of one host."""
         return max(1, (os.cpu_count() or 1) // len(self.seats))
 
-    def addresses(self, me: PeerId, folder: Path) -> dict[PeerId, tuple[str, str]]:
-        """Where I and my neighbours listen: data and control."""
-        return {peer: self.address(peer, folder) for peer in (me, *sorted(self.neighbours(me)))}
+    def addresses(self, me: PeerId, folder: Path) -> dict[PeerId, Address | None]:
+        """Where I listen, and where my neighbours do; None where that is to be found out."""
+        found = isinstance(self.run.discovery, MqttOptions)
+        others = {peer: None if found else self.address(peer, folder) for peer in sorted(self.neighbours(me))}
+        return {me: self.address(me, folder), **others}
 
-    def address(self, peer: PeerId, folder: Path) -> tuple[str, str]:
+    def address(self, peer: PeerId, folder: Path) -> Address:
+        """Where an agent binds, for data and for control; a port ``*`` is any that is free."""
         entry = self.seats[peer].entry.address
         if entry is None and self.run.base_port is not None:
             entry = f"tcp://127.0.0.1:{self.run.base_port + 2 * list(self.seats).index(peer)}"
         if entry is not None:
             host, _, port = entry.rpartition(":")
             return entry, f"{host}:{int(port) + 1}"
+        if isinstance(self.run.discovery, MqttOptions):
+            place = at(self.run.discovery.bind, "*")
+            return place, place
         sockets = socket_folder(folder, self.run.digest())
         return f"ipc://{sockets}/{peer}.data", f"ipc://{sockets}/{peer}.control"
 
@@ -270,7 +279,10 @@ class World:
         """Whether links are: as the file says, or where an address can be reached from elsewhere."""
         if self.run.security != "auto":
             return self.run.security == "curve"
-        return any(seat.entry.address is not None and not _loopback(seat.entry.address) for seat in self.seats.values())
+        hosts = [s.entry.address.rpartition(":")[0] for s in self.seats.values() if s.entry.address is not None]
+        if isinstance(self.run.discovery, MqttOptions):
+            hosts += filter(None, [self.run.discovery.bind, self.run.discovery.advertise])
+        return not all(map(_loopback, hosts))
 
     # what cannot be
 
@@ -318,8 +330,8 @@ class World:
             )
 
 
-def _loopback(address: str) -> bool:
-    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+def _loopback(host: str) -> bool:
+    host = host.removeprefix("tcp://").strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -13,6 +13,9 @@ from parse_p2p import checkpoint
 from parse_p2p.agent import Agent, Settings
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.discovery.base import Finder, FromFile, MqttOptions
+from parse_p2p.discovery.mqtt import MqttFinder
+from parse_p2p.discovery.presence import Profile
 from parse_p2p.errors import ConfigError, P2PError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.names import PeerId
@@ -63,10 +66,25 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
         participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
     transport = ZmqTransport(me, world.addresses(me, folder.path), world.run.clocks.drain, world.guard(me))
-    agent = Agent(participant, transport, world.neighbours(me), settings(world, me, folder, start), log)
+    agent = Agent(
+        participant, transport, world.neighbours(me), settings(world, me, folder, start), log,
+        finder(world, me, transport, log),
+    )  # fmt: skip
     if start is None:
         agent.propose(_newest(folder, me))
     return await agent.run(stop)
+
+
+def finder(world: World, me: PeerId, transport: ZmqTransport, log: RunLog) -> Finder:
+    """How an agent finds its neighbours, as its run file says."""
+    options = world.run.discovery
+    if not isinstance(options, MqttOptions):
+        return FromFile()
+    slices = {str(key): region.digest for key, region in world.overlays(0).offers[me].items()}
+    profile = Profile(run=world.run.digest(), id=me, modalities=world.seats[me].modalities, slices=slices)
+    mqtt = MqttFinder(profile, options, world.neighbours(me), transport, world.run.clocks, log)
+    log.listener = mqtt.tell
+    return mqtt
 
 
 def settings(world: World, me: PeerId, folder: RunFolder, start: int | None) -> Settings:

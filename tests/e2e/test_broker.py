@@ -1,0 +1,90 @@
+"""Agents in processes that know of each other's places through a broker alone."""
+
+import json
+import os
+import signal
+
+import brokers
+import pytest
+import running
+
+CLOCKS = {"heartbeat": 0.2, "lost": 10}
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with brokers.running(tmp_path, running.free_ports(1)) as started:
+        yield started
+
+
+def by(broker):
+    return {"kind": "mqtt", "broker": broker.url}
+
+
+def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
+    world = running.world(discovery=by(broker))
+    run = world.run.digest()
+    with brokers.Ear(broker.port, f"parse-p2p/{run}/#") as ear:
+        assert running.differing(running.over_processes(world, tmp_path), running.simulated(running.world())) == []
+        said, gone = {me: [] for me in world.seats}, set()
+        while len(gone) < len(world.seats) or any(len(rounds) <= world.run.rounds for rounds in said.values()):
+            topic, payload, _ = ear.next()
+            _, _, room, me = topic.split("/")
+            if room == "agents" and not payload:
+                gone.add(me)
+            elif room == "agents":
+                seat, slices = world.seats[me], world.overlays(0).offers[me]
+                presence = json.loads(payload)
+                assert presence["modalities"] == list(seat.modalities) and not presence["gone"]
+                assert presence["slices"] == {str(key): region.digest for key, region in slices.items()}
+            elif (event := json.loads(payload))["event"] in ("round", "end"):
+                assert len(payload) < 500
+                said[me].append(event)
+    for me in world.seats:
+        logged = running.events(tmp_path / "run", me, "round")
+        assert [e["accuracy"] for e in said[me][:-1]] == [e["accuracy"] for e in logged]
+        assert said[me][-1]["event"] == "end"
+
+
+def test_the_run_goes_on_when_the_broker_dies(broker, tmp_path):
+    rounds = 8
+    world, out = running.lengthy(rounds, discovery=by(broker)), tmp_path / "run"
+    with running.started(running.write(world, tmp_path), out, "--quiet", "--no-alone") as process:
+        running.until_round(out, "a0", 1)
+        broker.kill()
+        code, printed = running.ended(process)
+    assert code == 0, printed
+    assert all(running.events(out, me, "broker lost") for me in world.seats), "it was killed too late to show anything"
+    assert running.differing(running.saved(world, out), running.simulated(running.lengthy(rounds))) == []
+
+
+def test_without_a_broker_nobody_begins(tmp_path):
+    broker = brokers.Broker(tmp_path, running.free_ports(1))
+    world = running.world(discovery=by(broker), clocks={"join": 1})
+    code, printed = running.everything(running.write(world, tmp_path), tmp_path / "run")
+    assert code == 2 and "Traceback" not in printed, printed
+    assert f"error: the broker {broker.url} did not take in a" in printed
+
+
+def test_one_that_is_killed_is_marked_gone_and_found_again_elsewhere(broker, tmp_path):
+    rounds = 60  # enough for a process to start meanwhile
+    world, out = running.lengthy(rounds, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"
+    file = running.write(world, tmp_path)
+    topic = f"parse-p2p/{world.run.digest()}/agents/a1"
+    with running.started(file, out, "--quiet", "--no-alone") as process, brokers.Ear(broker.port, topic) as ear:
+        running.until_round(out, "a1", 3)
+        os.kill(running.events(out, "a1", "start")[0]["pid"], signal.SIGKILL)
+        _, before = ear.until(lambda _, said: said and said["gone"])
+        with running.started(file, out, "--id", "a1", "--resume") as back:
+            _, after = ear.until(lambda _, said: said and not said["gone"])
+            running.until(lambda: len(running.events(out, "a1", "joined")) == 2)
+            assert not any(running.events(out, me, "end") for me in world.seats), "the others were done before it came"
+            assert running.ended(back)[0] == 0
+        _, printed = running.ended(process)
+    assert "a1 died (SIGKILL)" in printed and "Traceback" not in printed, printed
+    assert after["data"] != before["data"] and after["incarnation"] != before["incarnation"]
+    second = running.events(out, "a1", "joined")[1]["round"]
+    for me in world.neighbours("a1"):
+        assert [event["round"] for event in running.events(out, me, "round")] == list(range(rounds))
+        heard = [e["round"] for e in running.events(out, me, "round") if "a1" in e["sent"]]
+        assert set(range(second, rounds)) <= set(heard), "a1 is written to where it is now"
