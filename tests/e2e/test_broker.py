@@ -61,30 +61,29 @@ def test_the_run_goes_on_when_the_broker_dies(broker, tmp_path):
 def test_without_a_broker_nobody_begins(tmp_path):
     broker = brokers.Broker(tmp_path, running.free_ports(1))
     world = running.world(discovery=by(broker), clocks={"join": 1})
-    code, printed = running.everything(running.write(world, tmp_path), tmp_path / "run")
-    assert code == 2 and "Traceback" not in printed, printed
-    assert f"error: the broker {broker.url} did not take in a" in printed
+    code, printed = running.everything(running.write(world, tmp_path), tmp_path / "run", "--id", "a0")
+    assert code == 2, printed
+    assert printed.startswith(f"error: the broker {broker.url} did not take in a0 within 1 s (")
+    assert printed.count("\n") == 1 and printed.endswith("start it, or correct discovery.broker\n")
 
 
 def test_one_that_is_killed_is_marked_gone_and_found_again_elsewhere(broker, tmp_path):
-    rounds = 60  # enough for a process to start meanwhile
-    world, out = running.lengthy(rounds, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"
+    world, out = running.lengthy(2000, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"  # its end is not awaited
     file = running.write(world, tmp_path)
     topic = f"parse-p2p/{world.run.digest()}/agents/a1"
-    with running.started(file, out, "--quiet", "--no-alone") as process, brokers.Ear(broker.port, topic) as ear:
-        running.until_round(out, "a1", 3)
+    with running.started(file, out, "--quiet", "--no-alone"), brokers.Ear(broker.port, topic) as ear:
+        running.until_round(out, "a1", 1)
         os.kill(running.events(out, "a1", "start")[0]["pid"], signal.SIGKILL)
         _, before = ear.until(lambda _, said: said and said["gone"])
-        with running.started(file, out, "--id", "a1", "--resume") as back:
+        with running.started(file, out, "--id", "a1", "--resume"):
             _, after = ear.until(lambda _, said: said and not said["gone"])
             running.until(lambda: len(running.events(out, "a1", "joined")) == 2)
-            assert not any(running.events(out, me, "end") for me in world.seats), "the others were done before it came"
-            assert running.ended(back)[0] == 0
-        _, printed = running.ended(process)
-    assert "a1 died (SIGKILL)" in printed and "Traceback" not in printed, printed
+            again = running.events(out, "a1", "joined")[1]["round"]
+            running.until_round(out, "a1", again)
+            for me in world.neighbours("a1"):
+                running.until_round(out, me, again)
     assert after["data"] != before["data"] and after["incarnation"] != before["incarnation"]
-    second = running.events(out, "a1", "joined")[1]["round"]
     for me in world.neighbours("a1"):
-        assert [event["round"] for event in running.events(out, me, "round")] == list(range(rounds))
-        heard = [e["round"] for e in running.events(out, me, "round") if "a1" in e["sent"]]
-        assert set(range(second, rounds)) <= set(heard), "a1 is written to where it is now"
+        rounds = running.events(out, me, "round")
+        assert [event["round"] for event in rounds] == list(range(len(rounds))), "a round was lost"
+        assert "a1" in rounds[again]["sent"] and not all("a1" in event["sent"] for event in rounds)
