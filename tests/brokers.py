@@ -4,6 +4,7 @@ import getpass
 import json
 import queue
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -46,6 +47,10 @@ class Broker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def stop(self):
+        """Let it hang."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def _answers(self):
         try:

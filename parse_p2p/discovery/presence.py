@@ -35,7 +35,7 @@ class Profile(BaseModel):
 
     def at(self, endpoints: Address, host: str | None, incarnation: int) -> "Presence":
         """Where I listen, as others reach it: under ``host`` where given. Raises ConfigError where nobody could."""
-        data, control = (_reached(endpoint, host) for endpoint in endpoints)
+        data, control = (_reached(self.id, endpoint, host) for endpoint in endpoints)
         return Presence(**self.model_dump(), incarnation=incarnation, data=data, control=control)
 
 
@@ -67,14 +67,14 @@ def at(host: str, port: str) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-def _reached(endpoint: str, host: str | None) -> str:
+def _reached(me: PeerId, endpoint: str, host: str | None) -> str:
     """The address under which others reach an endpoint: with this host in the place of the one that was bound."""
     bound, _, port = endpoint.rpartition(":")
     if host is not None:
         return at(host, port)
     if bound in EVERYWHERE:
         raise ConfigError(
-            f"it listens on all addresses of its host, {endpoint}, and others must be told one that they reach: "
-            "set discovery.advertise"
+            f"agent {me} listens on all addresses of its host, {endpoint}, and others must be told one that they "
+            "reach: set discovery.advertise"
         )
     return endpoint

@@ -248,6 +248,15 @@ def test_a_broker_that_is_not_there_is_named_in_one_sentence(tmp_path):
     assert said.startswith(f"the broker {gone.url} did not take in a within 0.5 s") and "\n" not in said
 
 
+def test_a_broker_that_hangs_holds_up_nobody_who_leaves(broker, tmp_path):
+    async def scenario():
+        async with Agent("a", broker, tmp_path, clocks=Clocks(drain=0.2)).there() as a:
+            broker.stop()
+            a.log.write("end", round=1)
+
+    run(scenario())
+
+
 def test_telemetry_is_small_and_says_what_the_log_says(broker, tmp_path):
     async def scenario(ear):
         async with Agent("a", broker, tmp_path).there() as a:
