@@ -121,13 +121,14 @@ class Agent:
     # the rounds
 
     async def _rounds(self) -> int:
-        first = await self._join()
-        for round in range(first, self.participant.rounds):
+        round = await self._join()
+        while round in self.participant.span:
             await self._round(round)
-        self._boundary = (self.participant.rounds, await self._compute(self.participant.state))
-        self.card = to_round(self.card, self.participant.rounds)
-        self.log.write("end", round=self.participant.rounds)
-        return self.participant.rounds
+            round += 1
+        self._boundary = (round, await self._compute(self.participant.state))
+        self.card, self._posted = to_round(self.card, round), False
+        self.log.write("end" if round == self.participant.rounds else "left", round=round)
+        return round
 
     async def _round(self, round: int) -> None:
         began = time.perf_counter()
@@ -150,7 +151,10 @@ class Agent:
         self._record(round, {**metrics, **evaluation}, time.perf_counter() - began)
 
     async def _conversation(self, round: int) -> Mapping[str, float]:
-        script = self.participant.begin(round)
+        before = self.participant.learner
+        script = await self._compute(self.participant.begin, round)
+        if self.participant.learner is not before:
+            self.log.write("modalities", round=round, modalities=list(self.participant.learner.holder.modalities))
         answer: Inbox | QuorumLost | None = None
         while True:
             step = await self._compute(advance, script, answer)
@@ -227,18 +231,28 @@ class Agent:
         await self._finder.announce(self.card)
         clocks = self.settings.clocks
         end = time.monotonic() + clocks.join
-        while self.directory.unheard() and time.monotonic() < end and not self._invited():
+        while self._unheard() and time.monotonic() < end and not self._invited():
             await asyncio.sleep(JOIN_BEAT / 2)
         first = self.settings.start
         if first is None:
             first = await self._late_start()
-        elif unheard := self.directory.unheard():
+        elif unheard := self._unheard():
             raise JoinTimeout(self._absent(unheard))
+        await self._due(first)
         self._begun = True
         self.card = Card(self.card.incarnation, first, joins=first)
         self.log.write("joined", round=first, neighbours=sorted(self.neighbours))
         await self._say_card()
         return first
+
+    def _unheard(self) -> list[PeerId]:
+        """Neighbours that should be there from the outset and were never heard."""
+        return [peer for peer in self.directory.unheard() if self.participant.present(peer, self.card.round)]
+
+    async def _due(self, first: int) -> None:
+        """Wait until the others have come to the round in which a late agent is planned to join."""
+        while (front := self.directory.front(time.monotonic())) is not None and front < first - 1:
+            await asyncio.sleep(JOIN_BEAT)
 
     def _absent(self, unheard: list[PeerId]) -> str:
         other = [peer for peer in unheard if self.courier.refusals[peer, "wrong run"]]

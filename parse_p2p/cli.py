@@ -165,7 +165,7 @@ def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Cons
 
 def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console) -> None:
     folder = folders.existing(world.run, out) if resume else folders.fresh(world.run, out)
-    start = folders.newest_common(folder, list(world.seats)) if resume else 0
+    start = folders.newest_common(folder, world.spans) if resume else 0
     if start >= world.run.rounds:
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
     for me in world.seats:

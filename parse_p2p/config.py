@@ -23,6 +23,7 @@ from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
 from parse_p2p.discovery.broker import Broker
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.learner import Training
+from parse_p2p.membership import EventEntry
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.topology.varying import VaryingOptions
 
@@ -113,6 +114,7 @@ class RunFile(_Section):
     data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
     partition: PartitionEntry = PartitionEntry()
     public: PublicEntry | None = None
+    events: list[EventEntry] | None = Field(None, description="changes while running; []: any may be announced")
     stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: one task for all")
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
     model: ModelOptions = ModelOptions()

@@ -147,6 +147,11 @@ class Directory:
             self._peers[peer].reported = True
         return lost
 
+    def front(self, now: float) -> int | None:
+        """The latest round that a neighbour is in; None where none is left."""
+        cards = (self._peers[peer].card for peer in self.alive(now))
+        return max((card.round for card in cards if card is not None), default=None)
+
     def unheard(self) -> list[PeerId]:
         return [peer for peer, entry in self._peers.items() if entry.card is None]
 

@@ -11,11 +11,11 @@ import parse_p2p
 ROOT = Path(parse_p2p.__file__).parent
 FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in sorted(ROOT.rglob("*.py"))}
 FLOORS = {
-    "values": "__init__ names errors draws parcel slices mixing plugins topology",
+    "values": "__init__ names errors draws parcel slices mixing membership plugins topology",
     "wire": "framing codecs transports",
     "learning": "arena data models learner losses",
     "methods": "methods",
-    "runtime": "participant simulate desk directory discovery courier agent runlog checkpoint",
+    "runtime": "participant introduction simulate desk directory discovery courier agent runlog checkpoint",
 }
 BELOW = {
     "values": set(),

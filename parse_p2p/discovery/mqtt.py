@@ -1,7 +1,7 @@
 """Neighbours found, and rounds reported, through an MQTT broker (version 3.1.1); no model passes through it.
 
     parse-p2p/RUN/agents/ID        retained: where the agent listens and what it holds (``presence.py``)
-    parse-p2p/RUN/telemetry/ID     its rounds, and whom it lost and found; at most once
+    parse-p2p/RUN/telemetry/ID     its rounds, whom it lost and found, what it gained; at most once
 
 RUN is the run's digest. A last will marks an agent that died as gone; one that leaves takes its presence back. The
 broker is needed to begin; without it a run goes on, and the connection is taken up again when it is back. What it
@@ -38,6 +38,8 @@ TOLD = {
     "round": ("round", "loss", "accuracy", "seconds", "alive", "wire_out", "wire_in"),
     "lost": ("round", "peer"),
     "found": ("round", "peer"),
+    "modalities": ("round", "modalities"),
+    "left": ("round",),
     "end": ("round",),
 }
 """What is reported: events of the log, and of each the facts that are small."""

@@ -24,7 +24,10 @@ Place = Annotated[str, StringConstraints(pattern=rf"^tcp://({_HOST}):({_PORT})$"
 
 
 class Profile(BaseModel):
-    """What of an agent is known before it listens: its run's digest, its id, and the digests of its slices."""
+    """What of an agent is known before it listens: its run's digest, its id, and what it begins with.
+
+    That is its modalities, and its slices by name with the digests of their layouts.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

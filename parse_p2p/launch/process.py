@@ -61,7 +61,9 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
     torch.set_num_threads(world.threads)
     log = RunLog(me, folder.events(me))
     participant = world.participant(me)
-    if start != 0:
+    if start is not None and start <= participant.span.start:
+        start = participant.span.start  # planned to come later than the others, or with them
+    else:
         start_from = start if start is not None else _newest(folder, me)
         participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
@@ -80,8 +82,9 @@ def finder(world: World, me: PeerId, transport: ZmqTransport, log: RunLog) -> Fi
     options = world.run.discovery
     if not isinstance(options, MqttOptions):
         return FromFile()
-    slices = {str(key): region.digest for key, region in world.overlays(0).offers[me].items()}
-    profile = Profile(run=world.run.digest(), id=me, modalities=world.seats[me].modalities, slices=slices)
+    first = world.spans[me].start
+    slices = {str(key): region.digest for key, region in world.laid(first).offers[me].items()}
+    profile = Profile(run=world.run.digest(), id=me, modalities=world.senses(me, first), slices=slices)
     mqtt = MqttFinder(profile, options, world.neighbours(me), transport, world.run.clocks, log)
     log.listener = mqtt.tell
     return mqtt

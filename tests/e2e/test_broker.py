@@ -23,30 +23,37 @@ def by(broker):
     return {"kind": "mqtt", "broker": broker.url}
 
 
+EVENTS = [{"round": 1, "agent": "a3", "join": True}, {"round": 2, "agent": "a0", "gain": ["motion"]}]
+
+
 def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
-    world = running.world(discovery=by(broker), security="curve", keyring=str(tmp_path / "keys"))
+    """Over encrypted links, one of them later than the others, and one with a modality more in the end."""
+    keyring = {"security": "curve", "keyring": str(tmp_path / "keys")}
+    world = running.world(events=EVENTS, discovery=by(broker), **keyring)
     curve.make(tmp_path / "keys", world.seats)
-    run = world.run.digest()
-    with brokers.Ear(broker.port, f"parse-p2p/{run}/#") as ear:
-        assert running.differing(running.over_processes(world, tmp_path), running.simulated(running.world())) == []
-        said, gone = {me: [] for me in world.seats}, set()
-        while len(gone) < len(world.seats) or any(len(rounds) <= world.run.rounds for rounds in said.values()):
+    with brokers.Ear(broker.port, f"parse-p2p/{world.run.digest()}/#") as ear:
+        assert running.differing(running.over_processes(world, tmp_path), running.simulated(world)) == []
+        logged = {me: [e["accuracy"] for e in running.events(tmp_path / "run", me, "round")] for me in world.seats}
+        said, gained, gone = {me: [] for me in world.seats}, [], set()
+        while len(gone) < len(world.seats) or sum(map(len, said.values())) < sum(map(len, logged.values())):
             topic, payload, _ = ear.next()
             _, _, room, me = topic.split("/")
-            if room == "agents" and not payload:
+            if not payload:
                 gone.add(me)
-            elif room == "agents":
-                seat, slices = world.seats[me], world.overlays(0).offers[me]
-                presence = json.loads(payload)
-                assert presence["modalities"] == list(seat.modalities) and not presence["gone"]
-                assert presence["slices"] == {str(key): region.digest for key, region in slices.items()}
-            elif (event := json.loads(payload))["event"] in ("round", "end"):
-                assert len(payload) < 500
-                said[me].append(event)
-    for me in world.seats:
-        logged = running.events(tmp_path / "run", me, "round")
-        assert [e["accuracy"] for e in said[me][:-1]] == [e["accuracy"] for e in logged]
-        assert said[me][-1]["event"] == "end"
+                continue
+            told = json.loads(payload)
+            assert len(payload) < (500 if room == "telemetry" else 5000)
+            if room == "agents":
+                first = 1 if me == "a3" else 0
+                offers = world.laid(first).offers[me]
+                assert told["modalities"] == list(world.senses(me, first)) and not told["gone"]
+                assert told["slices"] == {str(key): region.digest for key, region in offers.items()}
+            elif told["event"] == "round":
+                said[me].append(told["accuracy"])
+            elif told["event"] == "modalities":
+                gained.append((me, told["round"], told["modalities"]))
+    assert said == logged
+    assert gained == [("a0", 2, ["audio", "motion"])]
 
 
 def test_the_run_goes_on_when_the_broker_dies(broker, tmp_path):
