@@ -78,7 +78,8 @@ class ZmqTransport:
     def connect(self, peer: PeerId, address: Address) -> None:
         """A neighbour listens here from now on. Raises MalformedFrame if that is no address.
 
-        What is on its way to where it was before is lost; what still waits goes to the new place.
+        What is on its way to where it was before is lost; what still waits goes to the new place. One that never
+        moved, and is dialled again for another's lie, may lose the first message.
         """
         before, self._addresses[peer] = self._addresses[peer], address
         if before == address:
