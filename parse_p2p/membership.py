@@ -22,7 +22,7 @@ class EventEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    round: int = Field(ge=1, description="from this round on; the first is 0")
+    round: int | None = Field(None, ge=1, description="from this round on; the first is 0; to join: whenever it comes")
     agent: str
     gain: list[str] | None = Field(None, min_length=1, description="modalities that the agent gets")
     lose: list[str] | None = Field(None, min_length=1, description="modalities that it has no longer")
@@ -33,6 +33,8 @@ class EventEntry(BaseModel):
     def _one_thing(self) -> Self:
         if [self.gain, self.lose, self.join, self.leave].count(None) != 3:
             raise ValueError("give exactly one of gain, lose, join and leave")
+        if self.round is None and not self.join:
+            raise ValueError("give the round")
         return self
 
 
@@ -84,7 +86,7 @@ class Membership:
 
 def planned(first: Mapping[PeerId, Modalities], events: Iterable[EventEntry]) -> Membership:
     """The membership that a run file plans. Raises ConfigError for an event that cannot be."""
-    ordered = sorted(enumerate(events), key=lambda item: (item[1].round, item[0]))
+    ordered = sorted(enumerate(events), key=lambda item: (item[1].round or 0, item[0]))
     beginning, changes = dict(first), list[Change]()
     for _, event in ordered:
         if event.join and event.agent in beginning:
@@ -96,6 +98,8 @@ def planned(first: Mapping[PeerId, Modalities], events: Iterable[EventEntry]) ->
         if agent not in first:
             raise ConfigError(f"{where} is no agent of this file")
         after = _after(event, first[agent], now[agent], where)
+        if event.round is None:
+            continue
         if any(c.agent == agent and c.round == event.round for c in changes):
             raise ConfigError(f"{where} has two events in round {event.round}: give one, or another round")
         if not after and any(c.agent == agent and not c.modalities for c in changes):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parse_p2p.config import RunFile
 from parse_p2p.discovery.base import MqttOptions
-from parse_p2p.discovery.presence import at
+from parse_p2p.discovery.notice import at
 from parse_p2p.errors import ConfigError
 from parse_p2p.names import PeerId
 from parse_p2p.transports import curve

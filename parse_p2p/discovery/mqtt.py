@@ -1,6 +1,6 @@
 """Neighbours found, and rounds reported, through an MQTT broker (version 3.1.1); no model passes through it.
 
-    parse-p2p/RUN/agents/ID        retained: where the agent listens and what it holds (``presence.py``)
+    parse-p2p/RUN/agents/ID        retained: where the agent listens and what it holds (``notice.py``)
     parse-p2p/RUN/telemetry/ID     its rounds, whom it lost and found, what it gained; at most once
 
 RUN is the run's digest. A last will marks an agent that died as gone; one that leaves takes its presence back. The
@@ -24,7 +24,7 @@ import aiomqtt
 from parse_p2p.directory import Card, Clocks
 from parse_p2p.discovery.base import MqttOptions
 from parse_p2p.discovery.broker import PASSWORD, Broker
-from parse_p2p.discovery.presence import LONGEST, Presence, Profile
+from parse_p2p.discovery.notice import LONGEST, Notice, Profile
 from parse_p2p.errors import JoinTimeout, MalformedFrame, WireError, WrongRun
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog
@@ -104,7 +104,7 @@ class MqttFinder:
 
     # the connection
 
-    async def _stay(self, presence: Presence) -> None:
+    async def _stay(self, presence: Notice) -> None:
         """Be connected until told to leave; when the connection breaks, again after a pause that grows."""
         pause = SHORTEST_PAUSE
         while True:
@@ -123,7 +123,7 @@ class MqttFinder:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _client(self, presence: Presence) -> aiomqtt.Client:
+    def _client(self, presence: Notice) -> aiomqtt.Client:
         # a name of its own for each agent: the broker ends the connection of an earlier life, and publishes its
         # will, before it lets a later one in; any broker takes 23 characters
         name = hashlib.blake2b(f"{presence.run}/{presence.id}".encode(), digest_size=10).hexdigest()
@@ -142,7 +142,7 @@ class MqttFinder:
             logger=_logger,
         )
 
-    async def _converse(self, client: aiomqtt.Client, presence: Presence) -> None:
+    async def _converse(self, client: aiomqtt.Client, presence: Notice) -> None:
         """Until told to leave. Raises MqttError."""
         mine = self._topic("agents", presence.id)
         await client.publish(mine, presence.model_dump_json(), qos=1, retain=True)
@@ -164,7 +164,7 @@ class MqttFinder:
         while (report := await self._reports.get()) is not None:
             await client.publish(self._topic("telemetry", self._profile.id), report)
 
-    async def _read(self, client: aiomqtt.Client, mine: Presence) -> None:
+    async def _read(self, client: aiomqtt.Client, mine: Notice) -> None:
         async for message in client.messages:
             try:
                 said = self._checked(message.topic.value, message.payload)
@@ -178,14 +178,14 @@ class MqttFinder:
 
     # what comes
 
-    def _checked(self, topic: str, payload: bytes) -> Presence | None:
+    def _checked(self, topic: str, payload: bytes) -> Notice | None:
         """What an agent of this run said of itself; None: that it left. Raises MalformedFrame, WrongRun."""
         id = PeerId(topic.rpartition("/")[2])
         if id not in (*self._neighbours, self._profile.id) or topic != self._topic("agents", id):
             raise MalformedFrame("a presence of one that is no neighbour")
         if not payload:
             return None
-        presence = Presence.read(payload)
+        presence = Notice.read(payload)
         if presence.run != self._profile.run:
             raise WrongRun(f"a presence of {id} in another run")
         if presence.id != id:

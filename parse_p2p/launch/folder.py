@@ -34,6 +34,14 @@ class RunFolder:
     def events(self, me: PeerId) -> Path:
         return self.path / "agents" / me / "events.jsonl"
 
+    def announced(self, me: PeerId) -> Path:
+        """The changes that an agent announced."""
+        return self.path / "agents" / me / "announced"
+
+    def orders(self, me: PeerId) -> Path:
+        """Where an agent looks for what it is to gain or lose."""
+        return self.path / "agents" / me / "orders"
+
     def checkpoints(self, me: PeerId) -> Path:
         return self.path / "agents" / me / "checkpoints"
 

@@ -11,11 +11,12 @@ import torch
 
 from parse_p2p import checkpoint
 from parse_p2p.agent import Agent, Settings
+from parse_p2p.announcer import Announcer, recall
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.discovery.base import Finder, FromFile, MqttOptions
 from parse_p2p.discovery.mqtt import MqttFinder
-from parse_p2p.discovery.presence import Profile
+from parse_p2p.discovery.notice import Profile
 from parse_p2p.errors import ConfigError, P2PError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.names import PeerId
@@ -60,6 +61,7 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
     """Run one agent to its end or to ``stop``; ``start`` None lets the running neighbours say where to join."""
     torch.set_num_threads(world.threads)
     log = RunLog(me, folder.events(me))
+    recall(world.membership, {peer: folder.announced(peer) for peer in world.peers}, world.data[0].modalities)
     participant = world.participant(me)
     if start is not None and start <= participant.span.start:
         start = participant.span.start  # planned to come later than the others, or with them
@@ -73,7 +75,7 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
     found = finder(world, me, transport, log)
     agent = Agent(participant, transport, neighbours, settings(world, me, folder, start), log, found)
     if start is None:
-        agent.propose(_newest(folder, me))
+        agent.presence.propose(_newest(folder, me))
     return await agent.run(stop)
 
 
@@ -83,7 +85,7 @@ def finder(world: World, me: PeerId, transport: ZmqTransport, log: RunLog) -> Fi
     if not isinstance(options, MqttOptions):
         return FromFile()
     first = world.spans[me].start
-    slices = {str(key): region.digest for key, region in world.laid(first).offers[me].items()}
+    slices = {str(key): region.digest for key, region in world.laid(first).offers.get(me, {}).items()}
     profile = Profile(run=world.run.digest(), id=me, modalities=world.senses(me, first), slices=slices)
     mqtt = MqttFinder(profile, options, world.neighbours(me), transport, world.run.clocks, log)
     log.listener = mqtt.tell
@@ -104,7 +106,15 @@ def settings(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
         keep=len(world.seats) // every + 2,
         threads=world.threads,
         limits=world.run.limits,
+        announcer=announcer(world, me, folder),
     )
+
+
+def announcer(world: World, me: PeerId, folder: RunFolder) -> Announcer | None:
+    """What an agent announces and hears of, where its run allows changes."""
+    if world.run.events is None:
+        return None
+    return Announcer(me, world.membership, world.data[0].modalities, folder.announced(me), folder.orders(me))
 
 
 def _newest(folder: RunFolder, me: PeerId) -> int:

@@ -11,7 +11,7 @@ import pytest
 from parse_p2p.directory import Card, Clocks
 from parse_p2p.discovery.base import MqttOptions
 from parse_p2p.discovery.mqtt import BACKLOG, COMPLAINTS, MqttFinder
-from parse_p2p.discovery.presence import LONGEST, Presence, Profile
+from parse_p2p.discovery.notice import LONGEST, Notice, Profile
 from parse_p2p.errors import JoinTimeout
 from parse_p2p.runlog import RunLog, Tail
 from parse_p2p.transports.base import Plane
@@ -118,7 +118,7 @@ def test_a_presence_is_there_for_all_to_read_until_its_agent_leaves(broker, tmp_
     async def scenario(ear):
         async with Agent("a", broker, tmp_path).there(incarnation=7) as a:
             topic, payload, _ = await asyncio.to_thread(ear.next)
-            read = Presence.read(payload)
+            read = Notice.read(payload)
             assert (topic, read.id, read.incarnation) == (f"{AGENTS}/a", "a", 7)
             assert read.address == a.transport.endpoints and read.modalities == ("audio",)
             assert read.slices == {"head@all": "00"}
@@ -137,14 +137,14 @@ def test_the_will_of_an_earlier_life_does_not_hide_a_later_one(broker, tmp_path)
 
     async def scenario(ear):
         later = Agent("a", broker, tmp_path)
-        name = later.finder._client(Presence.read(old.encode())).identifier
+        name = later.finder._client(Notice.read(old.encode())).identifier
         with brokers.Ear(broker.port, name=name, will=(topic, presence("a", NOWHERE, gone=True))) as earlier:
             earlier.say(topic, old)
             async with later.there(incarnation=6):
                 earlier.die()
                 said = []
                 while (5, True) not in said or said[-1] != (6, False):
-                    read = Presence.read((await asyncio.to_thread(ear.next))[1])
+                    read = Notice.read((await asyncio.to_thread(ear.next))[1])
                     said.append((read.incarnation, read.gone))
         assert said[0] == (5, False)
 

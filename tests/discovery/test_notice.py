@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parse_p2p.discovery.broker import PASSWORD, Broker
-from parse_p2p.discovery.presence import LONGEST, Presence, Profile
+from parse_p2p.discovery.notice import LONGEST, Notice, Profile
 from parse_p2p.errors import ConfigError, MalformedFrame
 
 PROFILE = Profile(run="0123", id="a0", modalities=("audio",), slices={"trunk.audio@audio": "ab12"})
 HERE = ("tcp://127.0.0.1:4001", "tcp://127.0.0.1:4002")
-PRESENCE = PROFILE.at(HERE, None, 7)
-SAID = json.loads(PRESENCE.model_dump_json())
+NOTICE = PROFILE.at(HERE, None, 7)
+SAID = json.loads(NOTICE.model_dump_json())
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -23,18 +23,18 @@ json_values = st.recursive(
 
 
 def read(said):
-    return Presence.read(json.dumps(said).encode())
+    return Notice.read(json.dumps(said).encode())
 
 
 def test_it_reads_what_it_wrote():
-    assert Presence.read(PRESENCE.model_dump_json().encode()) == PRESENCE
-    assert PRESENCE.address == HERE and not PRESENCE.gone
+    assert Notice.read(NOTICE.model_dump_json().encode()) == NOTICE
+    assert NOTICE.address == HERE and not NOTICE.gone
 
 
 @given(st.binary(max_size=200))
 def test_bytes_are_refused(text):
     with pytest.raises(MalformedFrame):
-        Presence.read(text)
+        Notice.read(text)
 
 
 @given(st.sampled_from([*SAID, "gone", "another"]), json_values)
@@ -70,9 +70,9 @@ def test_what_is_an_address_is_taken(address):
 
 def test_a_presence_too_long_is_refused_unread():
     with pytest.raises(MalformedFrame, match=f"over {LONGEST} bytes"):
-        Presence.read(b"[" * (LONGEST + 1))
+        Notice.read(b"[" * (LONGEST + 1))
     with pytest.raises(MalformedFrame):
-        Presence.read(b"[" * LONGEST)
+        Notice.read(b"[" * LONGEST)
 
 
 @pytest.mark.parametrize(

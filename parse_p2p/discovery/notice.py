@@ -36,13 +36,13 @@ class Profile(BaseModel):
     modalities: tuple[Modality, ...] = Field(max_length=256)
     slices: Mapping[Name, Name] = Field(max_length=4096)
 
-    def at(self, endpoints: Address, host: str | None, incarnation: int) -> "Presence":
+    def at(self, endpoints: Address, host: str | None, incarnation: int) -> "Notice":
         """Where I listen, as others reach it: under ``host`` where given. Raises ConfigError where nobody could."""
         data, control = (_reached(self.id, endpoint, host) for endpoint in endpoints)
-        return Presence(**self.model_dump(), incarnation=incarnation, data=data, control=control)
+        return Notice(**self.model_dump(), incarnation=incarnation, data=data, control=control)
 
 
-class Presence(Profile):
+class Notice(Profile):
     """A profile with where it listens, as ``tcp://host:port``; ``gone`` marks one that is there no more."""
 
     incarnation: int = Field(ge=0, lt=1 << 48)
@@ -55,12 +55,12 @@ class Presence(Profile):
         return self.data, self.control
 
     @staticmethod
-    def read(text: bytes) -> "Presence":
+    def read(text: bytes) -> "Notice":
         """Raises MalformedFrame for anything that no agent would have said."""
         if len(text) > LONGEST:
             raise MalformedFrame(f"a presence is over {LONGEST} bytes")
         try:
-            return Presence.model_validate_json(text)
+            return Notice.model_validate_json(text)
         except ValidationError as error:
             raise MalformedFrame(f"a presence is of a wrong form: {error.errors()[0]['type']}") from None
 
