@@ -64,10 +64,12 @@ class Agent:
         self.neighbours = neighbours
         self.settings = settings
         self.log = log
+        self.on_round: Callable[[int], None] = lambda round: None
+        """Called when a round begins, its checkpoint written."""
         self.desk = Desk()
         self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log)
         self.presence = Presence(participant, self.courier, settings.clocks, settings.start, settings.announcer, log,
-                                 self.desk.look)  # fmt: skip
+                                 self.desk.look, self.desk.restarted)  # fmt: skip
         self._transport = transport
         self._finder = finder or FromFile()
         self._posted = False
@@ -135,6 +137,7 @@ class Agent:
         self._boundary = (round, state)
         if round % self.settings.every == 0:
             await self._compute(self._save)
+        self.on_round(round)
         self.desk.open(round)
         self.courier.forget(round)
         self.presence.at(round)
@@ -161,12 +164,13 @@ class Agent:
             answer = await self._exchange(round, step)
 
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
-        if self.participant.role == Role.PEER:  # clients and coordinators wait for each other in every round
+        # clients and coordinators wait for each other in every round
+        if self.participant.role == Role.PEER and not exchange.newest:
             await self._not_too_far_ahead(exchange.send, round)
         for peer, parcel in exchange.send.items():
-            if self.presence.takes_part(peer, round):
+            if self._reads(peer, round, exchange):
                 self.courier.post(peer, round, exchange.topic, parcel)
-            else:
+            elif not exchange.newest:
                 self.presence.directory.skipped(peer, round)
         self._posted = True
         found = await self.desk.collect(exchange, lambda peer: self._awaited(peer, round), self._patience(exchange))
@@ -188,6 +192,10 @@ class Agent:
 
     def _behind(self, peer: PeerId, round: int) -> bool:
         return self.presence.takes_part(peer, round) and self.presence.directory.round(peer) + AHEAD < round
+
+    def _reads(self, peer: PeerId, round: int, exchange: Exchange) -> bool:
+        """Whether to write to a peer; where mail of any round will do, to whoever is there."""
+        return peer in self.presence.alive() if exchange.newest else self.presence.takes_part(peer, round)
 
     def _awaited(self, peer: PeerId, round: int) -> bool:
         """Whether mail may still come: from a coordinator even when it is gone, for as long as the clock says."""

@@ -22,6 +22,7 @@ from parse_p2p.data.stream import Stream, stream
 from parse_p2p.data.tasks import refuse_unknown, seen_as
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import refuse_strangers
 from parse_p2p.learner import Learner
 from parse_p2p.membership import Modalities, planned
 from parse_p2p.methods.base import Method
@@ -78,6 +79,7 @@ class World:
         self._refuse_varying()
         self._refuse_events()
         self._refuse_islands()
+        refuse_strangers(run.faults, roles.ids(run))
 
     # data
 

@@ -19,10 +19,11 @@ JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
 
 class Presence:
     """``start`` is the round to begin with; None asks the running neighbours. ``look`` is told of all that may end a
-    wait for mail."""
+    wait for mail, ``met`` of who is new or came back."""
 
     def __init__(self, participant: Participant, courier: Courier, clocks: Clocks, start: int | None,
-                 announcer: Announcer | None, log: RunLog, look: Callable[[], None]) -> None:  # fmt: skip
+                 announcer: Announcer | None, log: RunLog, look: Callable[[], None],
+                 met: Callable[[PeerId], None]) -> None:  # fmt: skip
         self.participant = participant
         self.courier = courier
         self.clocks = clocks
@@ -30,6 +31,7 @@ class Presence:
         self.announcer = announcer
         self.log = log
         self.look = look
+        self.met = met
         # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
         joins = NEVER if start is None else start
         changes = () if announcer is None else tuple(announcer.mine)
@@ -197,6 +199,7 @@ class Presence:
         running = self.card.round if self.begun else None
         if self.directory.heard(sender, card, time.monotonic(), running):
             self.courier.empty(sender)  # mail for who it was before
+            self.met(sender)
             self.log.write("found", round=self.card.round, peer=sender)
             await self._say_card_to(sender)
         self.look()

@@ -54,7 +54,7 @@ BAD = {
     "no graph in graph": (GOOD.replace("{generator: ring}", "{}"), 1, "graph", "exactly one"),
     "lost too soon": (GOOD + "clocks: {heartbeat: 2, lost: 3}\n", 7, "clocks", "more than two heartbeats"),
     "no kind of discovery": (GOOD + "discovery: {kind: mqt}\n", 7, "discovery", "no kind 'mqt'; did you mean 'mqtt'?"),
-    "discovery of what kind": (GOOD + "discovery: {broker: mqtt://h}\n", 7, "discovery", "this key is missing: kind"),
+    "discovery of what kind": (GOOD + "discovery: {broker: mqtt://h}\n", 7, "discovery", "the key 'kind' is missing"),
     "unknown key of discovery": (GOOD + "discovery: {kind: mqtt, brokr: x}\n", 7, "discovery.brokr",
                                  "did you mean 'broker'"),
     "no broker": (GOOD + "discovery: {kind: mqtt}\n", 7, "discovery.broker", "this key is missing"),
