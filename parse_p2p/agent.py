@@ -26,6 +26,7 @@ from parse_p2p.codecs.base import Codec
 from parse_p2p.courier import Courier, Limits
 from parse_p2p.desk import AHEAD, Collected, Desk
 from parse_p2p.directory import Clocks
+from parse_p2p.discovery.base import Finder, FromFile
 from parse_p2p.errors import Interrupted, QuorumLost
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
 from parse_p2p.names import PeerId, Role
@@ -57,7 +58,7 @@ class Agent:
     """Runs a participant over a transport. ``neighbours`` are all it may ever exchange with."""
 
     def __init__(self, participant: Participant, transport: Transport, neighbours: frozenset[PeerId],
-                 settings: Settings, log: RunLog) -> None:  # fmt: skip
+                 settings: Settings, log: RunLog, finder: Finder | None = None) -> None:  # fmt: skip
         self.participant = participant
         self.me = participant.me
         self.neighbours = neighbours
@@ -70,6 +71,7 @@ class Agent:
         self.presence = Presence(participant, self.courier, settings.clocks, settings.start, settings.announcer, log,
                                  self.desk.look, self.desk.restarted)  # fmt: skip
         self._transport = transport
+        self._finder = finder or FromFile()
         self._posted = False
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
         self._on_my_own = False  # no longer waiting for it
@@ -84,7 +86,7 @@ class Agent:
         """
         self._transport.on_disconnect = self.presence.disconnected
         try:
-            async with self._transport:
+            async with self._transport, self._finder:
                 return await self._present(stop)
         finally:
             self.participant.learner.halted = True
@@ -117,6 +119,7 @@ class Agent:
 
     async def _rounds(self) -> int:
         self._log_start()
+        await self._finder.announce(self.presence.card)
         round = await self.presence.join()
         while round in self.participant.span:
             await self.presence.announce(round)

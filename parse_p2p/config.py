@@ -20,6 +20,8 @@ from parse_p2p.courier import Limits
 from parse_p2p.data.stream import StreamOptions
 from parse_p2p.data.tasks import TaskOptions
 from parse_p2p.directory import Clocks
+from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
+from parse_p2p.discovery.broker import Broker
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.faults import Fault
 from parse_p2p.learner import Training
@@ -134,6 +136,7 @@ class RunFile(_Section):
     seed: int = Field(0, ge=0)
     device: str = "auto"
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
+    discovery: DiscoveryOptions = Field(FileOptions(), description="how agents learn where the others listen")
     security: Literal["auto", "curve", "none"] = Field(
         "auto", description="auto: curve where an address is no loopback"
     )
@@ -141,7 +144,7 @@ class RunFile(_Section):
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        mine = dict.fromkeys(("device", "checkpoint", "base_port", "keyring", "limits"), True)
+        mine = dict.fromkeys(("device", "checkpoint", "base_port", "discovery", "keyring", "limits"), True)
         same = self.model_dump(mode="json", exclude={**mine, "varying": {"file"}})
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 
@@ -220,6 +223,11 @@ def _validate(raw: Mapping[str, Any], origin: Origin) -> RunFile:
         raise ConfigError(f"{origin.place(('graph',))}: give exactly one of generator, edges and file")
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         raise ConfigError(f"{origin.place(('clocks',))}: lost must be more than two heartbeats")
+    if isinstance(run.discovery, MqttOptions):
+        try:
+            Broker.parse(run.discovery.broker)
+        except ConfigError as error:
+            raise ConfigError(f"{origin.place(('discovery', 'broker'))}: {error}") from None
     return run
 
 
@@ -231,6 +239,8 @@ def _loc(error: ValidationError) -> Loc:
     """The path of the first error; pydantic puts the name of a union's member into it, which is no key."""
     parts = _worst(error)["loc"]
     if len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry")):
+        return (parts[0], *parts[2:])
+    if len(parts) > 1 and parts[0] == "discovery":
         return (parts[0], *parts[2:])
     if len(parts) > 2 and parts[0] == "faults":
         return (*parts[:2], *parts[3:])
@@ -252,13 +262,13 @@ def _reason(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "union_tag_not_found":
         return "the key 'kind' is missing"
     if first["type"] == "union_tag_invalid":
-        tag = first["ctx"]["tag"]
-        return f"there is no kind {tag!r}; {nearest(tag, map(_tag, _members(Fault)))}"
+        known = re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
+        return f"there is no kind {first['ctx']['tag']!r}; {nearest(first['ctx']['tag'], known)}"
     said = first["msg"].removeprefix("Value error, ")
     return f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
 
 
-def _keys(model: Any, loc: Loc) -> list[str]:
+def _keys(model: Any, loc: Loc) -> set[str]:
     """The keys a section may have."""
     for part in loc:
         if isinstance(part, int):
@@ -269,7 +279,7 @@ def _keys(model: Any, loc: Loc) -> list[str]:
             model = tagged[0]
         elif members := [m for m in _members(model) if part in m.model_fields]:
             model = members[0].model_fields[part].annotation
-    return [key for member in _members(model) for key in member.model_fields]
+    return {key for member in _members(model) for key in member.model_fields}
 
 
 def _tag(member: type[BaseModel]) -> Any:

@@ -15,7 +15,8 @@ FLOORS = {
     "wire": "framing codecs faults transports",
     "learning": "arena data models learner losses",
     "methods": "methods",
-    "runtime": "participant introduction announcer simulate desk directory courier presence agent runlog checkpoint",
+    "runtime": "participant introduction announcer simulate desk directory discovery courier presence agent runlog "
+    "checkpoint",
 }
 BELOW = {
     "values": set(),
@@ -25,7 +26,7 @@ BELOW = {
     "runtime": {"values", "wire", "learning", "methods"},
     "edge": {"values", "wire", "learning", "methods", "runtime"},
 }
-WITH_ASYNCIO = {"agent", "presence", "courier", "desk", "transports"}  # and the edge
+WITH_ASYNCIO = {"agent", "presence", "courier", "desk", "discovery", "transports"}  # and the edge
 LONGEST = 420
 
 

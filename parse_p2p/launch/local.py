@@ -99,7 +99,7 @@ def refuse_occupied(world: World, folder: RunFolder) -> None:
     """Raise ConfigError before anything is written if another program has one of our ports."""
     for me in world.seats:
         for address in world.places.address(me, folder.path):
-            if address.startswith("tcp://"):
+            if address.startswith("tcp://") and not address.endswith(":*"):
                 _refuse_if_taken(me, address)
 
 

@@ -15,6 +15,10 @@ from parse_p2p.agent import Agent, Settings
 from parse_p2p.announcer import Announcer, recall
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.directory import Clocks
+from parse_p2p.discovery.base import Finder, FromFile, MqttOptions
+from parse_p2p.discovery.mqtt import MqttFinder
+from parse_p2p.discovery.notice import Profile
 from parse_p2p.errors import ConfigError, P2PError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
@@ -76,16 +80,30 @@ async def run_agent(
         participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
     neighbours = world.neighbours(me)
-    addresses = {peer: world.places.address(peer, folder.path) for peer in (me, *sorted(neighbours))}
+    addresses = world.places.addresses(me, neighbours, folder.path)
     transport = ZmqTransport(me, addresses, world.run.clocks.drain, world.places.guard(me, neighbours))
     hurt = Injection(world, me, transport, folder, log)
     told = settings(world, me, folder, start)
     told = replace(told, clocks=told.clocks.model_copy(update={"join": wait}))
-    agent = Agent(participant, hurt.transport, neighbours, told, log)
+    found = finder(world, me, transport, told.clocks, log)
+    agent = Agent(participant, hurt.transport, neighbours, told, log, found)
     agent.on_round = hurt.begin
     if start is None:
         agent.presence.propose(_newest(folder, me))
     return await agent.run(stop)
+
+
+def finder(world: World, me: PeerId, transport: ZmqTransport, clocks: Clocks, log: RunLog) -> Finder:
+    """How an agent finds its neighbours, as its run file says."""
+    options = world.run.discovery
+    if not isinstance(options, MqttOptions):
+        return FromFile()
+    first = world.spans[me].start
+    slices = {str(key): region.digest for key, region in world.laid(first).offers.get(me, {}).items()}
+    profile = Profile(run=world.run.digest(), id=me, modalities=world.senses(me, first), slices=slices)
+    mqtt = MqttFinder(profile, options, world.neighbours(me), transport, clocks, log)
+    log.listener = mqtt.tell
+    return mqtt
 
 
 def settings(world: World, me: PeerId, folder: RunFolder, start: int | None) -> Settings:
