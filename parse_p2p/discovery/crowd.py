@@ -1,18 +1,31 @@
 """The gossip of many agents in one process, each message packed and unpacked as on the wire, some of them lost."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import networkx as nx
 import torch
 
 from parse_p2p.codecs import raw
-from parse_p2p.discovery.cards import Message, read, write
+from parse_p2p.discovery.cards import Card, Message, read, write
 from parse_p2p.discovery.gossip import Gossiper
 from parse_p2p.draws import seeded
 from parse_p2p.framing import Frames, Header, pack, unpack
 from parse_p2p.names import PeerId
 from parse_p2p.parcel import Parcel
+
+CONTACTS = ("first", "chain", "tree")
+"""Whom an agent knows: all know the first; each the one before it; each one that is drawn from those before it."""
+
+
+def strangers(cards: Sequence[Card], contacts: str, seed: int) -> list[Gossiper]:
+    """An agent for each card; all but the first know one other, no more of it than name and addresses."""
+    rng = seeded(seed, "contacts", contacts)
+    known: dict[PeerId, list[Card]] = {cards[0].id: []}
+    for i in range(1, len(cards)):
+        other = {"first": 0, "chain": i - 1, "tree": int(torch.randint(i, (), generator=rng))}[contacts]
+        known[cards[i].id] = [Card(cards[other].id, cards[other].addresses)]
+    return [Gossiper(card, known[card.id], seed) for card in cards]
 
 
 class Crowd:

@@ -113,14 +113,16 @@ class Gossiper:
             raise MalformedFrame(f"{sender} shows the card of {own.id}")
         self._unheard = [contact for contact in self._unheard if contact != sender]
         shared = own.slices & self.card.slices
-        stranger = sender not in self.book.entries or not self.book.entries[sender].spoken
+        before = self.book.entries.get(sender)
+        known = before is not None and before.spoken and before.card.slices == own.slices
+        said = before.edges if before is not None else {}
         entry = self.book.meet(own, {name: edge for name, edge in message.edges.items() if name in shared})
         for card in message.cards[1:]:
             self.book.hear(card, sender)
         self.book.draw([card.id for card in message.cards[: message.drawn]], self._rng)
-        if stranger:
+        if not known:
             self._settle()
-        else:
+        elif entry is not None and entry.edges != said:
             self._replan()
         return self._answer(sender, message, entry)
 
@@ -196,8 +198,8 @@ class Gossiper:
         I want the nearest, and until I have them all also those that I have. Whoever wants one gets it while there
         is room.
         """
-        mutual = [peer for peer in holders if self._mutual(name, peer)]
-        wanted = [*near, *(() if set(near) <= set(mutual) else mutual)]
+        ready = all(self._mutual(name, peer) for peer in near)
+        wanted = near if ready else [*near, *(peer for peer in holders if self._mutual(name, peer))]
         edges = {peer: self.book.entries[peer].edges.get(name) for peer in holders}
         asked = [peer for peer, edge in edges.items() if edge is not None and edge.wants]
         offered = list(dict.fromkeys([*wanted, *asked]))[:MOST]

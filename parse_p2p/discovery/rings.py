@@ -7,27 +7,27 @@ whom lets gossip converge on the rings in O(log n) rounds (T-Man; Jelasity, Mont
 """
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import lru_cache
+from heapq import nsmallest
 
 from parse_p2p.names import PeerId
 
 CIRCLE = 1 << 64
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 12)
 def place(ring: int, peer: PeerId) -> int:
     """Where on the ring this agent is, from 0 to ``CIRCLE`` − 1."""
     digest = hashlib.blake2b(f"ring {ring} {peer}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
 
-def gaps(me: PeerId, other: PeerId, rings: int) -> Iterator[int]:
+@lru_cache(maxsize=1 << 16)
+def gaps(me: PeerId, other: PeerId, rings: int) -> tuple[int, ...]:
     """How far the other is ahead of me and behind me, for one ring after another: 2 · ``rings`` numbers."""
-    for ring in range(rings):
-        ahead = (place(ring, other) - place(ring, me)) % CIRCLE
-        yield ahead
-        yield CIRCLE - ahead
+    ahead = [(place(ring, other) - place(ring, me)) % CIRCLE for ring in range(rings)]
+    return tuple(gap for forth in ahead for gap in (forth, CIRCLE - forth))
 
 
 def nearest(me: PeerId, others: Collection[PeerId], rings: int, count: int = 1) -> list[PeerId]:
@@ -35,15 +35,15 @@ def nearest(me: PeerId, others: Collection[PeerId], rings: int, count: int = 1) 
 
     ``others`` does not hold ``me``.
     """
-    sides = zip(*([(gap, other) for gap in gaps(me, other, rings)] for other in others), strict=True)
-    ranked = [sorted(side)[:count] for side in sides]
-    return list(dict.fromkeys(side[k][1] for k in range(count) for side in ranked if k < len(side)))
+    rows = [(gaps(me, other, rings), other) for other in others]
+    sides = [nsmallest(count, [(row[side], other) for row, other in rows]) for side in range(2 * rings)]
+    return list(dict.fromkeys(side[k][1] for k in range(count) for side in sides if k < len(side)))
 
 
 def reach(me: PeerId, others: Collection[PeerId], rings: int) -> tuple[int, ...]:
     """The distance to the nearest on each side of each ring, ``CIRCLE`` where there is none."""
-    sides = zip(*(gaps(me, other, rings) for other in others), strict=True)
-    return tuple(min(side) for side in sides) or (CIRCLE,) * (2 * rings)
+    rows = [gaps(me, other, rings) for other in others]
+    return tuple(min((row[side] for row in rows), default=CIRCLE) for side in range(2 * rings))
 
 
 def nearer(me: PeerId, other: PeerId, reached: tuple[int, ...]) -> bool:
