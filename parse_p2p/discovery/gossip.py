@@ -189,17 +189,17 @@ class Gossiper:
         spoken = sorted(self.book.spoken, key=lambda entry: entry.card.id)
         names = sorted(self.card.slices)
         self._holders = {name: tuple(e.card.id for e in spoken if name in e.card.slices) for name in names}
-        near = {row: nearest(self.me, row, RINGS) for row in set(self._holders.values())}
-        self._plan = {name: self._offers(name, row, near[row]) for name, row in self._holders.items()}
+        self._plan = {name: self._offers(name, row) for name, row in self._holders.items()}
 
-    def _offers(self, name: str, holders: Iterable[PeerId], near: list[PeerId]) -> dict[PeerId, bool]:
+    def _offers(self, name: str, holders: tuple[PeerId, ...]) -> dict[PeerId, bool]:
         """To whom I offer an edge for this slice, at most ``MOST``, and whether I want it.
 
         I want the nearest, and until I have them all also those that I have. Whoever wants one gets it while there
         is room.
         """
+        near = nearest(self.me, holders, RINGS)
         ready = all(self._mutual(name, peer) for peer in near)
-        wanted = near if ready else [*near, *(peer for peer in holders if self._mutual(name, peer))]
+        wanted = near if ready else (*near, *(peer for peer in holders if self._mutual(name, peer)))
         edges = {peer: self.book.entries[peer].edges.get(name) for peer in holders}
         asked = [peer for peer, edge in edges.items() if edge is not None and edge.wants]
         offered = list(dict.fromkeys([*wanted, *asked]))[:MOST]

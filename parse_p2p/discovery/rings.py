@@ -30,14 +30,15 @@ def gaps(me: PeerId, other: PeerId, rings: int) -> tuple[int, ...]:
     return tuple(gap for forth in ahead for gap in (forth, CIRCLE - forth))
 
 
-def nearest(me: PeerId, others: Collection[PeerId], rings: int, count: int = 1) -> list[PeerId]:
+@lru_cache(maxsize=1 << 11)  # mail comes more often than who is known changes
+def nearest(me: PeerId, others: tuple[PeerId, ...], rings: int, count: int = 1) -> tuple[PeerId, ...]:
     """The ``count`` nearest of each side of each ring, the nearest first; at most 2 · ``rings`` · ``count``.
 
     ``others`` does not hold ``me``.
     """
     rows = [(gaps(me, other, rings), other) for other in others]
     sides = [nsmallest(count, [(row[side], other) for row, other in rows]) for side in range(2 * rings)]
-    return list(dict.fromkeys(side[k][1] for k in range(count) for side in sides if k < len(side)))
+    return tuple(dict.fromkeys(side[k][1] for k in range(count) for side in sides if k < len(side)))
 
 
 def reach(me: PeerId, others: Collection[PeerId], rings: int) -> tuple[int, ...]:
