@@ -9,10 +9,9 @@ import asyncio
 import contextlib
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,23 +21,19 @@ from torch import Tensor
 from parse_p2p import checkpoint
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
+from parse_p2p.courier import Courier, Limits
 from parse_p2p.desk import Collected, Desk
-from parse_p2p.directory import NEVER, Card, Clocks, Directory, to
-from parse_p2p.errors import Interrupted, JoinTimeout, MalformedFrame, QuorumLost, WireError, WrongRun
-from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
+from parse_p2p.directory import NEVER, Card, Clocks, Directory
+from parse_p2p.errors import Interrupted, JoinTimeout, QuorumLost
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
 from parse_p2p.names import PeerId
-from parse_p2p.parcel import Parcel
 from parse_p2p.participant import Participant
-from parse_p2p.runlog import Ledger, RunLog
-from parse_p2p.transports.base import Plane, Transport
+from parse_p2p.runlog import RunLog
+from parse_p2p.transports.base import Transport
 
 T = TypeVar("T")
 
-COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
-STRANGER = PeerId("a stranger")
-OUTBOX = 8  # parcels waiting for one peer before the oldest is given up
 
 
 @dataclass
@@ -53,6 +48,7 @@ class Settings:
     every: int = 1
     keep: int = 8
     threads: int = 1
+    limits: Limits = field(default_factory=Limits)
 
 
 class Agent:
@@ -66,15 +62,12 @@ class Agent:
         self.settings = settings
         self.log = log
         self.desk = Desk()
-        self.directory = Directory(neighbours, settings.clocks)
-        self.ledger = Ledger()
-        self.refusals: Counter[tuple[PeerId, str]] = Counter()
+        self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log)
         # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
         joins = NEVER if settings.start is None else settings.start
         self.card = Card(int.from_bytes(os.urandom(6), "big"), settings.start or 0, joins)
+        self.directory = Directory(neighbours, settings.clocks, self.card.incarnation)
         self._transport = transport
-        self._assembler = Assembler({c.name: c for c in (settings.codec, raw.CODEC)}.values())
-        self._outboxes: dict[PeerId, asyncio.Queue[list[Frames]]] = {p: asyncio.Queue(OUTBOX) for p in neighbours}
         self._begun = False
         self._posted = False
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
@@ -103,7 +96,8 @@ class Agent:
             self.log.close()
 
     async def _present(self, stop: asyncio.Event) -> int:
-        work = [self._listen(), self._beat(), *(self._deliver(peer) for peer in self.neighbours)]
+        mail = (self.courier.deliver(peer) for peer in self.neighbours)
+        work = [self.courier.listen(self._hear, self.desk.deliver), self._beat(), *mail]
         tasks = [asyncio.create_task(coroutine) for coroutine in work]
         rounds = asyncio.create_task(self._rounds())
         stopped = asyncio.create_task(_set(stop))
@@ -140,7 +134,8 @@ class Agent:
         if round % self.settings.every == 0:
             await self._compute(self._save)
         self.desk.open(round)
-        self._assembler.forget(round)
+        self.courier.forget(round)
+        self.courier.round = round
         self.card = to_round(self.card, round)
         self._posted = False
         try:
@@ -164,7 +159,9 @@ class Agent:
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
         for peer, parcel in exchange.send.items():
             if self._takes_part(peer, round):
-                self._post(peer, round, exchange.topic, parcel)
+                self.courier.post(peer, round, exchange.topic, parcel)
+            else:
+                self.directory.skipped(peer, round)
         self._posted = True
         found = await self.desk.collect(exchange, lambda peer: self._awaited(peer, round), self._patience(exchange))
         self._report(round, found)
@@ -202,7 +199,7 @@ class Agent:
 
     def _report(self, round: int, found: Collected) -> None:
         for peer, why in found.refused.items():
-            self._complain(peer, "refused", why)
+            self.courier.complain(peer, "refused", why)
         if found.missing:
             self.log.write("missing", round=round, peers=found.missing)
 
@@ -214,7 +211,7 @@ class Agent:
             seconds=seconds,
             alive=len(self.directory.alive(time.monotonic())),
             late=self.desk.late,
-            **self.ledger.close(),
+            **self.courier.ledger.close(),
         )
 
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -241,7 +238,7 @@ class Agent:
         return first
 
     def _absent(self, unheard: list[PeerId]) -> str:
-        other = [peer for peer in unheard if self.refusals[peer, "wrong run"]]
+        other = [peer for peer in unheard if self.courier.refusals[peer, "wrong run"]]
         if other:
             return (
                 f"{', '.join(other)} is there but runs another configuration than {self.me}: "
@@ -291,96 +288,40 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.clocks.drain):
                 await self._say_card()
-                alive = self.directory.alive(time.monotonic())
-                await asyncio.gather(*(self._outboxes[peer].join() for peer in alive))
+                await self.courier.drain(self.directory.alive(time.monotonic()))
 
     def _save(self) -> None:
         if self._boundary is not None and self.settings.folder is not None:
             checkpoint.save(self.settings.folder, *self._boundary, keep=self.settings.keep)
 
-    # mail out
-
-    def _post(self, peer: PeerId, round: int, topic: str, parcel: Parcel) -> None:
-        codec = self.settings.codec
-        box = self._outboxes[peer]
-        if box.full():
-            self._empty(peer)  # this far behind it is as good as lost
-        box.put_nowait(pack(Header(self.settings.run, self.me, round, topic), parcel, codec))
-        for name, tensor in parcel.tensors.items():
-            self.ledger.post(peer, name, codec.length(tensor.numel()))
-
-    async def _deliver(self, peer: PeerId) -> None:
-        box = self._outboxes[peer]
-        while True:
-            for frames in await box.get():
-                await self._transport.send(peer, frames, Plane.DATA)
-                self.ledger.wire_out += sum(map(len, frames))
-            box.task_done()
+    # who is there
 
     async def _beat(self) -> None:
         while True:
             await self._say_card()
             await asyncio.sleep(self.settings.clocks.heartbeat if self._begun else JOIN_BEAT)
             for peer in self.directory.newly_lost(time.monotonic()):
-                self._empty(peer)
+                self.courier.empty(peer)
                 self.log.write("lost", round=self.card.round, peer=peer)
                 self.desk.look()
-
-    def _empty(self, peer: PeerId) -> None:
-        while not self._outboxes[peer].empty():
-            self._outboxes[peer].get_nowait()
-            self._outboxes[peer].task_done()
 
     async def _say_card(self) -> None:
         for peer in self.neighbours:
             await self._say_card_to(peer)
 
     async def _say_card_to(self, peer: PeerId) -> None:
-        welcome = self.directory.welcome(peer) if self._begun else NEVER
-        header = Header(self.settings.run, self.me, 0, "card")
-        [frames] = pack(header, Parcel(meta=to(self.card, welcome).facts()), raw.CODEC)
-        await self._transport.send(peer, frames, Plane.CONTROL)
-        self.ledger.wire_out += sum(map(len, frames))
-
-    # mail in
-
-    async def _listen(self) -> None:
-        async for sender, plane, frames in self._transport.arrivals():
-            self.ledger.wire_in += sum(map(len, frames))
-            try:
-                await self._take(sender, plane, frames)
-            except WireError as error:
-                kind = "wrong run" if isinstance(error, WrongRun) else "malformed"
-                self._complain(sender, kind, str(error))
-
-    async def _take(self, sender: PeerId, plane: Plane, frames: Frames) -> None:
-        header, buffers = unpack(frames)
-        if header.run != self.settings.run:
-            raise WrongRun(f"mail of the run {header.run!r}, not {self.settings.run!r}")
-        if header.sender != sender or sender not in self.neighbours:
-            raise MalformedFrame(f"{sender!r} is no neighbour of mine or speaks for {header.sender!r}")
-        if plane == Plane.CONTROL:
-            await self._hear(sender, Card.read(header.meta))
-        elif (parcel := self._assembler.add(header, buffers)) is not None:
-            self.desk.deliver(sender, header.round, header.topic, parcel)
+        await self.courier.say(peer, self.directory.to(peer, self.card) if self._begun else self.card)
 
     async def _hear(self, sender: PeerId, card: Card) -> None:
         running = self.card.round if self._begun else None
         if self.directory.heard(sender, card, time.monotonic(), running):
-            self._empty(sender)  # mail for who it was before
+            self.courier.empty(sender)  # mail for who it was before
             self.log.write("found", round=self.card.round, peer=sender)
             await self._say_card_to(sender)
         self.desk.look()
 
     def _disconnected(self, peer: PeerId) -> None:
         self.directory.broken(peer, time.monotonic())
-
-    def _complain(self, peer: PeerId, kind: str, why: str) -> None:
-        if peer not in self.neighbours:
-            peer = STRANGER  # who may come under any number of names
-        self.refusals[peer, kind] += 1
-        if self.refusals[peer, kind] <= COMPLAINTS:
-            self.log.write("refused", round=self.card.round, peer=peer, kind=kind, why=why)
 
 
 async def _set(event: asyncio.Event) -> None:

@@ -3,14 +3,10 @@
 Every process of a run derives the same world, so nobody has to be told who shares what with whom.
 """
 
-import hashlib
-import ipaddress
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,12 +26,11 @@ from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network, initialise, load_weights
 from parse_p2p.names import Modality, PeerId, Role
 from parse_p2p.participant import Participant
+from parse_p2p.places import Places
 from parse_p2p.roles import Cast
 from parse_p2p.slices import Holder, Sharing
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.varying import VaryingOptions, drawn
-from parse_p2p.transports import curve
-from parse_p2p.transports.curve import Guard
 
 RECENT = 4  # rounds whose drawn graphs are kept
 
@@ -240,37 +235,10 @@ class World:
         """Compute threads of one agent, so that all of them fit the cores of one host."""
         return max(1, (os.cpu_count() or 1) // len(self.seats))
 
-    def addresses(self, me: PeerId, folder: Path) -> dict[PeerId, tuple[str, str]]:
-        """Where I and my neighbours listen: data and control."""
-        return {peer: self.address(peer, folder) for peer in (me, *sorted(self.neighbours(me)))}
-
-    def address(self, peer: PeerId, folder: Path) -> tuple[str, str]:
-        entry = self.seats[peer].entry.address
-        if entry is None and self.run.base_port is not None:
-            entry = f"tcp://127.0.0.1:{self.run.base_port + 2 * list(self.seats).index(peer)}"
-        if entry is not None:
-            host, _, port = entry.rpartition(":")
-            return entry, f"{host}:{int(port) + 1}"
-        sockets = socket_folder(folder, self.run.digest())
-        return f"ipc://{sockets}/{peer}.data", f"ipc://{sockets}/{peer}.control"
-
-    def guard(self, me: PeerId) -> Guard | None:
-        """My keys and those of my neighbours, where the run's links are encrypted. Raises ConfigError."""
-        if not self.encrypted:
-            return None
-        try:
-            return curve.read(Path(self.run.keyring), me, self.neighbours(me))
-        except ConfigError as error:
-            if self.run.security == "curve":
-                raise
-            raise ConfigError(f"{error}; or, on a network that you trust, set security: none") from None
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether links are: as the file says, or where an address can be reached from elsewhere."""
-        if self.run.security != "auto":
-            return self.run.security == "curve"
-        return any(seat.entry.address is not None and not _loopback(seat.entry.address) for seat in self.seats.values())
+    @cached_property
+    def places(self) -> Places:
+        """Where the agents listen, and with which keys."""
+        return Places(self.run, {me: seat.entry.address for me, seat in self.seats.items()})
 
     # what cannot be
 
@@ -316,24 +284,6 @@ class World:
                 f"graph: it falls into {len(islands)} islands, one of them {{{alone}}}, which could never agree: "
                 "add an edge between them"
             )
-
-
-def _loopback(address: str) -> bool:
-    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def socket_folder(folder: Path, digest: str) -> Path:
-    """A private folder for the sockets of one run on this host; short, since a socket's path must be."""
-    name = hashlib.blake2b(f"{folder.resolve()}{digest}".encode(), digest_size=6).hexdigest()
-    path = Path(tempfile.gettempdir()) / f"p2p-{os.getuid()}-{name}"
-    path.mkdir(mode=0o700, exist_ok=True)
-    if path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o077:
-        raise ConfigError(f"the folder {path} for sockets is open to others: delete it, or set TMPDIR")
-    return path
 
 
 def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:

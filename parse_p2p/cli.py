@@ -154,7 +154,7 @@ def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Cons
         raise ConfigError(f"--id {me}: there is no such agent in the file: {nearest(me, world.seats)}")
     folder = folders.existing(world.run, out) if resume else folders.shared(world.run, out, me)
     world.device(me)
-    world.guard(me)
+    world.places.guard(me, world.neighbours(me))
     folder.write(world.run)
     next_round = run_here(world, me, folder, None if resume else 0)
     if next_round < world.run.rounds:
@@ -170,7 +170,7 @@ def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool,
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
     for me in world.seats:
         world.device(me)
-        world.guard(me)
+        world.places.guard(me, world.neighbours(me))
     refuse_occupied(world, folder)
     folder.write(world.run)
     if not quiet:

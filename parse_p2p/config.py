@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from parse_p2p.courier import Limits
 from parse_p2p.data.stream import StreamOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.errors import ConfigError, nearest
@@ -115,6 +116,7 @@ class RunFile(_Section):
     model: ModelOptions = ModelOptions()
     train: Training = Training()
     clocks: Clocks = Clocks()
+    limits: Limits = Limits()
     checkpoint: CheckpointEntry = CheckpointEntry()
     codec: str = "raw"
     rounds: int = Field(20, ge=1)
@@ -128,7 +130,7 @@ class RunFile(_Section):
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        same = self.model_dump(mode="json", exclude={"device", "checkpoint", "base_port", "keyring"})
+        same = self.model_dump(mode="json", exclude={"device", "checkpoint", "base_port", "keyring", "limits"})
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -3,8 +3,9 @@
 The topology says who should be there; this says who is. An agent that takes part from round j to round u says so
 in every heartbeat (``joins`` = j, ``until`` = u), so that a bye or a heartbeat that overtakes a model on its way
 never makes anyone stop waiting for that model. A restarted agent comes with a new incarnation and asks in; each
-neighbour answers with the first round it will wait for it (``welcome``), and the latest of these is where it
-joins.
+neighbour answers with the first round it will wait for it and send to it (``welcome``), and the latest of these is
+where it joins. Two that lost each other for a while may be many rounds apart when they meet again: each then says
+from which round on it sends, and nobody waits for what was never sent.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,13 +35,17 @@ class Clocks(BaseModel):
 
 @dataclass(frozen=True)
 class Card:
-    """What an agent says of itself: rounds it is in, from and up to which it takes part (−1: not known)."""
+    """What an agent says of itself: rounds it is in, from and up to which it takes part (−1: not known).
+
+    ``welcome`` is meant for the life of the receiver that is named by its incarnation in ``known``.
+    """
 
     incarnation: int
     round: int
     joins: int = NEVER
     until: int = NEVER
     welcome: int = NEVER
+    known: int = NEVER
 
     def facts(self) -> dict[str, Fact]:
         return {
@@ -49,13 +54,14 @@ class Card:
             "joins": self.joins,
             "until": self.until,
             "welcome": self.welcome,
+            "known": self.known,
         }
 
     @staticmethod
     def read(facts: Mapping[str, Fact]) -> "Card":
         """The inverse of ``facts``. Raises MalformedFrame."""
         if set(facts) != set(Card.__dataclass_fields__) or not all(type(v) is int for v in facts.values()):
-            raise MalformedFrame("a card has five whole numbers")
+            raise MalformedFrame("a card has six whole numbers")
         return Card(**facts)  # type: ignore[arg-type]
 
 
@@ -63,32 +69,38 @@ class Card:
 class _Presence:
     card: Card | None = None
     deadline: float = 0.0  # silence beyond this moment means lost
-    joins: int = NEVER
+    joins: int = NEVER  # its first round: what it said, or what I promised to wait for
+    serves: int = NEVER  # from this round on I send to it
+    settled: bool = False  # it said itself where it joins
     reported: bool = False  # as lost
 
 
 class Directory:
     """Times are seconds of one monotonic clock, given by the caller."""
 
-    def __init__(self, neighbours: Iterable[PeerId], clocks: Clocks) -> None:
+    def __init__(self, neighbours: Iterable[PeerId], clocks: Clocks, incarnation: int) -> None:
         self._clocks = clocks
+        self._incarnation = incarnation  # mine
         self._peers = {peer: _Presence() for peer in neighbours}
 
     def heard(self, peer: PeerId, card: Card, now: float, my_round: int | None) -> bool:
         """Take in a card; ``my_round`` is None while I have not begun. True if the peer is new or came back."""
         entry = self._peers[peer]
         fresh = entry.card is None or entry.card.incarnation != card.incarnation
-        entry.card = card
-        entry.deadline = now + self._clocks.lost
+        back = fresh or entry.reported
+        entry.card, entry.deadline, entry.reported = card, now + self._clocks.lost, False
         if fresh:
-            entry.joins = NEVER
-        if card.joins != NEVER:
-            entry.joins = card.joins
+            entry.joins, entry.settled = NEVER, False
+        if card.joins != NEVER and not entry.settled:
+            entry.joins, entry.settled = card.joins, True
         elif entry.joins == NEVER and my_round is not None:
             entry.joins = my_round + 1  # the first round in which I can wait for it and send to it
-        back = fresh or entry.reported
-        entry.reported = False
         return back
+
+    def skipped(self, peer: PeerId, round: int) -> None:
+        """I sent nothing to this peer in this round of mine."""
+        entry = self._peers[peer]
+        entry.serves = max(entry.serves, round + 1)
 
     def broken(self, peer: PeerId, now: float) -> None:
         """The link broke: unless the peer speaks within two heartbeats it counts as lost."""
@@ -98,7 +110,7 @@ class Directory:
     def takes_part(self, peer: PeerId, round: int, now: float) -> bool:
         """Whether mail of this round is to be expected from the peer."""
         entry = self._peers[peer]
-        if entry.card is None or entry.joins == NEVER or round < entry.joins:
+        if entry.card is None or entry.joins == NEVER or round < self._first(entry):
             return False
         if entry.card.until != NEVER:
             # what it still sent is on its way at most this long; it may have left in the middle of a round
@@ -108,7 +120,14 @@ class Directory:
     def back_later(self, peer: PeerId, round: int, now: float) -> bool:
         """Whether the peer is there again but takes part only from a later round on."""
         entry = self._peers[peer]
-        return self._speaks(entry, now) and entry.joins > round
+        return self._speaks(entry, now) and self._first(entry) > round
+
+    def _first(self, entry: _Presence) -> int:
+        """The first round in which we send to each other."""
+        return max(entry.joins, entry.serves, NEVER if entry.card is None else self._welcomed(entry.card))
+
+    def _welcomed(self, card: Card) -> int:
+        return card.welcome if card.known == self._incarnation else NEVER
 
     def _speaks(self, entry: _Presence, now: float) -> bool:
         return entry.card is not None and entry.card.until == NEVER and now < entry.deadline
@@ -131,21 +150,20 @@ class Directory:
     def unheard(self) -> list[PeerId]:
         return [peer for peer, entry in self._peers.items() if entry.card is None]
 
-    def welcome(self, peer: PeerId) -> int:
-        """The first round I wait for this peer."""
-        return self._peers[peer].joins
+    def to(self, peer: PeerId, card: Card) -> Card:
+        """My card for this peer, with the first round in which I send to it and wait for it."""
+        entry = self._peers[peer]
+        if entry.card is None:
+            return card
+        return replace(card, welcome=max(entry.joins, entry.serves), known=entry.card.incarnation)
 
     def invitations(self) -> dict[PeerId, int]:
         """The rounds from which running neighbours wait for me."""
-        cards = {peer: entry.card for peer, entry in self._peers.items() if entry.card is not None}
-        return {peer: card.welcome for peer, card in cards.items() if card.welcome != NEVER}
+        rounds = {peer: self._welcomed(entry.card) for peer, entry in self._peers.items() if entry.card is not None}
+        return {peer: round for peer, round in rounds.items() if round != NEVER}
 
     def starting(self) -> dict[PeerId, int]:
         """Neighbours that have not begun, with the round they would begin with."""
         cards = {peer: entry.card for peer, entry in self._peers.items() if entry.card is not None}
         return {peer: card.round for peer, card in cards.items() if card.joins == NEVER}
 
-
-def to(card: Card, welcome: int) -> Card:
-    """My card for one neighbour."""
-    return replace(card, welcome=welcome)

@@ -3,14 +3,16 @@
 import pytest
 from pydantic import ValidationError
 
-from parse_p2p.directory import NEVER, Card, Clocks, Directory, to
+from parse_p2p.directory import NEVER, Card, Clocks, Directory
 from parse_p2p.errors import MalformedFrame
 
 CLOCKS = Clocks(heartbeat=1, lost=10)
+ME = 77
+"""My incarnation."""
 
 
 def directory(*peers):
-    return Directory(peers or ("b",), CLOCKS)
+    return Directory(peers or ("b",), CLOCKS, ME)
 
 
 def started(joins=0, incarnation=1, **changes):
@@ -18,7 +20,7 @@ def started(joins=0, incarnation=1, **changes):
     return Card(incarnation, max(joins, 0), joins, **changes)
 
 
-@pytest.mark.parametrize("card", [Card(1, 2), Card(2**48, 7, 3, 8, 5)])
+@pytest.mark.parametrize("card", [Card(1, 2), Card(2**48, 7, 3, 8, 5, 9)])
 def test_a_card_is_read_back_from_its_facts(card):
     assert Card.read(card.facts()) == card
 
@@ -29,7 +31,7 @@ def test_a_card_is_read_back_from_its_facts(card):
     ids=str,
 )
 def test_facts_that_are_no_card_are_refused(change):
-    with pytest.raises(MalformedFrame, match="five whole numbers"):
+    with pytest.raises(MalformedFrame, match="six whole numbers"):
         Card.read(Card(1, 2).facts() | change)
 
 
@@ -39,9 +41,16 @@ def test_a_card_that_lacks_a_fact_is_refused():
             Card.read({n: v for n, v in Card(1, 2).facts().items() if n != name})
 
 
-def test_a_welcome_is_for_one_neighbour():
-    card = Card(1, 2, 0, 9)
-    assert to(card, 5) == Card(1, 2, 0, 9, welcome=5) and card.welcome == NEVER
+def welcome(there, peer):
+    return there.to(peer, Card(ME, 0)).welcome
+
+
+def test_a_welcome_is_for_one_life_of_one_neighbour():
+    there = directory("b", "c")
+    mine = Card(ME, 2, 0, 9)
+    assert there.to("b", mine) == mine, "never heard"
+    there.heard("b", started(5, incarnation=6), 0, 2)
+    assert there.to("b", mine) == Card(ME, 2, 0, 9, welcome=5, known=6) and there.to("c", mine) == mine
 
 
 def test_clocks_are_positive_and_named_right():
@@ -67,7 +76,7 @@ def test_a_peer_takes_part_from_the_round_it_joins():
 def test_who_has_not_begun_is_not_waited_for_by_one_who_has_not_either():
     there = directory()
     there.heard("b", Card(1, 0), 0, None)
-    assert not there.takes_part("b", 0, 0) and there.welcome("b") == NEVER
+    assert not there.takes_part("b", 0, 0) and welcome(there, "b") == NEVER
     there.heard("b", started(joins=0), 0, None)
     assert there.takes_part("b", 0, 0)
 
@@ -123,19 +132,19 @@ def test_who_said_bye_is_neither_alive_nor_lost():
 def test_who_asks_in_is_welcome_from_my_next_round_and_the_welcome_stays():
     there = directory()
     assert there.heard("b", Card(1, 0), 0, 6)
-    assert there.welcome("b") == 7
+    assert welcome(there, "b") == 7
     assert not there.heard("b", Card(1, 0), 1, 8), "the same heartbeat again"
-    assert there.welcome("b") == 7
+    assert welcome(there, "b") == 7
     assert [there.takes_part("b", round, 1) for round in (6, 7)] == [False, True]
     there.heard("b", started(joins=9), 2, 8)
-    assert there.welcome("b") == 9 and not there.takes_part("b", 8, 2), "another neighbour was further on"
+    assert welcome(there, "b") == 9 and not there.takes_part("b", 8, 2), "another neighbour was further on"
 
 
 def test_a_new_incarnation_asks_in_anew():
     there = directory()
     there.heard("b", started(joins=0), 0, 0)
     assert there.heard("b", Card(2, 0), 1, 5), "told as found again"
-    assert there.welcome("b") == 6
+    assert welcome(there, "b") == 6
     assert [there.takes_part("b", round, 1) for round in (5, 6)] == [False, True]
 
 
@@ -150,16 +159,68 @@ def test_a_new_incarnation_before_i_have_begun_has_no_welcome_yet():
     there = directory()
     there.heard("b", started(joins=3), 0, None)
     there.heard("b", Card(2, 0), 1, None)
-    assert there.welcome("b") == NEVER and not there.takes_part("b", 9, 1)
+    assert welcome(there, "b") == NEVER and not there.takes_part("b", 9, 1)
 
 
 def test_invitations_are_the_welcomes_of_running_neighbours():
     there = directory("b", "c", "d")
-    there.heard("b", to(started(), 7), 0, None)
+    there.heard("b", started(welcome=7, known=ME), 0, None)
     there.heard("c", started(), 0, None)
     assert there.invitations() == {"b": 7}
-    there.heard("d", to(started(), 9), 0, None)
+    there.heard("d", started(welcome=9, known=ME), 0, None)
     assert there.invitations() == {"b": 7, "d": 9}
+
+
+def test_a_welcome_to_who_i_was_before_is_none():
+    there = directory()
+    there.heard("b", started(welcome=0, known=ME - 1), 0, None)
+    assert there.invitations() == {}, "it does not know yet that I am back"
+
+
+def pair(now=0.0):
+    """Two that run and know each other: directories and incarnations."""
+    one, other = Directory("b", CLOCKS, 1), Directory("a", CLOCKS, 2)
+    one.heard("b", Card(2, 0, 0), now, None)
+    other.heard("a", Card(1, 0, 0), now, None)
+    return one, other
+
+
+def speak(one, other, round_of_one, round_of_other, now):
+    """Each hears the other's heartbeat, twice: what was told in the first may change the second."""
+    for _ in range(2):
+        other.heard("a", one.to("b", Card(1, round_of_one, 0)), now, round_of_other)
+        one.heard("b", other.to("a", Card(2, round_of_other, 0)), now, round_of_one)
+
+
+def test_two_that_lost_each_other_meet_in_the_first_round_in_which_both_send():
+    one, other = pair()
+    for round in range(20, 30):
+        one.skipped("b", round)
+    other.skipped("a", 20)
+    speak(one, other, 30, 21, 20)
+    for round in range(20, 34):
+        both = one.takes_part("b", round, 21), other.takes_part("a", round, 21)
+        assert both == (round >= 30,) * 2, "nobody waits for what was never sent"
+
+
+def test_one_that_was_only_silent_goes_on_where_it_was():
+    one, other = pair()
+    assert one.newly_lost(20) == ["b"]
+    speak(one, other, 5, 5, 21)
+    assert one.takes_part("b", 5, 22) and other.takes_part("a", 5, 22)
+
+
+def test_who_joined_before_a_late_welcome_does_not_wait_for_the_late_one_until_then():
+    hub, client = Directory("a", CLOCKS, 8), Directory("b", CLOCKS, 1)
+    for round in range(40):
+        client.skipped("b", round)
+    hub.heard("a", Card(1, 40, 0), 0, None)  # sent before the client knew of the hub's return
+    client.heard("b", Card(8, 9, joins=31), 1, 40)
+    hub.heard("a", client.to("b", Card(1, 40, 0)), 1, 31)
+    client.heard("b", hub.to("a", Card(8, 31, 31)), 1, 40)
+    for round in range(31, 45):
+        both = hub.takes_part("a", round, 2), client.takes_part("b", round, 2)
+        assert both == (round >= 40,) * 2
 
 
 def test_starting_neighbours_say_with_which_round_they_would_begin():

@@ -61,7 +61,7 @@ class Fleet:
 def refuse_occupied(world: World, folder: RunFolder) -> None:
     """Raise ConfigError before anything is written if another program has one of our ports."""
     for me in world.seats:
-        for address in world.address(me, folder.path):
+        for address in world.places.address(me, folder.path):
             if address.startswith("tcp://"):
                 _refuse_if_taken(me, address)
 

@@ -62,8 +62,10 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
         start_from = start if start is not None else _newest(folder, me)
         participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
-    transport = ZmqTransport(me, world.addresses(me, folder.path), world.run.clocks.drain, world.guard(me))
-    agent = Agent(participant, transport, world.neighbours(me), settings(world, me, folder, start), log)
+    neighbours = world.neighbours(me)
+    addresses = {peer: world.places.address(peer, folder.path) for peer in (me, *sorted(neighbours))}
+    transport = ZmqTransport(me, addresses, world.run.clocks.drain, world.places.guard(me, neighbours))
+    agent = Agent(participant, transport, neighbours, settings(world, me, folder, start), log)
     if start is None:
         agent.propose(_newest(folder, me))
     return await agent.run(stop)
@@ -82,6 +84,7 @@ def settings(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
         # agents may be as many rounds apart as the graph is wide: keep one round that all of them have
         keep=len(world.seats) // every + 2,
         threads=world.threads,
+        limits=world.run.limits,
     )
 
 

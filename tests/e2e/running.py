@@ -62,7 +62,8 @@ def over_ipc(world, folder):
 
 
 def over_tcp(world, folder):
-    return _in_one_loop(world, folder, lambda me: ZmqTransport(me, world.addresses(me, folder)))
+    places = {me: world.places.address(me, folder) for me in world.seats}
+    return _in_one_loop(world, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(world, me)}))
 
 
 def around(world, me):

@@ -1,0 +1,147 @@
+"""An agent's mail: what goes out, what comes in, and what is refused.
+
+Each neighbour has an outbox of its own, so that a slow reader holds up nobody else. Whatever comes is looked at
+before anything is made of it; a peer that sends too much that cannot be read is not listened to for a while.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from parse_p2p.codecs import raw
+from parse_p2p.codecs.base import Codec
+from parse_p2p.directory import Card
+from parse_p2p.errors import MalformedFrame, WireError, WrongRun
+from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import Parcel
+from parse_p2p.runlog import Ledger, RunLog
+from parse_p2p.transports.base import Plane, Transport
+
+COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted
+STRANGER = PeerId("a stranger")
+OUTBOX = 8  # parcels waiting for one peer before the oldest is given up
+
+
+class Limits(BaseModel):
+    """How much unreadable mail is borne from one peer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    refused: int = Field(100, ge=1, description="refused messages within limits.window until a peer is shut out")
+    window: float = Field(10.0, gt=0, description="seconds")
+    shut: float = Field(30.0, gt=0, description="seconds for which nothing of a peer that is shut out is read")
+
+
+Hear = Callable[[PeerId, Card], Awaitable[None]]
+Deliver = Callable[[PeerId, int, str, Parcel], None]
+"""Sender, round, topic and what came; raises WireError for what an honest peer could not have sent."""
+
+
+class Courier:
+    """``round`` is the agent's present one, for the log."""
+
+    def __init__(self, me: PeerId, run: str, neighbours: Iterable[PeerId], transport: Transport, codec: Codec,
+                 limits: Limits, log: RunLog) -> None:  # fmt: skip
+        self.me = me
+        self.neighbours = frozenset(neighbours)
+        self.round = 0
+        self.ledger = Ledger()
+        self.refusals: Counter[tuple[PeerId, str]] = Counter()
+        self._run = run
+        self._transport = transport
+        self._codec = codec
+        self._limits = limits
+        self._log = log
+        self._assembler = Assembler({c.name: c for c in (codec, raw.CODEC)}.values())
+        self._outboxes: dict[PeerId, asyncio.Queue[list[Frames]]] = {p: asyncio.Queue(OUTBOX) for p in self.neighbours}
+        self._lately: dict[PeerId, deque[float]] = {p: deque(maxlen=limits.refused) for p in self.neighbours}
+        self._shut: dict[PeerId, float] = {}  # until when
+
+    # out
+
+    def post(self, peer: PeerId, round: int, topic: str, parcel: Parcel) -> None:
+        box = self._outboxes[peer]
+        if box.full():
+            self.empty(peer)  # this far behind it is as good as lost
+        box.put_nowait(pack(Header(self._run, self.me, round, topic), parcel, self._codec))
+        for name, tensor in parcel.tensors.items():
+            self.ledger.post(peer, name, self._codec.length(tensor.numel()))
+
+    def empty(self, peer: PeerId) -> None:
+        """Throw away what waits for a peer."""
+        while not self._outboxes[peer].empty():
+            self._outboxes[peer].get_nowait()
+            self._outboxes[peer].task_done()
+
+    async def say(self, peer: PeerId, card: Card) -> None:
+        [frames] = pack(Header(self._run, self.me, 0, "card"), Parcel(meta=card.facts()), raw.CODEC)
+        await self._transport.send(peer, frames, Plane.CONTROL)
+        self.ledger.wire_out += sum(map(len, frames))
+
+    async def deliver(self, peer: PeerId) -> None:
+        """Carry a peer's mail, for ever."""
+        box = self._outboxes[peer]
+        while True:
+            for frames in await box.get():
+                await self._transport.send(peer, frames, Plane.DATA)
+                self.ledger.wire_out += sum(map(len, frames))
+            box.task_done()
+
+    async def drain(self, peers: Iterable[PeerId]) -> None:
+        """Wait until the outboxes of these peers are empty."""
+        await asyncio.gather(*(self._outboxes[peer].join() for peer in peers))
+
+    # in
+
+    async def listen(self, hear: Hear, deliver: Deliver) -> None:
+        """Take in what comes, for ever."""
+        async for sender, plane, frames in self._transport.arrivals():
+            self.ledger.wire_in += sum(map(len, frames))
+            if self._shut.get(sender, 0.0) > time.monotonic():
+                self.refusals[sender, "shut out"] += 1
+                continue
+            try:
+                await self._take(sender, plane, frames, hear, deliver)
+            except WrongRun as error:
+                self.complain(sender, "wrong run", str(error))
+            except WireError as error:
+                self.complain(sender, "malformed", str(error))
+                self._count(sender)
+
+    def forget(self, round: int) -> None:
+        """Throw away the pieces of mail of earlier rounds."""
+        self._assembler.forget(round)
+
+    def complain(self, peer: PeerId, kind: str, why: str) -> None:
+        """Count refused mail and say so in the log."""
+        if peer not in self.neighbours:
+            peer = STRANGER  # who may come under any number of names
+        self.refusals[peer, kind] += 1
+        if self.refusals[peer, kind] <= COMPLAINTS:
+            self._log.write("refused", round=self.round, peer=peer, kind=kind, why=why)
+
+    async def _take(self, sender: PeerId, plane: Plane, frames: Frames, hear: Hear, deliver: Deliver) -> None:
+        header, buffers = unpack(frames)
+        if header.run != self._run:
+            raise WrongRun(f"mail of the run {header.run!r}, not {self._run!r}")
+        if header.sender != sender or sender not in self.neighbours:
+            raise MalformedFrame(f"{sender!r} is no neighbour of mine or speaks for {header.sender!r}")
+        if plane == Plane.CONTROL:
+            await hear(sender, Card.read(header.meta))
+        elif (parcel := self._assembler.add(header, buffers)) is not None:
+            deliver(sender, header.round, header.topic, parcel)
+
+    def _count(self, sender: PeerId) -> None:
+        """Shut out a neighbour that sends refused mail faster than the limit; a stranger's is never read anyway."""
+        if sender not in self.neighbours:
+            return
+        lately, now = self._lately[sender], time.monotonic()
+        lately.append(now)
+        if len(lately) == self._limits.refused and now - lately[0] <= self._limits.window:
+            self._shut[sender] = now + self._limits.shut
+            lately.clear()
+            self._log.write("shut out", round=self.round, peer=sender, seconds=self._limits.shut)
