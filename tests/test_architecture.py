@@ -15,7 +15,7 @@ FLOORS = {
     "wire": "framing codecs transports",
     "learning": "arena data models learner losses",
     "methods": "methods",
-    "runtime": "participant simulate desk directory courier agent runlog checkpoint",
+    "runtime": "participant simulate desk directory discovery courier agent runlog checkpoint",
 }
 BELOW = {
     "values": set(),
@@ -25,7 +25,7 @@ BELOW = {
     "runtime": {"values", "wire", "learning", "methods"},
     "edge": {"values", "wire", "learning", "methods", "runtime"},
 }
-WITH_ASYNCIO = {"agent", "courier", "desk", "transports"}  # and the edge
+WITH_ASYNCIO = {"agent", "courier", "desk", "discovery", "transports"}  # and the edge
 LONGEST = 420
 
 

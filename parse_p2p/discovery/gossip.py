@@ -95,6 +95,7 @@ class Gossiper:
         return [peer for peer, entry in self.book.entries.items() if slice in entry.card.slices]
 
     def tick(self) -> dict[PeerId, Message]:
+        """One round: shuffle with one of the view, ask rumours that would be nearer, repeat my edges to their ends."""
         self.book.turn()
         self._rng = seeded(self._seed, "gossip", self.me, self.book.now)
         self._answered.clear()
@@ -104,10 +105,11 @@ class Gossiper:
         said = {peer: self._edges(peer) for peer in sorted({peer for row in self._plan.values() for peer in row})}
         missing = {peer for peer, edges in said.items() if self._unanswered(peer, edges)}
         told = dict.fromkeys([*partners, *sorted(probes), *said])
-        return {peer: self._message(peer, peer in partners, peer in probes | missing) for peer in told}
+        asked = {*partners, *probes, *missing}
+        return {peer: self._message(peer, peer in partners, peer in asked) for peer in told}
 
     def receive(self, sender: PeerId, message: Message) -> dict[PeerId, Message]:
-        """Take in a message that the transport says is from ``sender``. Raises MalformedFrame."""
+        """What ``cards.read`` made of mail that the transport says is from ``sender``. Raises MalformedFrame."""
         own = message.cards[0]
         if own.id != sender or sender == self.me:
             raise MalformedFrame(f"{sender} shows the card of {own.id}")
@@ -133,7 +135,7 @@ class Gossiper:
         if (agreed and not message.asks) or sender in self._answered or len(self._answered) >= ANSWERS:
             return {}
         self._answered.add(sender)
-        return {sender: self._message(sender, message.drawn > 0 and message.asks, False, message.cards[0])}
+        return {sender: self._message(sender, message.asks and message.drawn > 0, False, message.cards[0])}
 
     def _partners(self) -> list[PeerId]:
         """With whom I shuffle: the oldest of the view, which leaves it, and a contact until all have spoken."""
@@ -150,6 +152,7 @@ class Gossiper:
         return any(edge.wants and name not in self.book.entries[peer].edges for name, edge in edges.items())
 
     def _message(self, peer: PeerId, shuffle: bool, asks: bool, card: Card | None = None) -> Message:
+        """``card`` is the receiver's, where it is not in the book."""
         entry = self.book.entries.get(peer)
         edges = self._edges(peer)
         if entry is not None:
@@ -161,7 +164,7 @@ class Gossiper:
         others = dict.fromkeys(entry.card.id for entry in [*drawn, *useful])
         cards = [self._card, *(self.book.card(self.book.entries[id]) for id in others)]
         told = fitting(cards, edges)
-        return Message(tuple(told), min(len(told), 1 + len(drawn)) if shuffle else 0, shuffle or asks, edges)
+        return Message(tuple(told), min(len(told), 1 + len(drawn)) if shuffle else 0, asks, edges)
 
     def _useful(self, peer: PeerId, slices: frozenset[str]) -> list[Entry]:
         """Those nearest to this peer on the rings of its slices, the rarest slices first."""

@@ -7,7 +7,6 @@ whom lets gossip converge on the rings in O(log n) rounds (T-Man; Jelasity, Mont
 """
 
 import hashlib
-from collections.abc import Collection
 from functools import lru_cache
 from heapq import nsmallest
 
@@ -41,7 +40,7 @@ def nearest(me: PeerId, others: tuple[PeerId, ...], rings: int, count: int = 1) 
     return tuple(dict.fromkeys(side[k][1] for k in range(count) for side in sides if k < len(side)))
 
 
-def reach(me: PeerId, others: Collection[PeerId], rings: int) -> tuple[int, ...]:
+def reach(me: PeerId, others: tuple[PeerId, ...], rings: int) -> tuple[int, ...]:
     """The distance to the nearest on each side of each ring, ``CIRCLE`` where there is none."""
     rows = [gaps(me, other, rings) for other in others]
     return tuple(min((row[side] for row in rows), default=CIRCLE) for side in range(2 * rings))

@@ -32,7 +32,8 @@ def test_one_ring_is_a_ring():
 @settings(deadline=None)
 @given(NAMES, st.integers(1, 3))
 def test_who_is_nearer_than_all_others_is_among_the_nearest(names, rings):
-    me, other, *rest = sorted(names)
+    me, other, *others = sorted(names)
+    rest = tuple(others)
     better = nearer(me, other, reach(me, rest, rings))
     assert better == (other in nearest(me, (other, *rest), rings))
 
