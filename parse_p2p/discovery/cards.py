@@ -117,14 +117,15 @@ def read(facts: Mapping[str, Fact]) -> Message:
     _require(0 < len(ids) == len(set(ids)), "at least one card, and one for each agent")
     addresses = [_parts(text, ",", MAX_ADDRESSES) for text in _column(facts["addresses"], len(ids), 2 * MAX_NAME + 1)]
     senses = [_parts(text, "+", MAX_SLICES) for text in _column(facts["senses"], len(ids), MAX_NAME)]
-    held = [_labels(text, table, MAX_SLICES) for text in _column(facts["held"], len(ids), MAX_TABLE // 4)]
+    marks = _column(facts["held"], len(ids), MAX_TABLE // 4)
+    sets = {text: _labels(text, table, MAX_SLICES) for text in marks}
     ages = _numbers(facts["ages"], OLDEST)
     _require(len(ages) == len(ids) and ages[0] == 0, "an age for each card, 0 for the sender's own")
     drawn, asks = facts["drawn"], facts["asks"]
     _require(type(drawn) is int and 0 <= drawn <= len(ids) and type(asks) is bool, "a count of cards and a yes or no")
     cards = (
-        Card(PeerId(id), where, tuple(map(Modality, kinds)), slices, age)
-        for id, where, kinds, slices, age in zip(ids, addresses, senses, held, ages, strict=True)
+        Card(PeerId(id), where, tuple(map(Modality, kinds)), sets[mark], age)
+        for id, where, kinds, mark, age in zip(ids, addresses, senses, marks, ages, strict=True)
     )
     return Message(tuple(cards), int(drawn), bool(asks), _edges(facts, table))  # type: ignore[arg-type]
 

@@ -168,10 +168,10 @@ class Gossiper:
 
     def _useful(self, peer: PeerId, slices: frozenset[str]) -> list[Entry]:
         """Those nearest to this peer on the rings of its slices, the rarest slices first."""
-        entries = self.book.entries
-        rows = {tuple(id for id, e in entries.items() if name in e.card.slices and id != peer) for name in slices}
-        ids = (id for row in sorted(rows, key=lambda row: (len(row), row)) for id in nearest(peer, row, RINGS))
-        return [entries[id] for id in list(dict.fromkeys(ids))[:USEFUL]]
+        entries = [entry for entry in self.book.entries.values() if entry.card.id != peer]
+        rows = sorted(set(holding(entries, slices).values()), key=lambda row: (len(row), row))
+        ids = dict.fromkeys(id for row in rows for id in nearest(peer, row, RINGS))
+        return [self.book.entries[id] for id in list(ids)[:USEFUL]]
 
     # edges
 
@@ -189,24 +189,23 @@ class Gossiper:
         self.book.keep(keep)
 
     def _replan(self) -> None:
-        spoken = sorted(self.book.spoken, key=lambda entry: entry.card.id)
-        names = sorted(self.card.slices)
-        self._holders = {name: tuple(e.card.id for e in spoken if name in e.card.slices) for name in names}
-        self._plan = {name: self._offers(name, row) for name, row in self._holders.items()}
+        spoken = self.book.spoken
+        offering = sorted((entry for entry in spoken if entry.edges), key=lambda entry: entry.card.id)
+        self._holders = holding(spoken, self.card.slices)
+        self._plan = {name: self._offers(name, row, offering) for name, row in self._holders.items()}
 
-    def _offers(self, name: str, holders: tuple[PeerId, ...]) -> dict[PeerId, bool]:
+    def _offers(self, name: str, holders: tuple[PeerId, ...], offering: list[Entry]) -> dict[PeerId, bool]:
         """To whom I offer an edge for this slice, at most ``MOST``, and whether I want it.
 
         I want the nearest, and until I have them all also those that I have. Whoever wants one gets it while there
         is room.
         """
         near = nearest(self.me, holders, RINGS)
+        theirs = {entry.card.id: entry.edges[name] for entry in offering if name in entry.edges}
         ready = all(self._mutual(name, peer) for peer in near)
-        wanted = near if ready else (*near, *(peer for peer in holders if self._mutual(name, peer)))
-        edges = {peer: self.book.entries[peer].edges.get(name) for peer in holders}
-        asked = [peer for peer, edge in edges.items() if edge is not None and edge.wants]
-        offered = list(dict.fromkeys([*wanted, *asked]))[:MOST]
-        return {peer: peer in wanted for peer in offered}
+        wanted = near if ready else (*near, *(peer for peer in theirs if self._mutual(name, peer)))
+        asked = (peer for peer, edge in theirs.items() if edge.wants)
+        return {peer: peer in wanted for peer in list(dict.fromkeys([*wanted, *asked]))[:MOST]}
 
     def _mutual(self, name: str, peer: PeerId) -> bool:
         """Whether both of us have said that they offer this edge."""
@@ -222,3 +221,16 @@ class Gossiper:
             for rumour in self.book.rumours
             if any(nearer(self.me, rumour.card.id, reached[name]) for name in rumour.card.slices & reached.keys())
         ]
+
+
+def holding(entries: Iterable[Entry], slices: frozenset[str]) -> dict[str, tuple[PeerId, ...]]:
+    """For each of these slices, in order of their names, who of these entries holds it, sorted.
+
+    Most agents are of a few kinds, and most slices have the holders of another, so each is looked at once.
+    """
+    kinds: dict[frozenset[str], list[PeerId]] = {}
+    for entry in entries:
+        kinds.setdefault(entry.card.slices, []).append(entry.card.id)
+    among = {name: tuple(kind for kind in kinds if name in kind) for name in sorted(slices)}
+    rows = {some: tuple(sorted(id for kind in some for id in kinds[kind])) for some in set(among.values())}
+    return {name: rows[some] for name, some in among.items()}
