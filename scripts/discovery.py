@@ -133,23 +133,24 @@ def page(found: dict[Job, dict[str, float]]) -> str:
 
 def picture(found: dict[Job, dict[str, float]]) -> None:
     figure, panes = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-    marks = {"first": "o", "chain": "s", "tree": "^"}
-    colours = {"even": "#0072b2", "rare": "#d55e00"}
-    for pane, loss in zip(panes, LOSSES, strict=True):
-        for mix, contacts in SCENES:
+    looks = zip(SCENES, "o^sD", ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), (-0.09, -0.03, 0.03, 0.09), strict=True)
+    for (mix, contacts), mark, colour, aside in looks:
+        for pane, loss in zip(panes, LOSSES, strict=True):
             rows = [pooled(found, n, mix, contacts, loss) for n in SIZES]
             means, bars = [statistics.mean(row) for row in rows], [half(row) for row in rows]
-            pane.errorbar(SIZES, means, bars, color=colours[mix], marker=marks[contacts], ms=4, lw=1, capsize=2,
-                          ls="-" if mix == "even" else "--", label=f"{mix}, {STARTS[contacts]}")  # fmt: skip
+            places = [n * 2**aside for n in SIZES]  # side by side, so that no bar hides another
+            pane.errorbar(places, means, bars, color=colour, marker=mark, ms=4, lw=1, capsize=2,
+                          label=f"{mix}, {STARTS[contacts]}")  # fmt: skip
+    for pane, loss in zip(panes, LOSSES, strict=True):
         pane.plot(SIZES, [math.log2(n) for n in SIZES], color="grey", lw=1, ls=":", label="log2 n")
         pane.set_xscale("log", base=2)
         pane.set_xticks(SIZES, [str(n) for n in SIZES])
-        pane.set_ylim(0)
         pane.set_xlabel("agents")
         pane.set_title(f"{loss:.0%} of the messages lost", fontsize=10)
+    panes[0].set_ylim(bottom=0)
     panes[0].set_ylabel("rounds until all overlays are connected")
     panes[0].legend(fontsize=7, frameon=False)
-    pyplot.rcParams["svg.hashsalt"] = "discovery"
+    pyplot.rcParams["svg.hashsalt"] = "discovery"  # the same figures give the same file
     figure.savefig(DOCS / "discovery.svg", metadata={"Date": None})
 
 
