@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,21 +20,21 @@ import torch
 from torch import Tensor
 
 from parse_p2p import checkpoint
+from parse_p2p.announcer import Announcer
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
 from parse_p2p.courier import Courier, Limits
-from parse_p2p.desk import Collected, Desk
-from parse_p2p.directory import NEVER, Card, Clocks, Directory
-from parse_p2p.errors import Interrupted, JoinTimeout, QuorumLost
+from parse_p2p.desk import AHEAD, Collected, Desk
+from parse_p2p.directory import Clocks
+from parse_p2p.errors import Interrupted, QuorumLost
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
-from parse_p2p.names import PeerId
+from parse_p2p.names import PeerId, Role
 from parse_p2p.participant import Participant
+from parse_p2p.presence import Presence
 from parse_p2p.runlog import RunLog
 from parse_p2p.transports.base import Transport
 
 T = TypeVar("T")
-
-JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Settings:
     keep: int = 8
     threads: int = 1
     limits: Limits = field(default_factory=Limits)
+    announcer: Announcer | None = None
 
 
 class Agent:
@@ -63,21 +65,14 @@ class Agent:
         self.log = log
         self.desk = Desk()
         self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log)
-        # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
-        joins = NEVER if settings.start is None else settings.start
-        self.card = Card(int.from_bytes(os.urandom(6), "big"), settings.start or 0, joins)
-        self.directory = Directory(neighbours, settings.clocks, self.card.incarnation)
+        self.presence = Presence(participant, self.courier, settings.clocks, settings.start, settings.announcer, log,
+                                 self.desk.look)  # fmt: skip
         self._transport = transport
-        self._begun = False
         self._posted = False
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
         self._on_my_own = False  # no longer waiting for it
         self._boundary: tuple[int, dict[str, Tensor]] | None = None
         self._thread = ThreadPoolExecutor(1, f"compute-{self.me}", torch.set_num_threads, (settings.threads,))
-
-    def propose(self, round: int) -> None:
-        """The round I could go on with, for neighbours that are starting too."""
-        self.card = Card(self.card.incarnation, round)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Take part until the last round or until ``stop``; the round that would come next.
@@ -85,7 +80,7 @@ class Agent:
         Raises JoinTimeout, TrainingError, ConfigError; whatever happens, a checkpoint of the last complete round
         is left behind.
         """
-        self._transport.on_disconnect = self._disconnected
+        self._transport.on_disconnect = self.presence.disconnected
         try:
             async with self._transport:
                 return await self._present(stop)
@@ -97,7 +92,7 @@ class Agent:
 
     async def _present(self, stop: asyncio.Event) -> int:
         mail = (self.courier.deliver(peer) for peer in self.neighbours)
-        work = [self.courier.listen(self._hear, self.desk.deliver), self._beat(), *mail]
+        work = [self.courier.listen(self.presence.hear, self.desk.deliver), self.presence.beat(), *mail]
         tasks = [asyncio.create_task(coroutine) for coroutine in work]
         rounds = asyncio.create_task(self._rounds())
         stopped = asyncio.create_task(_set(stop))
@@ -119,13 +114,17 @@ class Agent:
     # the rounds
 
     async def _rounds(self) -> int:
-        first = await self._join()
-        for round in range(first, self.participant.rounds):
+        self._log_start()
+        round = await self.presence.join()
+        while round in self.participant.span:
+            await self.presence.announce(round)
             await self._round(round)
-        self._boundary = (self.participant.rounds, await self._compute(self.participant.state))
-        self.card = to_round(self.card, self.participant.rounds)
-        self.log.write("end", round=self.participant.rounds)
-        return self.participant.rounds
+            round += 1
+        self._boundary = (round, await self._compute(self.participant.state))
+        self.presence.at(round)
+        self._posted = False
+        self.log.write("end" if round == self.participant.rounds else "left", round=round)
+        return round
 
     async def _round(self, round: int) -> None:
         began = time.perf_counter()
@@ -135,8 +134,7 @@ class Agent:
             await self._compute(self._save)
         self.desk.open(round)
         self.courier.forget(round)
-        self.courier.round = round
-        self.card = to_round(self.card, round)
+        self.presence.at(round)
         self._posted = False
         try:
             metrics = await self._conversation(round)
@@ -148,7 +146,10 @@ class Agent:
         self._record(round, {**metrics, **evaluation}, time.perf_counter() - began)
 
     async def _conversation(self, round: int) -> Mapping[str, float]:
-        script = self.participant.begin(round)
+        before = self.participant.learner
+        script = await self._compute(self.participant.begin, round)
+        if self.participant.learner is not before:
+            self.log.write("modalities", round=round, modalities=list(self.participant.learner.holder.modalities))
         answer: Inbox | QuorumLost | None = None
         while True:
             step = await self._compute(advance, script, answer)
@@ -157,11 +158,13 @@ class Agent:
             answer = await self._exchange(round, step)
 
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
+        if self.participant.role == Role.PEER:  # clients and coordinators wait for each other in every round
+            await self._not_too_far_ahead(exchange.send, round)
         for peer, parcel in exchange.send.items():
-            if self._takes_part(peer, round):
+            if self.presence.takes_part(peer, round):
                 self.courier.post(peer, round, exchange.topic, parcel)
             else:
-                self.directory.skipped(peer, round)
+                self.presence.directory.skipped(peer, round)
         self._posted = True
         found = await self.desk.collect(exchange, lambda peer: self._awaited(peer, round), self._patience(exchange))
         self._report(round, found)
@@ -169,18 +172,29 @@ class Agent:
             return QuorumLost(f"{len(found.inbox)} of {exchange.quorum} answers came on {exchange.topic!r}")
         return found.inbox
 
-    def _takes_part(self, peer: PeerId, round: int) -> bool:
-        return self.directory.takes_part(peer, round, time.monotonic())
+    async def _not_too_far_ahead(self, peers: Collection[PeerId], round: int) -> None:
+        """Wait for those that I am to send to and that would refuse mail of so late a round.
+
+        Where graphs change, an agent may meet nobody for many rounds and run ahead. No two wait for each other here:
+        the one that is least far waits for nobody.
+        """
+        end = time.monotonic() + self.settings.clocks.exchange
+        behind = partial(self._behind, round=round)
+        while any(map(behind, peers)) and time.monotonic() < end:
+            await asyncio.sleep(self.settings.clocks.heartbeat / 4)
+
+    def _behind(self, peer: PeerId, round: int) -> bool:
+        return self.presence.takes_part(peer, round) and self.presence.directory.round(peer) + AHEAD < round
 
     def _awaited(self, peer: PeerId, round: int) -> bool:
         """Whether mail may still come: from a coordinator even when it is gone, for as long as the clock says."""
         coordinator = peer == self.participant.coordinator
-        if self._takes_part(peer, round):
+        if self.presence.takes_part(peer, round):
             if coordinator:
                 self._abandoned, self._on_my_own = None, False
             return True
         now = time.monotonic()
-        if not coordinator or self.directory.back_later(peer, round, now):
+        if not coordinator or self.presence.directory.back_later(peer, round, now):
             return False
         if self._abandoned is None:
             self._abandoned = now
@@ -209,56 +223,13 @@ class Agent:
             round=round,
             **metrics,
             seconds=seconds,
-            alive=len(self.directory.alive(time.monotonic())),
+            alive=len(self.presence.alive()),
             late=self.desk.late,
             **self.courier.ledger.close(),
         )
 
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-
-    # joining and leaving
-
-    async def _join(self) -> int:
-        """The round to begin with, once the neighbours are there."""
-        self._log_start()
-        clocks = self.settings.clocks
-        end = time.monotonic() + clocks.join
-        while self.directory.unheard() and time.monotonic() < end and not self._invited():
-            await asyncio.sleep(JOIN_BEAT / 2)
-        first = self.settings.start
-        if first is None:
-            first = await self._late_start()
-        elif unheard := self.directory.unheard():
-            raise JoinTimeout(self._absent(unheard))
-        self._begun = True
-        self.card = Card(self.card.incarnation, first, joins=first)
-        self.log.write("joined", round=first, neighbours=sorted(self.neighbours))
-        await self._say_card()
-        return first
-
-    def _absent(self, unheard: list[PeerId]) -> str:
-        other = [peer for peer in unheard if self.courier.refusals[peer, "wrong run"]]
-        if other:
-            return (
-                f"{', '.join(other)} is there but runs another configuration than {self.me}: "
-                "start all agents with the same files and options"
-            )
-        return (
-            f"{', '.join(unheard)} did not come up for {self.me} within {self.settings.clocks.join:g} s: start it, "
-            "or raise clocks.join"
-        )
-
-    def _invited(self) -> bool:
-        return self.settings.start is None and bool(self.directory.invitations())
-
-    async def _late_start(self) -> int:
-        """Where neighbours are running: the latest of the rounds from which they wait for me."""
-        await asyncio.sleep(3 * JOIN_BEAT)  # the answers of the others
-        invitations = self.directory.invitations()
-        if invitations:
-            return max(invitations.values())
-        return max([self.card.round, *self.directory.starting().values()])
 
     def _log_start(self) -> None:
         learner = self.participant.learner
@@ -277,57 +248,23 @@ class Agent:
         rounds.cancel()
         with contextlib.suppress(asyncio.CancelledError, Interrupted):
             await rounds
-        round = self._boundary[0] if self._boundary else self.card.round
+        round = self._boundary[0] if self._boundary else self.presence.card.round
         self.log.write("stopped", round=round)
         return round
 
     async def _leave(self) -> None:
         """Say bye, with the first round that will have no mail of mine, and let the last mail go."""
-        until = self.card.round + (1 if self._posted and self.card.round < self.participant.rounds else 0)
-        self.card = Card(self.card.incarnation, self.card.round, self.card.joins, until)
+        round = self.presence.card.round
+        until = round + (1 if self._posted and round < self.participant.rounds else 0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.clocks.drain):
-                await self._say_card()
-                await self.courier.drain(self.directory.alive(time.monotonic()))
+                await self.presence.bye(until)
+                await self.courier.drain(self.presence.alive())
 
     def _save(self) -> None:
         if self._boundary is not None and self.settings.folder is not None:
             checkpoint.save(self.settings.folder, *self._boundary, keep=self.settings.keep)
 
-    # who is there
-
-    async def _beat(self) -> None:
-        while True:
-            await self._say_card()
-            await asyncio.sleep(self.settings.clocks.heartbeat if self._begun else JOIN_BEAT)
-            for peer in self.directory.newly_lost(time.monotonic()):
-                self.courier.empty(peer)
-                self.log.write("lost", round=self.card.round, peer=peer)
-                self.desk.look()
-
-    async def _say_card(self) -> None:
-        for peer in self.neighbours:
-            await self._say_card_to(peer)
-
-    async def _say_card_to(self, peer: PeerId) -> None:
-        await self.courier.say(peer, self.directory.to(peer, self.card) if self._begun else self.card)
-
-    async def _hear(self, sender: PeerId, card: Card) -> None:
-        running = self.card.round if self._begun else None
-        if self.directory.heard(sender, card, time.monotonic(), running):
-            self.courier.empty(sender)  # mail for who it was before
-            self.log.write("found", round=self.card.round, peer=sender)
-            await self._say_card_to(sender)
-        self.desk.look()
-
-    def _disconnected(self, peer: PeerId) -> None:
-        self.directory.broken(peer, time.monotonic())
-
 
 async def _set(event: asyncio.Event) -> None:
     await event.wait()
-
-
-def to_round(card: Card, round: int) -> Card:
-    """The card at the beginning of a round."""
-    return Card(card.incarnation, round, card.joins, card.until)

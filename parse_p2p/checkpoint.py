@@ -54,9 +54,3 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     """The plain arrays of an ``.npz``. Raises one of UNREADABLE."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-
-
-def newest_common(folders: list[Path]) -> int | None:
-    """The newest round that every folder has a checkpoint of; None where there is none."""
-    common = set.intersection(*(set(rounds(folder)) for folder in folders)) if folders else set()
-    return max(common, default=None)

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from parse_p2p import config, plugins, roles
+from parse_p2p.announcer import order, recall
 from parse_p2p.assembly import World
 from parse_p2p.errors import ConfigError, P2PError, nearest
 from parse_p2p.launch import folder as folders
@@ -43,6 +44,7 @@ EXAMPLES = """
   parse-agent --topology topologies/ring.yaml --set partition.kind=dirichlet --set train.lr=0.02
   parse-agent --topology topologies/ring.yaml --resume                 go on where it stopped
   parse-agent --topology topologies/ring.yaml --id a3 --resume         bring one agent back
+  parse-agent tell runs/ring-parse-htad-s0 --id a3 --gain audio        a sensor more, while the run goes on
   parse-agent keys --topology topologies/ring.yaml                     keys for --set security=curve
 """
 
@@ -139,6 +141,36 @@ def keys(
     Console().print(f"{told} in {run.keyring}", highlight=False, soft_wrap=True)
 
 
+@app.command()
+def tell(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that goes on.")],
+    id: Annotated[str, typer.Option(help="The agent that is told.")],
+    gain: Annotated[list[str] | None, typer.Option(help="A modality it has from now on; repeatable.")] = None,
+    lose: Annotated[list[str] | None, typer.Option(help="A modality it has no longer; repeatable.")] = None,
+) -> None:
+    """Tell a running agent of this host that it gains or loses a modality: a sensor was bought, or broke.
+
+    It tells the others, and all change over in the same round. The run file needs events: [] at least.
+    """
+    folder = RunFolder(run)
+    if not folder.file.exists():
+        raise ConfigError(f"there is no run in {run}: give its folder, such as runs/ring-parse-htad-s0")
+    world = World(config.load(folder.file))
+    if id not in world.seats:
+        raise ConfigError(f"--id {id}: there is no such agent in this run: {nearest(id, world.seats)}")
+    if world.run.events is None:
+        raise ConfigError(f"the run in {run} was started without changes: start it with events: [] in its file")
+    orders = [{word: names} for word, names in (("gain", gain), ("lose", lose)) if names]
+    if not orders:
+        raise ConfigError("tell it what to gain or lose, as --gain audio")
+    lines = [json.dumps(each) for each in orders]
+    for line in lines:
+        order(line, world.data[0].modalities)
+    with folder.orders(PeerId(id)).open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    Console().print(f"told {id}; its log {folder.events(PeerId(id))} says when it holds", soft_wrap=True)
+
+
 def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -165,7 +197,8 @@ def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Cons
 
 def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console) -> None:
     folder = folders.existing(world.run, out) if resume else folders.fresh(world.run, out)
-    start = folders.newest_common(folder, list(world.seats)) if resume else 0
+    recall(world.membership, {me: folder.announced(me) for me in world.peers}, world.data[0].modalities)
+    start = folders.newest_common(folder, world.spans) if resume else 0
     if start >= world.run.rounds:
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
     for me in world.seats:

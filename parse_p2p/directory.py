@@ -18,6 +18,7 @@ from parse_p2p.names import PeerId
 from parse_p2p.parcel import Fact
 
 NEVER = -1
+MANY = 256  # entries in a list of a card
 
 
 class Clocks(BaseModel):
@@ -37,7 +38,9 @@ class Clocks(BaseModel):
 class Card:
     """What an agent says of itself: rounds it is in, from and up to which it takes part (−1: not known).
 
-    ``welcome`` is meant for the life of the receiver that is named by its incarnation in ``known``.
+    ``modalities`` is what it has, ``layout`` a digest of the slices it offers, ``changes`` what it announced.
+    ``welcome`` and ``heard``, the number of the receiver's announcements it knows, are meant for the life of the
+    receiver that is named by its incarnation in ``known``.
     """
 
     incarnation: int
@@ -46,23 +49,34 @@ class Card:
     until: int = NEVER
     welcome: int = NEVER
     known: int = NEVER
+    heard: int = 0
+    modalities: tuple[str, ...] = ()
+    layout: str = ""
+    changes: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Fact]:
-        return {
-            "incarnation": self.incarnation,
-            "round": self.round,
-            "joins": self.joins,
-            "until": self.until,
-            "welcome": self.welcome,
-            "known": self.known,
-        }
+        facts: dict[str, Fact] = {name: getattr(self, name) for name in NUMBERS}
+        return facts | {"layout": self.layout, "modalities": list(self.modalities), "changes": list(self.changes)}
 
     @staticmethod
     def read(facts: Mapping[str, Fact]) -> "Card":
         """The inverse of ``facts``. Raises MalformedFrame."""
-        if set(facts) != set(Card.__dataclass_fields__) or not all(type(v) is int for v in facts.values()):
-            raise MalformedFrame("a card has six whole numbers")
-        return Card(**facts)  # type: ignore[arg-type]
+        if set(facts) != set(Card.__dataclass_fields__):
+            raise MalformedFrame(f"a card says {', '.join(Card.__dataclass_fields__)}")
+        if not all(type(facts[name]) is int for name in NUMBERS):
+            raise MalformedFrame(f"{', '.join(NUMBERS)} of a card are whole numbers")
+        lists = facts["modalities"], facts["changes"]
+        if type(facts["layout"]) is not str or not all(_strings(x) for x in lists):
+            raise MalformedFrame("layout of a card is a text, modalities and changes are lists of texts")
+        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+        return Card(**kept)  # type: ignore[arg-type]
+
+
+NUMBERS = ("incarnation", "round", "joins", "until", "welcome", "known", "heard")
+
+
+def _strings(value: Fact) -> bool:
+    return isinstance(value, list) and len(value) <= MANY and all(type(x) is str for x in value)
 
 
 @dataclass
@@ -117,6 +131,11 @@ class Directory:
             return round < entry.card.until and now < entry.deadline + self._clocks.drain
         return now < entry.deadline
 
+    def round(self, peer: PeerId) -> int:
+        """The round that the peer was in when it last spoke."""
+        card = self._peers[peer].card
+        return NEVER if card is None else card.round
+
     def back_later(self, peer: PeerId, round: int, now: float) -> bool:
         """Whether the peer is there again but takes part only from a later round on."""
         entry = self._peers[peer]
@@ -147,15 +166,29 @@ class Directory:
             self._peers[peer].reported = True
         return lost
 
+    def acknowledged(self, peer: PeerId) -> int:
+        """How many of my announcements this peer knows."""
+        card = self._peers[peer].card
+        return card.heard if card is not None and card.known == self._incarnation else 0
+
+    def front(self, now: float) -> int | None:
+        """The latest round that a neighbour is in; None where none is left."""
+        cards = (self._peers[peer].card for peer in self.alive(now))
+        return max((card.round for card in cards if card is not None), default=None)
+
     def unheard(self) -> list[PeerId]:
         return [peer for peer, entry in self._peers.items() if entry.card is None]
 
-    def to(self, peer: PeerId, card: Card) -> Card:
-        """My card for this peer, with the first round in which I send to it and wait for it."""
+    def to(self, peer: PeerId, card: Card, heard: int | None = None) -> Card:
+        """My card for this peer, with the first round in which I send to it and wait for it.
+
+        ``heard`` is the number of its announcements that I know.
+        """
         entry = self._peers[peer]
         if entry.card is None:
             return card
-        return replace(card, welcome=max(entry.joins, entry.serves), known=entry.card.incarnation)
+        welcome = max(entry.joins, entry.serves)
+        return replace(card, welcome=welcome, known=entry.card.incarnation, heard=heard or 0)
 
     def invitations(self) -> dict[PeerId, int]:
         """The rounds from which running neighbours wait for me."""
@@ -166,4 +199,3 @@ class Directory:
         """Neighbours that have not begun, with the round they would begin with."""
         cards = {peer: entry.card for peer, entry in self._peers.items() if entry.card is not None}
         return {peer: card.round for peer, card in cards.items() if card.joins == NEVER}
-

@@ -8,14 +8,31 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from parse_p2p.data.base import Dataset
 from parse_p2p.errors import ConfigError
+from parse_p2p.introduction import carry, introduced
 from parse_p2p.learner import Learner
+from parse_p2p.membership import Membership, Modalities
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.names import PeerId, Role
 from parse_p2p.topology.overlay import Overlays, Plan
+
+WORN = "modalities"  # in a state
+
+
+@dataclass(frozen=True)
+class Wardrobe:
+    """What an agent needs whose modalities may change: who has what when, and a learner for each set of its own.
+
+    ``modalities`` are all there are, sorted.
+    """
+
+    membership: Membership
+    modalities: Modalities
+    learner: Callable[[Modalities], Learner]
 
 
 @dataclass
@@ -31,6 +48,7 @@ class Participant:
     rounds: int
     memory: dict[str, Tensor] = field(default_factory=dict)
     public: Dataset | None = None
+    wardrobe: "Wardrobe | None" = None
 
     def __post_init__(self) -> None:
         if self.role not in self.method.scripts:
@@ -48,19 +66,52 @@ class Participant:
     def plan(self, round: int) -> Plan:
         return self.overlays(round).plan(self.me)
 
+    @property
+    def span(self) -> range:
+        """The rounds this agent is there, by what is known now."""
+        whole = range(self.rounds)
+        return whole if self.wardrobe is None else self.wardrobe.membership.span(self.me, self.rounds)
+
+    def present(self, peer: PeerId, round: int) -> bool:
+        """Whether an agent is there in a round, by what is known now."""
+        return self.wardrobe is None or bool(self.wardrobe.membership.of(peer, round))
+
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""
+        if self.wardrobe is not None:
+            self._wear(self.wardrobe.membership.of(self.me, round))
         self.learner.begin(round, self.rounds)
         local = Local(self.me, self.role, round, self.rounds, self.learner, self.plan(round), self.memory,
                       self.public)  # fmt: skip
-        return self.method.scripts[self.role](local, self.options)
+        script = self.method.scripts[self.role](local, self.options)
+        if self.wardrobe is None or not self.wardrobe.membership.changed(round):
+            return script
+        return introduced(local, self.overlays(round - 1), self.overlays(round), script)
+
+    def _wear(self, modalities: Modalities) -> None:
+        """Have a model for exactly these modalities, with all that carries over."""
+        if self.wardrobe is None or self.learner.holder.modalities == modalities:
+            return
+        learner = self.wardrobe.learner(modalities)
+        carry(self.learner, learner, self.memory)
+        self.learner = learner
 
     def state(self) -> dict[str, Tensor]:
         """All that the next round depends on, on the CPU; ``restore`` is its inverse."""
         kept = {f"memory/{name}": tensor.detach().to("cpu", copy=True) for name, tensor in self.memory.items()}
-        return self.learner.state() | kept
+        return self.learner.state() | kept | self._worn()
+
+    def _worn(self) -> dict[str, Tensor]:
+        """Which of the data's modalities the model has, where that may change."""
+        if self.wardrobe is None:
+            return {}
+        mine = self.learner.holder.modalities
+        return {WORN: torch.tensor([float(m in mine) for m in self.wardrobe.modalities])}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        if self.wardrobe is not None:
+            worn = zip(self.wardrobe.modalities, state[WORN].tolist(), strict=True)
+            self._wear(tuple(m for m, has in worn if has))
         self.learner.restore(state)
         self.memory.clear()
         self.memory |= {n.removeprefix("memory/"): t.clone() for n, t in state.items() if n.startswith("memory/")}

@@ -61,7 +61,7 @@ def summarise(
     types: dict[str, list[PeerId]] = {}
     for me in world.seats:
         if me in accuracy:
-            types.setdefault(world.kind(me), []).append(me)
+            types.setdefault(world.kind(me, world.run.rounds - 1), []).append(me)
     rows = [_row(world, kind, agents, accuracy, alone) for kind, agents in types.items()]
     each = sent / max(1, len(accuracy.keys() - {world.coordinator})) / max(1, rounds)
     return Summary(world.run.method, rounds, rows, each, sent, seconds)
@@ -75,7 +75,7 @@ def _row(
     alone: Mapping[PeerId, float] | None,
 ) -> TypeSummary:
     worst = min(agents, key=lambda me: accuracy[me])
-    ceiling = world.data[0].ceiling
+    ceiling = world.share(worst)[1].ceiling
     alone_there = [alone[me] for me in agents if me in alone] if alone is not None else None
     return TypeSummary(
         type=kind,
@@ -86,7 +86,7 @@ def _row(
         worst_agent=worst,
         alone=statistics.mean(alone_there) if alone_there else None,
         alone_std=statistics.pstdev(alone_there) if alone_there else None,
-        ceiling=ceiling(frozenset(world.seats[worst].modalities)) if ceiling is not None else None,
+        ceiling=ceiling(frozenset(world.senses(worst, world.run.rounds - 1))) if ceiling is not None else None,
     )
 
 

@@ -36,8 +36,11 @@ class AgentView:
             case "round":
                 self.state = "running"
                 self.rounds[event["round"]] = dict(event)
-            case "end" | "stopped":
-                self.state = "done" if event["event"] == "end" else "stopped"
+            case "end" | "left" | "stopped":
+                self.state = {"end": "done"}.get(event["event"], event["event"])
+            case "modalities":
+                self.modalities = "+".join(event["modalities"])
+                return f"{event['agent']} has {self.modalities} from round {event['round'] + 1} on"
             case "failed":
                 self.state = "failed"
             case "lost":
@@ -77,14 +80,15 @@ class RunView:
         return notes
 
     def accuracy(self) -> dict[PeerId, float]:
-        return {me: view.latest["accuracy"] for me, view in self.agents.items() if view.rounds}
+        """The latest of each agent that has not left."""
+        return {me: v.latest["accuracy"] for me, v in self.agents.items() if v.rounds and v.state != "left"}
 
     def sent(self) -> int:
         return sum(entry["wire_out"] for view in self.agents.values() for entry in view.rounds.values())
 
     def complete(self) -> int:
         """Rounds that every agent still there has finished."""
-        there = [v for v in self.agents.values() if v.state not in ("died", "failed")]
+        there = [v for v in self.agents.values() if v.state not in ("died", "failed", "left")]
         return min((max(v.rounds, default=self.first - 1) + 1 for v in there), default=self.first)
 
     def finished_lines(self) -> Iterable[str]:
@@ -129,7 +133,8 @@ def _mean(entries: list[dict[str, Any]], key: str) -> float:
 
 def _cells(me: PeerId, view: AgentView) -> list[str]:
     last = view.latest
-    state = {"running": "", "done": "[green]done", "stopped": "[yellow]stopped"}.get(view.state, f"[red]{view.state}")
+    plain = {"running": "", "done": "[green]done", "stopped": "[yellow]stopped", "left": "left"}
+    state = plain.get(view.state, f"[red]{view.state}")
     if view.state in ("starting", "waiting for peers"):
         state = f"[dim]{view.state}"
     if not last:

@@ -11,11 +11,11 @@ import parse_p2p
 ROOT = Path(parse_p2p.__file__).parent
 FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in sorted(ROOT.rglob("*.py"))}
 FLOORS = {
-    "values": "__init__ names errors draws parcel slices mixing plugins topology",
+    "values": "__init__ names errors draws parcel slices mixing membership plugins topology",
     "wire": "framing codecs transports",
     "learning": "arena data models learner losses",
     "methods": "methods",
-    "runtime": "participant simulate desk directory discovery courier agent runlog checkpoint",
+    "runtime": "participant introduction announcer simulate desk directory discovery courier presence agent runlog checkpoint",
 }
 BELOW = {
     "values": set(),
@@ -25,7 +25,7 @@ BELOW = {
     "runtime": {"values", "wire", "learning", "methods"},
     "edge": {"values", "wire", "learning", "methods", "runtime"},
 }
-WITH_ASYNCIO = {"agent", "courier", "desk", "discovery", "transports"}  # and the edge
+WITH_ASYNCIO = {"agent", "presence", "courier", "desk", "discovery", "transports"}  # and the edge
 LONGEST = 420
 
 

@@ -8,6 +8,7 @@ import torch
 
 from parse_p2p import checkpoint
 from parse_p2p.errors import ConfigError
+from parse_p2p.launch.folder import RunFolder, newest_common
 
 
 def state(round=0):
@@ -75,26 +76,27 @@ def test_a_save_that_dies_in_the_middle_leaves_what_was_there(tmp_path, monkeypa
     monkeypatch.undo()
     assert checkpoint.rounds(tmp_path) == [3] and path.exists()
     assert torch.equal(checkpoint.load(tmp_path, 3)["values"], state(3)["values"])
-    assert checkpoint.newest_common([tmp_path]) == 3
     fill(tmp_path, 4)
     assert torch.equal(checkpoint.load(tmp_path, 4)["values"], state(4)["values"])
 
 
 def test_a_partial_file_is_no_checkpoint(tmp_path):
     (tmp_path / "round-000009.partial").write_bytes(b"half")
-    assert checkpoint.rounds(tmp_path) == [] and checkpoint.newest_common([tmp_path]) is None
+    assert checkpoint.rounds(tmp_path) == []
 
 
-def test_the_newest_round_that_all_have(tmp_path):
-    one, two, three = (tmp_path / name for name in "abc")
-    fill(one, 1, 2, 3, 4)
-    fill(two, 2, 3, 10)
-    assert checkpoint.newest_common([one, two]) == 3
-    assert checkpoint.newest_common([one]) == 4
-    assert checkpoint.newest_common([one, two, three]) is None
-    assert checkpoint.newest_common([]) is None
-    fill(three, 10)
-    assert checkpoint.newest_common([one, three]) is None
+def test_the_newest_round_that_all_have_who_are_there(tmp_path):
+    folder, always = RunFolder(tmp_path), range(20)
+    fill(folder.checkpoints("a"), 1, 2, 3, 4)
+    fill(folder.checkpoints("b"), 2, 3, 10)
+    fill(folder.checkpoints("left"), 2)
+    assert newest_common(folder, {"a": always, "b": always}) == 3
+    assert newest_common(folder, {"a": always}) == 4
+    assert newest_common(folder, {"a": always, "left": range(2), "later": range(5, 20)}) == 4
+    assert newest_common(folder, {"a": always, "left": range(5)}) == 2
+    for spans in ({"a": always, "none": always}, {}):
+        with pytest.raises(ConfigError, match="no round that every agent left a checkpoint of"):
+            newest_common(folder, spans)
 
 
 def refused(folder, round=3):

@@ -20,18 +20,29 @@ def started(joins=0, incarnation=1, **changes):
     return Card(incarnation, max(joins, 0), joins, **changes)
 
 
-@pytest.mark.parametrize("card", [Card(1, 2), Card(2**48, 7, 3, 8, 5, 9)])
+@pytest.mark.parametrize("card", [Card(1, 2), Card(2**48, 7, 3, 8, 5, 9, 2, ("audio", "motion"), "0f", ("3:audio",))])
 def test_a_card_is_read_back_from_its_facts(card):
     assert Card.read(card.facts()) == card
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"round": None}, {"round": True}, {"round": 1.0}, {"round": "1"}, {"until": [1]}, {"more": 1}],
+    [
+        {"round": None},
+        {"round": True},
+        {"round": 1.0},
+        {"round": "1"},
+        {"until": [1]},
+        {"more": 1},
+        {"layout": 1},
+        {"modalities": "audio"},
+        {"modalities": [1.0]},
+        {"changes": ["x"] * 257},
+    ],
     ids=str,
 )
 def test_facts_that_are_no_card_are_refused(change):
-    with pytest.raises(MalformedFrame, match="six whole numbers"):
+    with pytest.raises(MalformedFrame, match="card"):
         Card.read(Card(1, 2).facts() | change)
 
 
@@ -51,6 +62,15 @@ def test_a_welcome_is_for_one_life_of_one_neighbour():
     assert there.to("b", mine) == mine, "never heard"
     there.heard("b", started(5, incarnation=6), 0, 2)
     assert there.to("b", mine) == Card(ME, 2, 0, 9, welcome=5, known=6) and there.to("c", mine) == mine
+
+
+def test_what_a_peer_knows_of_me_counts_for_this_life_of_mine():
+    there = directory()
+    assert there.acknowledged("b") == 0
+    there.heard("b", started(known=ME, heard=3), 0, 2)
+    assert there.acknowledged("b") == 3
+    there.heard("b", started(known=ME - 1, heard=3), 0, 2)
+    assert there.acknowledged("b") == 0
 
 
 def test_clocks_are_positive_and_named_right():

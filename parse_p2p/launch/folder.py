@@ -7,6 +7,7 @@ runs/ring-parse-htad-s0/run.yaml
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,14 @@ class RunFolder:
 
     def events(self, me: PeerId) -> Path:
         return self.path / "agents" / me / "events.jsonl"
+
+    def announced(self, me: PeerId) -> Path:
+        """The changes that an agent announced."""
+        return self.path / "agents" / me / "announced"
+
+    def orders(self, me: PeerId) -> Path:
+        """Where an agent looks for what it is to gain or lose."""
+        return self.path / "agents" / me / "orders"
 
     def checkpoints(self, me: PeerId) -> Path:
         return self.path / "agents" / me / "checkpoints"
@@ -75,10 +84,13 @@ def existing(run: RunFile, out: Path | None) -> RunFolder:
     return folder
 
 
-def newest_common(folder: RunFolder, agents: list[PeerId]) -> int:
-    """The round from which all agents can go on together."""
-    round = checkpoint.newest_common([folder.checkpoints(me) for me in agents])
-    if round is None:
+def newest_common(folder: RunFolder, spans: Mapping[PeerId, range]) -> int:
+    """The round from which all agents can go on together; ``spans`` are the rounds that each is there."""
+    kept = {me: checkpoint.rounds(folder.checkpoints(me)) for me in spans}
+    candidates = sorted({round for rounds in kept.values() for round in rounds}, reverse=True)
+    # who has left by then needs none, nor who comes only later
+    common = (r for r in candidates if all(r in kept[me] or r not in span for me, span in spans.items()))
+    if (round := next(common, None)) is None:
         raise ConfigError(f"{folder.path} has no round that every agent left a checkpoint of: start without --resume")
     return round
 

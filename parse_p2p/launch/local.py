@@ -28,7 +28,8 @@ class Fleet:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["parse_p2p.launch.preload"])
         run = self._world.run.model_dump()
-        for me in self._world.seats:
+        # who has left is done; who comes when it likes is started by hand
+        for me in [me for me, span in self._world.spans.items() if self._start < span.stop]:
             arguments = (run, me, self._folder, self._start)
             self._processes[me] = context.Process(target=child, args=arguments, name=me)
             self._processes[me].start()

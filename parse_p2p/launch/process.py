@@ -11,6 +11,7 @@ import torch
 
 from parse_p2p import checkpoint
 from parse_p2p.agent import Agent, Settings
+from parse_p2p.announcer import Announcer, recall
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.errors import ConfigError, P2PError
@@ -57,8 +58,11 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
     """Run one agent to its end or to ``stop``; ``start`` None lets the running neighbours say where to join."""
     torch.set_num_threads(world.threads)
     log = RunLog(me, folder.events(me))
+    recall(world.membership, {peer: folder.announced(peer) for peer in world.peers}, world.data[0].modalities)
     participant = world.participant(me)
-    if start != 0:
+    if start is not None and start <= participant.span.start:
+        start = participant.span.start  # planned to come later than the others, or with them
+    else:
         start_from = start if start is not None else _newest(folder, me)
         participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
@@ -67,7 +71,7 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
     transport = ZmqTransport(me, addresses, world.run.clocks.drain, world.places.guard(me, neighbours))
     agent = Agent(participant, transport, neighbours, settings(world, me, folder, start), log)
     if start is None:
-        agent.propose(_newest(folder, me))
+        agent.presence.propose(_newest(folder, me))
     return await agent.run(stop)
 
 
@@ -85,7 +89,15 @@ def settings(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
         keep=len(world.seats) // every + 2,
         threads=world.threads,
         limits=world.run.limits,
+        announcer=announcer(world, me, folder),
     )
+
+
+def announcer(world: World, me: PeerId, folder: RunFolder) -> Announcer | None:
+    """What an agent announces and hears of, where its run allows changes."""
+    if world.run.events is None:
+        return None
+    return Announcer(me, world.membership, world.data[0].modalities, folder.announced(me), folder.orders(me))
 
 
 def _newest(folder: RunFolder, me: PeerId) -> int:

@@ -72,14 +72,15 @@ def around(world, me):
 
 def _in_one_loop(world, folder, transport):
     agents = [agent(world, me, transport(me), RunFolder(folder)) for me in world.seats]
-    assert together(agents) == [world.run.rounds] * len(agents)
+    assert together(agents) == [span.stop for span in world.spans.values()]
     return states(agent.participant for agent in agents)
 
 
 def agent(world, me, transport, folder):
     """An agent that is not yet running."""
     log = RunLog(me, folder.events(me))
-    return Agent(world.participant(me), transport, world.neighbours(me), settings(world, me, folder, 0), log)
+    start = world.spans[me].start
+    return Agent(world.participant(me), transport, world.neighbours(me), settings(world, me, folder, start), log)
 
 
 def together(agents):
@@ -144,7 +145,7 @@ def over_processes(world, folder):
 
 def saved(world, out):
     """The states in the last checkpoints of a finished run."""
-    return {me: checkpoint.load(RunFolder(out).checkpoints(me), world.run.rounds) for me in world.seats}
+    return {me: checkpoint.load(RunFolder(out).checkpoints(me), span.stop) for me, span in world.spans.items()}
 
 
 def events(out, me, kind=None):

@@ -1,0 +1,78 @@
+"""When modalities come and go: what a model keeps, and how a new component is given its first parameters.
+
+A component that an agent gains is the average of the copies of all who hold it already, so that the mean over its
+holders stays where it is and their spread does not grow: with v = x̄ in x̄' − x̄ = (v − x̄)/(n+1).
+"""
+
+from collections.abc import Generator, Mapping
+
+import torch
+from torch import Tensor
+
+from parse_p2p.learner import Learner
+from parse_p2p.methods.base import Exchange, Inbox, Local, Script
+from parse_p2p.methods.federation import weighted_average
+from parse_p2p.names import Metrics, PeerId
+from parse_p2p.parcel import Parcel, fit
+from parse_p2p.slices import SliceKey
+from parse_p2p.topology.overlay import Overlays
+
+KEPT = "kept/"  # in an agent's memory, before the name of a component that it lost
+
+
+@torch.no_grad()
+def carry(old: Learner, new: Learner, memory: dict[str, Tensor]) -> None:
+    """Take over what both models have, with its momentum; remember what is lost, and put back what was lost before."""
+    for name, region in old.arena.regions.items():
+        if name not in new.arena.regions:
+            memory[KEPT + name] = old.arena.view(region).to("cpu", copy=True)
+    for name, region in new.arena.regions.items():
+        before = old.arena.regions.get(name)
+        if before is not None and before.digest == region.digest:
+            new.arena.view(region).copy_(old.arena.view(before))
+            momentum = old.optimiser.state[old.arena.leaves[name]].get("momentum_buffer")
+            if momentum is not None:
+                new.optimiser.state[new.arena.leaves[name]]["momentum_buffer"] = momentum.clone()
+        elif (kept := memory.pop(KEPT + name, None)) is not None and len(kept) == region.size:
+            new.arena.view(region).copy_(kept)
+    buffers = dict(old.model.named_buffers())
+    for name, buffer in new.model.named_buffers():
+        if name in buffers and buffers[name].shape == buffer.shape:
+            buffer.copy_(buffers[name])
+    new.halted = old.halted
+
+
+def introduced(local: Local, before: Overlays, now: Overlays, script: Script) -> Script:
+    """A round in which some agents gain slices: those who hold them send a copy, then the round's own script runs."""
+    yield from _introduce(local, before, now)
+    return (yield from script)
+
+
+def _introduce(local: Local, before: Overlays, now: Overlays) -> Generator[Exchange, Inbox, Metrics]:
+    send: dict[PeerId, list[SliceKey]] = {}
+    expect: dict[PeerId, list[SliceKey]] = {}
+    for key in sorted(now.offers[local.me]):
+        holders = now.holders(key)
+        old = holders & before.holders(key)
+        others, wanted = (holders - old, send) if local.me in old else (old, expect)
+        for peer in others:
+            wanted.setdefault(peer, []).append(key)
+    if not send and not expect:
+        return {}
+    mine = local.learner.cut(local.plan.regions)
+    parcels = {peer: Parcel({str(key): mine[str(key)] for key in keys}) for peer, keys in sorted(send.items())}
+
+    def check(sender: PeerId, parcel: Parcel) -> None:
+        fit(sender, parcel, {}, {str(key): (local.plan.regions[key].size,) for key in expect[sender]})
+
+    inbox = yield Exchange("introduction", parcels, frozenset(expect), check=check)
+    _take(local, {peer: parcel.tensors for peer, parcel in inbox.items()})
+    return {}
+
+
+@torch.no_grad()
+def _take(local: Local, copies: Mapping[PeerId, Mapping[str, Tensor]]) -> None:
+    average = weighted_average(copies, dict.fromkeys(copies, 1.0))
+    for key, region in local.plan.regions.items():
+        if str(key) in average:
+            local.learner.arena.view(region).copy_(average[str(key)])

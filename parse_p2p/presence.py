@@ -1,0 +1,205 @@
+"""An agent's presence among its neighbours: its card, what it hears of others, how it joins and what it announces."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from parse_p2p.announcer import Announcer
+from parse_p2p.courier import Courier
+from parse_p2p.directory import NEVER, Card, Clocks, Directory
+from parse_p2p.errors import JoinTimeout, WrongRun
+from parse_p2p.names import PeerId
+from parse_p2p.participant import Participant
+from parse_p2p.runlog import RunLog
+
+JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
+
+
+class Presence:
+    """``start`` is the round to begin with; None asks the running neighbours. ``look`` is told of all that may end a
+    wait for mail."""
+
+    def __init__(self, participant: Participant, courier: Courier, clocks: Clocks, start: int | None,
+                 announcer: Announcer | None, log: RunLog, look: Callable[[], None]) -> None:  # fmt: skip
+        self.participant = participant
+        self.courier = courier
+        self.clocks = clocks
+        self.start = start
+        self.announcer = announcer
+        self.log = log
+        self.look = look
+        # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
+        joins = NEVER if start is None else start
+        changes = () if announcer is None else tuple(announcer.mine)
+        self.card = Card(int.from_bytes(os.urandom(6), "big"), start or 0, joins, changes=changes)
+        self.directory = Directory(courier.neighbours, clocks, self.card.incarnation)
+        self.begun = False
+        self.at(self.card.round)
+
+    def propose(self, round: int) -> None:
+        """The round I could go on with, for neighbours that are starting too."""
+        self.at(round)
+        self.card = replace(self.card, joins=NEVER)
+
+    def at(self, round: int) -> None:
+        """I am at the beginning of a round: my card says so, and what I offer in it."""
+        self.courier.round = round
+        self.card = replace(self.card, round=round)
+        me, overlays = self.participant.me, self.participant.overlays(round)
+        if me in overlays.members:
+            mine = tuple(map(str, overlays.members[me].modalities))
+            self.card = replace(self.card, modalities=mine, layout=overlays.layout(me))
+
+    def takes_part(self, peer: PeerId, round: int) -> bool:
+        return self.directory.takes_part(peer, round, time.monotonic())
+
+    def alive(self) -> list[PeerId]:
+        """Neighbours that speak and have not said bye."""
+        return self.directory.alive(time.monotonic())
+
+    async def bye(self, until: int) -> None:
+        """Say that I leave, with the first round that will have no mail of mine."""
+        self.card = replace(self.card, until=until)
+        await self._say_card()
+
+    # joining
+
+    async def join(self) -> int:
+        """The round to begin with, once the neighbours are there."""
+        end = time.monotonic() + self.clocks.join
+        while self._unheard() and time.monotonic() < end and not self._invited():
+            await asyncio.sleep(JOIN_BEAT / 2)
+        first = self.start
+        if first is None:
+            first = await self._late_start()
+        elif unheard := self._unheard():
+            raise JoinTimeout(self._absent(unheard))
+        if not self.participant.span:
+            first = await self._come(first)
+        await self._due(first)
+        self.begun = True
+        self.at(first)
+        self.card = replace(self.card, joins=first)
+        self.log.write("joined", round=first, neighbours=sorted(self.courier.neighbours))
+        await self._say_card()
+        return first
+
+    def _unheard(self) -> list[PeerId]:
+        """Neighbours that should be there from the outset and were never heard."""
+        if not self.participant.span and self.alive():
+            return []  # I come when nobody expects me: some may be gone
+        return [peer for peer in self.directory.unheard() if self.participant.present(peer, self.card.round)]
+
+    async def _due(self, first: int) -> None:
+        """Wait until the others have come to the round in which a late agent is planned to join."""
+        while (front := self.directory.front(time.monotonic())) is not None and front < first - 1:
+            await asyncio.sleep(JOIN_BEAT)
+
+    async def _come(self, round: int) -> int:
+        """Announce myself, whom nobody expects at any time: the round in which I am there."""
+        await asyncio.sleep(self.clocks.heartbeat + 3 * JOIN_BEAT)  # all who are there have spoken
+        own = self.participant.learner.holder.modalities
+        if self.announcer is not None:
+            self.announcer.want(lambda now: own)
+        await self.announce(round)
+        return self.participant.span.start
+
+    async def announce(self, round: int) -> None:
+        """Tell all what I am to have and from when on, and go on when they have heard."""
+        if self.announcer is None:
+            return
+        for why in self.announcer.look():
+            self.log.write("order refused", round=round, why=why)
+        # no agent is further from another than there are agents, if nobody is beyond the front
+        front = max(round, self.directory.front(time.monotonic()) or 0)
+        change = self.announcer.announce(front + len(self.courier.neighbours) + 1)
+        if change is None:
+            return
+        self.log.write("announced", round=change.round, modalities=list(change.modalities))
+        self.card = replace(self.card, changes=tuple(self.announcer.mine))
+        await self._say_card()
+        end = time.monotonic() + self.clocks.exchange
+        while self._unaware(len(self.announcer.mine)) and time.monotonic() < end:
+            await asyncio.sleep(JOIN_BEAT / 10)
+
+    def _unaware(self, announced: int) -> list[PeerId]:
+        return [peer for peer in self.alive() if self.directory.acknowledged(peer) < announced]
+
+    def _absent(self, unheard: list[PeerId]) -> str:
+        other = [peer for peer in unheard if self.courier.refusals[peer, "wrong run"]]
+        if other:
+            return (
+                f"{', '.join(other)} is there but runs another configuration than {self.participant.me}: "
+                "start all agents with the same files and options"
+            )
+        return (
+            f"{', '.join(unheard)} did not come up for {self.participant.me} within {self.clocks.join:g} s: start it, "
+            "or raise clocks.join"
+        )
+
+    def _invited(self) -> bool:
+        return self.start is None and bool(self.directory.invitations())
+
+    async def _late_start(self) -> int:
+        """Where neighbours are running: the latest of the rounds from which they wait for me."""
+        await asyncio.sleep(3 * JOIN_BEAT)  # the answers of the others
+        invitations = self.directory.invitations()
+        if invitations:
+            return max(invitations.values())
+        return max([self.card.round, *self.directory.starting().values()])
+
+    # hearing and speaking
+
+    async def beat(self) -> None:
+        while True:
+            await self._say_card()
+            await asyncio.sleep(self.clocks.heartbeat if self.begun else JOIN_BEAT)
+            for peer in self.directory.newly_lost(time.monotonic()):
+                self.courier.empty(peer)
+                self.log.write("lost", round=self.card.round, peer=peer)
+                self.look()
+
+    async def _say_card(self) -> None:
+        for peer in self.courier.neighbours:
+            await self._say_card_to(peer)
+
+    async def _say_card_to(self, peer: PeerId) -> None:
+        card = self.directory.to(peer, self.card, None if self.announcer is None else self.announcer.heard(peer))
+        await self.courier.say(peer, card if self.begun else replace(card, welcome=NEVER))
+
+    def _recognise(self, sender: PeerId, card: Card) -> None:
+        """Refuse who offers other slices than this run gives it. Raises WrongRun."""
+        if not 0 <= card.round < self.participant.rounds:
+            return
+        overlays = self.participant.overlays(card.round)
+        holder = overlays.members.get(sender)
+        if holder is None or card.modalities != holder.modalities:
+            return  # one of us has not heard of a change yet
+        if card.layout != overlays.layout(sender):
+            raise WrongRun(f"{sender} has slices of another layout than this run gives it: is it the same version?")
+
+    def _learn(self, sender: PeerId, card: Card) -> bool:
+        """Take in what a peer announced; whether anything was new."""
+        if self.announcer is None:
+            return False
+        news = self.announcer.take(sender, card.changes)
+        for change in news:
+            late = change.round <= self.card.round
+            self.log.write("heard of", round=change.round, peer=sender, modalities=list(change.modalities), late=late)
+        return bool(news)
+
+    async def hear(self, sender: PeerId, card: Card) -> None:
+        self._recognise(sender, card)
+        if self._learn(sender, card):
+            await self._say_card_to(sender)
+        running = self.card.round if self.begun else None
+        if self.directory.heard(sender, card, time.monotonic(), running):
+            self.courier.empty(sender)  # mail for who it was before
+            self.log.write("found", round=self.card.round, peer=sender)
+            await self._say_card_to(sender)
+        self.look()
+
+    def disconnected(self, peer: PeerId) -> None:
+        self.directory.broken(peer, time.monotonic())
