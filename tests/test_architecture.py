@@ -15,7 +15,8 @@ FLOORS = {
     "wire": "framing codecs transports",
     "learning": "arena data models learner losses",
     "methods": "methods",
-    "runtime": "participant introduction announcer simulate desk directory discovery courier presence agent runlog checkpoint",
+    "runtime": "participant introduction announcer simulate desk directory discovery courier presence agent runlog "
+    "checkpoint",
 }
 BELOW = {
     "values": set(),
