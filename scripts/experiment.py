@@ -182,17 +182,21 @@ class Runs:
         self.all(job for row in rows for job in row.jobs(scenario, self.lr(scenario, row), SEEDS))
 
 
-def interval(values: list[float]) -> str:
-    """Mean ± half the 95 % interval over the seeds (Student's t)."""
-    return f"{statistics.mean(values):.3f} ± {T_975 * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
+def half(values: list[float]) -> float:
+    """Half the 95 % interval of the mean over the seeds (Student's t)."""
+    return T_975 * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def interval(values: list[float], digits: int = 3) -> str:
+    """Mean ± half the 95 % interval over the seeds."""
+    return f"{statistics.mean(values):.{digits}f} ± {half(values):.{digits}f}"
 
 
 def verdict(difference: list[float]) -> str:
     """A paired difference over the seeds, and whether its interval leaves out zero."""
-    half = T_975 * statistics.stdev(difference) / math.sqrt(len(difference))
-    mean = statistics.mean(difference)
-    word = "better" if mean - half > 0 else "worse" if mean + half < 0 else "no difference shown"
-    return f"{mean:+.3f} ± {half:.3f} ({word})"
+    mean, either = statistics.mean(difference), half(difference)
+    word = "better" if mean - either > 0 else "worse" if mean + either < 0 else "no difference shown"
+    return f"{mean:+.3f} ± {either:.3f} ({word})"
 
 
 def lines(head: list[str], body: Iterable[list[str]]) -> list[str]:

@@ -1,0 +1,186 @@
+"""What agents tell one another to find each other: cards, and the messages that carry them.
+
+A message travels as the facts of a parcel. Slices are named once in a table and each card marks its own by the bits
+of one hexadecimal number, so that a dozen cards with twenty slices each take about 2 kB:
+
+    drawn, asks, slices, ids, addresses, senses, held, ages, offers, wants, degrees
+
+``write`` and ``read`` are inverses; ``read`` refuses all that ``write`` could not have made.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from parse_p2p.errors import MalformedFrame
+from parse_p2p.names import Modality, PeerId
+from parse_p2p.parcel import Fact
+from parse_p2p.slices import SliceKey
+
+OLDEST = 32  # rounds: a card of that age is forgotten, and its owner with it
+MAX_CARDS = 16  # in a message
+MAX_SLICES = 64  # of one agent
+MAX_TABLE = 256  # slices named in a message
+MAX_ADDRESSES = 2  # of one agent: where it takes data and where control
+MAX_DEGREE = 64
+MAX_NAME = 128  # characters, of a name or an address
+MAX_LABEL = 176  # of a slice with its digest: a full message stays below the limit of framing.py
+
+NAME = re.compile(r"\S+")
+HEX = re.compile(r"0|[1-9a-f][0-9a-f]*")
+
+
+def label(key: SliceKey, digest: str) -> str:
+    """The name of a slice together with that of its layout: who holds the same key in another shape is no co-holder."""
+    return f"{key}#{digest}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """Who an agent is, where it listens, what it senses and which slices it holds.
+
+    ``slices`` are labels. ``age`` counts the rounds since the owner made the card; every keeper counts on.
+    """
+
+    id: PeerId
+    addresses: tuple[str, ...] = ()
+    modalities: tuple[Modality, ...] = ()
+    slices: frozenset[str] = frozenset()
+    age: int = 0
+
+    def alike(self, other: "Card") -> bool:
+        """Whether both say the same, whatever their ages."""
+        return (self.id, self.addresses, self.modalities, self.slices) == (
+            other.id, other.addresses, other.modalities, other.slices,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What one end says of an edge it offers: whether it wants it itself, and how many it has for that slice."""
+
+    wants: bool
+    degree: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """The first card is the sender's own. The first ``drawn`` are for the receiver's random view.
+
+    ``edges`` are all edges that the sender offers to the receiver, by label; what it does not name is not offered any
+    more. ``asks``: whether the sender needs an answer.
+    """
+
+    cards: tuple[Card, ...]
+    drawn: int = 0
+    asks: bool = False
+    edges: Mapping[str, Edge] = field(default_factory=dict)
+
+
+def fitting(cards: Iterable[Card], labels: Collection[str] = ()) -> list[Card]:
+    """As many of the cards, from the first on, as one message carries beside these labels."""
+    chosen: list[Card] = []
+    table = set(labels)
+    for card in cards:
+        if len(chosen) < MAX_CARDS and len(table | card.slices) <= MAX_TABLE:
+            chosen.append(card)
+            table |= card.slices
+    return chosen
+
+
+def write(message: Message) -> dict[str, Fact]:
+    table = sorted({*message.edges}.union(*(card.slices for card in message.cards)))
+    ages: list[float] = [card.age for card in message.cards]
+    degrees: list[float] = [message.edges[name].degree for name in table if name in message.edges]
+    return {
+        "drawn": message.drawn,
+        "asks": message.asks,
+        "slices": table,
+        "ids": [str(card.id) for card in message.cards],
+        "addresses": [",".join(card.addresses) for card in message.cards],
+        "senses": ["+".join(card.modalities) for card in message.cards],
+        "held": [_mask(table, card.slices) for card in message.cards],
+        "ages": ages,
+        "offers": _mask(table, message.edges),
+        "wants": _mask(table, {name for name, edge in message.edges.items() if edge.wants}),
+        "degrees": degrees,
+    }
+
+
+def read(facts: Mapping[str, Fact]) -> Message:
+    """The inverse of ``write``. Raises MalformedFrame, naming what is wrong."""
+    columns = ("ids", "addresses", "senses", "held", "ages")
+    _require(set(facts) == {"drawn", "asks", "slices", "offers", "wants", "degrees", *columns}, "its eleven facts")
+    table = _strings(facts["slices"], MAX_TABLE, MAX_LABEL)
+    _require(all(map(NAME.fullmatch, table)) and table == sorted(set(table)), "a sorted table of slices, each once")
+    ids = _names(facts["ids"], MAX_CARDS)
+    _require(0 < len(ids) == len(set(ids)), "at least one card, and one for each agent")
+    addresses = [_parts(text, ",", MAX_ADDRESSES) for text in _column(facts["addresses"], len(ids), 2 * MAX_NAME + 1)]
+    senses = [_parts(text, "+", MAX_SLICES) for text in _column(facts["senses"], len(ids), MAX_NAME)]
+    marks = _column(facts["held"], len(ids), MAX_TABLE // 4)
+    sets = {text: _labels(text, table, MAX_SLICES) for text in marks}
+    ages = _numbers(facts["ages"], OLDEST)
+    _require(len(ages) == len(ids) and ages[0] == 0, "an age for each card, 0 for the sender's own")
+    drawn, asks = facts["drawn"], facts["asks"]
+    _require(type(drawn) is int and 0 <= drawn <= len(ids) and type(asks) is bool, "a count of cards and a yes or no")
+    cards = (
+        Card(PeerId(id), where, tuple(map(Modality, kinds)), sets[mark], age)
+        for id, where, kinds, mark, age in zip(ids, addresses, senses, marks, ages, strict=True)
+    )
+    return Message(tuple(cards), int(drawn), bool(asks), _edges(facts, table))  # type: ignore[arg-type]
+
+
+def _edges(facts: Mapping[str, Fact], table: list[str]) -> dict[str, Edge]:
+    offers = _labels(facts["offers"], table, MAX_SLICES)
+    wants = _labels(facts["wants"], table, MAX_SLICES)
+    degrees = _numbers(facts["degrees"], MAX_DEGREE + 1)
+    _require(wants <= offers and len(degrees) == len(offers), "wanted edges among those offered, each with a degree")
+    return {name: Edge(name in wants, degree) for name, degree in zip(sorted(offers), degrees, strict=True)}
+
+
+def _mask(table: list[str], chosen: Collection[str]) -> str:
+    return f"{sum(1 << i for i, name in enumerate(table) if name in chosen):x}"
+
+
+def _labels(text: Fact, table: list[str], limit: int) -> frozenset[str]:
+    _require(isinstance(text, str) and len(text) <= MAX_TABLE // 4 and bool(HEX.fullmatch(text)), "a short number")
+    mask = int(str(text), 16)
+    _require(mask < 1 << len(table) and mask.bit_count() <= limit, f"at most {limit} slices of the table")
+    return frozenset(name for i, name in enumerate(table) if mask >> i & 1)
+
+
+def _parts(text: str, separator: str, limit: int) -> tuple[str, ...]:
+    parts = tuple(text.split(separator)) if text else ()
+    _require(len(parts) <= limit and all(len(p) <= MAX_NAME and NAME.fullmatch(p) for p in parts), "plain short words")
+    return parts
+
+
+def _names(value: Fact, limit: int) -> list[str]:
+    names = _strings(value, limit, MAX_NAME)
+    _require(all(map(NAME.fullmatch, names)), "names without blanks")
+    return names
+
+
+def _column(value: Fact, count: int, longest: int) -> list[str]:
+    column = _strings(value, count, longest)
+    _require(len(column) == count, "an entry for each card")
+    return column
+
+
+def _strings(value: Fact, limit: int, longest: int) -> list[str]:
+    _require(_all(value, lambda text: isinstance(text, str) and len(text) <= longest, limit), "short lists of words")
+    return list(value)  # type: ignore[arg-type]
+
+
+def _numbers(value: Fact, limit: int) -> list[int]:
+    _require(_all(value, lambda n: type(n) is int and 0 <= n < limit, MAX_TABLE), f"whole numbers below {limit}")
+    return list(value)  # type: ignore[arg-type]
+
+
+def _all(value: Fact, good: Callable[[object], bool], limit: int) -> bool:
+    return isinstance(value, list) and len(value) <= limit and all(map(good, value))
+
+
+def _require(condition: bool, wanted: str) -> None:
+    if not condition:
+        raise MalformedFrame(f"a message of the discovery must have {wanted}")

@@ -1,0 +1,131 @@
+"""Messages of the discovery: what is written is read, and nothing else is."""
+
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parse_p2p.codecs import raw
+from parse_p2p.discovery import cards
+from parse_p2p.discovery.cards import MAX_CARDS, MAX_SLICES, MAX_TABLE, OLDEST, Card, Edge, Message, read, write
+from parse_p2p.errors import MalformedFrame
+from parse_p2p.framing import Header, pack, unpack
+from parse_p2p.parcel import Parcel
+from parse_p2p.slices import SliceKey
+
+WORDS = st.text(string.ascii_letters + string.digits + ".:/@é-", min_size=1, max_size=12)
+LABELS = st.text(string.ascii_letters + ".@#+&:~", min_size=1, max_size=20)
+CARDS = st.builds(
+    Card,
+    WORDS,
+    st.lists(WORDS, max_size=cards.MAX_ADDRESSES).map(tuple),
+    st.lists(WORDS, max_size=3).map(tuple),
+    st.frozensets(LABELS, max_size=8),
+    st.integers(0, OLDEST - 1),
+)
+EDGES = st.dictionaries(LABELS, st.builds(Edge, st.booleans(), st.integers(0, cards.MAX_DEGREE)), max_size=8)
+
+
+@st.composite
+def messages(draw):
+    first, *others = draw(st.lists(CARDS, min_size=1, max_size=6, unique_by=lambda card: card.id))
+    own = Card(first.id, first.addresses, first.modalities, first.slices)
+    return Message((own, *others), draw(st.integers(0, 1 + len(others))), draw(st.booleans()), draw(EDGES))
+
+
+def over_the_wire(facts):
+    [frames] = pack(Header("run", "a0", 0, "gossip"), Parcel(meta=facts), raw.CODEC)
+    return unpack(frames)[0].meta
+
+
+@settings(deadline=None)
+@given(messages())
+def test_what_is_written_is_read(message):
+    assert read(over_the_wire(write(message))) == message
+
+
+VALUES = st.one_of(
+    st.text(max_size=8), st.integers(), st.floats(), st.booleans(),
+    st.lists(st.one_of(st.text(max_size=4), st.integers(-2, 300), st.booleans(), st.floats()), max_size=20),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(messages(), st.dictionaries(st.sampled_from(sorted(write(Message((Card("a0"),))))), VALUES, min_size=1))
+def test_any_other_facts_are_refused_or_make_a_message_within_the_limits(message, spoilt):
+    try:
+        found = read({**write(message), **spoilt})
+    except MalformedFrame:
+        return
+    assert read(write(found)) == found
+    assert len(found.cards) <= MAX_CARDS and found.cards[0].age == 0 and 0 <= found.drawn <= len(found.cards)
+    assert all(len(card.slices) <= MAX_SLICES and 0 <= card.age < OLDEST for card in found.cards)
+
+
+TWO = Card("a0", ("tcp://h:1",), ("x",), frozenset({"s", "t"})), Card("a1")
+GOOD = write(Message(TWO, edges={"s": Edge(True, 3)}))
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"more": 1},
+        {"ids": ["a0"]},
+        {"ids": ["a0", "a0"]},
+        {"ids": ["a0", "a 1"]},
+        {"ids": ["a0", ""]},
+        {"ids": ["a0", "a" * (cards.MAX_NAME + 1)]},
+        {"addresses": ["tcp://h:1,tcp://h:2,tcp://h:3", ""]},
+        {"addresses": ["tcp://h:1,", ""]},
+        {"slices": ["t", "s"]},
+        {"slices": ["s", "s"]},
+        {"slices": [f"{i:04}" for i in range(MAX_TABLE + 1)]},
+        {"slices": ["s", "t" * (cards.MAX_LABEL + 1)]},
+        {"held": ["4", "0"]},
+        {"held": ["-1", "0"]},
+        {"held": ["0x1", "0"]},
+        {"held": ["03", "0"]},
+        {"held": ["f" * 100, "0"]},
+        {"ages": [1, 0]},
+        {"ages": [0, OLDEST]},
+        {"ages": [0, True]},
+        {"ages": [0, 1.0]},
+        {"drawn": 3},
+        {"drawn": True},
+        {"asks": 1},
+        {"wants": "2"},
+        {"degrees": []},
+        {"degrees": [cards.MAX_DEGREE + 1]},
+    ],
+)
+def test_refused(spoilt):
+    assert read(GOOD)
+    with pytest.raises(MalformedFrame):
+        read({**GOOD, **spoilt})
+
+
+def test_the_longest_message_fits_in_a_header():
+    table = sorted(f"{i:04}" + "s" * (cards.MAX_LABEL - 4) for i in range(MAX_TABLE))
+    address = "t" * cards.MAX_NAME
+    full = tuple(
+        Card(
+            f"{i:02}" + "i" * (cards.MAX_NAME - 2), (address,) * cards.MAX_ADDRESSES, ("m" * cards.MAX_NAME,),
+            frozenset(table[16 * i : 16 * i + MAX_SLICES]), 0 if i == 0 else OLDEST - 1,
+        )
+        for i in range(MAX_CARDS)
+    )  # fmt: skip
+    message = Message(full, MAX_CARDS, True, {name: Edge(True, cards.MAX_DEGREE) for name in table[:MAX_SLICES]})
+    assert read(over_the_wire(write(message))) == message
+
+
+def test_cards_that_would_overfill_the_table_are_left_out():
+    large = [Card(f"a{i}", slices=frozenset(f"{i}-{k}" for k in range(MAX_SLICES))) for i in range(6)]
+    few = Card("few")
+    assert cards.fitting([*large, few]) == [*large[: MAX_TABLE // MAX_SLICES], few]
+    assert len(cards.fitting([Card(f"a{i}") for i in range(2 * MAX_CARDS)])) == MAX_CARDS
+
+
+def test_another_layout_is_another_slice():
+    key = SliceKey("trunk.audio", "audio")
+    assert cards.label(key, "01") != cards.label(key, "02")
