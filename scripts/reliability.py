@@ -1,0 +1,266 @@
+"""Break the world in which sixteen agents learn, and measure what it costs. Writes the figures of docs/reliability.md.
+
+Every run has an operating system's process for each agent, and its run file asks for the trouble; what came of it is
+read from the agents' logs. Finished runs are kept in a file, so that what was interrupted goes on where it stopped.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import brokers
+import torch
+from exchanging import alike, frozen, lossy, parameters
+from experiment import SEEDS, interval, lines
+
+from parse_p2p import __version__
+from parse_p2p.assembly import World
+from parse_p2p.config import RunFile
+from parse_p2p.draws import seeded
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.local import Fleet
+from parse_p2p.names import PeerId
+from parse_p2p.runlog import Tail
+from parse_p2p.simulate import simulate
+
+PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
+BEGIN, END = "<!-- what follows is made by scripts/reliability -->", "<!-- until here -->"
+GUARD = 600  # seconds after which a run counts as hanging
+
+AGENTS, ROUNDS = 16, 30
+BASE: dict[str, Any] = {
+    "name": "reliability", "graph": {"generator": "torus"}, "dataset": "htad", "rounds": ROUNDS, "device": "cpu",
+    "agents": {"mix": {"audio": 5, "motion": 5, "audio+motion": 6}}, "clocks": {"heartbeat": 0.5, "lost": 5},
+}  # fmt: skip
+LOSS = {"kind": "drop", "probability": 0.2}
+HALF = [f"a{i}" for i in range(AGENTS // 2)]  # two of the four rows of the torus
+CHANGE = 10  # the round in which the broker dies, and of the change of modalities
+CALM = "nothing goes wrong"
+CHANGED = "one gains and one loses a modality"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What goes wrong, and with which scene it is compared; every parcel takes ``latency`` seconds."""
+
+    faults: tuple[Mapping[str, Any], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    against: str = CALM
+    latency: float = 0.5
+    broker: bool = False
+
+
+def unwaiting(exchange: str) -> dict[str, Scene]:
+    settings = {"options": {"exchange": exchange}}
+    return {exchange: Scene((), settings), f"{exchange}, 20 % of the mail lost": Scene((LOSS,), settings, exchange)}
+
+
+SCENES = {
+    CALM: Scene(),
+    "30 % killed in random rounds, back after 1 s": Scene(({"kind": "kill", "share": 0.3, "restart": 1.0},)),
+    "one stopped for 30 s": Scene(({"kind": "stop", "agents": ["a5"], "round": 5, "seconds": 30.0},), latency=1.5),
+    "half of them cut off for 10 rounds": Scene(({"kind": "partition", "groups": [HALF], "rounds": [10, 20]},)),
+    "20 % of the mail lost": Scene((LOSS,), {"clocks": BASE["clocks"] | {"exchange": 1.5}}),
+    "the broker dies": Scene(broker=True),
+    CHANGED: Scene(),
+    **unwaiting("asynchronous"),
+    **unwaiting("push-sum"),
+    **unwaiting("acknowledged"),
+}
+
+
+def run_file(name: str, seed: int) -> RunFile:
+    scene = SCENES[name]
+    raw = BASE | {"seed": seed, "faults": [{"kind": "delay", "seconds": scene.latency}, *scene.faults]} | scene.settings
+    if name == CHANGED:
+        gains, loses = changing(World(RunFile.model_validate(raw)))
+        raw["events"] = [{"round": CHANGE, "agent": gains, "gain": ["motion"]},
+                         {"round": CHANGE, "agent": loses, "lose": ["audio"]}]  # fmt: skip
+    return RunFile.model_validate(raw)
+
+
+def changing(world: World) -> tuple[PeerId, PeerId]:
+    """Who gains motion, the first with audio alone, and who loses audio, the first with both."""
+    kinds = {me: world.kind(me) for me in world.seats}
+    return next(me for me in kinds if kinds[me] == "audio"), next(me for me in kinds if kinds[me] == "audio+motion")
+
+
+# one run
+
+
+def measure(name: str, seed: int) -> dict[str, Any]:
+    """Run a scene to its end: what became of the agents and of their processes."""
+    torch.set_num_threads(1)
+    run = run_file(name, seed)
+    with tempfile.TemporaryDirectory(prefix="p2p-") as place, contextlib.ExitStack() as stack:
+        folder, broker = RunFolder(Path(place) / "run"), None
+        if SCENES[name].broker:
+            broker = stack.enter_context(brokers.running(place, free_port()))
+            run = RunFile.model_validate(run.model_dump() | {"discovery": {"kind": "mqtt", "broker": broker.url}})
+        world = World(run)
+        folder.write(run)
+        late = time.monotonic() + GUARD
+        with Fleet(world, folder, 0) as fleet:
+            while fleet.running() and time.monotonic() < late:
+                fleet.tend()
+                if broker is not None and all(passed(folder, me, CHANGE) for me in world.seats):
+                    broker.kill()
+                    broker = None
+                time.sleep(0.2)
+            hung, codes = fleet.running(), fleet.exit_codes()
+        return {"hung": hung, "codes": codes, **told(world, {me: events(folder, me) for me in world.seats})}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def events(folder: RunFolder, me: PeerId) -> list[dict[str, Any]]:
+    return list(Tail(folder.events(me)).read())
+
+
+def passed(folder: RunFolder, me: PeerId, round: int) -> bool:
+    return any(event["event"] == "round" and event["round"] >= round for event in events(folder, me))
+
+
+def told(world: World, logs: Mapping[PeerId, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What the logs say; shares are of all rounds of all agents."""
+
+    def all_of(kind: str) -> list[dict[str, Any]]:
+        return [event for log in logs.values() for event in log if event["event"] == kind]
+
+    def distinct(kind: str) -> float:
+        return len({(event["agent"], event["round"]) for event in all_of(kind)}) / len(logs) / world.run.rounds
+
+    return {
+        "accuracy": {me: [e["accuracy"] for e in log if e["event"] == "round"][-1] for me, log in logs.items()},
+        "kinds": {me: world.kind(me) for me in logs},
+        "struck": sorted({event["agent"] for event in all_of("fault")}),
+        "rounds": distinct("round"),
+        "missing": distinct("missing"),
+        "refused": len(all_of("refused")),
+        "why": sorted({event["why"] for event in all_of("refused")})[:5],
+        "late": sum(rounds[-1]["late"] for log in logs.values() for rounds in lives(log)),
+        "seconds": max(e["time"] for e in all_of("end")) - min(e["time"] for e in all_of("joined")),
+        "ended": len({event["agent"] for event in all_of("end")}),
+        "lost": len(all_of("lost")),
+        "found": len(all_of("found")),
+        "broker lost": len(all_of("broker lost")),
+        "left": [event["pid"] for event in all_of("start") if Path(f"/proc/{event['pid']}").exists()],
+    }
+
+
+def lives(log: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The rounds of an agent, for each time it was started."""
+    rounds: list[dict[str, Any]] = []
+    for event in [*log, {"event": "start"}]:
+        if event["event"] == "start" and rounds:
+            yield rounds
+            rounds = []
+        elif event["event"] == "round":
+            rounds.append(event)
+
+
+# without learning
+
+
+def drift(exchange: str, seed: int) -> float:
+    """How far mixing under loss moves the mean over agents that do not learn, in standard deviations over the agents.
+
+    60 rounds with a fifth of the parcels lost, then 10 without loss, since push-sum and acknowledged mixing have
+    something on its way until then: root mean square over the parameters.
+    """
+    torch.set_num_threads(1)
+    first = 70 * seed  # which parcels are lost depends on the round
+    world = alike(exchange, AGENTS, "torus", lossy(frozen, 0.2, rounds=range(first, first + 60)))
+    participants = world.participants()
+    for p in participants:
+        p.learner.arena.values.copy_(torch.randn(p.learner.arena.size, generator=seeded(seed, "values", p.me)))
+    before = parameters(participants)
+    simulate(participants, first + 70, start=first)
+    return float(((parameters(participants).mean(0) - before.mean(0)) / before.std(0)).square().mean().sqrt())
+
+
+# the page
+
+
+Found = Mapping[str, Mapping[int, dict[str, Any]]]
+"""By scene and seed."""
+
+
+def mean(run: Mapping[str, Any], agents: set[str] | None = None) -> float:
+    return statistics.mean(x for me, x in run["accuracy"].items() if agents is None or me in agents)
+
+
+def pages(found: Found, drifts: Mapping[str, list[float]]) -> list[str]:
+    head = ["what goes wrong", "mean accuracy", "less", "than", "worst agent", "rounds done", "with a wait in vain",
+            "refused", "late", "seconds"]  # fmt: skip
+    seeds = sorted(set.intersection(*(set(runs) for runs in found.values())))
+    body = [row(found, name, seeds) for name in found]
+    text = [f"Measured with parse-p2p {__version__}, torch {torch.__version__}, on {time.strftime('%Y-%m-%d')}, seeds "
+            f"{', '.join(map(str, seeds))}.", "", *lines(head, body), "", *struck(found, seeds), ""]  # fmt: skip
+    return [*text, *lines(["exchange", "how far the mean moves, in σ₀"],
+                          [[name, f"{statistics.mean(x):.1e} (at most {max(x):.1e})"] for name, x in drifts.items()])]  # fmt: skip
+
+
+def row(found: Found, name: str, seeds: list[int]) -> list[str]:
+    runs, others = [found[name][s] for s in seeds], [found[SCENES[name].against][s] for s in seeds]
+    less = interval([100 * (mean(a) - mean(b)) for a, b in zip(runs, others, strict=True)], 2)
+    seconds = [run["seconds"] for run in runs]
+    return [
+        name,
+        interval([mean(run) for run in runs]),
+        "" if name == CALM else less,
+        "" if name == CALM else SCENES[name].against,
+        interval([min(run["accuracy"].values()) for run in runs]),
+        *(f"{100 * statistics.mean(run[key] for run in runs):.1f} %" for key in ("rounds", "missing")),
+        *(f"{statistics.mean(run[key] for run in runs):.1f}" for key in ("refused", "late")),
+        f"{statistics.mean(seconds):.0f}",
+    ]
+
+
+def struck(found: Found, seeds: list[int]) -> list[str]:
+    """Those that it befell and the others, and those whose modalities changed beside the type they come to."""
+    body = []
+    for name, runs in found.items():
+        hit = [set(runs[s]["struck"]) for s in seeds]
+        if all(hit):
+            pairs = [(runs[s], found[CALM][s], agents) for s, agents in zip(seeds, hit, strict=True)]
+            rest = [[100 * (mean(a, set(a["accuracy"]) - h) - mean(b, set(a["accuracy"]) - h))] for a, b, h in pairs]
+            body.append([name, interval([100 * (mean(a, h) - mean(b, h)) for a, b, h in pairs], 2),
+                         interval([x for [x] in rest], 2)])  # fmt: skip
+    return lines(["", "those that it struck", "the others"], body)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time (default 2)")
+    parser.add_argument("--cache", type=Path, default=Path("runs/reliability.json"), help="runs so far")
+    arguments = parser.parse_args()
+    arguments.cache.parent.mkdir(parents=True, exist_ok=True)
+    done: dict[str, dict[str, Any]] = json.loads(arguments.cache.read_text()) if arguments.cache.exists() else {}
+    jobs = [(name, seed) for seed in SEEDS for name in SCENES if f"{name} {seed}" not in done]
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        began, running = time.monotonic(), {pool.submit(measure, *job): job for job in jobs}
+        for i, future in enumerate(as_completed(running), 1):
+            name, seed = running[future]
+            done[f"{name} {seed}"] = future.result()
+            arguments.cache.write_text(json.dumps(done))
+            left = (time.monotonic() - began) / i * (len(jobs) - i)
+            print(f"{name}, seed {seed}: {i} of {len(jobs)} runs, {left / 60:.0f} minutes left", flush=True)
+
+
+if __name__ == "__main__":
+    main()
