@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,11 +24,11 @@ from parse_p2p.announcer import Announcer
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
 from parse_p2p.courier import Courier, Limits
-from parse_p2p.desk import Collected, Desk
+from parse_p2p.desk import AHEAD, Collected, Desk
 from parse_p2p.directory import Clocks
 from parse_p2p.errors import Interrupted, QuorumLost
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
-from parse_p2p.names import PeerId
+from parse_p2p.names import PeerId, Role
 from parse_p2p.participant import Participant
 from parse_p2p.presence import Presence
 from parse_p2p.runlog import RunLog
@@ -62,6 +63,8 @@ class Agent:
         self.neighbours = neighbours
         self.settings = settings
         self.log = log
+        self.on_round: Callable[[int], None] = lambda round: None
+        """Called when a round begins, its checkpoint written."""
         self.desk = Desk()
         self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log)
         self.presence = Presence(participant, self.courier, settings.clocks, settings.start, settings.announcer, log,
@@ -131,6 +134,7 @@ class Agent:
         self._boundary = (round, state)
         if round % self.settings.every == 0:
             await self._compute(self._save)
+        self.on_round(round)
         self.desk.open(round)
         self.courier.forget(round)
         self.presence.at(round)
@@ -157,6 +161,9 @@ class Agent:
             answer = await self._exchange(round, step)
 
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
+        # clients and coordinators wait for each other in every round
+        if self.participant.role == Role.PEER and not exchange.newest:
+            await self._not_too_far_ahead(exchange.send, round)
         for peer, parcel in exchange.send.items():
             if self._reads(peer, round, exchange):
                 self.courier.post(peer, round, exchange.topic, parcel)
@@ -168,6 +175,20 @@ class Agent:
         if len(found.inbox) < exchange.quorum:
             return QuorumLost(f"{len(found.inbox)} of {exchange.quorum} answers came on {exchange.topic!r}")
         return found.inbox
+
+    async def _not_too_far_ahead(self, peers: Collection[PeerId], round: int) -> None:
+        """Wait for those that I am to send to and that would refuse mail of so late a round.
+
+        Where graphs change, an agent may meet nobody for many rounds and run ahead. No two wait for each other here:
+        the one that is least far waits for nobody.
+        """
+        end = time.monotonic() + self.settings.clocks.exchange
+        behind = partial(self._behind, round=round)
+        while any(map(behind, peers)) and time.monotonic() < end:
+            await asyncio.sleep(self.settings.clocks.heartbeat / 4)
+
+    def _behind(self, peer: PeerId, round: int) -> bool:
+        return self.presence.takes_part(peer, round) and self.presence.directory.round(peer) + AHEAD < round
 
     def _reads(self, peer: PeerId, round: int, exchange: Exchange) -> bool:
         """Whether to write to a peer; where mail of any round will do, to whoever is there."""

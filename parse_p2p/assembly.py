@@ -16,11 +16,13 @@ from parse_p2p import plugins, roles
 from parse_p2p.arena import regions
 from parse_p2p.codecs.base import Codec
 from parse_p2p.config import AgentEntry, RunFile, options
-from parse_p2p.data.base import Dataset, split, standardise
+from parse_p2p.data.base import Dataset, refuse_unlike, split, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.stream import Stream, stream
+from parse_p2p.data.tasks import refuse_unknown, seen_as
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import refuse_strangers
 from parse_p2p.learner import Learner
 from parse_p2p.membership import Modalities, planned
 from parse_p2p.methods.base import Method
@@ -46,6 +48,7 @@ class Seat:
     entry: AgentEntry
     model: ModelOptions
     encoders: Mapping[Modality, EncoderOptions]
+    task: str = ""
 
 
 class World:
@@ -72,9 +75,11 @@ class World:
         self._costumes: dict[tuple[PeerId, Modalities], Holder] = {}
         self._drawn = lru_cache(RECENT)(self._draw)
         self._refuse_unknown()
+        self._refuse_tasks()
         self._refuse_varying()
         self._refuse_events()
         self._refuse_islands()
+        refuse_strangers(run.faults, roles.ids(run))
 
     # data
 
@@ -99,7 +104,7 @@ class World:
             private, public = split(train, run.public.share, run.seed)
             return private, test, public
         named = _open(run.public.dataset or "", run.public.data, "public.data", run.seed)
-        _refuse_unlike(named, train)
+        refuse_unlike(named, train)
         return train, test, standardise(named, named)[0]
 
     @cached_property
@@ -114,7 +119,7 @@ class World:
         return dict(zip(self.peers, rows, strict=True))
 
     def share(self, me: PeerId, modalities: Modalities | None = None) -> tuple[Dataset, Dataset]:
-        """An agent's training samples and the test set, both with its modalities only, or with those given.
+        """An agent's training samples and the test set, both of its task and with its modalities only, or those given.
 
         A coordinator trains on the public samples, if there are any.
         """
@@ -123,7 +128,13 @@ class World:
         if me == self.coordinator:
             public = train.select([]) if self.public is None else self.public
             return public.select(np.arange(len(public)), modalities), test.select(np.arange(len(test)), modalities)
-        return train.select(self.shares[me], modalities), test.select(np.arange(len(test)), modalities)
+        mine = train.select(self.shares[me], modalities), test.select(np.arange(len(test)), modalities)
+        task = self.run.tasks.get(self.seats[me].task)
+        return mine if task is None else (seen_as(task, mine[0]), seen_as(task, mine[1]))
+
+    def classes(self, seat: Seat) -> int:
+        """The number of classes that an agent tells apart."""
+        return len(self.run.tasks[seat.task].classes) if seat.task else self.data[0].classes
 
     def tasks(self, me: PeerId, modalities: Modalities | None = None) -> Stream | None:
         """An agent's stream of tasks, where the run has them; the coordinator has none."""
@@ -138,15 +149,18 @@ class World:
         return self.membership.of(me, round) or self.seats[me].modalities
 
     def kind(self, me: PeerId, round: int = 0) -> str:
-        """The modalities of an agent as a table shows them, or that it is the coordinator."""
-        return "coordinator" if me == self.coordinator else "+".join(self.senses(me, round))
+        """The modalities of an agent as a table shows them, with its task where there are several; or coordinator."""
+        if me == self.coordinator:
+            return "coordinator"
+        several = len({seat.task for seat in self.seats.values()}) > 1
+        return "+".join(self.senses(me, round)) + (f": {self.seats[me].task or 'all classes'}" if several else "")
 
     # models
 
     def network(self, seat: Seat) -> Network:
         build: Build = plugins.load(plugins.NETWORKS, seat.model.network)
         shapes = {m: self.data[0].shape(m) for m in seat.modalities}
-        return build(shapes, self.data[0].classes, seat.model, seat.encoders)
+        return build(shapes, self.classes(seat), seat.model, seat.encoders)
 
     def initialised(self, seat: Seat) -> Network:
         """The network with its first parameters: equal components start equal, unless ``model.init`` is own."""
@@ -177,7 +191,7 @@ class World:
     def _holder(self, seat: Seat) -> Holder:
         with torch.device("meta"):  # no memory is taken for the parameters
             network = self.network(seat)
-        return Holder(seat.id, seat.modalities, regions(network.parts()), network.dimensions)
+        return Holder(seat.id, seat.modalities, regions(network.parts()), network.dimensions, seat.task)
 
     def _holders(self, round: int) -> list[Holder]:
         """Who is there in a round, each with what it then has."""
@@ -309,6 +323,16 @@ class World:
             )
         self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
 
+    def _refuse_tasks(self) -> None:
+        for name, task in self.run.tasks.items():
+            refuse_unknown(name, task, self.data[0])
+        for seat in self.seats.values():
+            if seat.task and not all(map(len, self.share(seat.id))):
+                raise ConfigError(
+                    f"agents: {seat.id} has no samples of its task {seat.task!r} to train on, or none to test with: "
+                    "give the task more classes, or agents larger shares"
+                )
+
     def _refuse_varying(self) -> None:
         if self.run.varying is None:
             return
@@ -356,17 +380,6 @@ def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Datase
     return dataset
 
 
-def _refuse_unlike(public: Dataset, train: Dataset) -> None:
-    for modality in train.modalities:
-        if modality not in public.modalities or public.shape(modality) != train.shape(modality):
-            raise ConfigError(
-                f"public.dataset: {public.name!r} does not hold {modality!r} in the shape of {train.name!r}: name a "
-                "set that does, or give public.share"
-            )
-    if public.classes != train.classes:
-        raise ConfigError(f"public.dataset: {public.name!r} has {public.classes} classes and not {train.classes}")
-
-
 def _with_network(run: RunFile, method: Method) -> RunFile:
     """The run file with the method's own network where it leaves the choice."""
     if run.model.network != "auto":
@@ -396,4 +409,4 @@ def _seat(run: RunFile, entry: AgentEntry, role: Role, sensed: list[str]) -> Sea
     encoders = {m: options(EncoderOptions, e, f"{where}.encoders.{m}") for m, e in changed.items()}
     # whatever this agent's own are, the run's encoder stays what others are measured by
     model = model.model_copy(update={"encoder": run.model.encoder})
-    return Seat(PeerId(entry.id), role, modalities, entry, model, encoders)
+    return Seat(PeerId(entry.id), role, modalities, entry, model, encoders, entry.task or "")

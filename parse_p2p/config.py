@@ -11,23 +11,28 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parse_p2p.courier import Limits
 from parse_p2p.data.stream import StreamOptions
+from parse_p2p.data.tasks import TaskOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import Fault
 from parse_p2p.learner import Training
 from parse_p2p.membership import EventEntry
 from parse_p2p.models.base import ModelOptions
+from parse_p2p.topology import trace
 from parse_p2p.topology.varying import VaryingOptions
 
 Loc = tuple[str | int, ...]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+TaskName = Annotated[str, Field(pattern=NAME)]
 
 NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError)
 """What the YAML reader raises: for broken text, for a date that is none, for tags it cannot make, for depth."""
@@ -53,6 +58,7 @@ class AgentEntry(_Section):
     modalities: list[str] | None = Field(None, min_length=1, description="a coordinator has those of all its clients")
     encoders: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to model.encoder")
     model: dict[str, Any] = Field(default_factory=dict, description="changes to model")
+    task: str | None = Field(None, description="one of tasks; none: all classes of the data set")
     address: str | None = Field(None, pattern=r"^tcp://.+:\d+$", description="tcp://host:port; port + 1 is taken too")
     device: str | None = None
     role: Literal["peer", "coordinator"] = Field("peer", description="a coordinator holds no data of its own")
@@ -69,6 +75,7 @@ class MixEntry(_Section):
 
     mix: dict[str, int]
     placement: str = "alternating"
+    tasks: list[str] = Field(default_factory=list, description="dealt in turn to the agents of each type")
     coordinator: str | None = Field(None, pattern=NAME, description="one agent more, for centralised methods")
 
 
@@ -110,10 +117,11 @@ class RunFile(_Section):
     options: dict[str, Any] = Field(default_factory=dict, description="the method's options")
     dataset: str = "htad"
     data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
+    tasks: dict[TaskName, TaskOptions] = Field(default_factory=dict, description="label spaces, for agents to name")
     partition: PartitionEntry = PartitionEntry()
     public: PublicEntry | None = None
     events: list[EventEntry] | None = Field(None, description="changes while running; []: any may be announced")
-    stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: one task for all")
+    stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: they stay")
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
     model: ModelOptions = ModelOptions()
     train: Training = Training()
@@ -121,6 +129,7 @@ class RunFile(_Section):
     limits: Limits = Limits()
     checkpoint: CheckpointEntry = CheckpointEntry()
     codec: str = "raw"
+    faults: list[Fault] = Field(default_factory=list, description="what goes wrong, on purpose")
     rounds: int = Field(20, ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"
@@ -132,7 +141,8 @@ class RunFile(_Section):
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        same = self.model_dump(mode="json", exclude={"device", "checkpoint", "base_port", "keyring", "limits"})
+        mine = dict.fromkeys(("device", "checkpoint", "base_port", "keyring", "limits"), True)
+        same = self.model_dump(mode="json", exclude={**mine, "varying": {"file"}})
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -150,12 +160,22 @@ def load(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> RunFile:
     overridden = [_put(raw, key, value) for key, value in settings]
     if isinstance(raw.setdefault("keyring", "keys"), str):
         raw["keyring"] = os.path.abspath(path.parent / raw["keyring"])
-    graph = raw.get("graph")
-    if isinstance(graph, dict) and isinstance(graph.get("file"), str):
-        if "\0" in graph["file"]:
-            raise ConfigError(f"{path}: graph.file: {graph['file']!r} is no file name")
-        graph["file"] = os.path.abspath(path.parent / graph["file"])
+    _beside(path, raw, "graph")
+    trace_file = _beside(path, raw, "varying")
+    if trace_file is not None and "contacts" not in raw["varying"]:  # which a run that was written down has
+        raw["varying"]["contacts"] = trace.read(Path(trace_file))
     return _validate(raw, Origin(path, dict(_lines(root, ())), overridden))
+
+
+def _beside(path: Path, raw: Mapping[str, Any], section: str) -> str | None:
+    """The file that a section names, which lies beside the run file; its path is made absolute in place."""
+    named = raw.get(section)
+    if not isinstance(named, dict) or not isinstance(named.get("file"), str):
+        return None
+    if "\0" in named["file"]:
+        raise ConfigError(f"{path}: {section}.file: {named['file']!r} is no file name")
+    named["file"] = os.path.abspath(path.parent / named["file"])
+    return str(named["file"])
 
 
 class Origin:
@@ -210,8 +230,11 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
 def _loc(error: ValidationError) -> Loc:
     """The path of the first error; pydantic puts the name of a union's member into it, which is no key."""
     parts = _worst(error)["loc"]
-    member = len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry"))
-    return (parts[0], *parts[2:]) if member else tuple(parts)
+    if len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry")):
+        return (parts[0], *parts[2:])
+    if len(parts) > 2 and parts[0] == "faults":
+        return (*parts[:2], *parts[3:])
+    return tuple(parts)
 
 
 def _worst(error: ValidationError) -> Any:
@@ -223,9 +246,14 @@ def _reason(error: ValidationError, model: type[BaseModel]) -> str:
     first = _worst(error)
     loc = _loc(error)
     if first["type"] == "extra_forbidden":
-        return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, loc[:-1]))}"
+        return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return "this key is missing"
+    if first["type"] == "union_tag_not_found":
+        return "the key 'kind' is missing"
+    if first["type"] == "union_tag_invalid":
+        tag = first["ctx"]["tag"]
+        return f"there is no kind {tag!r}; {nearest(tag, map(_tag, _members(Fault)))}"
     said = first["msg"].removeprefix("Value error, ")
     return f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
 
@@ -235,13 +263,23 @@ def _keys(model: Any, loc: Loc) -> list[str]:
     for part in loc:
         if isinstance(part, int):
             continue
-        members = [m for m in _members(model) if part in m.model_fields]
-        model = members[0].model_fields[part].annotation if members else None
+        if get_origin(model) is dict:  # the part is a name, such as a task's
+            model = get_args(model)[1]
+        elif tagged := [m for m in _members(model) if "kind" in m.model_fields and _tag(m) == part]:
+            model = tagged[0]
+        else:
+            members = [m for m in _members(model) if part in m.model_fields]
+            model = members[0].model_fields[part].annotation if members else None
     return [key for member in _members(model) for key in member.model_fields]
 
 
+def _tag(member: type[BaseModel]) -> Any:
+    """By which a union tells its members apart."""
+    return next(iter(get_args(member.model_fields["kind"].annotation)), None)
+
+
 def _members(annotation: Any) -> Iterator[type[BaseModel]]:
-    if get_origin(annotation) in (Union, UnionType, list):
+    if get_origin(annotation) in (Union, UnionType, list, Annotated):
         for inner in get_args(annotation):
             yield from _members(inner)
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -1,7 +1,8 @@
 """Pairs what a script waits for with what comes: early mail is kept, late mail is counted.
 
 Mail is kept by (round, topic) and sender. What is kept is bounded: only rounds up to ``AHEAD`` from mine, one
-parcel for each sender and topic. Under topics that begin with ``NEWEST`` the rounds of agents may drift apart without
+parcel for each sender and topic. Before my first round, which one that comes back does not know, it is so many rounds
+of each sender, whichever they are. Under topics that begin with ``NEWEST`` the rounds of agents may drift apart without
 bound: there it is one parcel for each sender and topic, of whatever round, and older mail gives way to newer.
 """
 
@@ -42,13 +43,14 @@ class Desk:
     def __init__(self) -> None:
         self.round = 0
         self.late = 0
+        self._begun = False
         self._mail: dict[tuple[int, str], dict[PeerId, Parcel]] = {}
         self._newest: dict[PeerId, dict[str, _Newest]] = {}
         self._news = asyncio.Event()
 
     def open(self, round: int) -> None:
         """Begin a round; mail of earlier ones is thrown away."""
-        self.round = round
+        self.round, self._begun = round, True
         for key in [key for key in self._mail if key[0] < round]:
             del self._mail[key]
 
@@ -74,8 +76,10 @@ class Desk:
         if round < self.round:
             self.late += 1
             return
-        if round > self.round + AHEAD:
+        if self._begun and round > self.round + AHEAD:
             raise MalformedFrame(f"{sender} sends mail of round {round} while I am in {self.round}")
+        if not self._begun and len({r for (r, _), mail in self._mail.items() if sender in mail} | {round}) > AHEAD:
+            raise MalformedFrame(f"{sender} sends mail of more than {AHEAD} rounds while I am in none")
         mine = [mail for (r, _), mail in self._mail.items() if r == round and sender in mail]
         if len(mine) >= TOPICS:
             raise MalformedFrame(f"{sender} uses more than {TOPICS} topics in round {round}")

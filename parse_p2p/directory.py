@@ -131,6 +131,11 @@ class Directory:
             return round < entry.card.until and now < entry.deadline + self._clocks.drain
         return now < entry.deadline
 
+    def round(self, peer: PeerId) -> int:
+        """The round that the peer was in when it last spoke."""
+        card = self._peers[peer].card
+        return NEVER if card is None else card.round
+
     def back_later(self, peer: PeerId, round: int, now: float) -> bool:
         """Whether the peer is there again but takes part only from a later round on."""
         entry = self._peers[peer]

@@ -205,8 +205,11 @@ class Assembler:
         buffers: Sequence[memoryview],
     ) -> Parcel | None:
         _require(header.parts == partial.header.parts, "the same number of parts throughout")
+        stretches = list(zip(header.pieces, buffers, strict=True))
+        if partial.parts.get(header.part) == stretches:
+            return None  # the network carried it twice
         _require(header.part not in partial.parts, "each part once")
-        partial.parts[header.part] = list(zip(header.pieces, buffers, strict=True))
+        partial.parts[header.part] = stretches
         partial.nbytes += sum(map(len, buffers))
         if header.part == 0:
             partial.header = replace(header)
@@ -218,8 +221,8 @@ class Assembler:
         if len(partial.parts) < header.parts:
             return None
         del waiting[key]
-        stretches = [stretch for part in sorted(partial.parts) for stretch in partial.parts[part]]
-        return Parcel(self._tensors(stretches), partial.header.meta)
+        whole = [stretch for part in sorted(partial.parts) for stretch in partial.parts[part]]
+        return Parcel(self._tensors(whole), partial.header.meta)
 
     def _tensors(self, stretches: list[tuple[Piece, memoryview]]) -> dict[str, Tensor]:
         byname: dict[str, list[tuple[Piece, memoryview]]] = {}

@@ -15,7 +15,7 @@ from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
 from parse_p2p.topology import families
 from parse_p2p.topology.graph import Topology
-from parse_p2p.topology.mix import place
+from parse_p2p.topology.mix import Type, place
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ def cast(run: RunFile, method: Method) -> Cast:
     peers = [entry for entry in entries if entry.role != "coordinator"]
     if not peers:
         raise ConfigError(f"agents: the coordinator {hubs[0].id} has nobody to coordinate: add agents with modalities")
+    _refuse_tasks(run, peers, method)
+    _refuse_strangers(run, [entry.id for entry in peers])
     topology = _topology(run, [PeerId(entry.id) for entry in peers], {hub.id for hub in hubs})
     if not method.centralised:
         return Cast(run, peers, None, topology)
@@ -66,6 +68,35 @@ def cast(run: RunFile, method: Method) -> Cast:
 def ids(run: RunFile) -> list[PeerId]:
     """Every agent that a run file names, its coordinator included."""
     return [PeerId(entry.id) for entry in _entries(run)]
+
+
+def _refuse_tasks(run: RunFile, peers: list[AgentEntry], method: Method) -> None:
+    with_task = [(entry.id, entry.task) for entry in peers if entry.task is not None]
+    for id, task in with_task:
+        if task not in run.tasks:
+            remedy = nearest(task, run.tasks) if run.tasks else f"add tasks: {{{task}: {{classes: [[0, 1], [2]]}}}}"
+            raise ConfigError(f"agents: {id} has the task {task!r}, which is not among tasks: {remedy}")
+    if with_task and method.centralised:
+        raise ConfigError(
+            f"tasks: the method {method.name!r} has a coordinator with the same heads for all clients: leave out the "
+            "tasks of agents, or take a method among peers"
+        )
+    if with_task and run.stream is not None:
+        raise ConfigError("tasks: a stream has one label space for all: leave out stream, or the tasks of agents")
+
+
+def _refuse_strangers(run: RunFile, ids: list[str]) -> None:
+    """In a trace."""
+    if run.varying is None:
+        return
+    source = run.varying.file or "varying.contacts"
+    for round, one, other in run.varying.contacts:
+        for agent in (one, other):
+            if agent not in ids:
+                raise ConfigError(
+                    f"varying: {source} has {round},{one},{other} and {agent!r} is none of the agents: "
+                    f"{nearest(agent, ids)}"
+                )
 
 
 def _middle_of_star(topology: Topology, method: Method) -> PeerId:
@@ -84,10 +115,20 @@ def _entries(run: RunFile) -> list[AgentEntry]:
     if not isinstance(run.agents, MixEntry):
         return run.agents
     types = place(run.agents.mix, run.agents.placement, run.seed)
-    entries = [AgentEntry.model_validate({"id": f"a{i}", "modalities": list(t)}) for i, t in enumerate(types)]
+    tasks = _dealt(run.agents.tasks, types)
+    entries = [
+        AgentEntry.model_validate({"id": f"a{i}", "modalities": list(t), "task": tasks.get(i)})
+        for i, t in enumerate(types)
+    ]
     if run.agents.coordinator is not None:
         entries.append(AgentEntry.model_validate({"id": run.agents.coordinator, "role": "coordinator"}))
     return entries
+
+
+def _dealt(tasks: list[str], types: list[Type]) -> dict[int, str]:
+    """The task of each agent: in turn, type after type, so that every type and the whole are dealt evenly."""
+    order = sorted(range(len(types)), key=lambda i: types[i])
+    return {i: tasks[turn % len(tasks)] for turn, i in enumerate(order)} if tasks else {}
 
 
 def _topology(run: RunFile, ids: list[PeerId], hubs: set[str]) -> Topology:

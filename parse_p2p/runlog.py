@@ -58,6 +58,14 @@ class RunLog:
             self._file.close()
 
 
+def last(path: Path) -> dict[str, Any]:
+    """The last event of a log; empty where there is none, or where a kill cut it off."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        found: dict[str, Any] = json.loads(path.read_bytes().splitlines()[-1])
+        return found
+    return {}
+
+
 class Tail:
     """The lines added to a log since the last look; an unfinished line waits for its end."""
 

@@ -1,7 +1,8 @@
 """A whole network in one loop: no sockets, no clock, no threads.
 
 It drives the same participants as the real runtime and ends with the same parameters, bit for bit, so an
-experiment may be run here and trusted there.
+experiment may be run here and trusted there. Nothing is ever lost or late here: the faults of a run file need agents
+that run.
 """
 
 from collections.abc import Callable, Mapping, Sequence

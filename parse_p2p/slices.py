@@ -13,6 +13,9 @@ from functools import cache
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.names import Kind, Modality, PeerId
 
+HEAD = "head"
+"""What the parts that depend on the label space begin with, in every network."""
+
 
 @dataclass(frozen=True)
 class Component:
@@ -31,6 +34,11 @@ class Component:
     @property
     def name(self) -> str:
         return f"{self.part}.{self.modality}" if self.modality else self.part
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it says something of classes, as heads do and nothing else: then it is shared within a task."""
+        return self.part.startswith(HEAD)
 
 
 @dataclass(frozen=True)
@@ -60,13 +68,15 @@ class Region:
 class Holder:
     """One agent as the sharing table sees it: its name, what it senses, what its model is made of.
 
-    ``size`` is the width and depth of a network that has one size for all modalities.
+    ``size`` is the width and depth of a network that has one size for all modalities, ``task`` the name of its label
+    space where the run has several.
     """
 
     id: PeerId
     modalities: tuple[Modality, ...]
     regions: Mapping[str, Region] = field(hash=False)
     size: tuple[int, int] | None = None
+    task: str = ""
 
     @property
     def type(self) -> str:
@@ -144,6 +154,11 @@ def offers(sharing: Sharing, holder: Holder) -> dict[SliceKey, Region]:
             )
         group = sharing[component.part](holder, component)
         if group is not None:
-            suffix = f"~{component.architecture}" if component.architecture else ""
-            offered[SliceKey(component.name, group + suffix)] = region
+            offered[SliceKey(component.name, group + _apart(holder, component))] = region
     return offered
+
+
+def _apart(holder: Holder, component: Component) -> str:
+    """What narrows a group to those that hold the component alike: the same architecture, in heads the same task."""
+    architecture = f"~{component.architecture}" if component.architecture else ""
+    return architecture + (f"~task:{holder.task}" if holder.task and component.labelled else "")

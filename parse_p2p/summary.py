@@ -75,7 +75,7 @@ def _row(
     alone: Mapping[PeerId, float] | None,
 ) -> TypeSummary:
     worst = min(agents, key=lambda me: accuracy[me])
-    ceiling = world.data[0].ceiling
+    ceiling = world.share(worst)[1].ceiling
     alone_there = [alone[me] for me in agents if me in alone] if alone is not None else None
     return TypeSummary(
         type=kind,

@@ -43,6 +43,9 @@ class AgentView:
                 return f"{event['agent']} has {self.modalities} from round {event['round'] + 1} on"
             case "failed":
                 self.state = "failed"
+            case "fault":
+                self.state = {"kill": "killed", "stop": "stopped by a fault"}[event["kind"]]
+                return f"a fault of kind {event['kind']} strikes {event['agent']} in round {event['round']}"
             case "lost":
                 return f"{event['agent']} lost its peer {event['peer']} in round {event['round']}"
             case "waiting":
@@ -88,7 +91,7 @@ class RunView:
 
     def complete(self) -> int:
         """Rounds that every agent still there has finished."""
-        there = [v for v in self.agents.values() if v.state not in ("died", "failed", "left")]
+        there = [v for v in self.agents.values() if v.state not in ("died", "failed", "killed", "left")]
         return min((max(v.rounds, default=self.first - 1) + 1 for v in there), default=self.first)
 
     def finished_lines(self) -> Iterable[str]:

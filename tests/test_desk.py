@@ -122,6 +122,18 @@ def test_far_ahead_is_refused_and_nearly_so_far_is_kept():
     assert received(collect(desk, exchange("b"))) == {"b": 1}
 
 
+def test_who_comes_back_takes_in_mail_of_whatever_rounds_but_only_so_many():
+    desk = Desk()
+    for round in range(100, 100 + AHEAD):
+        arrival(desk, "b", round, round)()
+    arrival(desk, "b", 0, round=100, topic="more")()
+    with pytest.raises(MalformedFrame, match=f"b sends mail of more than {AHEAD} rounds while I am in none"):
+        arrival(desk, "b", 0, round=300)()
+    arrival(desk, "c", 7, round=102)()
+    desk.open(102)
+    assert received(collect(desk, exchange("b", "c"))) == {"b": 102, "c": 7}
+
+
 def test_a_sender_has_only_so_many_topics_in_a_round():
     desk = Desk()
     for topic in range(TOPICS):

@@ -327,12 +327,21 @@ def test_a_tensor_that_ends_early_or_late_is_refused():
             through([altered(message, field_of(1, shape)) for message in parts()])
 
 
-def test_a_repeated_part_is_refused_and_the_sender_may_begin_again():
+def test_a_part_that_comes_twice_is_passed_over():
     assembler = Assembler(CODECS)
     one, two, three = (unpack(message) for message in parts())
+    again = unpack([bytes(frame) for frame in parts()[0]])
+    assert [assembler.add(*part) for part in (one, again, two, one)] == [None] * 4
+    assert torch.equal(assembler.add(*three).tensors["x"], torch.arange(5.0))
+
+
+def test_another_part_of_the_same_number_is_refused_and_the_sender_may_begin_again():
+    assembler = Assembler(CODECS)
+    one, two, three = (unpack(message) for message in parts())
+    header, [buffer] = one
     assembler.add(*one)
     with pytest.raises(MalformedFrame, match="each part once"):
-        assembler.add(*one)
+        assembler.add(header, [memoryview(bytes(len(buffer)))])
     assert assembler.add(*one) is None and assembler.add(*two) is None
     assert torch.equal(assembler.add(*three).tensors["x"], torch.arange(5.0))
 

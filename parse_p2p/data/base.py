@@ -125,6 +125,18 @@ def standardise(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
     return scaled(train), scaled(test)
 
 
+def refuse_unlike(public: Dataset, train: Dataset) -> None:
+    """Raise ConfigError for public data that the networks made for the others could not read."""
+    for modality in train.modalities:
+        if modality not in public.modalities or public.shape(modality) != train.shape(modality):
+            raise ConfigError(
+                f"public.dataset: {public.name!r} does not hold {modality!r} in the shape of {train.name!r}: name a "
+                "set that does, or give public.share"
+            )
+    if public.classes != train.classes:
+        raise ConfigError(f"public.dataset: {public.name!r} has {public.classes} classes and not {train.classes}")
+
+
 def packaged_file(package: str, inside: str, remedy: str) -> Path:
     """The path of a file in an installed package, which is not imported; ConfigError if it is not there."""
     spec = find_spec(package)

@@ -99,7 +99,7 @@ def slices(local: Local) -> Exchange:
     plan = local.plan
     mine = local.learner.cut(plan.regions)
     send = {peer: Parcel({str(key): mine[str(key)] for key in keys}) for peer, keys in plan.links.items()}
-    return Exchange("slices", send, frozenset(send), check=plan.check)
+    return Exchange("slices", send, frozenset(plan.expected), check=plan.check)
 
 
 def mix(local: Local, inbox: Inbox, mixer: mixing.Mixer = mixing.weighted) -> None:

@@ -54,6 +54,10 @@ class Topology:
         mine = self.graph[me]
         return tuple(peer for peer in self.peers if peer in mine)
 
+    def audience(self, me: PeerId) -> tuple[PeerId, ...]:
+        """Whom I send to, in the order of the file: my neighbours, for an edge goes both ways."""
+        return self.neighbours(me)
+
     def over(self, holders: Collection[PeerId]) -> "Topology":
         """The topology among the holders of one slice; all of them: this one, unchanged.
 

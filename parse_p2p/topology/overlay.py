@@ -21,9 +21,10 @@ from parse_p2p.topology.graph import Topology
 class Plan:
     """One agent's share of the overlays.
 
-    ``links`` says which slices cross to which neighbour, ``weights`` with which weight each neighbour's copy of
-    a slice is mixed; what is left to one is the agent's own. With a ``coordinator`` there are links to it alone,
-    and no weights: what it makes of the slices is its script's to say.
+    ``weights`` says with which weight each neighbour's copy of a slice is mixed; what is left to one is the agent's
+    own. ``audience`` says whom a slice is sent to: the same neighbours, unless the graph is directed. ``links`` and
+    ``expected`` are the two by neighbour. With a ``coordinator`` there are links to it alone, and no weights: what it
+    makes of the slices is its script's to say.
     """
 
     me: PeerId
@@ -32,15 +33,21 @@ class Plan:
     holders: Mapping[PeerId, Holder]
     coordinator: PeerId | None = None
     offers: Mapping[PeerId, Mapping[SliceKey, Region]] = field(default_factory=dict)
+    audience: Mapping[SliceKey, Collection[PeerId]] = field(default_factory=dict)
 
     @cached_property
     def links(self) -> dict[PeerId, tuple[SliceKey, ...]]:
+        """Which slices go to which neighbour."""
         if self.me == self.coordinator:
             return {peer: tuple(sorted(self.offers[peer])) for peer in self.clients}
         if self.coordinator is not None:
             return {self.coordinator: tuple(sorted(self.regions))}
-        peers = {peer for row in self.weights.values() for peer in row}
-        return {p: tuple(k for k in self.weights if p in self.weights[k]) for p in sorted(peers)}
+        return _by_peer(self.audience)
+
+    @cached_property
+    def expected(self) -> dict[PeerId, tuple[SliceKey, ...]]:
+        """Which slices come from which neighbour."""
+        return self.links if self.coordinator is not None else _by_peer(self.weights)
 
     @property
     def clients(self) -> tuple[PeerId, ...]:
@@ -52,11 +59,11 @@ class Plan:
         return self.offers[sender][key].size if self.me == self.coordinator else self.regions[key].size
 
     def check(self, sender: PeerId, parcel: Parcel, whole: bool = True) -> None:
-        """Refuse a parcel that is not exactly the slices of this link, each of the right length and finite.
+        """Refuse a parcel that is not exactly the slices expected of its sender, each of the right length and finite.
 
         Not ``whole``: some of them. Raises SpecMismatch, one sentence naming the slice.
         """
-        wanted = {str(key): (self.size(sender, key),) for key in self.links.get(sender, ())}
+        wanted = {str(key): (self.size(sender, key),) for key in self.expected.get(sender, ())}
         fit(sender, parcel, wanted if whole else {}, wanted)
 
     def payload(self) -> int:
@@ -127,7 +134,8 @@ class Overlays:
         if self.coordinator is not None:
             return Plan(me, regions, {}, self.members, self.coordinator, self.offers)
         weights = {key: dict(self.graph(key).weights(me)) for key in sorted(regions)}
-        return Plan(me, regions, weights, self.members)
+        audience = {key: self.graph(key).audience(me) for key in weights}
+        return Plan(me, regions, weights, self.members, audience=audience)
 
     def _refuse_unequal(self, key: SliceKey) -> None:
         first, *rest = [p for p in self.members if key in self.offers[p]]
@@ -140,3 +148,8 @@ class Overlays:
                     f"{theirs.size} parameters in different shapes; give both the same latent, split, fusion and "
                     "classes"
                 )
+
+
+def _by_peer(slices: Mapping[SliceKey, Collection[PeerId]]) -> dict[PeerId, tuple[SliceKey, ...]]:
+    peers = {peer for row in slices.values() for peer in row}
+    return {p: tuple(key for key in slices if p in slices[key]) for p in sorted(peers)}

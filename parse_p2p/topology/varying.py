@@ -1,39 +1,73 @@
 """Graphs that change from round to round, drawn by every agent for itself from the run's seed and the round.
 
 No server deals the pairs: the names of those that hold a slice enter the draw, so that slices with the same holders
-have the same graph and all others one of their own. Every graph has Metropolis weights (1/2 in a matching, 1/(1 + k)
-in a k-regular graph): symmetric and doubly stochastic whatever was drawn, so mixing keeps the mean in every round.
+have the same graph and all others one of their own. Every graph but that of ``el-local`` has Metropolis weights (1/2
+in a matching, 1/(1 + k) in a k-regular graph): symmetric and doubly stochastic whatever was drawn, so mixing keeps the
+mean in every round. Epidemic learning is arXiv 2310.01972: ``regular`` is its EL-Oracle.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from itertools import combinations
-from typing import Literal
+from typing import Literal, Self
 
 import networkx as nx
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from parse_p2p.draws import seeded
+from parse_p2p.topology.directed import Directed
 from parse_p2p.topology.graph import Topology
+from parse_p2p.topology.trace import Contact
 
 Edges = list[tuple[int, int]]
-"""Pairs of places in ``Topology.peers``."""
+"""Pairs of places in ``Topology.peers``; of a directed graph first who sends."""
 
 
 class VaryingOptions(BaseModel):
     """How the graph of every slice changes from round to round.
 
-    ``matching``, ``one-peer-exponential`` and ``regular`` join any of a slice's holders, whatever the run's graph;
-    ``failing`` keeps to that graph.
+    ``failing`` keeps to the run's graph; all others join any of a slice's holders, whatever that graph.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["matching", "one-peer-exponential", "regular", "failing"] = Field(
-        description="what is drawn every round"
+    kind: Literal["matching", "one-peer-exponential", "regular", "el-local", "failing", "trace"] = Field(
+        description="what is drawn every round; regular is EL-Oracle"
     )
-    degree: int = Field(4, ge=2, description="neighbours in a round of regular; fewer where there are no such graphs")
+    degree: int = Field(4, ge=1, description="neighbours in a round of regular, receivers in one of el-local")
     probability: float = Field(0.2, ge=0, le=1, description="with which each edge fails in a round of failing")
+    file: str | None = Field(None, description="trace: lines round,agent,agent, in a file beside this one")
+    contacts: tuple[Contact, ...] = Field((), description="trace: what was read from the file")
+    repeat: bool = Field(False, description="trace: after its last round from the start again; else nobody meets")
+
+    @field_validator("file")
+    @classmethod
+    def _read_by_trace(cls, file: str | None, info: ValidationInfo) -> str | None:
+        if file is not None and info.data.get("kind") != "trace":
+            raise ValueError("the kind trace alone has a file")
+        return file
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.kind == "regular" and self.degree < 2:
+            raise ValueError("a regular graph needs a degree of two or more (one is the kind matching)")
+        if self.kind == "trace" and not self.contacts:
+            raise ValueError("a trace needs a file with a contact or more")
+        return self
+
+    @cached_property
+    def meetings(self) -> Mapping[int, list[tuple[str, str]]]:
+        """Who meets whom, by round of the trace."""
+        found: dict[int, list[tuple[str, str]]] = {}
+        for round, one, other in self.contacts:
+            found.setdefault(round, []).append((one, other))
+        return found
+
+    @property
+    def one_way(self) -> bool:
+        """Whether agents send to others than they hear from."""
+        return self.kind == "el-local"
 
     @property
     def keeps_to_graph(self) -> bool:
@@ -48,10 +82,10 @@ def drawn(base: Topology, options: VaryingOptions, seed: int, round: int) -> Top
     """
     names = (seed, "varying", options.kind, round, *base.peers)
     edges = KINDS[options.kind](base, options, round, seeded(*names))
-    graph = nx.Graph()
+    graph = nx.DiGraph() if options.one_way else nx.Graph()
     graph.add_nodes_from(base.peers)
     graph.add_edges_from((base.peers[a], base.peers[b]) for a, b in edges)
-    return Topology(base.name, graph, overlay=base.overlay)
+    return (Directed if options.one_way else Topology)(base.name, graph, overlay=base.overlay)
 
 
 def matching(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
@@ -74,7 +108,10 @@ def one_peer_exponential(base: Topology, options: VaryingOptions, round: int, rn
 
 
 def regular(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
-    """``degree`` neighbours each, drawn at random; of n agents at most n − 1, and one fewer where n·degree is odd."""
+    """``degree`` neighbours each, drawn at random; of n agents at most n − 1, and one fewer where n·degree is odd.
+
+    With weights 1/(1 + degree) it is EL-Oracle (arXiv 2310.01972, algorithm 1).
+    """
     n = len(base.peers)
     degree = min(options.degree, n - 1)
     degree -= n * degree % 2
@@ -82,6 +119,13 @@ def regular(base: Topology, options: VaryingOptions, round: int, rng: torch.Gene
         return list(combinations(range(n), 2))
     number = int(torch.randint(2**31, (), generator=rng))
     return list(nx.random_regular_graph(degree, n, seed=number).edges)
+
+
+def el_local(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
+    """Each sends to ``degree`` others, at most n − 1, and each draws its own (EL-Local, arXiv 2310.01972)."""
+    others = len(base.peers) - 1
+    drawn = [torch.randperm(others, generator=rng)[: options.degree].tolist() for _ in base.peers]
+    return [(me, other + (other >= me)) for me, chosen in enumerate(drawn) for other in chosen]
 
 
 def failing(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
@@ -93,11 +137,21 @@ def failing(base: Topology, options: VaryingOptions, round: int, rng: torch.Gene
     return [edge for edge, fate in zip(edges, fates, strict=True) if fate >= options.probability]
 
 
+def trace(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
+    """The contacts of a recorded round among the agents of ``base``."""
+    rounds = max(options.meetings) + 1
+    met = options.meetings.get(round % rounds if options.repeat else round, [])
+    place: dict[str, int] = {peer: i for i, peer in enumerate(base.peers)}
+    return [(place[one], place[other]) for one, other in met if one in place and other in place]
+
+
 Kind = Callable[[Topology, VaryingOptions, int, torch.Generator], Edges]
 
 KINDS: Mapping[str, Kind] = {
     "matching": matching,
     "one-peer-exponential": one_peer_exponential,
     "regular": regular,
+    "el-local": el_local,
     "failing": failing,
+    "trace": trace,
 }

@@ -6,6 +6,9 @@ import signal
 import pytest
 import running
 
+from parse_p2p import cli
+from parse_p2p.errors import ConfigError
+
 EVENTS = [
     {"round": 2, "agent": "a0", "gain": ["motion"]},
     {"round": 3, "agent": "a3", "join": True},
@@ -46,3 +49,64 @@ def test_a_run_that_is_stopped_among_its_events_is_resumed_to_the_same_end(tmp_p
     code, printed = running.everything(file, out, "--resume")
     assert code == 0, printed
     assert running.differing(running.saved(made, out), running.simulated(running.lengthy(12, events=EVENTS))) == []
+
+
+def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_path):
+    def made(events):
+        return running.lengthy(40, events=events, train={"batch": 8}, clocks={"heartbeat": 0.2, "lost": 30})
+
+    out, file, peers = tmp_path / "run", running.write(made([]), tmp_path), made([]).peers
+    with running.started(file, out, "--quiet", "--no-alone") as process:
+        running.until_round(out, "a0", 2)
+        cli.tell(out, "a0", gain=["motion"])
+        running.until(lambda: running.events(out, "a0", "modalities"))
+        cli.tell(out, "a2", lose=["audio"])
+        code, printed = running.ended(process)
+    assert code == 0 and "Traceback" not in printed, printed
+    told = {(me, e["round"], *e["modalities"]) for me in peers for e in running.events(out, me, "modalities")}
+    assert {(me, *kinds) for me, _, *kinds in told} == {("a0", "audio", "motion"), ("a2", "motion")}
+    for me in peers:
+        heard = {(e["peer"], e["round"], e["late"]) for e in running.events(out, me, "heard of")}
+        assert heard == {(who, round, False) for who, round, *_ in told if who != me}
+        assert [e for kind in ("missing", "refused") for e in running.events(out, me, kind)] == []
+    # planned for the rounds that were announced, the same run has the same end
+    change = {"a0": {"gain": ["motion"]}, "a2": {"lose": ["audio"]}}
+    plan = [{"round": round, "agent": me} | change[me] for me, round, *_ in told]
+    assert running.differing(running.saved(made([]), out), running.simulated(made(plan))) == []
+
+
+def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
+    made = running.lengthy(60, events=[{"agent": "a3", "join": True}], clocks={"heartbeat": 0.2, "lost": 90})
+    out, file = tmp_path / "run", running.write(made, tmp_path)
+    with running.started(file, out, "--quiet", "--no-alone") as process:
+        running.until_round(out, "a0", 2)
+        slow = running.events(out, "a0", "start")[0]["pid"]
+        os.kill(slow, signal.SIGSTOP)  # or all might be over before the late one has loaded
+        with running.started(file, out, "--id", "a3") as late:
+            running.until(lambda: running.events(out, "a3", "start"))
+            os.kill(slow, signal.SIGCONT)
+            code, printed = running.ended(late)
+            assert code == 0, printed
+        assert running.ended(process)[0] == 0
+    [joined] = running.events(out, "a3", "joined")
+    first = running.events(out, "a3", "round")[0]
+    assert 2 < joined["round"] == first["round"] and first["wire_in"] > 0
+    assert running.events(out, "a3", "end") and not any(running.events(out, me, "missing") for me in made.seats)
+
+
+def test_who_cannot_be_told_is_refused_in_a_sentence(tmp_path):
+    out = running.RunFolder(tmp_path)
+    out.write(running.world().run)
+    for arguments, why in [
+        (("a0", ["motion"]), r"events: \[\]"),
+        (("a9", ["motion"]), "no such agent"),
+    ]:
+        with pytest.raises(ConfigError, match=why):
+            cli.tell(tmp_path, arguments[0], gain=arguments[1])
+    out.write(world().run)
+    with pytest.raises(ConfigError, match="'smell' is no modality"):
+        cli.tell(tmp_path, "a0", gain=["smell"])
+    with pytest.raises(ConfigError, match="gain or lose"):
+        cli.tell(tmp_path, "a0")
+    with pytest.raises(ConfigError, match="no run in"):
+        cli.tell(tmp_path / "none", "a0", gain=["audio"])

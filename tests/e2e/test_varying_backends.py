@@ -8,6 +8,8 @@ KINDS = {
     "one-peer-exponential": {"kind": "one-peer-exponential"},
     "regular": {"kind": "regular", "degree": 2},
     "failing": {"kind": "failing", "probability": 0.4},
+    "el-local": {"kind": "el-local", "degree": 2},
+    "trace": {"kind": "trace", "contacts": [[0, "a0", "a1"], [1, "a0", "a2"], [1, "a1", "a4"], [3, "a4", "a3"]]},
 }
 
 
@@ -17,7 +19,7 @@ def test_A10_agents_in_one_process_end_as_the_simulator_does(varying, tmp_path):
     assert running.differing(running.over_memory(world, tmp_path), running.simulated(world)) == []
 
 
-@pytest.mark.parametrize("kind", ["matching", "failing"])
+@pytest.mark.parametrize("kind", ["matching", "failing", "el-local"])
 def test_A10_processes_of_their_own_end_as_the_simulator_does(kind, tmp_path):
     world = running.world(varying=KINDS[kind], rounds=6)
     assert running.differing(running.over_processes(world, tmp_path), running.simulated(world)) == []

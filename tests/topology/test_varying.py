@@ -18,6 +18,8 @@ from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.varying import KINDS, VaryingOptions, drawn
 
 kinds = pytest.mark.parametrize("kind", KINDS)
+symmetric = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "el-local"])
+TRACE = [(r % 10, f"a{r * r % 13}", f"a{(r * r + r % 3 + 1) % 13}") for r in range(200)]  # of ten rounds
 
 
 def base(n, family="ring", **options):
@@ -26,18 +28,18 @@ def base(n, family="ring", **options):
 
 
 def options(kind, **changes):
-    return VaryingOptions(kind=kind, **changes)
+    return VaryingOptions(kind=kind, **{"contacts": TRACE if kind == "trace" else ()} | changes)
 
 
 def edges(topology):
     return {frozenset(edge) for edge in topology.graph.edges}
 
 
-@kinds
+@symmetric
 @settings(deadline=None, max_examples=60)
 @given(n=st.integers(1, 13), seed=st.integers(0, 99), round=st.integers(0, 999), p=st.floats(0, 1), k=st.integers(2, 6))
 def test_5_4_every_matrix_of_every_round_is_symmetric_and_doubly_stochastic(kind, n, seed, round, p, k):
-    found = drawn(base(n, "chordal-ring"), options(kind, probability=p, degree=k), seed, round)
+    found = drawn(base(n, "chordal-ring"), options(kind, probability=p, degree=k, repeat=True), seed, round)
     matrix = found.matrix()
     assert found.peers == tuple(f"a{i}" for i in range(n))
     np.testing.assert_array_equal(matrix, matrix.T)
@@ -70,11 +72,11 @@ def test_A1_the_seed_and_the_round_decide_and_nothing_else(kind):
 
     assert draw(3, 7) == draw(3, 7)
     assert draw(3, 7) != draw(3, 8)
-    # which peer one meets in the hypercube is no draw
-    assert (draw(3, 7) == draw(4, 7)) == (kind == "one-peer-exponential")
+    # which peer one meets in the hypercube or in a trace is no draw
+    assert (draw(3, 7) == draw(4, 7)) == (kind in ("one-peer-exponential", "trace"))
 
 
-@pytest.mark.parametrize("kind", ["matching", "regular", "failing"])
+@pytest.mark.parametrize("kind", ["matching", "regular", "el-local", "failing"])
 def test_A1_slices_held_by_others_have_a_draw_of_their_own(kind):
     def places(first):
         held = base(14, "complete").over({f"a{i}" for i in range(first, first + 10)})
@@ -92,7 +94,9 @@ from parse_p2p.topology.varying import KINDS, VaryingOptions, drawn
 import hashlib, networkx as nx
 whole = nx.relabel_nodes(families.build("complete", 14, {}), {i: f"a{i}" for i in range(14)})
 held = Topology("net", whole, overlay="induced").over({f"a{i}" for i in range(1, 13, 2)})
-found = [drawn(held, VaryingOptions(kind=kind), 5, round).matrix().tobytes() for kind in KINDS for round in range(9)]
+met = [(r % 9, f"a{r % 14}", f"a{(3 * r + 1) % 14}") for r in range(0, 99, 4)]
+every = [VaryingOptions(kind=kind, contacts=met) for kind in KINDS]
+found = [drawn(held, options, 5, round).matrix().tobytes() for options in every for round in range(9)]
 print(hashlib.sha256(b"".join(found)).hexdigest())
 """  # few holders: networkx then lists the nodes of a subgraph in the order of a set
 
@@ -155,6 +159,63 @@ def test_5_5_pure_mixing_contracts_as_the_closed_form_says(chosen, n, rate):
     assert np.mean(ratios) == pytest.approx(rate, abs=0.03)
 
 
+@pytest.mark.parametrize(("n", "s", "beta"), [(20, 1, 0.608), (20, 2, 0.393), (20, 4, 0.195), (5, 4, 0.0), (6, 9, 0.0)])
+def test_5_5_el_local_contracts_towards_the_mean_that_was_as_the_closed_form_says(n, s, beta):
+    s_out = min(s, n - 1)
+    closed = (1 - (1 - s_out / (n - 1)) ** n) / s_out - 1 / (n - 1)
+    assert closed == pytest.approx(beta, abs=6e-4)
+    rng, left, drift = np.random.default_rng(0), [], []
+    for t in range(2000):
+        x = spread(rng.standard_normal((n, 8)))
+        mixed = drawn(base(n), options("el-local", degree=s), t % 4, t).matrix() @ x
+        left.append((mixed**2).sum() / (x**2).sum())  # the mean that was is 0
+        drift.append(n * (mixed.mean(0) ** 2).sum() / (x**2).sum())
+    assert np.mean(left) == pytest.approx(closed, abs=0.01)
+    assert (np.mean(drift) > 1e-3) == (s_out < n - 1), "unless everyone hears everyone the mean moves"
+
+
+@settings(deadline=None, max_examples=60)
+@given(n=st.integers(1, 13), seed=st.integers(0, 99), round=st.integers(0, 999), s=st.integers(1, 14))
+def test_5_5_in_el_local_each_sends_to_as_many_and_averages_what_comes(n, seed, round, s):
+    found = drawn(base(n), options("el-local", degree=s), seed, round)
+    sent = {(me, peer) for me in found.peers for peer in found.audience(me)}
+    assert {(peer, me) for me in found.peers for peer in found.neighbours(me)} == sent
+    for i, me in enumerate(found.peers):
+        assert len(found.audience(me)) == min(s, n - 1) and me not in found.audience(me)
+        weights = found.weights(me)
+        assert weights == dict.fromkeys(found.neighbours(me), pytest.approx(1 / (1 + len(found.neighbours(me)))))
+        assert found.matrix()[i, i] == pytest.approx(1 - sum(weights.values()))
+        assert found.matrix()[i].sum() == pytest.approx(1)
+    assert set().union(*found.islands()) == set(found.peers)
+
+
+def test_5_5_in_el_local_every_receiver_is_equally_likely():
+    rounds, n, s = 3000, 8, 2
+    met = sum(drawn(base(n), options("el-local", degree=s), 0, t).matrix() > 0 for t in range(rounds)) / rounds
+    p = s / (n - 1)
+    np.testing.assert_allclose(met[~np.eye(n, dtype=bool)], p, atol=5 * (p * (1 - p) / rounds) ** 0.5)
+
+
+def test_a_trace_gives_the_contacts_of_its_rounds_and_then_begins_again_or_ends():
+    contacts = [(0, "a0", "a1"), (2, "a1", "a2"), (2, "a2", "a1"), (2, "a3", "a0"), (2, "a0", "a9")]
+    met = [{frozenset(("a0", "a1"))}, set(), {frozenset(("a1", "a2")), frozenset(("a0", "a3"))}]
+    for round in range(7):
+        once, again = (
+            edges(drawn(base(4), options("trace", contacts=contacts, repeat=repeat), 0, round))
+            for repeat in (False, True)
+        )
+        assert once == (met[round] if round < 3 else set())
+        assert again == met[round % 3]
+
+
+def test_a_slice_sees_of_a_trace_what_is_among_its_holders():
+    held = base(6).over({"a1", "a3", "a4"})
+    contacts = [(0, "a1", "a2"), (0, "a3", "a1"), (0, "a0", "a4")]
+    found = drawn(held, options("trace", contacts=contacts), 0, 0)
+    assert found.peers == ("a1", "a3", "a4") and edges(found) == {frozenset(("a1", "a3"))}
+    assert found.weights("a1") == {"a3": 0.5} and found.weights("a4") == {}
+
+
 def spread(x):
     return x - x.mean(0)
 
@@ -182,7 +243,9 @@ def test_5_5_one_peer_exponential_of_another_number_is_a_matching(n):
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "matchings"}, {}, {"kind": "failing", "probability": 1.1},
-                                   {"kind": "regular", "degree": 1}, {"kind": "matching", "degre": 3}])  # fmt: skip
+                                   {"kind": "regular", "degree": 1}, {"kind": "matching", "degre": 3},
+                                   {"kind": "trace"}, {"kind": "matching", "file": "x.csv"},
+                                   {"kind": "trace", "contacts": [[0, "a"]]}])  # fmt: skip
 def test_A2_an_unknown_kind_or_value_is_refused(wrong):
     with pytest.raises(ValidationError):
         VaryingOptions.model_validate(wrong)

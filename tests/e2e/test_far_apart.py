@@ -1,0 +1,53 @@
+"""Agents that meet nobody for many rounds may run far ahead of each other, and lose no mail by it."""
+
+import threading
+
+import running
+
+from parse_p2p.desk import AHEAD
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.transports.memory import MemoryTransport, Post
+
+MEET = 2 * AHEAD  # the round in which the two meet again
+CARDS = 3
+
+
+def test_who_is_far_ahead_waits_with_its_mail_until_it_would_be_taken(tmp_path):
+    contacts = [[0, "a0", "a1"], [MEET, "a0", "a1"]]
+    clocks = {"heartbeat": 0.05, "lost": 30.0}
+    agents = {"agents": {"mix": {"audio": 2}}, "data": {"samples": 64}, "clocks": clocks}
+    world = running.world(varying={"kind": "trace", "contacts": contacts}, rounds=MEET + 1, **agents)
+    folder, post = RunFolder(tmp_path), Post()
+    ahead, behind = (running.agent(world, me, MemoryTransport(me, post), folder) for me in ("a0", "a1"))
+    hold(behind, until=heard_of(behind, ahead.me))
+    assert running.together([ahead, behind]) == [MEET + 1] * 2
+    lost = [e for me in world.seats for kind in ("refused", "missing") for e in running.events(tmp_path, me, kind)]
+    assert lost == []
+    found = running.states([ahead.participant, behind.participant])
+    assert running.differing(found, running.simulated(world)) == []
+
+
+def heard_of(agent, other):
+    """Set once an agent has heard several times that the other is in the round in which they meet."""
+    heard, there, found = agent.directory.heard, threading.Event(), []
+
+    def hear(peer, card, *rest):
+        found.extend([card] if peer == other and card.round == MEET else [])
+        if len(found) >= CARDS:
+            there.set()
+        return heard(peer, card, *rest)
+
+    agent.directory.heard = hear
+    return there
+
+
+def hold(agent, until):
+    """Let an agent train its second round only after an event."""
+    train, rounds = agent.participant.learner.train, iter(range(MEET + 1))
+
+    def held(*terms):
+        if next(rounds) == 1:
+            assert until.wait(running.GUARD)
+        return train(*terms)
+
+    agent.participant.learner.train = held
