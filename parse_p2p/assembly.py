@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from parse_p2p import plugins, roles
+from parse_p2p import checks, plugins, roles
 from parse_p2p.arena import regions
-from parse_p2p.checks import refuse_impossible
 from parse_p2p.codecs.base import Codec
 from parse_p2p.config import RunFile, options
 from parse_p2p.data.base import Dataset, refuse_unlike, split, standardise
@@ -22,6 +21,7 @@ from parse_p2p.data.stream import Stream, stream
 from parse_p2p.data.tasks import seen_as
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import refuse_strangers
 from parse_p2p.learner import Learner
 from parse_p2p.membership import Modalities, planned
 from parse_p2p.methods.base import Method
@@ -61,7 +61,18 @@ class World:
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
         self._costumes: dict[tuple[PeerId, Modalities], Holder] = {}
         self._drawn = lru_cache(RECENT)(self._draw)
-        refuse_impossible(self)
+        self._refuse_impossible()
+
+    def _refuse_impossible(self) -> None:
+        run, seats, train = self.run, self.seats.values(), self.data[0]
+        checks.refuse_unlike(run, self.method, seats, train, self.public)
+        self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
+        checks.refuse_tasks(run, seats, train, self.share)
+        checks.refuse_varying(run, self.method)
+        checks.refuse_events(run, self.method, train)
+        if self.laid(0).keys and not self.method.centralised:  # a graph is needed
+            checks.refuse_islands(self.topology)
+        refuse_strangers(run.faults, roles.ids(run))
 
     # data
 
