@@ -15,6 +15,7 @@ from parse_p2p.participant import Participant
 from parse_p2p.runlog import RunLog
 
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
+ANSWERS = 2.5  # seconds for neighbours to find one that comes back: a socket dials again within one
 
 
 class Presence:
@@ -146,7 +147,9 @@ class Presence:
 
     async def _late_start(self) -> int:
         """Where neighbours are running: the latest of the rounds from which they wait for me."""
-        await asyncio.sleep(3 * JOIN_BEAT)  # the answers of the others
+        end = time.monotonic() + ANSWERS
+        while time.monotonic() < end and self.directory.undecided():
+            await asyncio.sleep(JOIN_BEAT / 2)
         invitations = self.directory.invitations()
         if invitations:
             return max(invitations.values())
