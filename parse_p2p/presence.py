@@ -10,6 +10,7 @@ from parse_p2p.announcer import Announcer
 from parse_p2p.courier import Courier
 from parse_p2p.directory import NEVER, Card, Clocks, Directory
 from parse_p2p.errors import JoinTimeout, WrongRun
+from parse_p2p.membership import Modalities
 from parse_p2p.names import PeerId
 from parse_p2p.participant import Participant
 from parse_p2p.runlog import RunLog
@@ -108,6 +109,11 @@ class Presence:
             self.announcer.want(lambda now: own)
         await self.announce(round)
         return self.participant.span.start
+
+    def without(self, failed: Modalities) -> None:
+        """Some of my sensors are broken: I am to lose these modalities, if any is left."""
+        if self.announcer is not None and set(self.announcer.latest) - set(failed):
+            self.announcer.want(lambda now: tuple(m for m in now if m not in failed))
 
     async def announce(self, round: int) -> None:
         """Tell all what I am to have and from when on, and go on when they have heard."""
