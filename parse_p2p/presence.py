@@ -10,11 +10,13 @@ from parse_p2p.announcer import Announcer
 from parse_p2p.courier import Courier
 from parse_p2p.directory import NEVER, Card, Clocks, Directory
 from parse_p2p.errors import JoinTimeout, WrongRun
+from parse_p2p.membership import Modalities
 from parse_p2p.names import PeerId
 from parse_p2p.participant import Participant
 from parse_p2p.runlog import RunLog
 
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
+ANSWERS = 2.5  # seconds for neighbours to find one that comes back: a socket dials again within one
 
 
 class Presence:
@@ -108,6 +110,11 @@ class Presence:
         await self.announce(round)
         return self.participant.span.start
 
+    def without(self, failed: Modalities) -> None:
+        """Some of my sensors are broken: I am to lose these modalities, if any is left."""
+        if self.announcer is not None and set(self.announcer.latest) - set(failed):
+            self.announcer.want(lambda now: tuple(m for m in now if m not in failed))
+
     async def announce(self, round: int) -> None:
         """Tell all what I am to have and from when on, and go on when they have heard."""
         if self.announcer is None:
@@ -146,7 +153,9 @@ class Presence:
 
     async def _late_start(self) -> int:
         """Where neighbours are running: the latest of the rounds from which they wait for me."""
-        await asyncio.sleep(3 * JOIN_BEAT)  # the answers of the others
+        end = time.monotonic() + ANSWERS
+        while time.monotonic() < end and self.directory.undecided():
+            await asyncio.sleep(JOIN_BEAT / 2)
         invitations = self.directory.invitations()
         if invitations:
             return max(invitations.values())

@@ -46,6 +46,8 @@ class AgentView:
             case "fault":
                 self.state = {"kill": "killed", "stop": "stopped by a fault"}[event["kind"]]
                 return f"a fault of kind {event['kind']} strikes {event['agent']} in round {event['round']}"
+            case "sensor":
+                return f"{event['agent']} reads no numbers from {', '.join(event['modalities'])}"
             case "lost":
                 return f"{event['agent']} lost its peer {event['peer']} in round {event['round']}"
             case "waiting":

@@ -23,6 +23,8 @@ from parse_p2p.transports.base import Address, Arrival, Plane, ignore
 from parse_p2p.transports.curve import Doorkeeper, Guard
 
 QUEUE = 64  # messages; a message is at most a chunk
+DENIED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+KNOCK_AGAIN = 1.0  # seconds after one was not let in
 YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
 
 
@@ -144,10 +146,9 @@ class ZmqTransport:
         else:
             dealer.set(zmq.ROUTING_ID, self._me.encode())
         dealer.set(zmq.IMMEDIATE, 1)
-        if plane == Plane.DATA:
-            monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-            self._monitors.append(monitor)
-            self._spawn(self._watch(peer, monitor), f"watch-{peer}")
+        monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | DENIED)
+        self._monitors.append(monitor)
+        self._spawn(self._watch(peer, plane, monitor), f"watch-{peer}-{plane.name.lower()}")
         if (address := self._addresses[peer]) is not None:
             dealer.connect(address[plane])
         return dealer
@@ -160,7 +161,7 @@ class ZmqTransport:
         socket.set(zmq.HEARTBEAT_IVL, 2000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, 10000)
         socket.set(zmq.RECONNECT_IVL, 100)
-        socket.set(zmq.RECONNECT_IVL_MAX, 5000)
+        socket.set(zmq.RECONNECT_IVL_MAX, 1000)
         socket.set(zmq.IPV6, 1)
         return socket
 
@@ -180,11 +181,19 @@ class ZmqTransport:
             return PeerId(frames[0].get("User-Id"))
         return PeerId(sender.bytes.decode(errors="replace"))
 
-    async def _watch(self, peer: PeerId, monitor: Any) -> None:
+    async def _watch(self, peer: PeerId, plane: Plane, monitor: Any) -> None:
         while True:
             event = await recv_monitor_message(monitor)
             if event["event"] == zmq.EVENT_DISCONNECTED:
-                self.on_disconnect(peer)
+                if plane == Plane.DATA:
+                    self.on_disconnect(peer)
+                continue
+            await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
+            if (address := self._addresses[peer]) is not None:
+                dealer = self._dealers[peer, plane]
+                with contextlib.suppress(zmq.ZMQError):  # it has just been dialled elsewhere
+                    dealer.disconnect(address[plane])
+                dealer.connect(address[plane])
 
     def _spawn(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))

@@ -75,6 +75,20 @@ def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_p
     assert running.differing(running.saved(made([]), out), running.simulated(made(plan))) == []
 
 
+def test_an_agent_whose_sensor_breaks_finds_out_and_goes_on_with_the_other(tmp_path):
+    sensor = {"kind": "sensor", "agents": ["a2"], "modality": "audio", "round": 3}
+    made = running.lengthy(20, events=[], train={"batch": 8}, faults=[sensor], clocks={"heartbeat": 0.2, "lost": 30})
+    out = tmp_path / "run"
+    code, printed = running.everything(running.write(made, tmp_path), out)
+    assert code == 0 and "Traceback" not in printed, printed
+    [found] = running.events(out, "a2", "sensor")
+    assert found["round"] == 3 and found["modalities"] == ["audio"]
+    [changed] = running.events(out, "a2", "modalities")
+    assert changed["modalities"] == ["motion"] and changed["round"] > 3
+    assert all(len(running.events(out, me, "heard of")) == 1 for me in made.peers if me != "a2")
+    assert [e["round"] for e in running.events(out, "a2", "round")] == list(range(20))
+
+
 def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
     made = running.lengthy(60, events=[{"agent": "a3", "join": True}], clocks={"heartbeat": 0.2, "lost": 90})
     out, file = tmp_path / "run", running.write(made, tmp_path)

@@ -49,7 +49,7 @@ def test_one_that_is_stopped_holds_up_nobody(exchange, tmp_path):
         try:
             async with asyncio.timeout(running.GUARD):
                 ended = await asyncio.gather(*runs.values())
-                assert not slow.done() and agents["a1"].card.round == 2
+                assert not slow.done() and agents["a1"].presence.card.round == 2
                 gate.set()
                 return [*ended, await slow]
         finally:

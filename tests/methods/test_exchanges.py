@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -79,6 +80,24 @@ def test_with_learning_too():
 def test_on_graphs_that_change(exchange, kind):
     metrics = finished(world(varying=kind, options={"exchange": exchange}))[1]
     assert all(math.isfinite(m["loss"]) for m in metrics.values())
+
+
+@pytest.mark.parametrize("exchange", UNWAITING)
+def test_where_modalities_come_and_go_a_run_ends_and_resumes_exactly(exchange):
+    """A slice that is gained begins with what it was introduced with; one that comes back has its mass of then."""
+    plan = [{"round": 2, "agent": "a0", "gain": ["motion"]}, {"round": 4, "agent": "a0", "lose": ["motion"]},
+            {"round": 5, "agent": "a0", "gain": ["motion"]}]  # fmt: skip
+    made = partial(
+        world, {"audio": 3, "motion": 2, "audio+motion": 3}, rounds=7, events=plan, options={"exchange": exchange}
+    )
+    whole = finished(made())[0]
+    assert all(p.learner.arena.values.isfinite().all() for p in whole.values())
+    first = finished(made(), rounds=3)[0]
+    again = made().participants()
+    for p in again:
+        p.restore(first[p.me].state())
+    simulate(again, 7, start=3)
+    assert differing(whole, {p.me: p for p in again}) == []
 
 
 # lost mail
