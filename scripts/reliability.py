@@ -7,7 +7,6 @@ read from the agents' logs. Finished runs are kept in a file, so that what was i
 import argparse
 import contextlib
 import json
-import os
 import socket
 import statistics
 import tempfile
@@ -39,11 +38,12 @@ GUARD = 600  # seconds after which a run counts as hanging
 
 AGENTS, ROUNDS = 16, 30
 BASE: dict[str, Any] = {
-    "name": "reliability", "graph": {"generator": "torus"}, "dataset": "htad", "rounds": ROUNDS, "device": "cpu",
-    "agents": {"mix": {"audio": 5, "motion": 5, "audio+motion": 6}}, "clocks": {"heartbeat": 0.5, "lost": 5},
+    "name": "reliability", "graph": {"generator": "circulant_graph", "args": {"offsets": [1, 2]}}, "device": "cpu",
+    "agents": {"mix": {"audio": 5, "motion": 5, "audio+motion": 6}}, "dataset": "htad", "rounds": ROUNDS,
+    "clocks": {"heartbeat": 0.5, "lost": 5},
 }  # fmt: skip
 LOSS = {"kind": "drop", "probability": 0.2}
-HALF = [f"a{i}" for i in range(AGENTS // 2)]  # two of the four rows of the torus
+HALF = [f"a{i}" for i in range(AGENTS // 2)]
 CHANGE = 10  # the round in which the broker dies, and of the change of modalities
 CALM = "nothing goes wrong"
 CHANGED = "one gains and one loses a modality"
@@ -65,6 +65,12 @@ def unwaiting(exchange: str) -> dict[str, Scene]:
     return {exchange: Scene((), settings), f"{exchange}, 20 % of the mail lost": Scene((LOSS,), settings, exchange)}
 
 
+def patient(exchange: str) -> dict[str, Scene]:
+    """Which is the synchronous exchange, where no mail is lost."""
+    settings = {"options": {"exchange": exchange, "patience": 1.0}}
+    return {f"{exchange} with patience, 20 % of the mail lost": Scene((LOSS,), settings)}
+
+
 SCENES = {
     CALM: Scene(),
     "30 % killed in random rounds, back after 1 s": Scene(({"kind": "kill", "share": 0.3, "restart": 1.0},)),
@@ -76,6 +82,8 @@ SCENES = {
     **unwaiting("asynchronous"),
     **unwaiting("push-sum"),
     **unwaiting("acknowledged"),
+    **patient("asynchronous"),
+    **patient("push-sum"),
 }
 
 
