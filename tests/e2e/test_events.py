@@ -113,6 +113,16 @@ def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
     assert running.events(out, "a3", "end") and not any(running.events(out, me, "missing") for me in made.seats)
 
 
+def test_who_comes_when_all_is_nearly_over_is_told_so(tmp_path):
+    made = running.world(rounds=3, events=[{"agent": "a3", "join": True}])
+    agents = [running.agent(made, me, transport, running.RunFolder(tmp_path)) for me, transport in running.memory(made)]
+    ended = dict(zip(made.seats, running.together(agents), strict=True))
+    assert "a3 comes too late" in str(ended.pop("a3"))
+    assert set(ended.values()) == {3}
+    [refused] = running.events(tmp_path, "a3", "order refused")
+    assert "there are 3" in refused["why"]
+
+
 def test_who_cannot_be_told_is_refused_in_a_sentence(tmp_path):
     out = running.RunFolder(tmp_path)
     out.write(running.world().run)
