@@ -108,6 +108,11 @@ class Presence:
         if self.announcer is not None:
             self.announcer.want(lambda now: own)
         await self.announce(round)
+        if not self.participant.span:
+            raise JoinTimeout(
+                f"{self.participant.me} comes too late: before the others could take it in, their "
+                f"{self.participant.rounds} rounds would be over"
+            )
         return self.participant.span.start
 
     def without(self, failed: Modalities) -> None:
@@ -123,7 +128,12 @@ class Presence:
             self.log.write("order refused", round=round, why=why)
         # no agent is further from another than there are agents, if nobody is beyond the front
         front = max(round, self.directory.front(time.monotonic()) or 0)
-        change = self.announcer.announce(front + len(self.courier.neighbours) + 1)
+        first = front + len(self.courier.neighbours) + 1
+        if self.announcer.wanted is not None and first >= self.participant.rounds:
+            why = f"it could hold from round {first} on and there are {self.participant.rounds}"
+            self.log.write("order refused", round=round, why=why)
+            self.announcer.wanted = None
+        change = self.announcer.announce(first)
         if change is None:
             return
         self.log.write("announced", round=change.round, modalities=list(change.modalities))

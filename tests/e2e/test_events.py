@@ -32,6 +32,11 @@ def test_the_log_and_the_screen_tell_of_it(tmp_path):
         code, printed = running.ended(process)
     assert "audio              1" in printed and "(a1)" not in printed, "who has left is not in the summary"
     assert code == 0 and "a0 has audio+motion from round 3 on" in printed, printed
+    assert (
+        "a3 has joined in round 4" in printed
+        and "a1 has left after round 4" in printed
+        and "a0 has joined" not in printed
+    )
     told = running.events(tmp_path / "run", "a0", "modalities")
     assert [(e["round"], e["modalities"]) for e in told] == [(2, ["audio", "motion"]), (5, ["motion"])]
     assert running.events(tmp_path / "run", "a1", "left")[0]["round"] == 4
@@ -106,6 +111,16 @@ def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
     first = running.events(out, "a3", "round")[0]
     assert 2 < joined["round"] == first["round"] and first["wire_in"] > 0
     assert running.events(out, "a3", "end") and not any(running.events(out, me, "missing") for me in made.seats)
+
+
+def test_who_comes_when_all_is_nearly_over_is_told_so(tmp_path):
+    made = running.world(rounds=3, events=[{"agent": "a3", "join": True}])
+    agents = [running.agent(made, me, transport, running.RunFolder(tmp_path)) for me, transport in running.memory(made)]
+    ended = dict(zip(made.seats, running.together(agents), strict=True))
+    assert "a3 comes too late" in str(ended.pop("a3"))
+    assert set(ended.values()) == {3}
+    [refused] = running.events(tmp_path, "a3", "order refused")
+    assert "there are 3" in refused["why"]
 
 
 def test_who_cannot_be_told_is_refused_in_a_sentence(tmp_path):
