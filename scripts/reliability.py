@@ -7,13 +7,13 @@ read from the agents' logs. Finished runs are kept in a file, so that what was i
 import argparse
 import contextlib
 import json
-import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import brokers
 import torch
 from exchanging import alike, frozen, lossy, parameters
 from experiment import SEEDS, interval, lines
+from running import free_ports
 
 from parse_p2p import __version__
 from parse_p2p.assembly import World
@@ -45,8 +46,12 @@ BASE: dict[str, Any] = {
 LOSS = {"kind": "drop", "probability": 0.2}
 HALF = [f"a{i}" for i in range(AGENTS // 2)]
 CHANGE = 10  # the round in which the broker dies, and of the change of modalities
+MIXING = ("synchronous", "push-sum", "acknowledged")  # whose drift is measured
 CALM = "nothing goes wrong"
 CHANGED = "one gains and one loses a modality"
+
+Runs = Sequence[Mapping[str, Any]]
+"""What ``measure`` found, a seed each."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +118,13 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="p2p-") as place, contextlib.ExitStack() as stack:
         folder, broker = RunFolder(Path(place) / "run"), None
         if SCENES[name].broker:
-            broker = stack.enter_context(brokers.running(place, free_port()))
+            broker = stack.enter_context(brokers.running(place, free_ports(1)))
             run = RunFile.model_validate(run.model_dump() | {"discovery": {"kind": "mqtt", "broker": broker.url}})
         world = World(run)
         folder.write(run)
-        late = time.monotonic() + GUARD
+        end = time.monotonic() + GUARD
         with Fleet(world, folder, 0) as fleet:
-            while fleet.running() and time.monotonic() < late:
+            while fleet.running() and time.monotonic() < end:
                 fleet.tend()
                 if broker is not None and all(passed(folder, me, CHANGE) for me in world.seats):
                     broker.kill()
@@ -127,12 +132,6 @@ def measure(name: str, seed: int) -> dict[str, Any]:
                 time.sleep(0.2)
             hung, codes = fleet.running(), fleet.exit_codes()
         return {"hung": hung, "codes": codes, **told(world, {me: events(folder, me) for me in world.seats})}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def events(folder: RunFolder, me: PeerId) -> list[dict[str, Any]]:
@@ -159,26 +158,16 @@ def told(world: World, logs: Mapping[PeerId, list[dict[str, Any]]]) -> dict[str,
         "rounds": distinct("round"),
         "missing": distinct("missing"),
         "refused": len(all_of("refused")),
-        "why": sorted({event["why"] for event in all_of("refused")})[:5],
-        "late": sum(rounds[-1]["late"] for log in logs.values() for rounds in lives(log)),
+        "late": sum(late([e["late"] for e in log if e["event"] == "round"]) for log in logs.values()),
         "seconds": max(e["time"] for e in all_of("end")) - min(e["time"] for e in all_of("joined")),
         "ended": len({event["agent"] for event in all_of("end")}),
-        "lost": len(all_of("lost")),
-        "found": len(all_of("found")),
-        "broker lost": len(all_of("broker lost")),
         "left": [event["pid"] for event in all_of("start") if Path(f"/proc/{event['pid']}").exists()],
     }
 
 
-def lives(log: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The rounds of an agent, for each time it was started."""
-    rounds: list[dict[str, Any]] = []
-    for event in [*log, {"event": "start"}]:
-        if event["event"] == "start" and rounds:
-            yield rounds
-            rounds = []
-        elif event["event"] == "round":
-            rounds.append(event)
+def late(counts: list[int]) -> int:
+    """Parcels that came too late, from what an agent had counted in each round; it begins anew when it is restarted."""
+    return sum(after - before if after >= before else after for before, after in pairwise([0, *counts]))
 
 
 # without learning
@@ -204,52 +193,71 @@ def drift(exchange: str, seed: int) -> float:
 # the page
 
 
-Found = Mapping[str, Mapping[int, dict[str, Any]]]
-"""By scene and seed."""
-
-
-def mean(run: Mapping[str, Any], agents: set[str] | None = None) -> float:
+def mean(run: Mapping[str, Any], agents: Collection[str] | None = None) -> float:
     return statistics.mean(x for me, x in run["accuracy"].items() if agents is None or me in agents)
 
 
-def pages(found: Found, drifts: Mapping[str, list[float]]) -> list[str]:
-    head = ["what goes wrong", "mean accuracy", "less", "than", "worst agent", "rounds done", "with a wait in vain",
-            "refused", "late", "seconds"]  # fmt: skip
-    seeds = sorted(set.intersection(*(set(runs) for runs in found.values())))
-    body = [row(found, name, seeds) for name in found]
-    text = [f"Measured with parse-p2p {__version__}, torch {torch.__version__}, on {time.strftime('%Y-%m-%d')}, seeds "
-            f"{', '.join(map(str, seeds))}.", "", *lines(head, body), "", *struck(found, seeds), ""]  # fmt: skip
-    return [*text, *lines(["exchange", "how far the mean moves, in σ₀"],
-                          [[name, f"{statistics.mean(x):.1e} (at most {max(x):.1e})"] for name, x in drifts.items()])]  # fmt: skip
+def points(runs: Runs, others: Runs, agents: Sequence[Collection[str]] | None = None) -> str:
+    """By how many points these are better than the others, paired by seed; of some agents in each, or of all."""
+    some = agents or [None] * len(runs)
+    return interval([100 * (mean(a, s) - mean(b, s)) for a, b, s in zip(runs, others, some, strict=True)], 1)
 
 
-def row(found: Found, name: str, seeds: list[int]) -> list[str]:
-    runs, others = [found[name][s] for s in seeds], [found[SCENES[name].against][s] for s in seeds]
-    less = interval([100 * (mean(a) - mean(b)) for a, b in zip(runs, others, strict=True)], 2)
-    seconds = [run["seconds"] for run in runs]
-    return [
-        name,
-        interval([mean(run) for run in runs]),
-        "" if name == CALM else less,
-        "" if name == CALM else SCENES[name].against,
-        interval([min(run["accuracy"].values()) for run in runs]),
-        *(f"{100 * statistics.mean(run[key] for run in runs):.1f} %" for key in ("rounds", "missing")),
-        *(f"{statistics.mean(run[key] for run in runs):.1f}" for key in ("refused", "late")),
-        f"{statistics.mean(seconds):.0f}",
-    ]
-
-
-def struck(found: Found, seeds: list[int]) -> list[str]:
-    """Those that it befell and the others, and those whose modalities changed beside the type they come to."""
+def scenes(found: Mapping[str, Runs]) -> list[str]:
+    head = ["what goes wrong", "mean accuracy", "less, in points", "than", "worst agent", "rounds done",
+            "with a wait in vain", "refused", "late", "seconds"]  # fmt: skip
     body = []
     for name, runs in found.items():
-        hit = [set(runs[s]["struck"]) for s in seeds]
-        if all(hit):
-            pairs = [(runs[s], found[CALM][s], agents) for s, agents in zip(seeds, hit, strict=True)]
-            rest = [[100 * (mean(a, set(a["accuracy"]) - h) - mean(b, set(a["accuracy"]) - h))] for a, b, h in pairs]
-            body.append([name, interval([100 * (mean(a, h) - mean(b, h)) for a, b, h in pairs], 2),
-                         interval([x for [x] in rest], 2)])  # fmt: skip
-    return lines(["", "those that it struck", "the others"], body)
+        than = SCENES[name].against
+        body.append([
+            name, interval([mean(run) for run in runs]),
+            *(["", ""] if name == CALM else [points(runs, found[than]), than]),
+            interval([min(run["accuracy"].values()) for run in runs]),
+            *(f"{100 * average(runs, key):.1f} %" for key in ("rounds", "missing")),
+            *(f"{average(runs, key):.0f}" for key in ("refused", "late", "seconds")),
+        ])  # fmt: skip
+    return lines(head, body)
+
+
+def average(runs: Runs, key: str) -> float:
+    return statistics.mean(run[key] for run in runs)
+
+
+def befallen(found: Mapping[str, Runs]) -> list[str]:
+    """Those that it befell and all others, less the same agents where nothing goes wrong."""
+    body = []
+    for name, runs in found.items():
+        if all(hit := [run["struck"] for run in runs]):
+            rest = [run["accuracy"].keys() - struck for run, struck in zip(runs, hit, strict=True)]
+            body.append([name, points(runs, found[CALM], hit), points(runs, found[CALM], rest)])
+    return lines(["less than where nothing goes wrong, in points", "those that it befell", "the others"], body)
+
+
+def modalities(runs: Runs, calm: Runs) -> list[str]:
+    """Who gained and who lost a modality, beside the agents that have had what it has now, and as it was."""
+    gains, loses = changing(World(run_file(CALM, 0)))
+    body = []
+    for me, before, now in ((gains, "audio", "audio+motion"), (loses, "audio+motion", "motion")):
+        alike = {one for one, kind in calm[0]["kinds"].items() if kind == now} - {gains, loses}
+        groups = [(runs, {me}), (calm, {me}), (calm, alike)]
+        body.append([f"{before} → {now}", *(interval([mean(run, some) for run in rs]) for rs, some in groups)])
+    others = runs[0]["accuracy"].keys() - {gains, loses}
+    body.append(["the others", *(interval([mean(run, others) for run in rs]) for rs in (runs, calm)), ""])
+    return lines([f"from round {CHANGE} on", "accuracy", "without the change", "others of that kind"], body)
+
+
+def page(found: Mapping[str, Runs], drifts: Mapping[str, list[float]]) -> str:
+    runs = [run for of_scene in found.values() for run in of_scene]
+    bad = [r for r in runs if r["hung"] or r["left"] or r["ended"] < AGENTS or any(r["codes"].values())]
+    moved = [[name, f"{statistics.mean(x):.1e}", f"{max(x):.1e}"] for name, x in drifts.items()]
+    return "\n".join([
+        BEGIN, "",
+        f"Measured with parse-p2p {__version__}, torch {torch.__version__}, on {time.strftime('%Y-%m-%d')}. Of "
+        f"{len(runs)} runs {len(bad) or 'none'} hung, ended with an agent short or an exit code other than 0, or left "
+        "a process behind.",
+        "", *scenes(found), "", *befallen(found), "", *modalities(found[CHANGED], found[CALM]), "",
+        *lines(["exchange", "how far the mean moves, in σ₀", "at most"], moved), "", END,
+    ])  # fmt: skip
 
 
 def main() -> None:
@@ -268,6 +276,11 @@ def main() -> None:
             arguments.cache.write_text(json.dumps(done))
             left = (time.monotonic() - began) / i * (len(jobs) - i)
             print(f"{name}, seed {seed}: {i} of {len(jobs)} runs, {left / 60:.0f} minutes left", flush=True)
+        drifts = {name: list(pool.map(drift, [name] * len(SEEDS), SEEDS)) for name in MIXING}
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    made = page({name: [done[f"{name} {seed}"] for seed in SEEDS] for name in SCENES}, drifts)
+    PAGE.write_text(before + made + rest.partition(END)[2], encoding="utf-8")
+    print("wrote docs/reliability.md")
 
 
 if __name__ == "__main__":
