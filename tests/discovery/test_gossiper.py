@@ -47,6 +47,11 @@ def holders(world, name):
     return {me for me, agent in world.agents.items() if name in agent.card.slices}
 
 
+def edges(world):
+    agents = world.agents.items()
+    return {(me, name, peer) for me, agent in agents for name in agent.card.slices for peer in agent.neighbours(name)}
+
+
 def assert_bounded(agent):
     book = agent.book
     assert len(book.view) <= VIEW and len(book.rumours) <= RUMOURS and len(book.spoken) <= SPOKEN
@@ -219,6 +224,18 @@ def test_one_that_invents_agents_all_the_time_does_not_keep_others_from_finding_
                 agent.receive(liar.id, Message((liar, *fakes(1000 * k)), MAX_CARDS, True))
     honest = [world.overlay(name).subgraph(holders(world, name) - {liar.id}) for name in world.slices]
     assert all(nx.is_connected(graph) for graph in honest)
+
+
+def test_those_that_answer_but_take_no_edge_cost_nobody_an_edge():
+    world = settled(16)
+    before = edges(world)
+    mute = [card(100 + i, "audio+motion") for i in range(16)]
+    for _ in range(6):
+        for agent in world.agents.values():
+            for other in mute:
+                agent.receive(other.id, Message((other,)))
+        world.round()
+    assert before <= edges(world)
 
 
 def test_hearsay_does_not_move_one_that_has_spoken_for_itself():
