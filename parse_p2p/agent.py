@@ -26,7 +26,9 @@ from parse_p2p.codecs.base import Codec
 from parse_p2p.courier import Courier, Limits
 from parse_p2p.desk import AHEAD, Collected, Desk
 from parse_p2p.directory import Clocks
+from parse_p2p.discovery.base import Finder, FromFile
 from parse_p2p.errors import Interrupted, QuorumLost
+from parse_p2p.membership import Modalities
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
 from parse_p2p.names import PeerId, Role
 from parse_p2p.participant import Participant
@@ -57,18 +59,22 @@ class Agent:
     """Runs a participant over a transport. ``neighbours`` are all it may ever exchange with."""
 
     def __init__(self, participant: Participant, transport: Transport, neighbours: frozenset[PeerId],
-                 settings: Settings, log: RunLog) -> None:  # fmt: skip
+                 settings: Settings, log: RunLog, finder: Finder | None = None) -> None:  # fmt: skip
         self.participant = participant
         self.me = participant.me
         self.neighbours = neighbours
         self.settings = settings
         self.log = log
+        self.on_round: Callable[[int], None] = lambda round: None
+        """Called when a round begins, its checkpoint written."""
         self.desk = Desk()
         self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log)
         self.presence = Presence(participant, self.courier, settings.clocks, settings.start, settings.announcer, log,
-                                 self.desk.look)  # fmt: skip
+                                 self.desk.look, self.desk.restarted)  # fmt: skip
         self._transport = transport
+        self._finder = finder or FromFile()
         self._posted = False
+        self._silent: Modalities = ()  # of these I read no numbers
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
         self._on_my_own = False  # no longer waiting for it
         self._boundary: tuple[int, dict[str, Tensor]] | None = None
@@ -82,7 +88,7 @@ class Agent:
         """
         self._transport.on_disconnect = self.presence.disconnected
         try:
-            async with self._transport:
+            async with self._transport, self._finder:
                 return await self._present(stop)
         finally:
             self.participant.learner.halted = True
@@ -115,6 +121,7 @@ class Agent:
 
     async def _rounds(self) -> int:
         self._log_start()
+        await self._finder.announce(self.presence.card)
         round = await self.presence.join()
         while round in self.participant.span:
             await self.presence.announce(round)
@@ -132,6 +139,7 @@ class Agent:
         self._boundary = (round, state)
         if round % self.settings.every == 0:
             await self._compute(self._save)
+        self.on_round(round)
         self.desk.open(round)
         self.courier.forget(round)
         self.presence.at(round)
@@ -150,6 +158,10 @@ class Agent:
         script = await self._compute(self.participant.begin, round)
         if self.participant.learner is not before:
             self.log.write("modalities", round=round, modalities=list(self.participant.learner.holder.modalities))
+        if (failed := self.participant.failed) and failed != self._silent:
+            self.log.write("sensor", round=round, modalities=list(failed))
+            self.presence.without(failed)
+        self._silent = failed
         answer: Inbox | QuorumLost | None = None
         while True:
             step = await self._compute(advance, script, answer)
@@ -158,12 +170,13 @@ class Agent:
             answer = await self._exchange(round, step)
 
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
-        if self.participant.role == Role.PEER:  # clients and coordinators wait for each other in every round
+        # clients and coordinators wait for each other in every round
+        if self.participant.role == Role.PEER and not exchange.newest:
             await self._not_too_far_ahead(exchange.send, round)
         for peer, parcel in exchange.send.items():
-            if self.presence.takes_part(peer, round):
+            if self._reads(peer, round, exchange):
                 self.courier.post(peer, round, exchange.topic, parcel)
-            else:
+            elif not exchange.newest:
                 self.presence.directory.skipped(peer, round)
         self._posted = True
         found = await self.desk.collect(exchange, lambda peer: self._awaited(peer, round), self._patience(exchange))
@@ -185,6 +198,10 @@ class Agent:
 
     def _behind(self, peer: PeerId, round: int) -> bool:
         return self.presence.takes_part(peer, round) and self.presence.directory.round(peer) + AHEAD < round
+
+    def _reads(self, peer: PeerId, round: int, exchange: Exchange) -> bool:
+        """Whether to write to a peer; where mail of any round will do, to whoever is there."""
+        return peer in self.presence.alive() if exchange.newest else self.presence.takes_part(peer, round)
 
     def _awaited(self, peer: PeerId, round: int) -> bool:
         """Whether mail may still come: from a coordinator even when it is gone, for as long as the clock says."""

@@ -5,49 +5,37 @@ Every process of a run derives the same world, so nobody has to be told who shar
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from parse_p2p import plugins, roles
+from parse_p2p import checks, plugins, roles
 from parse_p2p.arena import regions
 from parse_p2p.codecs.base import Codec
-from parse_p2p.config import AgentEntry, RunFile, options
-from parse_p2p.data.base import Dataset, refuse_unlike, split, standardise
+from parse_p2p.config import RunFile, options
+from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.stream import Stream, stream
-from parse_p2p.data.tasks import refuse_unknown, seen_as
+from parse_p2p.data.tasks import seen_as
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import broken, refuse_strangers
 from parse_p2p.learner import Learner
 from parse_p2p.membership import Modalities, planned
 from parse_p2p.methods.base import Method
-from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network, initialise, load_weights
-from parse_p2p.names import Modality, PeerId, Role
+from parse_p2p.models.base import Build, Network, initialise, load_weights
+from parse_p2p.names import PeerId
 from parse_p2p.participant import Participant, Wardrobe
 from parse_p2p.places import Places
-from parse_p2p.roles import Cast
+from parse_p2p.seats import Seat, seats
+from parse_p2p.seats import seat as seated
 from parse_p2p.slices import Holder, Sharing
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.varying import VaryingOptions, drawn
 
 RECENT = 4  # rounds whose drawn graphs are kept
-
-
-@dataclass(frozen=True)
-class Seat:
-    """One agent of the run file, everything filled in."""
-
-    id: PeerId
-    role: Role
-    modalities: tuple[Modality, ...]
-    entry: AgentEntry
-    model: ModelOptions
-    encoders: Mapping[Modality, EncoderOptions]
-    task: str = ""
 
 
 class World:
@@ -67,17 +55,25 @@ class World:
         self.run = run = cast.run
         self.coordinator = cast.coordinator
         self.topology = cast.topology
-        self.seats = {seat.id: seat for seat in _seats(run, cast)}
+        self.seats = {seat.id: seat for seat in seats(run, cast)}
         self.peers = [me for me in self.seats if me != self.coordinator]
         self.membership = planned({me: self.seats[me].modalities for me in self.peers}, run.events or ())
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
         self._costumes: dict[tuple[PeerId, Modalities], Holder] = {}
         self._drawn = lru_cache(RECENT)(self._draw)
-        self._refuse_unknown()
-        self._refuse_tasks()
-        self._refuse_varying()
-        self._refuse_events()
-        self._refuse_islands()
+        self._refuse_impossible()
+
+    def _refuse_impossible(self) -> None:
+        run, seats, train = self.run, self.seats.values(), self.data[0]
+        checks.refuse_unlike(run, self.method, seats, train, self.public)
+        self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
+        checks.refuse_tasks(run, seats, train, self.share)
+        checks.refuse_varying(run, self.method)
+        checks.refuse_events(run, self.method, train)
+        if self.laid(0).keys and not self.method.centralised:  # a graph is needed
+            checks.refuse_islands(self.topology)
+        refuse_strangers(run.faults, roles.ids(run))
+        checks.refuse_sensors(run, seats)
 
     # data
 
@@ -179,7 +175,7 @@ class World:
             return seat
         own = {m: options for m, options in seat.entry.encoders.items() if m in modalities}
         entry = seat.entry.model_copy(update={"modalities": list(modalities), "encoders": own})
-        return _seat(self.run, entry, seat.role, list(seat.model.modalities))
+        return seated(self.run, entry, seat.role, list(seat.model.modalities))
 
     @cached_property
     def holders(self) -> dict[PeerId, Holder]:
@@ -244,8 +240,23 @@ class World:
             wardrobe = Wardrobe(self.membership, self.data[0].modalities, build)
             first = self.senses(me, self.spans[me].start)
         public = self.public if me == self.coordinator else None
-        return Participant(me, self.seats[me].role, self.method, self.options, build(first), self.overlays,
-                           self.run.rounds, public=public, wardrobe=wardrobe)  # fmt: skip
+        return Participant(
+            me,
+            self.seats[me].role,
+            self.method,
+            self.options,
+            build(first),
+            self.overlays,
+            self.run.rounds,
+            public=public,
+            wardrobe=wardrobe,
+            sense=partial(self._sense, me),
+        )
+
+    def _sense(self, me: PeerId, round: int, data: Dataset) -> Dataset:
+        """What an agent reads in a round: no numbers of a modality whose sensor a fault has broken."""
+        lost = broken(self.run.faults, me, round)
+        return data if lost.isdisjoint(data.inputs) else silent(data, lost)
 
     def learner(self, me: PeerId, modalities: Modalities, device: torch.device | None = None) -> Learner:
         """An agent's learner with these modalities and its first parameters."""
@@ -298,79 +309,6 @@ class World:
         """Where the agents listen, and with which keys."""
         return Places(self.run, {me: seat.entry.address for me, seat in self.seats.items()})
 
-    # what cannot be
-
-    def _refuse_unknown(self) -> None:
-        known = self.data[0].modalities
-        for seat in self.seats.values():
-            for modality in seat.modalities:
-                if modality not in known:
-                    raise ConfigError(
-                        f"agents: {seat.id} is to have the modality {modality!r}, which the data set "
-                        f"{self.run.dataset!r} does not hold: {nearest(modality, known)}"
-                    )
-            if self.method.centralised and seat.model.latent != self.run.model.latent:
-                raise ConfigError(
-                    f"agents: {seat.id} has model.latent {seat.model.latent} and the run {self.run.model.latent}: "
-                    "with a coordinator all must have the same"
-                )
-        if self.method.public and self.public is None:
-            raise ConfigError(
-                f"the method {self.method.name!r} needs a public data set at its coordinator: "
-                "add public: {share: 0.15} to the file, or --set public.share=0.15"
-            )
-        self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
-
-    def _refuse_tasks(self) -> None:
-        for name, task in self.run.tasks.items():
-            refuse_unknown(name, task, self.data[0])
-        for seat in self.seats.values():
-            if seat.task and not all(map(len, self.share(seat.id))):
-                raise ConfigError(
-                    f"agents: {seat.id} has no samples of its task {seat.task!r} to train on, or none to test with: "
-                    "give the task more classes, or agents larger shares"
-                )
-
-    def _refuse_varying(self) -> None:
-        if self.run.varying is None:
-            return
-        if self.method.centralised:
-            raise ConfigError(
-                f"varying: the method {self.method.name!r} has a coordinator and no graph among its clients that could "
-                "vary: leave varying out"
-            )
-        if self.run.weights != "metropolis":
-            raise ConfigError(f"varying: its graphs have Metropolis weights, not {self.run.weights}: leave weights out")
-
-    def _refuse_events(self) -> None:
-        if self.run.events is not None and self.method.centralised:
-            raise ConfigError(
-                f"events: the method {self.method.name!r} has a coordinator, whose model would have to follow: leave "
-                "events out, or choose a decentralised method"
-            )
-        for event in self.run.events or ():
-            for modality in event.gain or ():
-                if modality not in self.data[0].modalities:
-                    raise ConfigError(
-                        f"events: {event.agent} is to gain {modality!r}, which the data set {self.run.dataset!r} does "
-                        f"not hold: {nearest(modality, self.data[0].modalities)}"
-                    )
-            if event.round is not None and event.round >= self.run.rounds:
-                raise ConfigError(
-                    f"events: round {event.round} of {event.agent} never comes: rounds is {self.run.rounds}"
-                )
-
-    def _refuse_islands(self) -> None:
-        if not self.laid(0).keys or self.method.centralised:
-            return  # no graph is needed
-        if len(islands := self.topology.islands()) > 1:
-            smallest = sorted(islands, key=len)[0]
-            alone = ", ".join(sorted(smallest)[:4])
-            raise ConfigError(
-                f"graph: it falls into {len(islands)} islands, one of them {{{alone}}}, which could never agree: "
-                "add an edge between them"
-            )
-
 
 def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:
     module = plugins.module(plugins.DATA, name)
@@ -383,28 +321,3 @@ def _with_network(run: RunFile, method: Method) -> RunFile:
     if run.model.network != "auto":
         return run
     return run.model_copy(update={"model": run.model.model_copy(update={"network": method.networks[0]})})
-
-
-def _seats(run: RunFile, cast: Cast) -> list[Seat]:
-    gained = {m for event in run.events or () for m in event.gain or ()}
-    sensed = sorted({m for entry in cast.peers for m in entry.modalities or ()} | gained)
-    seats = [_seat(run, entry, Role.CLIENT if cast.coordinator else Role.PEER, sensed) for entry in cast.peers]
-    if cast.hub is not None:
-        seats.append(_seat(run, cast.hub.model_copy(update={"modalities": sensed}), Role.COORDINATOR, sensed))
-    return seats
-
-
-def _seat(run: RunFile, entry: AgentEntry, role: Role, sensed: list[str]) -> Seat:
-    where = f"agents: {entry.id}"
-    modalities = tuple(sorted(map(Modality, entry.modalities or ())))
-    if len(set(modalities)) < len(modalities):
-        raise ConfigError(f"{where} has a modality twice: {', '.join(modalities)}")
-    if odd := sorted(set(entry.encoders) - set(modalities)):
-        raise ConfigError(f"{where} has an encoder for {odd[0]!r}, a modality it lacks: {', '.join(modalities)}")
-    known = {"modalities": run.model.modalities or tuple(sensed)}
-    model = options(ModelOptions, run.model.model_dump() | known | entry.model, f"{where}.model")
-    changed = {m: model.encoder.model_dump() | entry.encoders.get(m, {}) for m in modalities}
-    encoders = {m: options(EncoderOptions, e, f"{where}.encoders.{m}") for m, e in changed.items()}
-    # whatever this agent's own are, the run's encoder stays what others are measured by
-    model = model.model_copy(update={"encoder": run.model.encoder})
-    return Seat(PeerId(entry.id), role, modalities, entry, model, encoders, entry.task or "")

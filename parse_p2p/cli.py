@@ -250,6 +250,7 @@ def _run(
         try:
             running = True
             while running:
+                fleet.tend()
                 running = bool(fleet.running())
                 notes = [note for tail in tails.values() for note in view.take(tail.read())]
                 screen.update(notes + _deaths(fleet, folder, view, died))

@@ -20,7 +20,10 @@ from parse_p2p.courier import Limits
 from parse_p2p.data.stream import StreamOptions
 from parse_p2p.data.tasks import TaskOptions
 from parse_p2p.directory import Clocks
+from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
+from parse_p2p.discovery.broker import Broker
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import Fault
 from parse_p2p.learner import Training
 from parse_p2p.membership import EventEntry
 from parse_p2p.models.base import ModelOptions
@@ -128,10 +131,12 @@ class RunFile(_Section):
     limits: Limits = Limits()
     checkpoint: CheckpointEntry = CheckpointEntry()
     codec: str = "raw"
+    faults: list[Fault] = Field(default_factory=list, description="what goes wrong, on purpose")
     rounds: int = Field(20, ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
+    discovery: DiscoveryOptions = Field(FileOptions(), description="how agents learn where the others listen")
     security: Literal["auto", "curve", "none"] = Field(
         "auto", description="auto: curve where an address is no loopback"
     )
@@ -139,7 +144,7 @@ class RunFile(_Section):
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        mine = dict.fromkeys(("device", "checkpoint", "base_port", "keyring", "limits"), True)
+        mine = dict.fromkeys(("device", "checkpoint", "base_port", "discovery", "keyring", "limits"), True)
         same = self.model_dump(mode="json", exclude={**mine, "varying": {"file"}})
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 
@@ -218,6 +223,11 @@ def _validate(raw: Mapping[str, Any], origin: Origin) -> RunFile:
         raise ConfigError(f"{origin.place(('graph',))}: give exactly one of generator, edges and file")
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         raise ConfigError(f"{origin.place(('clocks',))}: lost must be more than two heartbeats")
+    if isinstance(run.discovery, MqttOptions):
+        try:
+            Broker.parse(run.discovery.broker)
+        except ConfigError as error:
+            raise ConfigError(f"{origin.place(('discovery', 'broker'))}: {error}") from None
     return run
 
 
@@ -228,8 +238,13 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
 def _loc(error: ValidationError) -> Loc:
     """The path of the first error; pydantic puts the name of a union's member into it, which is no key."""
     parts = _worst(error)["loc"]
-    member = len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry"))
-    return (parts[0], *parts[2:]) if member else tuple(parts)
+    if len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry")):
+        return (parts[0], *parts[2:])
+    if len(parts) > 1 and parts[0] == "discovery":
+        return (parts[0], *parts[2:])
+    if len(parts) > 2 and parts[0] == "faults":
+        return (*parts[:2], *parts[3:])
+    return tuple(parts)
 
 
 def _worst(error: ValidationError) -> Any:
@@ -241,28 +256,39 @@ def _reason(error: ValidationError, model: type[BaseModel]) -> str:
     first = _worst(error)
     loc = _loc(error)
     if first["type"] == "extra_forbidden":
-        return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, loc[:-1]))}"
+        return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return "this key is missing"
+    if first["type"] == "union_tag_not_found":
+        return "the key 'kind' is missing"
+    if first["type"] == "union_tag_invalid":
+        known = re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
+        return f"there is no kind {first['ctx']['tag']!r}; {nearest(first['ctx']['tag'], known)}"
     said = first["msg"].removeprefix("Value error, ")
     return f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
 
 
-def _keys(model: Any, loc: Loc) -> list[str]:
+def _keys(model: Any, loc: Loc) -> set[str]:
     """The keys a section may have."""
     for part in loc:
         if isinstance(part, int):
             continue
         if get_origin(model) is dict:  # the part is a name, such as a task's
             model = get_args(model)[1]
-            continue
-        members = [m for m in _members(model) if part in m.model_fields]
-        model = members[0].model_fields[part].annotation if members else None
-    return [key for member in _members(model) for key in member.model_fields]
+        elif tagged := [m for m in _members(model) if "kind" in m.model_fields and _tag(m) == part]:
+            model = tagged[0]
+        elif members := [m for m in _members(model) if part in m.model_fields]:
+            model = members[0].model_fields[part].annotation
+    return {key for member in _members(model) for key in member.model_fields}
+
+
+def _tag(member: type[BaseModel]) -> Any:
+    """By which a union tells its members apart."""
+    return next(iter(get_args(member.model_fields["kind"].annotation)), None)
 
 
 def _members(annotation: Any) -> Iterator[type[BaseModel]]:
-    if get_origin(annotation) in (Union, UnionType, list):
+    if get_origin(annotation) in (Union, UnionType, list, Annotated):
         for inner in get_args(annotation):
             yield from _members(inner)
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pydantic import BaseModel, ConfigDict, Field
 
 from parse_p2p.codecs import raw
-from parse_p2p.codecs.base import Codec
+from parse_p2p.codecs.base import Codec, suited
 from parse_p2p.directory import Card
 from parse_p2p.errors import MalformedFrame, WireError, WrongRun
 from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
@@ -69,7 +69,7 @@ class Courier:
             self.empty(peer)  # this far behind it is as good as lost
         box.put_nowait(pack(Header(self._run, self.me, round, topic), parcel, self._codec))
         for name, tensor in parcel.tensors.items():
-            self.ledger.post(peer, name, self._codec.length(tensor.numel()))
+            self.ledger.post(peer, name, suited(self._codec, tensor).length(tensor.numel()))
 
     def empty(self, peer: PeerId) -> None:
         """Throw away what waits for a peer."""

@@ -1,7 +1,9 @@
 """Pairs what a script waits for with what comes: early mail is kept, late mail is counted.
 
 Mail is kept by (round, topic) and sender. What is kept is bounded: only rounds up to ``AHEAD`` from mine, one
-parcel for each sender and topic.
+parcel for each sender and topic. Before my first round, which one that comes back does not know, it is so many rounds
+of each sender, whichever they are. Under topics that begin with ``NEWEST`` the rounds of agents may drift apart without
+bound: there it is one parcel for each sender and topic, of whatever round, and older mail gives way to newer.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field
 from parse_p2p.errors import MalformedFrame, WireError
 from parse_p2p.methods.base import Exchange
 from parse_p2p.names import PeerId
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import NEWEST, Parcel
 
 AHEAD = 16  # rounds a neighbour may be ahead of me
 TOPICS = 16  # topics a neighbour may use in one round
@@ -28,31 +30,66 @@ class Collected:
     missing: list[PeerId] = field(default_factory=list)
 
 
+@dataclass
+class _Newest:
+    """The newest mail of one sender on one topic; without the parcel once it is handed out."""
+
+    round: int
+    parcel: Parcel | None
+    last: bool = False  # of an earlier life of the sender, so that whatever comes next is newer
+
+
 class Desk:
     def __init__(self) -> None:
         self.round = 0
         self.late = 0
+        self._begun = False
         self._mail: dict[tuple[int, str], dict[PeerId, Parcel]] = {}
+        self._newest: dict[PeerId, dict[str, _Newest]] = {}
         self._news = asyncio.Event()
 
     def open(self, round: int) -> None:
         """Begin a round; mail of earlier ones is thrown away."""
-        self.round = round
+        self.round, self._begun = round, True
         for key in [key for key in self._mail if key[0] < round]:
             del self._mail[key]
 
     def deliver(self, sender: PeerId, round: int, topic: str, parcel: Parcel) -> None:
         """Take in a parcel. Raises MalformedFrame for one that an honest peer could not have sent."""
+        if topic.startswith(NEWEST):
+            self._replace(sender, round, topic, parcel)
+        else:
+            self._keep(sender, round, topic, parcel)
+
+    def _replace(self, sender: PeerId, round: int, topic: str, parcel: Parcel) -> None:
+        topics = self._newest.setdefault(sender, {})
+        if topic not in topics and len(topics) >= TOPICS:
+            raise MalformedFrame(f"{sender} uses more than {TOPICS} topics")
+        kept = topics.get(topic)
+        if kept is not None and round <= kept.round and not kept.last:
+            self.late += 1
+            return
+        topics[topic] = _Newest(round, parcel)
+        self._news.set()
+
+    def _keep(self, sender: PeerId, round: int, topic: str, parcel: Parcel) -> None:
         if round < self.round:
             self.late += 1
             return
-        if round > self.round + AHEAD:
+        if self._begun and round > self.round + AHEAD:
             raise MalformedFrame(f"{sender} sends mail of round {round} while I am in {self.round}")
+        if not self._begun and len({r for (r, _), mail in self._mail.items() if sender in mail} | {round}) > AHEAD:
+            raise MalformedFrame(f"{sender} sends mail of more than {AHEAD} rounds while I am in none")
         mine = [mail for (r, _), mail in self._mail.items() if r == round and sender in mail]
         if len(mine) >= TOPICS:
             raise MalformedFrame(f"{sender} uses more than {TOPICS} topics in round {round}")
         self._mail.setdefault((round, topic), {}).setdefault(sender, parcel)
         self._news.set()
+
+    def restarted(self, sender: PeerId) -> None:
+        """The sender may count its rounds anew: whatever it sends next is newer than what is here."""
+        for kept in self._newest.get(sender, {}).values():
+            kept.last = True
 
     def look(self) -> None:
         """Something changed that may end a wait."""
@@ -67,7 +104,7 @@ class Desk:
             waiting = [p for p in exchange.expect if p not in found.inbox and p not in found.refused]
             left = end - asyncio.get_running_loop().time()
             if left <= 0 or not any(takes_part(p) for p in waiting):
-                found.missing = sorted(filter(takes_part, waiting))
+                self._settle(exchange, found, list(filter(takes_part, waiting)))
                 found.inbox = dict(sorted(found.inbox.items()))
                 return found
             self._news.clear()
@@ -76,12 +113,30 @@ class Desk:
                 async with asyncio.timeout(min(left, LOOK_AGAIN)):
                     await self._news.wait()
 
-    def _sort(self, exchange: Exchange, found: Collected) -> None:
-        mail = self._mail.get((self.round, exchange.topic), {})
-        for sender in [s for s in mail if s in exchange.expect and s not in found.inbox and s not in found.refused]:
-            parcel = mail.pop(sender)
+    def _settle(self, exchange: Exchange, found: Collected, waited_for: list[PeerId]) -> None:
+        """The wait is over: what is older will do, where it may, and nobody is missed there."""
+        if exchange.newest:
+            self._sort(exchange, found, over=True)
+        else:
+            found.missing = sorted(waited_for)
+
+    def _sort(self, exchange: Exchange, found: Collected, over: bool = False) -> None:
+        for sender in sorted(exchange.expect - found.inbox.keys() - found.refused.keys()):
+            parcel = self._handed_out(sender, exchange, over)
+            if parcel is None:
+                continue
             try:
                 exchange.check(sender, parcel)
                 found.inbox[sender] = parcel
             except WireError as error:
                 found.refused[sender] = str(error)
+
+    def _handed_out(self, sender: PeerId, exchange: Exchange, over: bool) -> Parcel | None:
+        """The mail of a sender for this exchange, once; that of an earlier round only when the wait is over."""
+        if not exchange.newest:
+            return self._mail.get((self.round, exchange.topic), {}).pop(sender, None)
+        kept = self._newest.get(sender, {}).get(exchange.topic)
+        if kept is None or (kept.round < self.round and not over):
+            return None
+        parcel, kept.parcel = kept.parcel, None
+        return parcel

@@ -195,6 +195,12 @@ class Directory:
         rounds = {peer: self._welcomed(entry.card) for peer, entry in self._peers.items() if entry.card is not None}
         return {peer: round for peer, round in rounds.items() if round != NEVER}
 
+    def undecided(self) -> list[PeerId]:
+        """Neighbours of which I do not know yet whether they run and wait for me, or are starting too."""
+        known = self.invitations().keys() | self.starting().keys()
+        left = {p for p, entry in self._peers.items() if entry.card is not None and entry.card.until != NEVER}
+        return [peer for peer in self._peers if peer not in known | left]
+
     def starting(self) -> dict[PeerId, int]:
         """Neighbours that have not begun, with the round they would begin with."""
         cards = {peer: entry.card for peer, entry in self._peers.items() if entry.card is not None}

@@ -18,10 +18,10 @@ import msgpack
 import torch
 from torch import Tensor
 
-from parse_p2p.codecs.base import Codec
+from parse_p2p.codecs.base import DOUBLE, Codec, suited
 from parse_p2p.errors import MalformedFrame
 from parse_p2p.names import PeerId
-from parse_p2p.parcel import Fact, Parcel
+from parse_p2p.parcel import NEWEST, Fact, Parcel
 
 VERSION = 1
 CHUNK = 1 << 20  # bytes of tensors in one message
@@ -72,13 +72,14 @@ def _chunks(parcel: Parcel, codec: Codec) -> Iterator[list[tuple[Piece, memoryvi
     part: list[tuple[Piece, memoryview]] = []
     room = CHUNK
     for name, tensor in parcel.tensors.items():
-        data, start = codec.encode(tensor), 0
+        by = suited(codec, tensor)
+        data, start = by.encode(tensor), 0
         while start < len(data) or not len(data):
             if not room or len(part) == MAX_TENSORS // 8:
                 yield part
                 part, room = [], CHUNK
             stop = min(len(data), start + room)
-            part.append((Piece(name, tuple(tensor.shape), codec.name, start, stop), data[start:stop]))
+            part.append((Piece(name, tuple(tensor.shape), by.name, start, stop), data[start:stop]))
             room -= stop - start
             start = stop
             if not len(data):
@@ -171,7 +172,7 @@ class Assembler:
     """
 
     def __init__(self, codecs: Iterable[Codec], limit: int = 1 << 30) -> None:
-        self._codecs = {codec.name: codec for codec in codecs}
+        self._codecs = {codec.name: codec for codec in (*codecs, DOUBLE)}
         self._limit = limit
         self._partial: dict[PeerId, dict[tuple[int, str], _Partial]] = {}
 
@@ -179,6 +180,9 @@ class Assembler:
         """The parcel, when this message completes it. Raises MalformedFrame."""
         waiting = self._partial.setdefault(header.sender, {})
         key = (header.round, header.topic)
+        if header.topic.startswith(NEWEST) and key not in waiting:
+            for older in [k for k in waiting if k[1] == header.topic and k[0] < header.round]:
+                del waiting[older]  # which newer mail replaces
         partial = waiting.setdefault(key, _Partial(header))
         try:
             return self._add(waiting, key, partial, header, buffers)
@@ -187,9 +191,9 @@ class Assembler:
             raise
 
     def forget(self, before: int) -> None:
-        """Drop unfinished mail of rounds before this one."""
+        """Drop unfinished mail of rounds before this one that is good in its own round alone."""
         for waiting in self._partial.values():
-            for key in [key for key in waiting if key[0] < before]:
+            for key in [key for key in waiting if key[0] < before and not key[1].startswith(NEWEST)]:
                 del waiting[key]
 
     def _add(
@@ -201,8 +205,11 @@ class Assembler:
         buffers: Sequence[memoryview],
     ) -> Parcel | None:
         _require(header.parts == partial.header.parts, "the same number of parts throughout")
+        stretches = list(zip(header.pieces, buffers, strict=True))
+        if partial.parts.get(header.part) == stretches:
+            return None  # the network carried it twice
         _require(header.part not in partial.parts, "each part once")
-        partial.parts[header.part] = list(zip(header.pieces, buffers, strict=True))
+        partial.parts[header.part] = stretches
         partial.nbytes += sum(map(len, buffers))
         if header.part == 0:
             partial.header = replace(header)
@@ -214,8 +221,8 @@ class Assembler:
         if len(partial.parts) < header.parts:
             return None
         del waiting[key]
-        stretches = [stretch for part in sorted(partial.parts) for stretch in partial.parts[part]]
-        return Parcel(self._tensors(stretches), partial.header.meta)
+        whole = [stretch for part in sorted(partial.parts) for stretch in partial.parts[part]]
+        return Parcel(self._tensors(whole), partial.header.meta)
 
     def _tensors(self, stretches: list[tuple[Piece, memoryview]]) -> dict[str, Tensor]:
         byname: dict[str, list[tuple[Piece, memoryview]]] = {}

@@ -10,19 +10,22 @@ from parse_p2p.announcer import Announcer
 from parse_p2p.courier import Courier
 from parse_p2p.directory import NEVER, Card, Clocks, Directory
 from parse_p2p.errors import JoinTimeout, WrongRun
+from parse_p2p.membership import Modalities
 from parse_p2p.names import PeerId
 from parse_p2p.participant import Participant
 from parse_p2p.runlog import RunLog
 
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
+ANSWERS = 2.5  # seconds for neighbours to find one that comes back: a socket dials again within one
 
 
 class Presence:
     """``start`` is the round to begin with; None asks the running neighbours. ``look`` is told of all that may end a
-    wait for mail."""
+    wait for mail, ``met`` of who is new or came back."""
 
     def __init__(self, participant: Participant, courier: Courier, clocks: Clocks, start: int | None,
-                 announcer: Announcer | None, log: RunLog, look: Callable[[], None]) -> None:  # fmt: skip
+                 announcer: Announcer | None, log: RunLog, look: Callable[[], None],
+                 met: Callable[[PeerId], None]) -> None:  # fmt: skip
         self.participant = participant
         self.courier = courier
         self.clocks = clocks
@@ -30,6 +33,7 @@ class Presence:
         self.announcer = announcer
         self.log = log
         self.look = look
+        self.met = met
         # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
         joins = NEVER if start is None else start
         changes = () if announcer is None else tuple(announcer.mine)
@@ -104,7 +108,17 @@ class Presence:
         if self.announcer is not None:
             self.announcer.want(lambda now: own)
         await self.announce(round)
+        if not self.participant.span:
+            raise JoinTimeout(
+                f"{self.participant.me} comes too late: before the others could take it in, their "
+                f"{self.participant.rounds} rounds would be over"
+            )
         return self.participant.span.start
+
+    def without(self, failed: Modalities) -> None:
+        """Some of my sensors are broken: I am to lose these modalities, if any is left."""
+        if self.announcer is not None and set(self.announcer.latest) - set(failed):
+            self.announcer.want(lambda now: tuple(m for m in now if m not in failed))
 
     async def announce(self, round: int) -> None:
         """Tell all what I am to have and from when on, and go on when they have heard."""
@@ -114,7 +128,12 @@ class Presence:
             self.log.write("order refused", round=round, why=why)
         # no agent is further from another than there are agents, if nobody is beyond the front
         front = max(round, self.directory.front(time.monotonic()) or 0)
-        change = self.announcer.announce(front + len(self.courier.neighbours) + 1)
+        first = front + len(self.courier.neighbours) + 1
+        if self.announcer.wanted is not None and first >= self.participant.rounds:
+            why = f"it could hold from round {first} on and there are {self.participant.rounds}"
+            self.log.write("order refused", round=round, why=why)
+            self.announcer.wanted = None
+        change = self.announcer.announce(first)
         if change is None:
             return
         self.log.write("announced", round=change.round, modalities=list(change.modalities))
@@ -144,7 +163,9 @@ class Presence:
 
     async def _late_start(self) -> int:
         """Where neighbours are running: the latest of the rounds from which they wait for me."""
-        await asyncio.sleep(3 * JOIN_BEAT)  # the answers of the others
+        end = time.monotonic() + ANSWERS
+        while time.monotonic() < end and self.directory.undecided():
+            await asyncio.sleep(JOIN_BEAT / 2)
         invitations = self.directory.invitations()
         if invitations:
             return max(invitations.values())
@@ -197,6 +218,7 @@ class Presence:
         running = self.card.round if self.begun else None
         if self.directory.heard(sender, card, time.monotonic(), running):
             self.courier.empty(sender)  # mail for who it was before
+            self.met(sender)
             self.log.write("found", round=self.card.round, peer=sender)
             await self._say_card_to(sender)
         self.look()

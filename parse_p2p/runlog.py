@@ -8,7 +8,7 @@ transport, headers and heartbeats included.
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -36,9 +36,10 @@ class Ledger:
 
 
 class RunLog:
-    """Append-only; a line is complete or not there."""
+    """Append-only; a line is complete or not there. ``listener`` is told of every event too."""
 
     def __init__(self, agent: PeerId, path: Path | None) -> None:
+        self.listener: Callable[[Mapping[str, Any]], None] = lambda line: None
         self._agent = agent
         self._file: IO[str] | None = None
         if path is not None:
@@ -49,13 +50,22 @@ class RunLog:
                 self._file.write("\n")
 
     def write(self, event: str, **facts: Any) -> None:
+        line = {"event": event, "agent": self._agent, "time": round(time.time(), 3), **facts}
         if self._file is not None:
-            line = {"event": event, "agent": self._agent, "time": round(time.time(), 3), **facts}
             self._file.write(json.dumps(line) + "\n")
+        self.listener(line)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def last(path: Path) -> dict[str, Any]:
+    """The last event of a log; empty where there is none, or where a kill cut it off."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        found: dict[str, Any] = json.loads(path.read_bytes().splitlines()[-1])
+        return found
+    return {}
 
 
 class Tail:

@@ -1,12 +1,15 @@
 """A whole network in one loop: no sockets, no clock, no threads.
 
 It drives the same participants as the real runtime and ends with the same parameters, bit for bit, so an
-experiment may be run here and trusted there.
+experiment may be run here and trusted there. Nothing is ever lost or late here: the faults of a run file need agents
+that run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
-from parse_p2p.codecs.base import Codec
+from torch import Tensor
+
+from parse_p2p.codecs.base import Codec, suited
 from parse_p2p.errors import QuorumLost, WireError
 from parse_p2p.methods.base import Done, Exchange, Inbox, Script, advance
 from parse_p2p.names import Metrics, PeerId
@@ -92,10 +95,14 @@ class _Round:
         if self.codec is None or self.codec.lossless:
             return parcel
         codec = self.codec
-        tensors = {n: codec.decode(codec.encode(t), t.numel()).reshape(t.shape) for n, t in parcel.tensors.items()}
-        return Parcel(tensors, parcel.meta)
+
+        def carried(tensor: Tensor) -> Tensor:
+            by = suited(codec, tensor)
+            return by.decode(by.encode(tensor), tensor.numel()).reshape(tensor.shape)
+
+        return Parcel({name: carried(tensor) for name, tensor in parcel.tensors.items()}, parcel.meta)
 
     def _bytes(self, parcel: Parcel) -> dict[str, int]:
         if self.codec is None:
             return parcel.bytes_by_slice()
-        return {name: self.codec.length(tensor.numel()) for name, tensor in parcel.tensors.items()}
+        return {name: suited(self.codec, t).length(t.numel()) for name, t in parcel.tensors.items()}

@@ -14,6 +14,7 @@ import torch
 
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.errors import ConfigError
 from parse_p2p.participant import Participant
 from parse_p2p.simulate import simulate
 
@@ -75,6 +76,8 @@ def run(job: Job, scenario: Settings, agents: Settings, probes: Mapping[str, Pro
         "train": {"lr": job.lr}, "seed": job.seed, **settings,
         "model": {"network": job.network, **scenario.get("model", {}), **dict(job.model)},
     }))  # fmt: skip
+    if world.run.faults:
+        raise ConfigError("faults: nothing can go wrong in the simulator; run the file with parse-agent")
     participants = {p.me: p for p in world.participants()}
     sent: list[int] = []
     cost: dict[str, float] = {"seconds": 0.0}

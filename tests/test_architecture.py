@@ -12,7 +12,7 @@ ROOT = Path(parse_p2p.__file__).parent
 FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in sorted(ROOT.rglob("*.py"))}
 FLOORS = {
     "values": "__init__ names errors draws parcel slices mixing membership plugins topology",
-    "wire": "framing codecs transports",
+    "wire": "framing codecs faults transports",
     "learning": "arena data models learner losses",
     "methods": "methods",
     "runtime": "participant introduction announcer simulate desk directory discovery courier presence agent runlog "

@@ -53,6 +53,14 @@ BAD = {
     "two graphs": (GOOD.replace("ring}", "ring, file: x}"), 1, "graph", "exactly one of generator, edges and file"),
     "no graph in graph": (GOOD.replace("{generator: ring}", "{}"), 1, "graph", "exactly one"),
     "lost too soon": (GOOD + "clocks: {heartbeat: 2, lost: 3}\n", 7, "clocks", "more than two heartbeats"),
+    "no kind of discovery": (GOOD + "discovery: {kind: mqt}\n", 7, "discovery", "no kind 'mqt'; did you mean 'mqtt'?"),
+    "discovery of what kind": (GOOD + "discovery: {broker: mqtt://h}\n", 7, "discovery", "the key 'kind' is missing"),
+    "unknown key of discovery": (GOOD + "discovery: {kind: mqtt, brokr: x}\n", 7, "discovery.brokr",
+                                 "did you mean 'broker'"),
+    "no broker": (GOOD + "discovery: {kind: mqtt}\n", 7, "discovery.broker", "this key is missing"),
+    "what is no broker": (GOOD + "discovery: {kind: mqtt, broker: h}\n", 7, "discovery.broker", "mqtt://host:1883"),
+    "no host": (GOOD + "discovery: {kind: mqtt, broker: mqtt://h, advertise: h i}\n", 7, "discovery.advertise",
+                "not 'h i'"),
     "no option of train": (GOOD + "  schedule: line\n", 7, "train.schedule", "not 'line'"),
 }  # fmt: skip
 
@@ -129,6 +137,7 @@ def test_a_graph_file_lies_beside_the_run_file(load, tmp_path):
     assert load(GOOD.replace("generator: ring", "file: g.graphml")).graph.file == str(tmp_path / "g.graphml")
 
 
+MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}
 FULL = {
     "graph": {"edges": [["a0", "a1"]]},
     "agents": [
@@ -137,6 +146,7 @@ FULL = {
     ],
     "options": {"nothing": None, "list": [1, None]},
     "base_port": 7000,
+    "discovery": MQTT | {"bind": "::", "advertise": "host3"},
 }
 
 
@@ -149,14 +159,15 @@ def test_a_dumped_run_is_loaded_as_an_equal_one(load, raw):
 
 def test_the_digest_says_who_may_talk_to_whom(load):
     plain = load()
-    for put in (("device", "cuda:0"), ("checkpoint.every", 5), ("base_port", 7000)):
+    for put in (("device", "cuda:0"), ("checkpoint.every", 5), ("base_port", 7000), ("discovery", MQTT)):
         assert load(GOOD, put).digest() == plain.digest(), put
     for put in (("seed", 1), ("train.lr", 0.2), ("method", "harmony"), ("agents.0.modalities", ["motion"])):
         assert load(GOOD, put).digest() != plain.digest(), put
     assert load(GOOD + "method: parse\n").digest() == plain.digest()  # the default, written out
 
 
-KEYS = [*RunFile.model_fields, "generator", "args", "edges", "file", "id", "modalities", "mix", "lr", "encoder", "a b"]
+KEYS = [*RunFile.model_fields, "generator", "args", "edges", "file", "id", "modalities", "mix", "lr", "encoder", "a b",
+        "kind", "broker"]  # fmt: skip
 PLAIN = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=3)
 )

@@ -65,6 +65,26 @@ def test_a_guarded_link_carries_mail_under_the_name_of_the_key(keyring, places):
     assert (sender, plane) == ("b", Plane.DATA)
 
 
+def test_who_was_not_let_in_is_once_its_key_is_known(keyring, places, monkeypatch):
+    asked = []
+    answer = Doorkeeper._answer
+    monkeypatch.setattr(Doorkeeper, "_answer", lambda self, request: asked.append(answer(self, request)) or asked[-1])
+
+    async def run():
+        mine, unaware, aware = (curve.read(keyring, me, peers) for me, peers in [("a", "b"), ("b", "c"), ("b", "a")])
+        async with asyncio.timeout(PATIENCE), transport("a", places, mine, peers="b") as a:
+            async with transport("b", places, unaware, peers="c"):
+                while sum(b"400" in reply for reply in asked) < len(Plane):
+                    await asyncio.sleep(0.02)
+            async with transport("b", places, aware, peers="a") as b:
+                speaking = asyncio.create_task(a.send("b", [b"here I am"], Plane.DATA))
+                sender, _, frames = await anext(b.arrivals())
+                await speaking
+                return sender, bytes(frames[0])
+
+    assert asyncio.run(run()) == ("a", b"here I am")
+
+
 def raw(context, places, options):
     """A socket of somebody who is no agent, dialling a's data address."""
     socket = context.socket(zmq.DEALER)

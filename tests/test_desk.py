@@ -9,7 +9,7 @@ import torch
 from parse_p2p.desk import AHEAD, TOPICS, Desk
 from parse_p2p.errors import MalformedFrame, SpecMismatch
 from parse_p2p.methods.base import Exchange
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import NEWEST, Parcel
 
 LONG = 100.0  # seconds no test waits for
 
@@ -122,6 +122,18 @@ def test_far_ahead_is_refused_and_nearly_so_far_is_kept():
     assert received(collect(desk, exchange("b"))) == {"b": 1}
 
 
+def test_who_comes_back_takes_in_mail_of_whatever_rounds_but_only_so_many():
+    desk = Desk()
+    for round in range(100, 100 + AHEAD):
+        arrival(desk, "b", round, round)()
+    arrival(desk, "b", 0, round=100, topic="more")()
+    with pytest.raises(MalformedFrame, match=f"b sends mail of more than {AHEAD} rounds while I am in none"):
+        arrival(desk, "b", 0, round=300)()
+    arrival(desk, "c", 7, round=102)()
+    desk.open(102)
+    assert received(collect(desk, exchange("b", "c"))) == {"b": 102, "c": 7}
+
+
 def test_a_sender_has_only_so_many_topics_in_a_round():
     desk = Desk()
     for topic in range(TOPICS):
@@ -204,3 +216,106 @@ def test_waiting_for_some_goes_on_though_others_take_no_part():
     later = [desk.look, arrival(desk, "b", 1)]
     found = collect(desk, exchange("b", "c"), takes_part=lambda peer: peer == "b", meanwhile=later)
     assert received(found) == {"b": 1} and found.missing == []
+
+
+# where mail of any round will do
+
+LATE = NEWEST + "slices"
+
+
+def newest(*peers, **options):
+    return exchange(*peers, topic=LATE, **options)
+
+
+def send(desk, sender, value, round, topic=LATE):
+    desk.deliver(sender, round, topic, parcel(value))
+
+
+def test_the_newest_mail_is_there_at_once_whatever_its_round():
+    desk = Desk()
+    desk.open(50)
+    send(desk, "b", 3, round=3)
+    send(desk, "c", 4, round=50)
+    send(desk, "d", 5, round=50 + 100 * AHEAD)
+    found = collect(desk, newest("b", "c", "d", "e"), seconds=0)
+    assert list(received(found).items()) == [("b", 3), ("c", 4), ("d", 5)]
+    assert found.missing == [] and desk.late == 0
+
+
+def test_newer_mail_replaces_older_and_never_the_other_way():
+    desk = Desk()
+    for value, round in [(1, 5), (2, 9), (3, 7), (4, 9)]:
+        send(desk, "b", value, round)
+    assert desk.late == 2
+    assert received(collect(desk, newest("b"), seconds=0)) == {"b": 2}
+
+
+def test_mail_is_handed_out_once_and_a_replay_is_late():
+    desk = Desk()
+    send(desk, "b", 1, round=5)
+    assert received(collect(desk, newest("b"), seconds=0)) == {"b": 1}
+    assert received(collect(desk, newest("b"), seconds=0)) == {}
+    send(desk, "b", 1, round=5)
+    send(desk, "b", 1, round=4)
+    assert received(collect(desk, newest("b"), seconds=0)) == {} and desk.late == 2
+    send(desk, "b", 6, round=6)
+    assert received(collect(desk, newest("b"), seconds=0)) == {"b": 6}
+
+
+def test_a_new_round_leaves_it_there():
+    desk = Desk()
+    send(desk, "b", 1, round=0)
+    desk.open(9)
+    assert received(collect(desk, newest("b"), seconds=0)) == {"b": 1}
+
+
+def test_with_patience_mail_of_this_round_or_a_later_one_ends_the_wait():
+    desk = Desk()
+    desk.open(4)
+    send(desk, "b", 3, round=3)
+    later = [lambda: send(desk, "c", 6, round=6), lambda: send(desk, "b", 4, round=4)]
+    assert received(collect(desk, newest("b", "c"), meanwhile=later)) == {"b": 4, "c": 6}
+
+
+def test_when_patience_is_over_older_mail_will_do_and_nobody_is_missed():
+    desk = Desk()
+    desk.open(4)
+    send(desk, "b", 3, round=3)
+    found = collect(desk, newest("b", "c"), seconds=0.01)
+    assert received(found) == {"b": 3} and found.missing == []
+
+
+def test_who_is_gone_is_not_waited_for_and_its_last_mail_is_used():
+    desk = Desk()
+    desk.open(4)
+    send(desk, "b", 3, round=3)
+    assert received(collect(desk, newest("b"), takes_part=lambda peer: False)) == {"b": 3}
+
+
+def test_what_is_kept_is_one_parcel_for_each_of_a_few_topics():
+    desk = Desk()
+    for topic in range(TOPICS):
+        for round in range(3):
+            send(desk, "b", round, round, topic=f"{NEWEST}{topic}")
+    with pytest.raises(MalformedFrame, match=f"b uses more than {TOPICS} topics"):
+        send(desk, "b", 0, round=9, topic=NEWEST + "one more")
+    send(desk, "c", 0, round=9, topic=NEWEST + "one more")
+    assert received(collect(desk, exchange("b", topic=f"{NEWEST}7"), seconds=0)) == {"b": 2}
+
+
+def test_one_that_started_anew_counts_anew_and_what_it_had_sent_is_kept_till_then():
+    desk = Desk()
+    desk.open(9)
+    send(desk, "b", 9, round=9)
+    desk.restarted("b")
+    assert received(collect(desk, newest("b"))) == {"b": 9}, "it is of this round and ends the wait"
+    send(desk, "b", 2, round=2)
+    assert received(collect(desk, newest("b"), seconds=0)) == {"b": 2} and desk.late == 0
+    desk.restarted("who never wrote")
+
+
+def test_what_is_refused_is_refused_here_too():
+    desk = Desk()
+    send(desk, "b", -1, round=0)
+    found = collect(desk, newest("b", check=refuse), seconds=0)
+    assert received(found) == {} and found.refused == {"b": "b is below zero"}

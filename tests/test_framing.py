@@ -13,7 +13,7 @@ from parse_p2p import framing
 from parse_p2p.codecs import bf16, raw
 from parse_p2p.errors import MalformedFrame
 from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Assembler, Header, pack, unpack
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import NEWEST, Parcel
 
 CODECS = [raw.CODEC, bf16.CODEC]
 HEADER = Header("run", "a0", 3, "slices")
@@ -327,12 +327,21 @@ def test_a_tensor_that_ends_early_or_late_is_refused():
             through([altered(message, field_of(1, shape)) for message in parts()])
 
 
-def test_a_repeated_part_is_refused_and_the_sender_may_begin_again():
+def test_a_part_that_comes_twice_is_passed_over():
     assembler = Assembler(CODECS)
     one, two, three = (unpack(message) for message in parts())
+    again = unpack([bytes(frame) for frame in parts()[0]])
+    assert [assembler.add(*part) for part in (one, again, two, one)] == [None] * 4
+    assert torch.equal(assembler.add(*three).tensors["x"], torch.arange(5.0))
+
+
+def test_another_part_of_the_same_number_is_refused_and_the_sender_may_begin_again():
+    assembler = Assembler(CODECS)
+    one, two, three = (unpack(message) for message in parts())
+    header, [buffer] = one
     assembler.add(*one)
     with pytest.raises(MalformedFrame, match="each part once"):
-        assembler.add(*one)
+        assembler.add(header, [memoryview(bytes(len(buffer)))])
     assert assembler.add(*one) is None and assembler.add(*two) is None
     assert torch.equal(assembler.add(*three).tensors["x"], torch.arange(5.0))
 
@@ -391,3 +400,18 @@ def test_unfinished_mail_without_tensors_is_bounded_too():
         for topic in range(200):
             fields = ["run", "a0", 3, str(topic), 0, 2, [], {"x": 1000 * "x"}]
             assembler.add(*unpack([msgpack.packb([1, *fields])]))
+
+
+def test_unfinished_mail_that_any_round_will_do_for_waits_until_newer_mail_begins(monkeypatch):
+    """A slow sender's long parcel is put together though my rounds go on, and one cut off leaves nothing behind."""
+    monkeypatch.setattr(framing, "CHUNK", 8)
+    old, new = (pack(Header("run", "a0", r, NEWEST + "x"), Parcel({"x": torch.full((4,), float(r))}), raw.CODEC)
+                for r in (3, 5))  # fmt: skip
+    assembler = Assembler([raw.CODEC])
+    assert assembler.add(*unpack(old[0])) is None
+    assembler.forget(before=100)
+    assert assembler.add(*unpack(old[1])).tensors["x"].tolist() == [3.0] * 4
+    assert assembler.add(*unpack(old[0])) is None
+    assert assembler.add(*unpack(new[0])) is None
+    assert assembler.add(*unpack(old[1])) is None, "its first half was forgotten"
+    assert assembler.add(*unpack(new[1])).tensors["x"].tolist() == [5.0] * 4

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 
 import torch
 
@@ -14,8 +15,13 @@ from parse_p2p.agent import Agent, Settings
 from parse_p2p.announcer import Announcer, recall
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.directory import Clocks
+from parse_p2p.discovery.base import Finder, FromFile, MqttOptions
+from parse_p2p.discovery.mqtt import MqttFinder
+from parse_p2p.discovery.notice import Profile
 from parse_p2p.errors import ConfigError, P2PError
 from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.injection import Injection
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog
 from parse_p2p.transports.zmq import ZmqTransport
@@ -25,7 +31,7 @@ FAILED = 2
 """Exit code of a run that could not be, with a sentence in the log."""
 
 
-def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int) -> None:
+def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int | None) -> None:
     """The body of one agent's process under a launcher; ends with it, whatever ends the launcher."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which tells us
     try:
@@ -35,14 +41,16 @@ def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int) -> 
         sys.exit(FAILED)
 
 
-async def _supervised(world: World, me: PeerId, folder: RunFolder, start: int) -> None:
+async def _supervised(world: World, me: PeerId, folder: RunFolder, start: int | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     parent = multiprocessing.parent_process()
     if parent is not None:
         loop.add_reader(parent.sentinel, _orphaned, loop, parent.sentinel, stop)
-    await run_agent(world, me, folder, start, stop)
+    # who was killed and started again has its neighbours all up, or gone for good: no need to wait for them to load
+    wait = world.run.clocks.lost if start is None else world.run.clocks.join
+    await run_agent(world, me, folder, start, stop, wait)
 
 
 def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int, stop: asyncio.Event) -> None:
@@ -54,8 +62,13 @@ def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int, stop: asyncio.Even
     guard.start()
 
 
-async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | None, stop: asyncio.Event) -> int:
-    """Run one agent to its end or to ``stop``; ``start`` None lets the running neighbours say where to join."""
+async def run_agent(
+    world: World, me: PeerId, folder: RunFolder, start: int | None, stop: asyncio.Event, wait: float
+) -> int:
+    """Run one agent to its end or to ``stop``; ``start`` None lets the running neighbours say where to join.
+
+    ``wait`` is in seconds, until the neighbours are up.
+    """
     torch.set_num_threads(world.threads)
     log = RunLog(me, folder.events(me))
     recall(world.membership, {peer: folder.announced(peer) for peer in world.peers}, world.data[0].modalities)
@@ -67,12 +80,30 @@ async def run_agent(world: World, me: PeerId, folder: RunFolder, start: int | No
         participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
     neighbours = world.neighbours(me)
-    addresses = {peer: world.places.address(peer, folder.path) for peer in (me, *sorted(neighbours))}
+    addresses = world.places.addresses(me, neighbours, folder.path)
     transport = ZmqTransport(me, addresses, world.run.clocks.drain, world.places.guard(me, neighbours))
-    agent = Agent(participant, transport, neighbours, settings(world, me, folder, start), log)
+    hurt = Injection(world, me, transport, folder, log)
+    told = settings(world, me, folder, start)
+    told = replace(told, clocks=told.clocks.model_copy(update={"join": wait}))
+    found = finder(world, me, transport, told.clocks, log)
+    agent = Agent(participant, hurt.transport, neighbours, told, log, found)
+    agent.on_round = hurt.begin
     if start is None:
         agent.presence.propose(_newest(folder, me))
     return await agent.run(stop)
+
+
+def finder(world: World, me: PeerId, transport: ZmqTransport, clocks: Clocks, log: RunLog) -> Finder:
+    """How an agent finds its neighbours, as its run file says."""
+    options = world.run.discovery
+    if not isinstance(options, MqttOptions):
+        return FromFile()
+    first = world.spans[me].start
+    slices = {str(key): region.digest for key, region in world.laid(first).offers.get(me, {}).items()}
+    profile = Profile(run=world.run.digest(), id=me, modalities=world.senses(me, first), slices=slices)
+    mqtt = MqttFinder(profile, options, world.neighbours(me), transport, clocks, log)
+    log.listener = mqtt.tell
+    return mqtt
 
 
 def settings(world: World, me: PeerId, folder: RunFolder, start: int | None) -> Settings:
@@ -114,6 +145,6 @@ def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        return await run_agent(world, me, folder, start, stop)
+        return await run_agent(world, me, folder, start, stop, world.run.clocks.join)
 
     return asyncio.run(main())

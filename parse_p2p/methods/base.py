@@ -17,7 +17,7 @@ from parse_p2p.data.base import Dataset
 from parse_p2p.errors import QuorumLost
 from parse_p2p.learner import Learner
 from parse_p2p.names import Metrics, PeerId, Role
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import NEWEST, Parcel
 from parse_p2p.slices import Sharing
 from parse_p2p.topology.overlay import Plan
 
@@ -38,6 +38,10 @@ class Exchange:
     Fewer than ``quorum`` answers make the round void (QuorumLost is thrown at the ``yield``). A parcel that
     ``check`` refuses, by raising WireError, counts as not come. After ``deadline`` seconds stragglers are waited
     for no longer; None leaves it to the runtime's clock.
+
+    Under a topic that begins with ``NEWEST`` a straggler's newest mail of an earlier round serves where this
+    round's is not there in time (with ``deadline`` 0: at once), and so does mail of a later round. Each parcel is
+    handed out once. What round it is of, the script must write into it if it wants to know.
     """
 
     topic: str
@@ -46,6 +50,11 @@ class Exchange:
     quorum: int = 0
     check: Check = anything
     deadline: float | None = None
+
+    @property
+    def newest(self) -> bool:
+        """Whether mail of other rounds will do."""
+        return self.topic.startswith(NEWEST)
 
 
 @dataclass
@@ -71,6 +80,9 @@ GENERAL = ("fission", "monolithic", "infiltration", "embedding")
 
 Script = Generator[Exchange, Inbox, Metrics]
 """One round of one role; what it returns are the round's metrics."""
+
+Stretch = Generator[Exchange, Inbox, None]
+"""A part of a script, for ``yield from``."""
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,49 @@
 """The one script of PARSE and of the whole DSGD family: train, exchange slices, mix.
 
 The methods differ in their tables alone, so that any two can be compared on the same network with the same
-losses.
+losses. How slices are exchanged is an option of them all: everyone waits for everyone, or in one of three ways in
+which nobody has to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from parse_p2p import mixing
-from parse_p2p.methods.base import Exchange, Inbox, Local, Script
+from parse_p2p.errors import SpecMismatch
+from parse_p2p.methods import acknowledged, pushsum
+from parse_p2p.methods.base import Exchange, Inbox, Local, Script, Stretch
 from parse_p2p.methods.objective import SliceLossOptions, slice_terms
 from parse_p2p.names import PeerId, Role
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import NEWEST, Parcel
 from parse_p2p.slices import SliceKey
+
+ExchangeName = Literal["synchronous", "asynchronous", "push-sum", "acknowledged"]
 
 
 class GossipOptions(SliceLossOptions):
-    """The weights of the losses, the order of a round and the mixer; the same for every method of the family."""
+    """The weights of the losses, the order of a round, exchange and mixer; the same for every method of the family."""
 
     order: str = Field("atc", pattern="^(atc|cta)$", description="adapt then combine, or combine then adapt")
+    exchange: ExchangeName = Field("synchronous", description="whether agents wait, and what bears late or lost mail")
+    patience: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="seconds to wait for the mail of a round, where one need not"
+    )
+    decay: float = Field(0.9, gt=0, le=1, description="asynchronous: factor on a copy's weight for each round of age")
     mixer: mixing.MixerName = Field("weighted", description="how the copies of a slice become one")
     clip: float = Field(1.0, gt=0, allow_inf_nan=False, description="clipped: longest step to a neighbour's slice")
     byzantine: int = Field(1, ge=0, description="trimmed-mean, krum: how many copies of a slice may be lies")
+
+    @field_validator("mixer")
+    @classmethod
+    def _sums_are_kept_by_weights(cls, mixer: str, info: ValidationInfo) -> str:
+        exchange = info.data.get("exchange")
+        if exchange in ("push-sum", "acknowledged") and mixer != "weighted":
+            raise ValueError(f"with exchange {exchange!r}, which keeps sums, it must be 'weighted'")
+        return mixer
 
 
 def gossip(local: Local, options: GossipOptions) -> Script:
@@ -31,11 +51,47 @@ def gossip(local: Local, options: GossipOptions) -> Script:
     metrics: Mapping[str, float] = {}
     if options.order == "atc":
         metrics = local.learner.train(*slice_terms(options))
-    inbox = yield slices(local)
-    mix(local, inbox, mixing.mixer(options.mixer, options.clip, options.byzantine))
+    yield from EXCHANGES[options.exchange](local, options)
     if options.order == "cta":
         metrics = local.learner.train(*slice_terms(options))
     return metrics
+
+
+def synchronous(local: Local, options: GossipOptions) -> Stretch:
+    """Wait for every neighbour's slices of this round."""
+    mix(local, (yield slices(local)), mixing.mixer(options.mixer, options.clip, options.byzantine))
+
+
+def asynchronous(local: Local, options: GossipOptions) -> Stretch:
+    """Wait for nobody: each neighbour's newest copy counts ``W_ij · decay^age``, and once.
+
+    The age is how many rounds it is behind mine, 0 for one that is ahead; what a weight loses stays at home. Used
+    again and again, an old copy would draw an agent in each of its rounds, so that the slowest would count most, and
+    one that is gone for ever. Once, both ends of a link take as much from it. The mean over the agents still moves.
+    """
+    now = slices(local)
+    send = {peer: Parcel(parcel.tensors, {"round": local.round}) for peer, parcel in now.send.items()}
+    inbox = yield Exchange(
+        NEWEST + now.topic, send, now.expect, check=partial(check_dated, local), deadline=options.patience
+    )
+    mixer = mixing.mixer(options.mixer, options.clip, options.byzantine)
+    ages = {peer: max(0, local.round - round_of(parcel)) for peer, parcel in inbox.items()}
+    for key, row in local.plan.weights.items():
+        weights = {peer: row[peer] * options.decay ** ages[peer] for peer in row if peer in inbox}
+        mixer(local.learner.arena.view(local.plan.regions[key]), copies(inbox, key, weights), weights)
+
+
+def check_dated(local: Local, sender: PeerId, parcel: Parcel) -> None:
+    """Refuse slices that are not those of the link, or of no round of this run. Raises SpecMismatch."""
+    local.plan.check(sender, parcel)
+    if not 0 <= round_of(parcel) < local.rounds:
+        raise SpecMismatch(f"mail from {sender} must say its round, a whole number below {local.rounds}")
+
+
+def round_of(parcel: Parcel) -> int:
+    """The round that a parcel says it is of; −1 where it does not say."""
+    said = parcel.meta.get("round")
+    return said if isinstance(said, int) and not isinstance(said, bool) else -1
 
 
 def slices(local: Local) -> Exchange:
@@ -57,4 +113,10 @@ def copies(inbox: Inbox, key: SliceKey, weights: Mapping[PeerId, float]) -> dict
     return {peer: inbox[peer].tensors[str(key)] for peer in weights if peer in inbox}
 
 
+EXCHANGES: Mapping[ExchangeName, Callable[[Local, GossipOptions], Stretch]] = {
+    "synchronous": synchronous,
+    "asynchronous": asynchronous,
+    "push-sum": lambda local, options: pushsum.push_sum(local, options.patience),
+    "acknowledged": lambda local, options: acknowledged.acknowledged(local, options.patience),
+}
 SCRIPTS = {Role.PEER: gossip}

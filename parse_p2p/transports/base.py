@@ -18,6 +18,9 @@ class Plane(IntEnum):
     CONTROL = 1
 
 
+Address = tuple[str, str]
+"""Where an agent listens: for data and for control."""
+
 Arrival = tuple[PeerId, Plane, Frames]
 """Who the transport says it is from, on which plane, and the frames as they came, unchecked."""
 

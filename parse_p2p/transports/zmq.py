@@ -16,31 +16,36 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.errors import ConfigError, MalformedFrame
 from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 from parse_p2p.names import PeerId
-from parse_p2p.transports.base import Arrival, Plane, ignore
+from parse_p2p.transports.base import Address, Arrival, Plane, ignore
 from parse_p2p.transports.curve import Doorkeeper, Guard
 
-Address = tuple[str, str]
-"""Where an agent listens: for data and for control."""
-
 QUEUE = 64  # messages; a message is at most a chunk
+DENIED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+KNOCK_AGAIN = 1.0  # seconds after one was not let in
 YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
 
 
 class ZmqTransport:
     """``addresses`` has one entry for me and one for every neighbour; ``drain`` is in seconds.
 
+    A neighbour's entry may be None: ``connect`` says where it listens once that is known. Mine may end in ``:*`` for
+    ports that are free; ``endpoints`` says which they are.
+
     With a ``guard`` every link is encrypted, only the guard's peers are let in, and the sender of a message is the
     owner of the key it came under. Without one a sender is who it says it is.
     """
 
     def __init__(
-        self, me: PeerId, addresses: Mapping[PeerId, Address], drain: float = 5.0, guard: Guard | None = None
+        self, me: PeerId, addresses: Mapping[PeerId, Address | None], drain: float = 5.0, guard: Guard | None = None
     ) -> None:
+        mine = addresses[me]
+        assert mine is not None, "one must know where to listen"
         self._me = me
-        self._addresses = addresses
+        self._mine = mine
+        self._addresses = {peer: address for peer, address in addresses.items() if peer != me}
         self._drain = drain
         self._guard = guard
         self._doorkeepers: list[Doorkeeper] = []
@@ -66,6 +71,31 @@ class ZmqTransport:
     ) -> None:
         await self._close(self._drain if kind is None else 0)
 
+    @property
+    def endpoints(self) -> Address:
+        """Where I listen, from the moment on at which I do."""
+        data, control = (self._routers[plane].get_string(zmq.LAST_ENDPOINT) for plane in Plane)
+        return data, control
+
+    def connect(self, peer: PeerId, address: Address) -> None:
+        """A neighbour listens here from now on. Raises MalformedFrame if that is no address.
+
+        What is on its way to where it was before is lost; what still waits goes to the new place. One that never
+        moved, and is dialled again for another's lie, may lose the first message.
+        """
+        before, self._addresses[peer] = self._addresses[peer], address
+        if before == address:
+            return
+        for plane in Plane:
+            dealer = self._dealers[peer, plane]
+            if before is not None:
+                with contextlib.suppress(zmq.ZMQError):  # it was no address
+                    dealer.disconnect(before[plane])
+            try:
+                dealer.connect(address[plane])
+            except zmq.ZMQError:
+                raise MalformedFrame(f"{address[plane]!r} is no address") from None
+
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
         dealer = self._dealers[to, plane]
         if plane == Plane.CONTROL:
@@ -87,8 +117,7 @@ class ZmqTransport:
             self._spawn(doorkeeper.serve(), f"doorkeeper-{plane.name.lower()}")
         self._routers[plane] = self._listen(context, plane)
         for peer in self._addresses:
-            if peer != self._me:
-                self._dealers[peer, plane] = self._dial(context, peer, plane)
+            self._dealers[peer, plane] = self._dealer(context, peer, plane)
         self._spawn(self._receive(plane), f"receive-{plane.name.lower()}")
 
     def _listen(self, context: zmq.asyncio.Context, plane: Plane) -> zmq.asyncio.Socket:
@@ -99,7 +128,7 @@ class ZmqTransport:
             router.set(zmq.ROUTER_HANDOVER, 1)
         router.set(zmq.ROUTER_MANDATORY, 1)
         router.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
-        address = self._addresses[self._me][plane]
+        address = self._mine[plane]
         try:
             router.bind(address)
         except zmq.ZMQError as error:
@@ -110,18 +139,18 @@ class ZmqTransport:
             ) from None
         return router
 
-    def _dial(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> zmq.asyncio.Socket:
+    def _dealer(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> zmq.asyncio.Socket:
         dealer = self._socket(context, zmq.DEALER)
         if self._guard is not None:
             self._guard.as_client_of(peer, dealer)
         else:
             dealer.set(zmq.ROUTING_ID, self._me.encode())
         dealer.set(zmq.IMMEDIATE, 1)
-        if plane == Plane.DATA:
-            monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-            self._monitors.append(monitor)
-            self._spawn(self._watch(peer, monitor), f"watch-{peer}")
-        dealer.connect(self._addresses[peer][plane])
+        monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | DENIED)
+        self._monitors.append(monitor)
+        self._spawn(self._watch(peer, plane, monitor), f"watch-{peer}-{plane.name.lower()}")
+        if (address := self._addresses[peer]) is not None:
+            dealer.connect(address[plane])
         return dealer
 
     def _socket(self, context: zmq.asyncio.Context, kind: int) -> zmq.asyncio.Socket:
@@ -132,7 +161,7 @@ class ZmqTransport:
         socket.set(zmq.HEARTBEAT_IVL, 2000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, 10000)
         socket.set(zmq.RECONNECT_IVL, 100)
-        socket.set(zmq.RECONNECT_IVL_MAX, 5000)
+        socket.set(zmq.RECONNECT_IVL_MAX, 1000)
         socket.set(zmq.IPV6, 1)
         return socket
 
@@ -152,11 +181,19 @@ class ZmqTransport:
             return PeerId(frames[0].get("User-Id"))
         return PeerId(sender.bytes.decode(errors="replace"))
 
-    async def _watch(self, peer: PeerId, monitor: Any) -> None:
+    async def _watch(self, peer: PeerId, plane: Plane, monitor: Any) -> None:
         while True:
             event = await recv_monitor_message(monitor)
             if event["event"] == zmq.EVENT_DISCONNECTED:
-                self.on_disconnect(peer)
+                if plane == Plane.DATA:
+                    self.on_disconnect(peer)
+                continue
+            await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
+            if (address := self._addresses[peer]) is not None:
+                dealer = self._dealers[peer, plane]
+                with contextlib.suppress(zmq.ZMQError):  # it has just been dialled elsewhere
+                    dealer.disconnect(address[plane])
+                dealer.connect(address[plane])
 
     def _spawn(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))

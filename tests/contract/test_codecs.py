@@ -61,6 +61,17 @@ def test_no_numbers_are_no_bytes_and_arrive(codec):
     assert parcel.tensors["none"].shape == (0,) and parcel.tensors["one"].tolist() == pytest.approx([1], abs=LOSS)
 
 
+def test_doubles_travel_as_they_are_beside_what_the_codec_makes_of_the_rest(codec):
+    double = normal(300).double() + 1e-13
+    parcel = Parcel({"double": double, "single": normal(5)})
+    [message] = pack(Header("run", "a0", 0, "x"), parcel, codec)
+    assert [len(frame) for frame in message[1:]] == [8 * 300, codec.length(5)]
+    found = Assembler([codec]).add(*unpack(message)).tensors
+    assert found["double"].dtype == torch.float64 and torch.equal(found["double"], double)
+    assert found["single"].dtype == torch.float32
+    assert "double" not in NAMES, "no run is set to it"
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_what_is_no_finite_number_stays_so(codec, odd):
     """A receiver must be able to refuse it."""

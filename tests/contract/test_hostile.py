@@ -14,6 +14,9 @@ from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
 
 METHODS = [name for name in plugins.known(plugins.METHODS) if name != "local"]
+CASES = [(name, {}) for name in METHODS] + [
+    ("parse", {"exchange": exchange}) for exchange in ("asynchronous", "push-sum", "acknowledged")
+]
 SEEDS = range(6)
 FACTS = (None, "", "x", -1, 0, 2**70, 1.5, math.nan, math.inf, True, [], [1.0], ["a"])
 
@@ -66,11 +69,11 @@ def hostile(script, me, seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("method", METHODS)
-def test_nobody_crashes_and_nobody_is_poisoned(method, seed):
+@pytest.mark.parametrize(("method", "options"), CASES, ids=[" ".join([m, *o.values()]) for m, o in CASES])
+def test_nobody_crashes_and_nobody_is_poisoned(method, options, seed):
     made = world(method=method, rounds=4, data={"samples": 160})
     for me in ["a1", "hub"] if made.method.centralised else ["a1"]:
-        w = world(method=method, rounds=4, data={"samples": 160})
+        w = world(method=method, rounds=4, data={"samples": 160}, options=options)
         scripts = {role: hostile(script, me, seed) for role, script in w.method.scripts.items()}
         w.method = replace(w.method, scripts=scripts)
         participants = w.participants()

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import zmq
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.errors import ConfigError, MalformedFrame
 from parse_p2p.framing import CHUNK
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.memory import MemoryTransport, Post
@@ -284,6 +284,52 @@ def test_a_stranger_whose_name_is_no_text_does_no_harm(opened):
                 assert found[1:] == (DATA, [b"boo"])
             await b.send("a", [b"model"], DATA)
             assert await take(a, 1) == [("b", DATA, [b"model"])]
+
+    run(scenario())
+
+
+UNKNOWN = {"ipc": "ipc://*", "tcp": "tcp://127.0.0.1:*"}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_a_peer_whose_place_is_not_known_yet_is_reached_once_it_is_and_wherever_it_goes(kind):
+    def opened(me, other):
+        return ZmqTransport(me, {me: (UNKNOWN[kind],) * 2, other: None}, drain=0.2)
+
+    async def scenario():
+        async with opened("a", "b") as a:
+            await send_all(a, "b", 200 * [[b"dropped"]], CONTROL)
+            waiting = asyncio.create_task(send_all(a, "b", numbered(5)))
+            for life in range(3):
+                async with opened("b", "a") as b:
+                    assert len({*a.endpoints, *b.endpoints}) == 4
+                    a.connect("b", b.endpoints)
+                    a.connect("b", b.endpoints)  # said again
+                    b.connect("a", a.endpoints)
+                    if life == 0:
+                        assert await take(b, 5) == [("a", DATA, frames) for frames in numbered(5)]
+                        await waiting
+                    assert await until_heard(b, a, "a", [b"%d" % life]) == ("b", CONTROL, [b"%d" % life])
+                    await a.send("b", [b"model %d" % life], DATA)
+                    assert await take(b, 1) == [("a", DATA, [b"model %d" % life])]
+                    await b.send("a", [b"%d" % life], DATA)
+                    assert await take(a, 1, lambda plane, _: plane == DATA) == [("b", DATA, [b"%d" % life])]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("nonsense", ["", "nowhere", "tcp://", "tcp://;", "tcp://127.0.0.1:*", "carrier://pigeon"])
+def test_what_is_no_address_is_refused_and_the_next_one_taken(nonsense):
+    async def scenario():
+        place = ("tcp://127.0.0.1:*",) * 2
+        async with ZmqTransport("a", {"a": place, "b": None}) as a, ZmqTransport("b", {"b": place, "a": None}) as b:
+            for good in (False, True):
+                if good:
+                    a.connect("b", b.endpoints)
+                    assert await until_heard(a, b, "b") == ("a", CONTROL, [b"hello"])
+                else:
+                    with pytest.raises(MalformedFrame, match="is no address"):
+                        a.connect("b", (nonsense, nonsense))
 
     run(scenario())
 

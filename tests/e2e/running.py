@@ -17,6 +17,7 @@ import worlds
 from parse_p2p import checkpoint, config
 from parse_p2p.agent import Agent
 from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.injection import Injection
 from parse_p2p.launch.process import settings
 from parse_p2p.runlog import RunLog
 from parse_p2p.transports.memory import MemoryTransport, Post
@@ -51,8 +52,14 @@ def states(participants):
 
 
 def over_memory(world, folder):
+    transports = dict(memory(world))
+    return _in_one_loop(world, folder, transports.__getitem__)
+
+
+def memory(world):
+    """Each agent with its transport."""
     post = Post()
-    return _in_one_loop(world, folder, lambda me: MemoryTransport(me, post))
+    return [(me, MemoryTransport(me, post)) for me in world.seats]
 
 
 def over_ipc(world, folder):
@@ -80,7 +87,10 @@ def agent(world, me, transport, folder):
     """An agent that is not yet running."""
     log = RunLog(me, folder.events(me))
     start = world.spans[me].start
-    return Agent(world.participant(me), transport, world.neighbours(me), settings(world, me, folder, start), log)
+    hurt = Injection(world, me, transport, folder, log)
+    made = Agent(world.participant(me), hurt.transport, world.neighbours(me), settings(world, me, folder, start), log)
+    made.on_round = hurt.begin
+    return made
 
 
 def together(agents):

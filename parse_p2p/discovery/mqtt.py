@@ -1,0 +1,209 @@
+"""Neighbours found, and rounds reported, through an MQTT broker (version 3.1.1); no model passes through it.
+
+    parse-p2p/RUN/agents/ID        retained: where the agent listens and what it holds (``notice.py``)
+    parse-p2p/RUN/telemetry/ID     its rounds, whom it lost and found, what it gained; at most once
+
+RUN is the run's digest. A last will marks an agent that died as gone; one that leaves takes its presence back. The
+broker is needed to begin; without it a run goes on, and the connection is taken up again when it is back. What it
+says is checked: at worst it hides a neighbour or names a wrong door.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import ssl
+from collections import Counter
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import aiomqtt
+
+from parse_p2p.directory import Card, Clocks
+from parse_p2p.discovery.base import MqttOptions
+from parse_p2p.discovery.broker import PASSWORD, Broker
+from parse_p2p.discovery.notice import LONGEST, Notice, Profile
+from parse_p2p.errors import JoinTimeout, MalformedFrame, WireError, WrongRun
+from parse_p2p.names import PeerId
+from parse_p2p.runlog import RunLog
+from parse_p2p.transports.zmq import ZmqTransport
+
+KEEPALIVE = 30  # seconds of silence after which the broker asks whether the other is there
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between two attempts to connect
+BACKLOG = 64  # reports that wait for the broker before the oldest is dropped
+COMPLAINTS = 10  # lines in the log about what came from the broker; the rest is counted
+TOLD = {
+    "round": ("round", "loss", "accuracy", "seconds", "alive", "wire_out", "wire_in"),
+    "lost": ("round", "peer"),
+    "found": ("round", "peer"),
+    "modalities": ("round", "modalities"),
+    "left": ("round",),
+    "end": ("round",),
+}
+"""What is reported: events of the log, and of each the facts that are small."""
+
+_logger = logging.getLogger(__name__)
+_logger.addHandler(logging.NullHandler())  # what happens to the connection stands in the agent's own log
+
+
+class MqttFinder:
+    """Tells the broker of one agent, and its transport of the neighbours that the broker knows."""
+
+    def __init__(self, profile: Profile, options: MqttOptions, neighbours: Collection[PeerId],
+                 transport: ZmqTransport, clocks: Clocks, log: RunLog) -> None:  # fmt: skip
+        self.refusals: Counter[str] = Counter()
+        self._profile = profile
+        self._broker = Broker.parse(options.broker)
+        self._host = options.advertise
+        self._neighbours = neighbours
+        self._transport = transport
+        self._clocks = clocks
+        self._log = log
+        self._reports: asyncio.Queue[str | None] = asyncio.Queue()
+        self._connected = asyncio.Event()
+        self._trouble = "no answer"
+        self._staying: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._staying is None:
+            return
+        if self._connected.is_set():
+            self._reports.put_nowait(None)
+            await asyncio.wait([self._staying], timeout=self._clocks.drain)
+        self._staying.cancel()
+        await asyncio.gather(self._staying, return_exceptions=True)
+
+    async def announce(self, card: Card) -> None:
+        """Raises JoinTimeout if the broker does not answer in time, ConfigError if nobody could dial me."""
+        presence = self._profile.at(self._transport.endpoints, self._host, card.incarnation)
+        self._staying = asyncio.create_task(self._stay(presence))
+        try:
+            async with asyncio.timeout(self._clocks.join):
+                await self._connected.wait()
+        except TimeoutError:
+            raise JoinTimeout(
+                f"the broker {self._broker.url} did not take in {self._profile.id} within {self._clocks.join:g} s "
+                f"({self._trouble}): start it, or correct discovery.broker"
+            ) from None
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Report an event of the log if it is one of those that are; never waits."""
+        if (facts := TOLD.get(event["event"])) is None:
+            return
+        if self._reports.qsize() >= BACKLOG:
+            self._reports.get_nowait()
+        told = {name: event[name] for name in ("event", "agent", "time", *facts) if name in event}
+        self._reports.put_nowait(json.dumps(told))
+
+    # the connection
+
+    async def _stay(self, presence: Notice) -> None:
+        """Be connected until told to leave; when the connection breaks, again after a pause that grows."""
+        pause = SHORTEST_PAUSE
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                async with self._client(presence) as client:
+                    await self._converse(client, presence)
+                    return
+            except Exception as error:  # whatever the other end did to the library: the run goes on without it
+                self._trouble = str(error) or type(error).__name__
+            if self._connected.is_set():
+                self._connected.clear()
+                self._log.write("broker lost", why=self._trouble)
+            if asyncio.get_running_loop().time() - began > LONGEST_PAUSE:
+                pause = SHORTEST_PAUSE
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _client(self, presence: Notice) -> aiomqtt.Client:
+        # a name of its own for each agent: the broker ends the connection of an earlier life, and publishes its
+        # will, before it lets a later one in; any broker takes 23 characters
+        name = hashlib.blake2b(f"{presence.run}/{presence.id}".encode(), digest_size=10).hexdigest()
+        gone = presence.model_copy(update={"gone": True})
+        return aiomqtt.Client(
+            self._broker.host,
+            self._broker.port,
+            username=self._broker.user,
+            password=os.environ.get(PASSWORD) if self._broker.user else None,
+            identifier=f"p2p{name}",
+            will=aiomqtt.Will(self._topic("agents", presence.id), gone.model_dump_json(), qos=1, retain=True),
+            keepalive=KEEPALIVE,
+            tls_context=ssl.create_default_context() if self._broker.tls else None,
+            queue_type=_Short,
+            max_queued_incoming_messages=64 + 2 * len(self._neighbours),
+            logger=_logger,
+        )
+
+    async def _converse(self, client: aiomqtt.Client, presence: Notice) -> None:
+        """Until told to leave. Raises MqttError."""
+        mine = self._topic("agents", presence.id)
+        await client.publish(mine, presence.model_dump_json(), qos=1, retain=True)
+        await client.subscribe([(self._topic("agents", peer), 1) for peer in sorted({presence.id, *self._neighbours})])
+        self._connected.set()
+        self._log.write("broker found", broker=self._broker.url)
+        tasks = [asyncio.create_task(self._read(client, presence)), asyncio.create_task(self._report(client))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await client.publish(mine, b"", qos=1, retain=True)  # takes the presence back
+
+    async def _report(self, client: aiomqtt.Client) -> None:
+        while (report := await self._reports.get()) is not None:
+            await client.publish(self._topic("telemetry", self._profile.id), report)
+
+    async def _read(self, client: aiomqtt.Client, mine: Notice) -> None:
+        async for message in client.messages:
+            try:
+                said = self._checked(message.topic.value, message.payload)
+                if said is not None and said.id != mine.id and not said.gone:
+                    self._transport.connect(said.id, said.address)
+            except WireError as error:
+                self._complain(error)
+                continue
+            if said is not None and said.id == mine.id and said.gone:  # the will of an earlier life of mine
+                await client.publish(message.topic.value, mine.model_dump_json(), qos=1, retain=True)
+
+    # what comes
+
+    def _checked(self, topic: str, payload: bytes) -> Notice | None:
+        """What an agent of this run said of itself; None: that it left. Raises MalformedFrame, WrongRun."""
+        id = PeerId(topic.rpartition("/")[2])
+        if id not in (*self._neighbours, self._profile.id) or topic != self._topic("agents", id):
+            raise MalformedFrame("a presence of one that is no neighbour")
+        if not payload:
+            return None
+        presence = Notice.read(payload)
+        if presence.run != self._profile.run:
+            raise WrongRun(f"a presence of {id} in another run")
+        if presence.id != id:
+            raise MalformedFrame(f"the presence of {id} is that of another")
+        return presence
+
+    def _complain(self, error: WireError) -> None:
+        self.refusals["wrong run" if isinstance(error, WrongRun) else "malformed"] += 1
+        if self.refusals.total() <= COMPLAINTS:
+            self._log.write("refused", peer="the broker", kind="presence", why=str(error))
+
+    def _topic(self, room: str, id: PeerId) -> str:
+        return f"parse-p2p/{self._profile.run}/{room}/{id}"
+
+
+class _Short(asyncio.Queue[aiomqtt.Message]):
+    """Keeps no more of a message than it takes to see that it is too long."""
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        item.payload = item.payload[: LONGEST + 1]
+        super().put_nowait(item)

@@ -1,0 +1,83 @@
+"""What an agent says of itself where anyone may read it, and the check of what others say.
+
+JSON, since people and other programs read it too. Whoever hands it on may lie: a presence says where to dial and
+nothing more; who answers there is proved by the link (``transports/curve.py``).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from parse_p2p.errors import ConfigError, MalformedFrame
+from parse_p2p.names import Modality, PeerId
+from parse_p2p.transports.base import Address
+
+LONGEST = 1 << 16  # bytes of a presence
+EVERYWHERE = ("tcp://0.0.0.0", "tcp://[::]")
+
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]"
+_PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Place = Annotated[str, StringConstraints(pattern=rf"^tcp://({_HOST}):({_PORT})$")]
+
+
+class Profile(BaseModel):
+    """What of an agent is known before it listens: its run's digest, its id, and what it begins with.
+
+    That is its modalities, and its slices by name with the digests of their layouts.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    run: Name
+    id: PeerId
+    modalities: tuple[Modality, ...] = Field(max_length=256)
+    slices: Mapping[Name, Name] = Field(max_length=4096)
+
+    def at(self, endpoints: Address, host: str | None, incarnation: int) -> "Notice":
+        """Where I listen, as others reach it: under ``host`` where given. Raises ConfigError where nobody could."""
+        data, control = (_reached(self.id, endpoint, host) for endpoint in endpoints)
+        return Notice(**self.model_dump(), incarnation=incarnation, data=data, control=control)
+
+
+class Notice(Profile):
+    """A profile with where it listens, as ``tcp://host:port``; ``gone`` marks one that is there no more."""
+
+    incarnation: int = Field(ge=0, lt=1 << 48)
+    data: Place
+    control: Place
+    gone: bool = False
+
+    @property
+    def address(self) -> Address:
+        return self.data, self.control
+
+    @staticmethod
+    def read(text: bytes) -> "Notice":
+        """Raises MalformedFrame for anything that no agent would have said."""
+        if len(text) > LONGEST:
+            raise MalformedFrame(f"a presence is over {LONGEST} bytes")
+        try:
+            return Notice.model_validate_json(text)
+        except ValidationError as error:
+            raise MalformedFrame(f"a presence is of a wrong form: {error.errors()[0]['type']}") from None
+
+
+def at(host: str, port: str) -> str:
+    """``tcp://host:port``, whichever kind of address the host's is."""
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def _reached(me: PeerId, endpoint: str, host: str | None) -> str:
+    """The address under which others reach an endpoint: with this host in the place of the one that was bound."""
+    bound, _, port = endpoint.rpartition(":")
+    if host is not None:
+        return at(host, port)
+    if bound in EVERYWHERE:
+        raise ConfigError(
+            f"agent {me} listens on all addresses of its host, {endpoint}, and others must be told one that they "
+            "reach: set discovery.advertise"
+        )
+    return endpoint

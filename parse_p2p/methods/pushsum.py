@@ -1,0 +1,128 @@
+"""Push-sum by running sums: a mean that bears lost mail, exactly.
+
+Every agent holds of each slice a mass (w·x, w), from (x, 1) on, and reads its parameters off as their ratio. It splits
+the mass over its links and itself, so that no mass is made or lost, and all ratios tend to the mean over the agents
+(Kempe, Dobra and Gehrke 2003). What crosses a link is the sum of all that ever went over it; the receiver adds what is
+new in it, so a lost message is made good by the next (Hadjicostis, Vaidya and Domínguez-García 2016, IEEE TAC 61(6)).
+A local step that changes the parameters by Δ adds w·Δ to w·x.
+
+Added here: mass goes over a link only after new mass came over it, the first excepted. Else whoever is fast, or has a
+neighbour that is gone, would give its mass away and get none. ``since``, the round in which an agent's memory begins,
+tells apart the lives of an agent that came back without its memory. A sum that grew by no mass that could be, as that
+of an agent back from an older checkpoint, or of a liar, is only taken note of.
+
+In memory and on the wire all is float64: a mass is (D + 1,), a message (D + 3,), the sum and the two ``since``.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from parse_p2p.methods.base import Exchange, Local, Stretch
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import LARGEST, NEWEST, Parcel, fit
+from parse_p2p.slices import SliceKey
+
+KEEP = 1 / 64  # share of a mass that is never given away, lest a ratio be 0/0
+LEAST = 2.0**-20  # weight below which nothing is given away
+
+
+def push_sum(local: Local, patience: float) -> Stretch:
+    """Give every slice's mass to the neighbours, take what came, and read the parameters off."""
+    plan = local.plan
+    masses = {key: Mass(local, key) for key in plan.weights}
+    for mass in masses.values():
+        mass.give()
+    send = {peer: Parcel({str(key): masses[key].message(peer) for key in keys}) for peer, keys in plan.links.items()}
+    inbox = yield Exchange(NEWEST + "mass", send, frozenset(send), check=partial(check, local), deadline=patience)
+    for peer in sorted(inbox):
+        for key in plan.links[peer]:
+            masses[key].take(peer, inbox[peer].tensors[str(key)])
+    for mass in masses.values():
+        mass.show()
+
+
+def check(local: Local, sender: PeerId, parcel: Parcel) -> None:
+    """Refuse mail that is not a message for each slice of the link. Raises SpecMismatch."""
+    wanted = {str(key): (local.plan.regions[key].size + 3,) for key in local.plan.links[sender]}
+    fit(sender, parcel, wanted, dtype=torch.float64, largest=torch.finfo(torch.float64).max)
+
+
+class Mass:
+    """The mass of one slice and the sums of its links, all of it in ``local.memory``."""
+
+    def __init__(self, local: Local, key: SliceKey) -> None:
+        self._memory = local.memory
+        self._name = f"push-sum/{key}"
+        self._slice = local.learner.arena.view(local.plan.regions[key])
+        self._agents = len(local.plan.holders)
+        self._weights = local.plan.weights[key]
+        values = self._slice.cpu().double()
+        self.mass = self._kept("mass", lambda: torch.cat([values, values.new_ones(1)]))
+        self.mass[:-1] += self.mass[-1] * (values - self._ratio().double())  # what local steps changed
+        self.since = self._kept("since", lambda: torch.tensor(local.round, dtype=torch.float64))
+        self._links = {peer: self._link(peer) for peer in self._weights}
+
+    def give(self) -> None:
+        """Put on the link to each peer its weight's share of the mass, where it is my turn."""
+        due = {peer: self._weights[peer] for peer, link in self._links.items() if link["turn"]}
+        if self.mass[-1] < LEAST:
+            return
+        before, scale = self.mass.clone(), min(1.0, (1 - KEEP) / max(sum(due.values()), KEEP))
+        for peer, weight in due.items():
+            share = before * (weight * scale)
+            self._links[peer]["given"] += share
+            self._links[peer]["turn"].fill_(False)
+            self.mass -= share
+
+    def message(self, peer: PeerId) -> Tensor:
+        """What the peer is to know: all that I gave it, since when I count, and since when I think it does."""
+        link = self._links[peer]
+        return torch.cat([link["given"], self.since.reshape(1), link["since"].reshape(1)])
+
+    def take(self, peer: PeerId, message: Tensor) -> None:
+        """Add what is new in the peer's sum."""
+        total, theirs, mine = message[:-2], message[-2], message[-1]
+        link = self._links[peer]
+        if theirs != link["since"]:  # another life of it, which knows nothing of what I gave and took
+            link["since"].copy_(theirs)
+            link["given"].zero_()
+            link["taken"].zero_()
+            link["turn"].fill_(True)
+        if mine != self.since:  # meant for another life of mine
+            return
+        growth = total - link["taken"]
+        link["taken"].copy_(total)
+        if self._could_be(growth):
+            self.mass += growth
+        if growth.any():
+            link["turn"].fill_(True)
+
+    def show(self) -> None:
+        """Make the ratio the slice's parameters."""
+        self._slice.copy_(self._ratio())
+
+    def _ratio(self) -> Tensor:
+        return (self.mass[:-1] / self.mass[-1]).float()
+
+    def _could_be(self, growth: Tensor) -> bool:
+        """Whether it is a mass: no more weight than all agents began with, and values a model could have."""
+        weight = float(growth[-1])
+        return 0 < weight <= self._agents and float(growth[:-1].abs().max()) <= LARGEST * weight
+
+    def _link(self, peer: PeerId) -> dict[str, Tensor]:
+        """The sums given and taken, whether it is my turn to give, and since when the peer counts (a guess: as I)."""
+        return {
+            "given": self._kept(f"given/{peer}", lambda: torch.zeros_like(self.mass)),
+            "taken": self._kept(f"taken/{peer}", lambda: torch.zeros_like(self.mass)),
+            "turn": self._kept(f"turn/{peer}", lambda: torch.tensor(True)),
+            "since": self._kept(f"since/{peer}", self.since.clone),
+        }
+
+    def _kept(self, name: str, first: Callable[[], Tensor]) -> Tensor:
+        name = f"{self._name}/{name}"
+        if name not in self._memory:
+            self._memory[name] = first()
+        return self._memory[name]

@@ -1,0 +1,99 @@
+"""Agents in processes that know of each other's places through a broker alone."""
+
+import json
+import os
+import signal
+
+import brokers
+import pytest
+import running
+
+from parse_p2p.transports import curve
+
+CLOCKS = {"heartbeat": 0.2, "lost": 10}
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with brokers.running(tmp_path, running.free_ports(1)) as started:
+        yield started
+
+
+def by(broker):
+    return {"kind": "mqtt", "broker": broker.url}
+
+
+EVENTS = [{"round": 1, "agent": "a3", "join": True}, {"round": 2, "agent": "a0", "gain": ["motion"]}]
+
+
+def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
+    """Over encrypted links, one of them later than the others, and one with a modality more in the end."""
+    keyring = {"security": "curve", "keyring": str(tmp_path / "keys")}
+    world = running.world(events=EVENTS, discovery=by(broker), **keyring)
+    curve.make(tmp_path / "keys", world.seats)
+    with brokers.Ear(broker.port, f"parse-p2p/{world.run.digest()}/#") as ear:
+        assert running.differing(running.over_processes(world, tmp_path), running.simulated(world)) == []
+        logged = {me: [e["accuracy"] for e in running.events(tmp_path / "run", me, "round")] for me in world.seats}
+        said, gained, gone = {me: [] for me in world.seats}, [], set()
+        while len(gone) < len(world.seats) or sum(map(len, said.values())) < sum(map(len, logged.values())):
+            topic, payload, _ = ear.next()
+            _, _, room, me = topic.split("/")
+            if not payload:
+                gone.add(me)
+                continue
+            told = json.loads(payload)
+            assert len(payload) < (500 if room == "telemetry" else 5000)
+            if room == "agents":
+                first = 1 if me == "a3" else 0
+                offers = world.laid(first).offers[me]
+                assert told["modalities"] == list(world.senses(me, first)) and not told["gone"]
+                assert told["slices"] == {str(key): region.digest for key, region in offers.items()}
+            elif told["event"] == "round":
+                said[me].append(told["accuracy"])
+            elif told["event"] == "modalities":
+                gained.append((me, told["round"], told["modalities"]))
+    assert said == logged
+    assert gained == [("a0", 2, ["audio", "motion"])]
+
+
+def test_the_run_goes_on_when_the_broker_dies(broker, tmp_path):
+    rounds = 4
+    world, out = running.lengthy(rounds, discovery=by(broker)), tmp_path / "run"
+    with running.started(running.write(world, tmp_path), out, "--quiet", "--no-alone") as process:
+        running.until(lambda: all(running.events(out, me, "joined") for me in world.seats))
+        broker.kill()
+        code, printed = running.ended(process)
+    assert code == 0, printed
+    assert all(running.events(out, me, "broker lost") for me in world.seats), "it was killed too late to show anything"
+    assert running.differing(running.saved(world, out), running.simulated(running.lengthy(rounds))) == []
+
+
+def test_without_a_broker_nobody_begins(tmp_path):
+    broker = brokers.Broker(tmp_path, running.free_ports(1))
+    world = running.world(discovery=by(broker), clocks={"join": 1})
+    code, printed = running.everything(running.write(world, tmp_path), tmp_path / "run", "--id", "a0")
+    assert code == 2, printed
+    assert printed.startswith(f"error: the broker {broker.url} did not take in a0 within 1 s (")
+    assert printed.count("\n") == 1 and printed.endswith("start it, or correct discovery.broker\n")
+
+
+def test_one_that_is_killed_is_marked_gone_and_found_again_elsewhere(broker, tmp_path):
+    world, out = running.lengthy(2000, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"  # its end is not awaited
+    file = running.write(world, tmp_path)
+    topic = f"parse-p2p/{world.run.digest()}/agents/a1"
+    with running.started(file, out, "--quiet", "--no-alone"), brokers.Ear(broker.port, topic) as ear:
+        running.until_round(out, "a1", 1)
+        os.kill(running.events(out, "a1", "start")[0]["pid"], signal.SIGKILL)
+        _, before = ear.until(lambda _, said: said and said["gone"])
+        with running.started(file, out, "--id", "a1", "--resume"):
+            _, after = ear.until(lambda _, said: said and not said["gone"])
+            running.until(lambda: len(running.events(out, "a1", "joined")) == 2)
+            again = running.events(out, "a1", "joined")[1]["round"]
+            running.until_round(out, "a1", again)
+            for me in world.neighbours("a1"):
+                running.until_round(out, me, again)
+    assert after["data"] != before["data"] and after["incarnation"] != before["incarnation"]
+    for me in world.neighbours("a1"):
+        rounds = running.events(out, me, "round")
+        assert [event["round"] for event in rounds] == list(range(len(rounds))), "a round was lost"
+        assert "a1" in rounds[again]["sent"] and not all("a1" in event["sent"] for event in rounds)

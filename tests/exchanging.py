@@ -1,0 +1,80 @@
+"""Agents that exchange without learning, links that lose mail, and what may still be on its way."""
+
+import torch
+from worlds import under, world
+
+from parse_p2p.draws import seeded
+from parse_p2p.methods.base import Done, advance
+from parse_p2p.methods.gossip import EXCHANGES
+
+TINY = {"data": {"samples": 120}, "model": {"latent": 6, "hidden": 4}, "encoder": {"width": 4}}
+ALWAYS = range(10**6)
+
+
+def frozen(local, options):
+    """A round without learning."""
+    yield from EXCHANGES[options.exchange](local, options)
+    return {"loss": 0.0}
+
+
+def any_link(sender, receiver):
+    return True
+
+
+def lossy(script, probability, rounds=ALWAYS, link=any_link):
+    """The script, but each parcel that comes to it over such a link is lost with this probability, by itself."""
+
+    def wrapped(local, options):
+        steps, answer = script(local, options), None
+        while not isinstance(step := advance(steps, answer), Done):
+            came = yield step
+            draws = torch.rand(len(came), generator=seeded("loss", local.me, local.round, step.topic)).tolist()
+            answer = {
+                peer: parcel
+                for (peer, parcel), draw in zip(came.items(), draws, strict=True)
+                if draw >= probability or local.round not in rounds or not link(peer, local.me)
+            }
+        return step.metrics
+
+    return wrapped
+
+
+def alike(exchange, agents=16, graph="torus", script=frozen, codec="raw", **options):
+    """A world of agents of one type, which share every slice over the one given graph."""
+    made = world({"audio+motion": agents}, graph=graph, overlay="induced", codec=codec, rounds=1000,
+                 options={"exchange": exchange} | options, **TINY)  # fmt: skip
+    return under(made, script=script)
+
+
+def scattered(participants):
+    """The same, each with parameters of its own, standard normal."""
+    for p in participants:
+        p.learner.arena.values.copy_(torch.randn(p.learner.arena.size, generator=seeded("values", p.me)))
+    return participants
+
+
+def parameters(participants):
+    """The parameters of agents of one type in double, shape (agents, size)."""
+    return torch.stack([p.learner.arena.values.double() for p in participants])
+
+
+def total(participants, key):
+    """A slice summed over its holders and what is on its way, in double: its size, and one more of push-sum."""
+    memory = {p.me: {n.removeprefix(f"{e}/{key}/"): t for n, t in p.memory.items() for e in KINDS if f"{e}/{key}/" in n}
+              for p in participants}  # fmt: skip
+    kept = [m["mass"] if "mass" in m else m["value"] for m in memory.values() if m]
+    return torch.stack(kept).sum(0) + sum(_on_its_way(memory), torch.zeros(len(kept[0]), dtype=torch.float64))
+
+
+KINDS = ("push-sum", "acknowledged")
+
+
+def _on_its_way(memory):
+    """What one end of a link has parted with and the other has not yet taken."""
+    for me, mine in memory.items():
+        for peer, theirs in memory.items():
+            if f"given/{peer}" in mine:
+                yield mine[f"given/{peer}"] - theirs.get(f"taken/{me}", 0)
+            answered, still_open = mine.get(f"answered/{peer}"), int(theirs.get(f"open/{me}", 1))
+            if answered is not None and int(answered) == still_open:
+                yield -mine[f"difference/{peer}"]
