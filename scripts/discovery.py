@@ -122,10 +122,10 @@ def page(found: dict[Job, dict[str, float]]) -> str:
     text += [
         "",
         f"The slowest of all {len(found)} runs took {worst:.0f} rounds. Twice as many agents take "
-        f"{growth(found, LOSSES[0]):.1f} rounds more, and {growth(found, LOSSES[1]):.1f} with the loss (least squares over all "
-        "runs). All agents share the redundant head here, and whoever has a neighbour for one slice hears "
-        "from it of others; a slice whose few holders share nothing with anyone else depends on the random view alone "
-        "and is found later, which is not measured here.",
+        f"{growth(found, LOSSES[0]):.1f} rounds more, and {growth(found, LOSSES[1]):.1f} with the loss "
+        "(least squares over all runs). All agents share the redundant head here, and whoever has a neighbour for one "
+        "slice hears from it of others; a slice whose few holders share nothing with anyone else depends on the "
+        "random view alone and is found later, which is not measured here.",
         "",
         "## What it costs",
         "",
