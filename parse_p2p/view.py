@@ -64,7 +64,7 @@ class AgentView:
             case "void":
                 return f"round {event['round']} of {event['agent']} is void: {event['why']}"
             case "refused":
-                return f"{event['agent']} refused mail of {event['peer']}: {event['why']}"
+                return f"{event['agent']} complains of {event['peer']}: {event['why']}"
         return None
 
     @property
