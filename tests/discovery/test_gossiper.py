@@ -10,8 +10,9 @@ from parse_p2p.discovery.book import PATIENCE, RUMOURS, RUMOURS_OF_ONE, SPOKEN, 
 from parse_p2p.discovery.cards import MAX_CARDS, MAX_SLICES, OLDEST, Card, Edge, Message
 from parse_p2p.discovery.crowd import CONTACTS, Crowd, strangers
 from parse_p2p.discovery.gossip import ANSWERS, MOST, RECALL, RINGS, SPARE, Gossiper
-from parse_p2p.discovery.rings import nearest
 from parse_p2p.errors import ConfigError, MalformedFrame
+from parse_p2p.topology.graph import Topology
+from parse_p2p.topology.rings import nearest
 
 TYPES = ("audio", "motion", "audio+motion", "video")
 
@@ -64,6 +65,18 @@ def assert_rings(world):
         who = holders(world, name)
         for me in who:
             assert set(world.agents[me].neighbours(name)) == set(nearest(me, tuple(who - {me}), RINGS))
+
+
+def test_what_gossip_settles_on_is_the_overlay_rings_with_its_weights():
+    world = settled(40)
+    graph = nx.empty_graph(0)
+    graph.add_nodes_from(world.agents)
+    topology = Topology("found", graph, overlay="rings")
+    for name in sorted({name for agent in world.agents.values() for name in agent.card.slices}):
+        overlay = topology.over(holders(world, name))
+        assert nx.is_connected(overlay.graph)
+        for me in holders(world, name):
+            assert world.agents[me].weights(name) == pytest.approx(dict(overlay.weights(me)), abs=1e-12)
 
 
 @pytest.mark.parametrize(("contacts", "seed"), [*zip(CONTACTS, range(3), strict=True), ("chain", 3)])
