@@ -9,6 +9,7 @@ import torch
 from parse_p2p.codecs import raw
 from parse_p2p.courier import COMPLAINTS, STRANGER, Courier, Limits
 from parse_p2p.directory import Card
+from parse_p2p.errors import MalformedFrame
 from parse_p2p.framing import Header, pack
 from parse_p2p.parcel import Parcel
 from parse_p2p.runlog import RunLog
@@ -33,10 +34,15 @@ class Scene:
         self.came = []
         self.log = RunLog("a", tmp_path / "events.jsonl")
         self.transport = MemoryTransport("a", self.post)
-        self.courier = Courier("a", RUN, ["b", "c"], self.transport, raw.CODEC, limits, self.log)
+        self.courier = Courier("a", RUN, ["b", "c"], self.transport, raw.CODEC, limits, self.log, ["d"])
 
     async def hear(self, sender, card):
         self.came.append((sender, card))
+
+    async def overhear(self, sender, facts):
+        if "lie" in facts:
+            raise MalformedFrame("a lie")
+        self.came.append((sender, facts))
 
     def deliver(self, sender, round, topic, parcel):
         self.came.append((sender, round))
@@ -55,7 +61,7 @@ class Scene:
     def play(self, scenario):
         async def guarded():
             async with asyncio.timeout(GUARD), self.transport:
-                self.listening = asyncio.create_task(self.courier.listen(self.hear, self.deliver))
+                self.listening = asyncio.create_task(self.courier.listen(self.hear, self.overhear, self.deliver))
                 await scenario()
                 assert not self.listening.done(), self.listening
                 self.listening.cancel()
