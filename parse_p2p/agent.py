@@ -28,6 +28,7 @@ from parse_p2p.desk import AHEAD, Collected, Desk
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import Finder, FromFile
 from parse_p2p.errors import Interrupted, QuorumLost
+from parse_p2p.membership import Modalities
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
 from parse_p2p.names import PeerId, Role
 from parse_p2p.participant import Participant
@@ -74,6 +75,7 @@ class Agent:
                                  self.desk.look, self.desk.restarted)  # fmt: skip
         self._transport = transport
         self._posted = False
+        self._silent: Modalities = ()  # of these I read no numbers
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
         self._on_my_own = False  # no longer waiting for it
         self._boundary: tuple[int, dict[str, Tensor]] | None = None
@@ -158,6 +160,10 @@ class Agent:
         script = await self._compute(self.participant.begin, round)
         if self.participant.learner is not before:
             self.log.write("modalities", round=round, modalities=list(self.participant.learner.holder.modalities))
+        if (failed := self.participant.failed) and failed != self._silent:
+            self.log.write("sensor", round=round, modalities=list(failed))
+            self.presence.without(failed)
+        self._silent = failed
         answer: Inbox | QuorumLost | None = None
         while True:
             step = await self._compute(advance, script, answer)

@@ -15,13 +15,13 @@ from parse_p2p import checks, plugins, roles
 from parse_p2p.arena import regions
 from parse_p2p.codecs.base import Codec
 from parse_p2p.config import RunFile, options
-from parse_p2p.data.base import Dataset, refuse_unlike, split, standardise
+from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.stream import Stream, stream
 from parse_p2p.data.tasks import seen_as
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, nearest
-from parse_p2p.faults import refuse_strangers
+from parse_p2p.faults import broken, refuse_strangers
 from parse_p2p.learner import Learner
 from parse_p2p.membership import Modalities, planned
 from parse_p2p.methods.base import Method
@@ -73,6 +73,7 @@ class World:
         if self.laid(0).keys and not self.method.centralised:  # a graph is needed
             checks.refuse_islands(self.topology)
         refuse_strangers(run.faults, roles.ids(run))
+        checks.refuse_sensors(run, seats)
 
     # data
 
@@ -239,8 +240,23 @@ class World:
             wardrobe = Wardrobe(self.membership, self.data[0].modalities, build)
             first = self.senses(me, self.spans[me].start)
         public = self.public if me == self.coordinator else None
-        return Participant(me, self.seats[me].role, self.method, self.options, build(first), self.overlays,
-                           self.run.rounds, public=public, wardrobe=wardrobe)  # fmt: skip
+        return Participant(
+            me,
+            self.seats[me].role,
+            self.method,
+            self.options,
+            build(first),
+            self.overlays,
+            self.run.rounds,
+            public=public,
+            wardrobe=wardrobe,
+            sense=partial(self._sense, me),
+        )
+
+    def _sense(self, me: PeerId, round: int, data: Dataset) -> Dataset:
+        """What an agent reads in a round: no numbers of a modality whose sensor a fault has broken."""
+        lost = broken(self.run.faults, me, round)
+        return data if lost.isdisjoint(data.inputs) else silent(data, lost)
 
     def learner(self, me: PeerId, modalities: Modalities, device: torch.device | None = None) -> Learner:
         """An agent's learner with these modalities and its first parameters."""

@@ -6,6 +6,7 @@ from parse_p2p.config import RunFile
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.tasks import refuse_unknown
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.faults import Sensor
 from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
 from parse_p2p.seats import Seat
@@ -32,6 +33,13 @@ def refuse_unlike(run: RunFile, method: Method, seats: Iterable[Seat], train: Da
             f"the method {method.name!r} needs a public data set at its coordinator: "
             "add public: {share: 0.15} to the file, or --set public.share=0.15"
         )
+
+
+def refuse_sensors(run: RunFile, seats: Iterable[Seat]) -> None:
+    """Faults of sensors that nobody has. Raises ConfigError."""
+    for i, fault in enumerate(run.faults):
+        if isinstance(fault, Sensor) and not any(fault.modality in seat.model.modalities for seat in seats):
+            raise ConfigError(f"faults.{i}.modality: no agent ever has {fault.modality!r}")
 
 
 def refuse_tasks(

@@ -69,8 +69,9 @@ class Courier:
 
     def post(self, peer: PeerId, round: int, topic: str, parcel: Parcel) -> None:
         box = self._outboxes[peer]
-        if box.full():
-            self.empty(peer)  # this far behind it is as good as lost
+        if box.full():  # this far behind it is as good as lost
+            self.complain(peer, "slow", f"it does not read, and what waited for it is given up: {OUTBOX} parcels")
+            self.empty(peer)
         box.put_nowait(pack(Header(self._run, self.me, round, topic), parcel, self._codec))
         for name, tensor in parcel.tensors.items():
             self.ledger.post(peer, name, suited(self._codec, tensor).length(tensor.numel()))
@@ -128,7 +129,7 @@ class Courier:
         self._assembler.forget(round)
 
     def complain(self, peer: PeerId, kind: str, why: str) -> None:
-        """Count refused mail and say so in the log."""
+        """Count what is wrong with a peer or its mail, and say so in the log."""
         if peer not in self._speakers:
             peer = STRANGER  # who may come under any number of names
         self.refusals[peer, kind] += 1

@@ -147,9 +147,18 @@ class Stop(ProcessFault):
     seconds: float = Field(gt=0)
 
 
+class Sensor(_Fault):
+    """A sensor breaks: from this round on the agents read no numbers of this modality."""
+
+    kind: Literal["sensor"]
+    agents: Agents
+    modality: str
+    round: int = Field(ge=0)
+
+
 OfMail = Drop | Delay | Duplicate | Reorder | Corrupt | Partition
 OfProcess = Kill | Stop
-Fault = Annotated[OfMail | OfProcess, Field(discriminator="kind")]
+Fault = Annotated[OfMail | OfProcess | Sensor, Field(discriminator="kind")]
 
 
 def _refuse_no_rounds(rounds: tuple[int, int] | None) -> None:
@@ -168,11 +177,17 @@ def refuse_strangers(faults: Iterable[Fault], known: Collection[str]) -> None:
 def _named(fault: Fault) -> Iterator[tuple[str, str]]:
     if isinstance(fault, Partition):
         yield from (("groups", me) for group in fault.groups for me in group)
-    elif isinstance(fault, ProcessFault):
+    elif isinstance(fault, ProcessFault | Sensor):
         yield from (("agents", me) for me in fault.agents or ())
     else:
         yield from (("senders", me) for me in fault.senders or ())
         yield from (("receivers", me) for me in fault.receivers or ())
+
+
+def broken(faults: Iterable[Fault], me: PeerId, round: int) -> frozenset[str]:
+    """The modalities of which an agent reads no numbers in a round."""
+    sensors = (fault for fault in faults if isinstance(fault, Sensor))
+    return frozenset(fault.modality for fault in sensors if me in fault.agents and fault.round <= round)
 
 
 Strike = tuple[OfMail, torch.Generator]
@@ -186,7 +201,7 @@ def fate(faults: Sequence[Fault], seed: int, mail: Mail) -> list[Strike]:
 
 def _strikes(faults: Sequence[Fault], seed: int, mail: Mail) -> Iterator[Strike]:
     for i, fault in enumerate(faults):
-        if isinstance(fault, ProcessFault) or not fault.concerns(mail):
+        if isinstance(fault, ProcessFault | Sensor) or not fault.concerns(mail):
             continue
         rng = seeded(seed, "fault", i, mail.sender, mail.receiver, mail.round, mail.plane, mail.number)
         drawn = torch.rand((), generator=rng, dtype=torch.float64).item()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parse_p2p.data.base import Dataset
+from parse_p2p.data.base import Dataset, without
 from parse_p2p.errors import ConfigError
 from parse_p2p.introduction import carry, introduced
 from parse_p2p.learner import Learner
@@ -49,6 +49,9 @@ class Participant:
     memory: dict[str, Tensor] = field(default_factory=dict)
     public: Dataset | None = None
     wardrobe: "Wardrobe | None" = None
+    sense: Callable[[int, Dataset], Dataset] = lambda round, data: data
+    failed: Modalities = ()
+    """Those of which this round's samples held no numbers; the agent trains without them as if they were average."""
 
     def __post_init__(self) -> None:
         if self.role not in self.method.scripts:
@@ -81,12 +84,20 @@ class Participant:
         if self.wardrobe is not None:
             self._wear(self.wardrobe.membership.of(self.me, round))
         self.learner.begin(round, self.rounds)
+        self._read_sensors(round)
         local = Local(self.me, self.role, round, self.rounds, self.learner, self.plan(round), self.memory,
                       self.public)  # fmt: skip
         script = self.method.scripts[self.role](local, self.options)
         if self.wardrobe is None or not self.wardrobe.membership.changed(round):
             return script
         return introduced(local, self.overlays(round - 1), self.overlays(round), script)
+
+    def _read_sensors(self, round: int) -> None:
+        data = self.sense(round, self.learner.data)
+        self.failed = tuple(m for m, x in sorted(data.inputs.items()) if not x.isfinite().all())
+        if self.failed:  # the average of a standardised feature is 0
+            self.learner.data = without(data, self.failed)
+            self.learner.test = without(self.learner.test, self.failed)
 
     def _wear(self, modalities: Modalities) -> None:
         """Have a model for exactly these modalities, with all that carries over."""

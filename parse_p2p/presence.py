@@ -10,6 +10,7 @@ from parse_p2p.announcer import Announcer
 from parse_p2p.courier import Courier
 from parse_p2p.directory import NEVER, Card, Clocks, Directory
 from parse_p2p.errors import JoinTimeout, WrongRun
+from parse_p2p.membership import Modalities
 from parse_p2p.names import PeerId
 from parse_p2p.participant import Participant
 from parse_p2p.runlog import RunLog
@@ -107,7 +108,17 @@ class Presence:
         if self.announcer is not None:
             self.announcer.want(lambda now: own)
         await self.announce(round)
+        if not self.participant.span:
+            raise JoinTimeout(
+                f"{self.participant.me} comes too late: before the others could take it in, their "
+                f"{self.participant.rounds} rounds would be over"
+            )
         return self.participant.span.start
+
+    def without(self, failed: Modalities) -> None:
+        """Some of my sensors are broken: I am to lose these modalities, if any is left."""
+        if self.announcer is not None and set(self.announcer.latest) - set(failed):
+            self.announcer.want(lambda now: tuple(m for m in now if m not in failed))
 
     async def announce(self, round: int) -> None:
         """Tell all what I am to have and from when on, and go on when they have heard."""
@@ -117,7 +128,12 @@ class Presence:
             self.log.write("order refused", round=round, why=why)
         # no agent is further from another than there are agents, if nobody is beyond the front
         front = max(round, self.directory.front(time.monotonic()) or 0)
-        change = self.announcer.announce(front + len(self.courier.neighbours) + 1)
+        first = front + len(self.courier.neighbours) + 1
+        if self.announcer.wanted is not None and first >= self.participant.rounds:
+            why = f"it could hold from round {first} on and there are {self.participant.rounds}"
+            self.log.write("order refused", round=round, why=why)
+            self.announcer.wanted = None
+        change = self.announcer.announce(first)
         if change is None:
             return
         self.log.write("announced", round=change.round, modalities=list(change.modalities))

@@ -24,6 +24,7 @@ class AgentView:
 
     modalities: str
     state: str = "starting"
+    resumed: bool = False
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def take(self, event: Mapping[str, Any]) -> str | None:
@@ -31,13 +32,18 @@ class AgentView:
         match event["event"]:
             case "start" | "resumed":
                 self.state = "waiting for peers"
+                self.resumed = self.resumed or event["event"] == "resumed"
             case "joined":
                 self.state = "running"
+                if event["round"] and not self.resumed:
+                    return f"{event['agent']} has joined in round {event['round'] + 1}"
             case "round":
                 self.state = "running"
                 self.rounds[event["round"]] = dict(event)
             case "end" | "left" | "stopped":
                 self.state = {"end": "done"}.get(event["event"], event["event"])
+                if self.state == "left":
+                    return f"{event['agent']} has left after round {event['round']}"
             case "modalities":
                 self.modalities = "+".join(event["modalities"])
                 return f"{event['agent']} has {self.modalities} from round {event['round'] + 1} on"
@@ -46,6 +52,8 @@ class AgentView:
             case "fault":
                 self.state = {"kill": "killed", "stop": "stopped by a fault"}[event["kind"]]
                 return f"a fault of kind {event['kind']} strikes {event['agent']} in round {event['round']}"
+            case "sensor":
+                return f"{event['agent']} reads no numbers from {', '.join(event['modalities'])}"
             case "lost":
                 return f"{event['agent']} lost its peer {event['peer']} in round {event['round']}"
             case "waiting":
@@ -56,7 +64,7 @@ class AgentView:
             case "void":
                 return f"round {event['round']} of {event['agent']} is void: {event['why']}"
             case "refused":
-                return f"{event['agent']} refused mail of {event['peer']}: {event['why']}"
+                return f"{event['agent']} complains of {event['peer']}: {event['why']}"
         return None
 
     @property

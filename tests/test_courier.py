@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from parse_p2p.codecs import raw
-from parse_p2p.courier import COMPLAINTS, STRANGER, Courier, Limits
+from parse_p2p.courier import COMPLAINTS, OUTBOX, STRANGER, Courier, Limits
 from parse_p2p.directory import Card
 from parse_p2p.errors import MalformedFrame
 from parse_p2p.framing import Header, pack
@@ -157,5 +157,18 @@ def test_a_card_is_heard_on_the_control_plane_alone(tmp_path):
     async def scenario():
         await scene.send("b", frames, plane=Plane.CONTROL)
         assert scene.came == [("b", Card(1, 2))]
+
+    scene.play(scenario)
+
+
+def test_a_peer_that_does_not_read_is_named_and_fills_no_memory(tmp_path):
+    scene = Scene(tmp_path)
+
+    async def scenario():
+        for round in range(3 * OUTBOX):
+            scene.courier.post("b", round, "slices", Parcel({"x": torch.ones(2)}))
+        assert scene.courier.refusals["b", "slow"] == 2
+        scene.courier.empty("b")
+        await scene.courier.drain(["b"])
 
     scene.play(scenario)

@@ -4,7 +4,7 @@ A data-set file offers ``Options`` (a pydantic model) and ``open(options, seed) 
 that (splitting, scaling, dealing rows to agents, dropping a modality) is done on the value defined here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -135,6 +135,21 @@ def refuse_unlike(public: Dataset, train: Dataset) -> None:
             )
     if public.classes != train.classes:
         raise ConfigError(f"public.dataset: {public.name!r} has {public.classes} classes and not {train.classes}")
+
+
+def without(dataset: Dataset, modalities: Collection[str]) -> Dataset:
+    """The data set with zeros, the average once it is standardised, for these modalities."""
+    return _filled(dataset, modalities, 0.0)
+
+
+def silent(dataset: Dataset, modalities: Collection[str]) -> Dataset:
+    """The data set with no numbers for these modalities, as from a sensor that is broken."""
+    return _filled(dataset, modalities, torch.nan)
+
+
+def _filled(dataset: Dataset, modalities: Collection[str], value: float) -> Dataset:
+    inputs = {m: torch.full_like(x, value) if m in modalities else x for m, x in dataset.inputs.items()}
+    return replace(dataset, inputs=inputs)
 
 
 def packaged_file(package: str, inside: str, remedy: str) -> Path:

@@ -153,6 +153,7 @@ class Gossiper:
             self._unheard += [contact for contact in self._contacts if contact not in self._unheard]
         contacts = self._unheard[:1]
         self._unheard = self._unheard[1:] + contacts
+        self._contacts |= {contact: self._contacts.pop(contact) for contact in contacts}  # the last in turn from now on
         return list(dict.fromkeys([*(entry.card.id for entry in oldest), *contacts]))
 
     def _unanswered(self, peer: PeerId, edges: Mapping[str, Edge]) -> bool:

@@ -52,8 +52,14 @@ def states(participants):
 
 
 def over_memory(world, folder):
+    transports = dict(memory(world))
+    return _in_one_loop(world, folder, transports.__getitem__)
+
+
+def memory(world):
+    """Each agent with its transport."""
     post = Post()
-    return _in_one_loop(world, folder, lambda me: MemoryTransport(me, post))
+    return [(me, MemoryTransport(me, post)) for me in world.seats]
 
 
 def over_ipc(world, folder):

@@ -32,6 +32,11 @@ def test_the_log_and_the_screen_tell_of_it(tmp_path):
         code, printed = running.ended(process)
     assert "audio              1" in printed and "(a1)" not in printed, "who has left is not in the summary"
     assert code == 0 and "a0 has audio+motion from round 3 on" in printed, printed
+    assert (
+        "a3 has joined in round 4" in printed
+        and "a1 has left after round 4" in printed
+        and "a0 has joined" not in printed
+    )
     told = running.events(tmp_path / "run", "a0", "modalities")
     assert [(e["round"], e["modalities"]) for e in told] == [(2, ["audio", "motion"]), (5, ["motion"])]
     assert running.events(tmp_path / "run", "a1", "left")[0]["round"] == 4
@@ -75,6 +80,20 @@ def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_p
     assert running.differing(running.saved(made([]), out), running.simulated(made(plan))) == []
 
 
+def test_an_agent_whose_sensor_breaks_finds_out_and_goes_on_with_the_other(tmp_path):
+    sensor = {"kind": "sensor", "agents": ["a2"], "modality": "audio", "round": 3}
+    made = running.lengthy(20, events=[], train={"batch": 8}, faults=[sensor], clocks={"heartbeat": 0.2, "lost": 30})
+    out = tmp_path / "run"
+    code, printed = running.everything(running.write(made, tmp_path), out)
+    assert code == 0 and "Traceback" not in printed, printed
+    [found] = running.events(out, "a2", "sensor")
+    assert found["round"] == 3 and found["modalities"] == ["audio"]
+    [changed] = running.events(out, "a2", "modalities")
+    assert changed["modalities"] == ["motion"] and changed["round"] > 3
+    assert all(len(running.events(out, me, "heard of")) == 1 for me in made.peers if me != "a2")
+    assert [e["round"] for e in running.events(out, "a2", "round")] == list(range(20))
+
+
 def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
     made = running.lengthy(60, events=[{"agent": "a3", "join": True}], clocks={"heartbeat": 0.2, "lost": 90})
     out, file = tmp_path / "run", running.write(made, tmp_path)
@@ -92,6 +111,16 @@ def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
     first = running.events(out, "a3", "round")[0]
     assert 2 < joined["round"] == first["round"] and first["wire_in"] > 0
     assert running.events(out, "a3", "end") and not any(running.events(out, me, "missing") for me in made.seats)
+
+
+def test_who_comes_when_all_is_nearly_over_is_told_so(tmp_path):
+    made = running.world(rounds=3, events=[{"agent": "a3", "join": True}])
+    agents = [running.agent(made, me, transport, running.RunFolder(tmp_path)) for me, transport in running.memory(made)]
+    ended = dict(zip(made.seats, running.together(agents), strict=True))
+    assert "a3 comes too late" in str(ended.pop("a3"))
+    assert set(ended.values()) == {3}
+    [refused] = running.events(tmp_path, "a3", "order refused")
+    assert "there are 3" in refused["why"]
 
 
 def test_who_cannot_be_told_is_refused_in_a_sentence(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from worlds import differing, finished, mixing_only, under, world
 
+from parse_p2p.errors import ConfigError
 from parse_p2p.simulate import simulate
 
 MIX = {"audio": 3, "motion": 2, "audio+motion": 3}  # a0 .. a7, alternating
@@ -139,3 +140,18 @@ def test_a_run_resumed_from_any_round_ends_like_one_that_was_not_interrupted():
                 agent.restore(first[agent.me].state())
         simulate(again, 7, start=cut)
         assert differing(whole, {a.me: a for a in again}) == [], f"resumed in round {cut}"
+
+
+def test_a_broken_sensor_spoils_no_parameter_and_is_named():
+    sensor = {"kind": "sensor", "agents": ["a1"], "modality": "audio", "round": 2}
+    agents, _ = finished(world(MIX, rounds=5, faults=[sensor]))
+    assert agents["a1"].failed == ("audio",) and agents["a0"].failed == ()
+    assert all(agent.learner.arena.values.isfinite().all() for agent in agents.values())
+    sound, _ = finished(world(MIX, rounds=5))
+    assert not torch.equal(sound["a1"].learner.arena.values, agents["a1"].learner.arena.values)
+
+
+def test_a_sensor_that_nobody_has_cannot_break():
+    sensor = {"kind": "sensor", "agents": ["a1"], "modality": "smell", "round": 2}
+    with pytest.raises(ConfigError, match="no agent ever has 'smell'"):
+        world(MIX, faults=[sensor])
