@@ -28,7 +28,7 @@ from parse_p2p.transports.zmq import ZmqTransport
 
 FIRST = 0.1  # seconds to the next tick at the start, and when a neighbour was found
 SLOWER = 1.5  # times as long to each tick after it, up to a heartbeat
-CALM = 4  # heartbeats between two ticks when all neighbours are found
+CALM = 2  # heartbeats between two ticks when all neighbours are found
 RECALL = 1  # ticks until the contacts are asked again: one that was restarted knows nobody
 
 _PLACE = re.compile(PLACE)

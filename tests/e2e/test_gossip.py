@@ -27,15 +27,15 @@ def test_eight_find_each_other_from_one_and_end_as_the_simulator_does(tmp_path):
 
 
 def test_a_contact_that_is_no_neighbour_is_enough(tmp_path):
-    """On a line, in whose middle nobody knows the contact at its end; it says itself where it listens."""
-    agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]
+    """On a line, beyond whose second agent all know the contact at its end and none has anything to do with it."""
+    agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(6)]
     agents[0]["address"] = f"tcp://127.0.0.1:{running.free_ports(2)}"
     world = worlds.world(
         graph="line", agents=agents, rounds=2, overlay="induced", discovery={"kind": "gossip", "contacts": ["a0"]}
     )
     assert "a0" not in world.neighbours("a2")
-    assert running.differing(running.over_processes(world, tmp_path), running.simulated(world)) == []
-    assert not any(running.events(tmp_path / "run", me, "refused") for me in world.seats)
+    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
+    assert not any(running.events(tmp_path, me, "refused") for me in world.seats)
 
 
 def test_without_its_contact_nobody_begins(tmp_path):
