@@ -13,9 +13,10 @@ from parse_p2p.codecs import raw
 from parse_p2p.courier import GOSSIP, Courier, Limits
 from parse_p2p.directory import Card as Greeting
 from parse_p2p.directory import Clocks
+from parse_p2p.discovery.base import FromFile
 from parse_p2p.discovery.cards import Card, Edge, Message, write
 from parse_p2p.discovery.contacts import GossipFinder
-from parse_p2p.errors import ConfigError, JoinTimeout
+from parse_p2p.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.framing import MAX_HEADER, Header, pack
 from parse_p2p.parcel import Parcel
 from parse_p2p.runlog import RunLog, Tail
@@ -266,3 +267,8 @@ def test_offers_of_slices_that_i_do_not_hold_are_no_harm(tmp_path):
                 assert not a.courier.refusals and a.finder._gossiper.book.entries["c"].edges == {}
 
     run(scenario())
+
+
+def test_who_finds_nobody_by_gossip_refuses_it():
+    with pytest.raises(MalformedFrame, match="b gossips, which in this run nobody does"):
+        run(FromFile().hear("b", write(Message((placed("b"),)))))
