@@ -111,7 +111,7 @@ class RunFile(_Section):
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="by default the file's")
     graph: GraphEntry
-    overlay: str = Field("per-slice", description="per-slice: a graph over each slice's holders; induced: this one")
+    overlay: str = Field("per-slice", description="per-slice: over a slice's holders; induced: this; rings: gossip's")
     weights: str = Field("metropolis", description="metropolis, uniform or fastest-mixing")
     varying: VaryingOptions | None = Field(None, description="graphs that change every round; none: they are fixed")
     agents: list[AgentEntry] | MixEntry

@@ -136,7 +136,7 @@ async def record(world: World, victim: PeerId, folder: Path) -> list[Mail]:
     agents = [agent(world, me, Recorder(me, post, victim, tape), folder / "recorded") for me in world.seats]
 
     async def enough() -> None:
-        while min(a.card.round for a in agents) < RECORDED:
+        while min(a.presence.card.round for a in agents) < RECORDED:
             await asyncio.sleep(0.01)
         stop.set()
 

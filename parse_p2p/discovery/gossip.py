@@ -22,12 +22,11 @@ from collections.abc import Iterable, Mapping
 
 from parse_p2p.discovery.book import Book, Entry, pick
 from parse_p2p.discovery.cards import MAX_SLICES, Card, Edge, Message, fitting
-from parse_p2p.discovery.rings import nearer, nearest, reach
 from parse_p2p.draws import seeded
 from parse_p2p.errors import ConfigError, MalformedFrame
 from parse_p2p.names import PeerId
+from parse_p2p.topology.rings import RINGS, nearer, nearest, reach
 
-RINGS = 2
 MOST = 4 * RINGS  # edges of one agent for one slice
 SPARE = 2  # kept on each side of each ring, so that one who goes leaves a neighbour behind
 DRAWN = 6  # cards of the random view in a shuffle, the sender's own among them

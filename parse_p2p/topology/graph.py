@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.names import PeerId
-from parse_p2p.topology import families, spectrum
+from parse_p2p.topology import families, rings, spectrum
 from parse_p2p.topology.weights import WEIGHTS
 
-OVERLAYS = ("per-slice", "induced")
+OVERLAYS = ("per-slice", "induced", "rings")
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,14 @@ class Topology:
 
         Induced: the edges between holders, which may fall apart. Per-slice ("modality-conditioned overlays",
         arXiv 2601.10012v2): the family laid over the holders in the order of the file; if there is none for
-        that number, the induced graph where it is connected, and a ring where it is not.
+        that number, the induced graph where it is connected, and a ring where it is not. Rings: the edges on which
+        agents that find each other by gossip settle, whatever the run's graph.
         """
         for holder in holders:
             self._known("peer", holder, self.peers)
         wanted = frozenset(holders)
         order = [peer for peer in self.peers if peer in wanted]
-        if len(order) == len(self.peers):
+        if len(order) == len(self.peers) and self.overlay != "rings":
             return self
         return replace(self, graph=self._overlay(order))
 
@@ -97,6 +98,8 @@ class Topology:
         return matrix
 
     def _overlay(self, order: Sequence[PeerId]) -> nx.Graph:
+        if self.overlay == "rings":
+            return _on(order, rings.edges(order))
         induced = _on(order, self.graph.subgraph(order).edges)
         if self.overlay == "induced":
             return induced

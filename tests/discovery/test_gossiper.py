@@ -10,8 +10,9 @@ from parse_p2p.discovery.book import PATIENCE, RUMOURS, RUMOURS_OF_ONE, SPOKEN, 
 from parse_p2p.discovery.cards import MAX_CARDS, MAX_SLICES, OLDEST, Card, Edge, Message
 from parse_p2p.discovery.crowd import CONTACTS, Crowd, strangers
 from parse_p2p.discovery.gossip import ANSWERS, MOST, RECALL, RINGS, SPARE, Gossiper
-from parse_p2p.discovery.rings import nearest
 from parse_p2p.errors import ConfigError, MalformedFrame
+from parse_p2p.topology.graph import Topology
+from parse_p2p.topology.rings import nearest
 
 TYPES = ("audio", "motion", "audio+motion", "video")
 
@@ -47,6 +48,11 @@ def holders(world, name):
     return {me for me, agent in world.agents.items() if name in agent.card.slices}
 
 
+def edges(world):
+    agents = world.agents.items()
+    return {(me, name, peer) for me, agent in agents for name in agent.card.slices for peer in agent.neighbours(name)}
+
+
 def assert_bounded(agent):
     book = agent.book
     assert len(book.view) <= VIEW and len(book.rumours) <= RUMOURS and len(book.spoken) <= SPOKEN
@@ -59,6 +65,18 @@ def assert_rings(world):
         who = holders(world, name)
         for me in who:
             assert set(world.agents[me].neighbours(name)) == set(nearest(me, tuple(who - {me}), RINGS))
+
+
+def test_what_gossip_settles_on_is_the_overlay_rings_with_its_weights():
+    world = settled(40)
+    graph = nx.empty_graph(0)
+    graph.add_nodes_from(world.agents)
+    topology = Topology("found", graph, overlay="rings")
+    for name in sorted({name for agent in world.agents.values() for name in agent.card.slices}):
+        overlay = topology.over(holders(world, name))
+        assert nx.is_connected(overlay.graph)
+        for me in holders(world, name):
+            assert world.agents[me].weights(name) == pytest.approx(dict(overlay.weights(me)), abs=1e-12)
 
 
 @pytest.mark.parametrize(("contacts", "seed"), [*zip(CONTACTS, range(3), strict=True), ("chain", 3)])
@@ -219,6 +237,18 @@ def test_one_that_invents_agents_all_the_time_does_not_keep_others_from_finding_
                 agent.receive(liar.id, Message((liar, *fakes(1000 * k)), MAX_CARDS, True))
     honest = [world.overlay(name).subgraph(holders(world, name) - {liar.id}) for name in world.slices]
     assert all(nx.is_connected(graph) for graph in honest)
+
+
+def test_those_that_answer_but_take_no_edge_cost_nobody_an_edge():
+    world = settled(16)
+    before = edges(world)
+    mute = [card(100 + i, "audio+motion") for i in range(16)]
+    for _ in range(6):
+        for agent in world.agents.values():
+            for other in mute:
+                agent.receive(other.id, Message((other,)))
+        world.round()
+    assert before <= edges(world)
 
 
 def test_hearsay_does_not_move_one_that_has_spoken_for_itself():

@@ -21,7 +21,7 @@ def without(leaver, method, folder):
     agents = {me: running.agent(world, me, MemoryTransport(me, post), RunFolder(folder)) for me in world.seats}
 
     async def leave():
-        while agents[leaver].card.round < 2:
+        while agents[leaver].presence.card.round < 2:
             await asyncio.sleep(0.005)
         stop.set()
 

@@ -7,12 +7,14 @@ whom lets gossip converge on the rings in O(log n) rounds (T-Man; Jelasity, Mont
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from heapq import nsmallest
 
 from parse_p2p.names import PeerId
 
 CIRCLE = 1 << 64
+RINGS = 2
 
 
 @lru_cache(maxsize=1 << 12)
@@ -38,6 +40,14 @@ def nearest(me: PeerId, others: tuple[PeerId, ...], rings: int, count: int = 1) 
     rows = [(gaps(me, other, rings), other) for other in others]
     sides = [nsmallest(count, [(row[side], other) for row, other in rows]) for side in range(2 * rings)]
     return tuple(dict.fromkeys(side[k][1] for k in range(count) for side in sides if k < len(side)))
+
+
+def edges(peers: Sequence[PeerId]) -> list[tuple[PeerId, PeerId]]:
+    """Each agent with its nearest on either side of every ring, where all know all."""
+    found = []
+    for me in peers:
+        found += [(me, other) for other in nearest(me, tuple(p for p in peers if p != me), RINGS)]
+    return found
 
 
 def reach(me: PeerId, others: tuple[PeerId, ...], rings: int) -> tuple[int, ...]:
