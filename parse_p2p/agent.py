@@ -24,7 +24,7 @@ from parse_p2p.announcer import Announcer
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
 from parse_p2p.courier import Courier, Limits
-from parse_p2p.desk import AHEAD, Collected, Desk
+from parse_p2p.desk import AHEAD, Collected, Desk, nobody
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import Finder, FromFile
 from parse_p2p.errors import Interrupted, QuorumLost
@@ -181,7 +181,10 @@ class Agent:
             elif not exchange.newest:
                 self.presence.directory.skipped(peer, round)
         self._posted = True
-        found = await self.desk.collect(exchange, lambda peer: self._awaited(peer, round), self._patience(exchange))
+        awaited, behind = partial(self._awaited, round=round), partial(self._in_an_earlier_round, round=round)
+        found = await self.desk.collect(
+            exchange, awaited, self._patience(exchange), behind if exchange.deadline is None else nobody
+        )
         self._report(round, found)
         if len(found.inbox) < exchange.quorum:
             return QuorumLost(f"{len(found.inbox)} of {exchange.quorum} answers came on {exchange.topic!r}")
@@ -197,6 +200,10 @@ class Agent:
         behind = partial(self._behind, round=round)
         while any(map(behind, peers)) and time.monotonic() < end:
             await asyncio.sleep(self.settings.clocks.heartbeat / 4)
+
+    def _in_an_earlier_round(self, peer: PeerId, round: int) -> bool:
+        """As it last said."""
+        return self.presence.directory.round(peer) < round
 
     def _behind(self, peer: PeerId, round: int) -> bool:
         return self.presence.takes_part(peer, round) and self.presence.directory.round(peer) + AHEAD < round

@@ -21,6 +21,10 @@ TOPICS = 16  # topics a neighbour may use in one round
 LOOK_AGAIN = 0.25  # seconds between two looks at who is still alive
 
 
+def nobody(peer: PeerId) -> bool:
+    return False
+
+
 @dataclass
 class Collected:
     """What came, what was refused and why, and who was waited for in vain."""
@@ -95,16 +99,24 @@ class Desk:
         """Something changed that may end a wait."""
         self._news.set()
 
-    async def collect(self, exchange: Exchange, takes_part: Callable[[PeerId], bool], seconds: float) -> Collected:
-        """Wait for the exchange's mail from all who take part, at most ``seconds``."""
-        found = Collected()
-        end = asyncio.get_running_loop().time() + seconds
+    async def collect(self, exchange: Exchange, takes_part: Callable[[PeerId], bool], seconds: float,
+                      behind: Callable[[PeerId], bool] = nobody) -> Collected:  # fmt: skip
+        """Wait for the exchange's mail from all who take part.
+
+        For each it is ``seconds`` from the moment on at which it is no longer ``behind``, and twice that at most: who
+        waited in vain in the last round is late in this one by as long as others wait, and would be missed for it.
+        """
+        found, clock = Collected(), asyncio.get_running_loop().time
+        longest, ends = clock() + 2 * seconds, dict[PeerId, float]()
         while True:
             self._sort(exchange, found)
-            waiting = [p for p in exchange.expect if p not in found.inbox and p not in found.refused]
-            left = end - asyncio.get_running_loop().time()
-            if left <= 0 or not any(takes_part(p) for p in waiting):
-                self._settle(exchange, found, list(filter(takes_part, waiting)))
+            waiting = [p for p in exchange.expect - found.inbox.keys() - found.refused.keys() if takes_part(p)]
+            for peer in waiting:
+                if not behind(peer):
+                    ends.setdefault(peer, min(clock() + seconds, longest))
+            left = max((ends.get(peer, longest) for peer in waiting), default=0.0) - clock()
+            if left <= 0:
+                self._settle(exchange, found, waiting)
                 found.inbox = dict(sorted(found.inbox.items()))
                 return found
             self._news.clear()

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from parse_p2p.desk import AHEAD, TOPICS, Desk
+from parse_p2p.desk import AHEAD, TOPICS, Desk, nobody
 from parse_p2p.errors import MalformedFrame, SpecMismatch
 from parse_p2p.methods.base import Exchange
 from parse_p2p.parcel import NEWEST, Parcel
@@ -22,11 +22,11 @@ def exchange(*peers, topic="slices", **options):
     return Exchange(topic, expect=frozenset(peers), **options)
 
 
-def collect(desk, wanted, takes_part=lambda peer: True, seconds=LONG, meanwhile=()):
+def collect(desk, wanted, takes_part=lambda peer: True, seconds=LONG, meanwhile=(), behind=nobody):
     """What a wait ends with; ``meanwhile`` are calls made one after the other while it waits."""
 
     async def scenario():
-        waiting = asyncio.create_task(desk.collect(wanted, takes_part, seconds))
+        waiting = asyncio.create_task(desk.collect(wanted, takes_part, seconds, behind))
         for call in meanwhile:
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -216,6 +216,14 @@ def test_waiting_for_some_goes_on_though_others_take_no_part():
     later = [desk.look, arrival(desk, "b", 1)]
     found = collect(desk, exchange("b", "c"), takes_part=lambda peer: peer == "b", meanwhile=later)
     assert received(found) == {"b": 1} and found.missing == []
+
+
+@pytest.mark.parametrize("arrives", [0.1, LONG])
+def test_the_time_for_one_that_is_behind_begins_when_it_has_come_and_is_twice_as_long_at_most(arrives):
+    began = time.monotonic()
+    found = collect(Desk(), exchange("b"), seconds=0.2, behind=lambda peer: time.monotonic() < began + arrives)
+    assert found.missing == ["b"]
+    assert min(arrives, 0.2) + 0.2 <= time.monotonic() - began < LONG
 
 
 # where mail of any round will do

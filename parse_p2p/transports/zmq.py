@@ -4,8 +4,10 @@ Agents that are no neighbours may be visited with control mail, a bounded number
 
 Each plane has a context, hence an I/O thread, of its own, so that heartbeats pass while a model is on its way.
 The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarted peer (HANDOVER), queues to dead
-endpoints (IMMEDIATE), a close that hangs for ever (LINGER), frames without bound (MAXMSGSIZE), a stopped host
-that is never noticed (HEARTBEAT), and reconnects that eat a core (RECONNECT_IVL_MAX).
+endpoints (IMMEDIATE), a close that hangs for ever (LINGER), frames without bound (MAXMSGSIZE), a host that vanished
+and is never noticed (TCP_KEEPALIVE, TCP_MAXRT), and reconnects that eat a core (RECONNECT_IVL_MAX). ZeroMQ's own
+heartbeats are no answer to that: libzmq 4.3 aborts the process when one is due on a link whose other end is gone
+and whose mail has not been read (its issue 4364). Who hangs is noticed by the agents' cards.
 """
 
 import asyncio
@@ -192,8 +194,11 @@ class ZmqTransport:
         socket.set(zmq.LINGER, int(1000 * self._drain))
         socket.set(zmq.SNDHWM, QUEUE)
         socket.set(zmq.RCVHWM, QUEUE)
-        socket.set(zmq.HEARTBEAT_IVL, 2000)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, 10000)
+        socket.set(zmq.TCP_KEEPALIVE, 1)  # for a link on which nothing is on its way; MAXRT for one with mail
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, 5)  # seconds
+        socket.set(zmq.TCP_KEEPALIVE_INTVL, 2)
+        socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
+        socket.set(zmq.TCP_MAXRT, 10000)
         socket.set(zmq.RECONNECT_IVL, 100)
         socket.set(zmq.RECONNECT_IVL_MAX, 1000)
         socket.set(zmq.IPV6, 1)

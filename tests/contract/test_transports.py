@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack, aclosing
 from tempfile import TemporaryDirectory
 
@@ -241,6 +243,51 @@ def test_a_second_connection_takes_over_the_name_of_a_half_open_one(opened):
                 await sending
 
     run(scenario())
+
+
+FLOODED = """
+import asyncio, sys, time, zmq
+from parse_p2p.transports.base import Plane
+from parse_p2p.transports.zmq import ZmqTransport
+
+mine, theirs = sys.argv[1:]
+
+def flood(socket, *to):
+    socket.set(zmq.SNDTIMEO, 500)
+    try:
+        while True:
+            socket.send_multipart([*to, bytes(1000)])
+    except zmq.Again:
+        socket.close(0)
+
+def both_ways():
+    with zmq.Context() as context:
+        talker, listener = context.socket(zmq.DEALER), context.socket(zmq.ROUTER)
+        talker.connect(mine + "data")
+        flood(talker)
+        listener.set(zmq.ROUTER_MANDATORY, 1)  # to be told when it is full
+        listener.bind(theirs + "data")
+        flood(listener, listener.recv_multipart()[0])
+
+async def main():
+    addresses = {me: (place + "data", place + "control") for me, place in (("a", mine), ("b", theirs))}
+    async with ZmqTransport("a", addresses, drain=0) as transport:
+        flooding = asyncio.create_task(asyncio.to_thread(both_ways))
+        await transport.send("b", [b"hello"], Plane.DATA)
+        await flooding
+        await asyncio.sleep(3)  # whatever falls due meanwhile
+
+asyncio.run(main())
+print("alive")
+"""
+
+
+def test_who_leaves_more_than_was_read_and_goes_takes_nobody_along():
+    """Whoever it is: one that knocked, or one that was dialled. In a process of its own, which might abort."""
+    with TemporaryDirectory(prefix="p2p-") as folder:
+        places = [f"ipc://{folder}/{name}." for name in "ab"]
+        ended = subprocess.run([sys.executable, "-c", FLOODED, *places], capture_output=True, text=True, timeout=GUARD)
+    assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
 
 
 @sockets_only

@@ -43,6 +43,17 @@ def test_dropped_mail_is_missed(way, tmp_path):
 
 
 @both_ways
+def test_who_waited_in_vain_is_not_missed_in_the_next_round(way, tmp_path):
+    """It is late by as long as it waited, as long as its neighbours would wait for it, and by a little more."""
+    drop = {"kind": "drop", "senders": ["a1"], "receivers": ["a0"], "rounds": [1, 2]}
+    delay = {"kind": "delay", "senders": ["a0"], "seconds": 0.5, "rounds": [2, 3]}
+    world, _ = ran(way, tmp_path, drop, delay, clocks=CLOCKS | {"exchange": 3}, rounds=5)
+    assert {me: missed(tmp_path, me) for me in world.seats} == {
+        me: {(1, "a1")} if me == "a0" else set() for me in world.seats
+    }
+
+
+@both_ways
 @pytest.mark.parametrize(
     "fault", [{"kind": "delay", "seconds": 0.2}, {"kind": "duplicate"}, {"kind": "reorder"}], ids=lambda f: f["kind"]
 )
