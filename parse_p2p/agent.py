@@ -68,11 +68,12 @@ class Agent:
         self.on_round: Callable[[int], None] = lambda round: None
         """Called when a round begins, its checkpoint written."""
         self.desk = Desk()
-        self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log)
+        self._finder = finder or FromFile()
+        self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log,
+                               self._finder.members)  # fmt: skip
         self.presence = Presence(participant, self.courier, settings.clocks, settings.start, settings.announcer, log,
                                  self.desk.look, self.desk.restarted)  # fmt: skip
         self._transport = transport
-        self._finder = finder or FromFile()
         self._posted = False
         self._silent: Modalities = ()  # of these I read no numbers
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
@@ -98,7 +99,8 @@ class Agent:
 
     async def _present(self, stop: asyncio.Event) -> int:
         mail = (self.courier.deliver(peer) for peer in self.neighbours)
-        work = [self.courier.listen(self.presence.hear, self.desk.deliver), self.presence.beat(), *mail]
+        listening = self.courier.listen(self.presence.hear, self._finder.hear, self.desk.deliver)
+        work = [listening, self.presence.beat(), *mail]
         tasks = [asyncio.create_task(coroutine) for coroutine in work]
         rounds = asyncio.create_task(self._rounds())
         stopped = asyncio.create_task(_set(stop))
@@ -121,7 +123,7 @@ class Agent:
 
     async def _rounds(self) -> int:
         self._log_start()
-        await self._finder.announce(self.presence.card)
+        await self._finder.announce(self.presence.card, self.courier.gossip)
         round = await self.presence.join()
         while round in self.participant.span:
             await self.presence.announce(round)

@@ -7,7 +7,7 @@ before anything is made of it; a peer that sends too much that cannot be read is
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,10 +17,11 @@ from parse_p2p.directory import Card
 from parse_p2p.errors import MalformedFrame, WireError, WrongRun
 from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
 from parse_p2p.names import PeerId
-from parse_p2p.parcel import Parcel
+from parse_p2p.parcel import Fact, Parcel
 from parse_p2p.runlog import Ledger, RunLog
 from parse_p2p.transports.base import Plane, Transport
 
+GOSSIP = "gossip"  # the topic of control mail by which agents find each other
 COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted
 STRANGER = PeerId("a stranger")
 OUTBOX = 8  # parcels waiting for one peer before the oldest is given up
@@ -37,17 +38,20 @@ class Limits(BaseModel):
 
 
 Hear = Callable[[PeerId, Card], Awaitable[None]]
+Overhear = Callable[[PeerId, Mapping[str, Fact]], Awaitable[None]]
+"""Sender and what it gossips; raises WireError for what no honest peer would say."""
 Deliver = Callable[[PeerId, int, str, Parcel], None]
 """Sender, round, topic and what came; raises WireError for what an honest peer could not have sent."""
 
 
 class Courier:
-    """``round`` is the agent's present one, for the log."""
+    """``round`` is the agent's present one, for the log. ``members`` may gossip, without being neighbours."""
 
     def __init__(self, me: PeerId, run: str, neighbours: Iterable[PeerId], transport: Transport, codec: Codec,
-                 limits: Limits, log: RunLog) -> None:  # fmt: skip
+                 limits: Limits, log: RunLog, members: Collection[PeerId] = ()) -> None:  # fmt: skip
         self.me = me
         self.neighbours = frozenset(neighbours)
+        self._speakers = self.neighbours | frozenset(members)
         self.round = 0
         self.ledger = Ledger()
         self.refusals: Counter[tuple[PeerId, str]] = Counter()
@@ -58,7 +62,7 @@ class Courier:
         self._log = log
         self._assembler = Assembler({c.name: c for c in (codec, raw.CODEC)}.values())
         self._outboxes: dict[PeerId, asyncio.Queue[list[Frames]]] = {p: asyncio.Queue(OUTBOX) for p in self.neighbours}
-        self._lately: dict[PeerId, deque[float]] = {p: deque(maxlen=limits.refused) for p in self.neighbours}
+        self._lately: dict[PeerId, deque[float]] = {p: deque(maxlen=limits.refused) for p in self._speakers}
         self._shut: dict[PeerId, float] = {}  # until when
 
     # out
@@ -79,7 +83,14 @@ class Courier:
             self._outboxes[peer].task_done()
 
     async def say(self, peer: PeerId, card: Card) -> None:
-        [frames] = pack(Header(self._run, self.me, 0, "card"), Parcel(meta=card.facts()), raw.CODEC)
+        await self._tell(peer, "card", card.facts())
+
+    async def gossip(self, peer: PeerId, facts: Mapping[str, Fact]) -> None:
+        """To a neighbour, or to one that the transport visits."""
+        await self._tell(peer, GOSSIP, facts)
+
+    async def _tell(self, peer: PeerId, topic: str, facts: Mapping[str, Fact]) -> None:
+        [frames] = pack(Header(self._run, self.me, 0, topic), Parcel(meta=facts), raw.CODEC)
         await self._transport.send(peer, frames, Plane.CONTROL)
         self.ledger.wire_out += sum(map(len, frames))
 
@@ -98,7 +109,7 @@ class Courier:
 
     # in
 
-    async def listen(self, hear: Hear, deliver: Deliver) -> None:
+    async def listen(self, hear: Hear, overhear: Overhear, deliver: Deliver) -> None:
         """Take in what comes, for ever."""
         async for sender, plane, frames in self._transport.arrivals():
             self.ledger.wire_in += sum(map(len, frames))
@@ -106,7 +117,7 @@ class Courier:
                 self.refusals[sender, "shut out"] += 1
                 continue
             try:
-                await self._take(sender, plane, frames, hear, deliver)
+                await self._take(sender, plane, frames, hear, overhear, deliver)
             except WrongRun as error:
                 self.complain(sender, "wrong run", str(error))
             except WireError as error:
@@ -119,26 +130,30 @@ class Courier:
 
     def complain(self, peer: PeerId, kind: str, why: str) -> None:
         """Count what is wrong with a peer or its mail, and say so in the log."""
-        if peer not in self.neighbours:
+        if peer not in self._speakers:
             peer = STRANGER  # who may come under any number of names
         self.refusals[peer, kind] += 1
         if self.refusals[peer, kind] <= COMPLAINTS:
             self._log.write("refused", round=self.round, peer=peer, kind=kind, why=why)
 
-    async def _take(self, sender: PeerId, plane: Plane, frames: Frames, hear: Hear, deliver: Deliver) -> None:
+    async def _take(self, sender: PeerId, plane: Plane, frames: Frames, hear: Hear, overhear: Overhear,
+                    deliver: Deliver) -> None:  # fmt: skip
         header, buffers = unpack(frames)
         if header.run != self._run:
             raise WrongRun(f"mail of the run {header.run!r}, not {self._run!r}")
-        if header.sender != sender or sender not in self.neighbours:
+        gossips = plane == Plane.CONTROL and header.topic == GOSSIP
+        if header.sender != sender or sender not in (self._speakers if gossips else self.neighbours):
             raise MalformedFrame(f"{sender!r} is no neighbour of mine or speaks for {header.sender!r}")
-        if plane == Plane.CONTROL:
+        if gossips:
+            await overhear(sender, header.meta)
+        elif plane == Plane.CONTROL:
             await hear(sender, Card.read(header.meta))
         elif (parcel := self._assembler.add(header, buffers)) is not None:
             deliver(sender, header.round, header.topic, parcel)
 
     def _count(self, sender: PeerId) -> None:
-        """Shut out a neighbour that sends refused mail faster than the limit; a stranger's is never read anyway."""
-        if sender not in self.neighbours:
+        """Shut out one that sends refused mail faster than the limit; a stranger's is never read anyway."""
+        if sender not in self._speakers:
             return
         lately, now = self._lately[sender], time.monotonic()
         lately.append(now)

@@ -61,6 +61,10 @@ BAD = {
     "what is no broker": (GOOD + "discovery: {kind: mqtt, broker: h}\n", 7, "discovery.broker", "mqtt://host:1883"),
     "no host": (GOOD + "discovery: {kind: mqtt, broker: mqtt://h, advertise: h i}\n", 7, "discovery.advertise",
                 "not 'h i'"),
+    "no contacts": (GOOD + "discovery: {kind: gossip, contacts: []}\n", 7, "discovery.contacts", "at least 1 item"),
+    "a contact nowhere": (GOOD + "discovery: {kind: gossip, contacts: {a0: a0}}\n", 7, "discovery.contacts.a0",
+                          "not 'a0'"),
+    "contacts of no kind": (GOOD + "discovery: {kind: gossip, contacts: a0}\n", 7, "discovery.contacts", "not 'a0'"),
     "no option of train": (GOOD + "  schedule: line\n", 7, "train.schedule", "not 'line'"),
 }  # fmt: skip
 
@@ -138,6 +142,7 @@ def test_a_graph_file_lies_beside_the_run_file(load, tmp_path):
 
 
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}
+GOSSIP = {"kind": "gossip", "contacts": ["a0"]}
 FULL = {
     "graph": {"edges": [["a0", "a1"]]},
     "agents": [
@@ -150,7 +155,8 @@ FULL = {
 }
 
 
-@pytest.mark.parametrize("raw", [yaml.safe_load(GOOD), FULL], ids=["small", "full"])
+@pytest.mark.parametrize("raw", [yaml.safe_load(GOOD), FULL, FULL | {"discovery": GOSSIP}],
+                         ids=["small", "full", "gossip"])  # fmt: skip
 def test_a_dumped_run_is_loaded_as_an_equal_one(load, raw):
     run = RunFile.model_validate(raw | {"keyring": "/where/keys/are"})
     again = load(config.dump(run))

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from parse_p2p.codecs import raw
-from parse_p2p.courier import COMPLAINTS, OUTBOX, STRANGER, Courier, Limits
+from parse_p2p.courier import COMPLAINTS, GOSSIP, OUTBOX, STRANGER, Courier, Limits
 from parse_p2p.directory import Card
+from parse_p2p.errors import MalformedFrame
 from parse_p2p.framing import Header, pack
 from parse_p2p.parcel import Parcel
 from parse_p2p.runlog import RunLog
@@ -33,10 +34,15 @@ class Scene:
         self.came = []
         self.log = RunLog("a", tmp_path / "events.jsonl")
         self.transport = MemoryTransport("a", self.post)
-        self.courier = Courier("a", RUN, ["b", "c"], self.transport, raw.CODEC, limits, self.log)
+        self.courier = Courier("a", RUN, ["b", "c"], self.transport, raw.CODEC, limits, self.log, ["d"])
 
     async def hear(self, sender, card):
         self.came.append((sender, card))
+
+    async def overhear(self, sender, facts):
+        if "lie" in facts:
+            raise MalformedFrame("a lie")
+        self.came.append((sender, facts))
 
     def deliver(self, sender, round, topic, parcel):
         self.came.append((sender, round))
@@ -55,7 +61,7 @@ class Scene:
     def play(self, scenario):
         async def guarded():
             async with asyncio.timeout(GUARD), self.transport:
-                self.listening = asyncio.create_task(self.courier.listen(self.hear, self.deliver))
+                self.listening = asyncio.create_task(self.courier.listen(self.hear, self.overhear, self.deliver))
                 await scenario()
                 assert not self.listening.done(), self.listening
                 self.listening.cancel()
@@ -142,6 +148,30 @@ def test_the_log_names_the_first_and_the_counter_all(tmp_path):
 def test_limits_that_cannot_be_are_refused(limit):
     with pytest.raises(ValueError):
         Limits(**limit)
+
+
+def gossip(sender, **facts):
+    [frames] = pack(Header(RUN, sender, 0, GOSSIP), Parcel(meta=facts), raw.CODEC)
+    return frames
+
+
+def test_members_may_gossip_and_do_nothing_else(tmp_path):
+    scene = Scene(tmp_path)
+    [greeting] = pack(Header(RUN, "d", 0, "card"), Parcel(meta=Card(1, 2).facts()), raw.CODEC)
+
+    async def scenario():
+        said = gossip("b", n=1), gossip("d", n=2), gossip("x", n=3), gossip("d", lie=True), greeting
+        for sender, frames in zip("bdxdd", said, strict=True):
+            await scene.send(sender, frames, plane=Plane.CONTROL)
+        await scene.send("d", mail("d", 1))
+        await scene.send("b", gossip("b", n=4))
+        assert scene.came[:2] == [("b", {"n": 1}), ("d", {"n": 2})]
+        assert scene.came[2:] == [("b", 0)], "on the data plane the topic is one like any other"
+        assert scene.courier.refusals == {(STRANGER, "malformed"): 1, ("d", "malformed"): 3}
+        await scene.send("d", gossip("d", n=5), plane=Plane.CONTROL)
+        assert scene.courier.refusals["d", "shut out"] == 1
+
+    scene.play(scenario)
 
 
 def test_a_card_is_heard_on_the_control_plane_alone(tmp_path):

@@ -5,12 +5,16 @@ agents run. A finder says of its own agent where it listens, and tells the trans
 (``ZmqTransport.connect``), again whenever one has moved.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from parse_p2p.directory import Card
+from parse_p2p.errors import MalformedFrame
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import Fact
 
 HOST = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$"
 """A host's name or address; one of IPv6 without brackets."""
@@ -24,22 +28,51 @@ class FileOptions(BaseModel):
     kind: Literal["file"] = "file"
 
 
-class MqttOptions(BaseModel):
-    """Agents find each other through an MQTT broker."""
+class FoundOptions(BaseModel):
+    """Where an agent listens whom the others have to find."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["mqtt"]
-    broker: str = Field(description="mqtt://[user@]host[:1883], or mqtts:// for TLS; a password is none of the file's")
     bind: str = Field("127.0.0.1", pattern=HOST, description="IP address of an agent that the file gives no address")
     advertise: str | None = Field(None, pattern=HOST, description="host by which others reach it; else what it bound")
 
 
-DiscoveryOptions = Annotated[FileOptions | MqttOptions, Field(discriminator="kind")]
+class MqttOptions(FoundOptions):
+    """Agents find each other through an MQTT broker."""
+
+    kind: Literal["mqtt"]
+    broker: str = Field(description="mqtt://[user@]host[:1883], or mqtts:// for TLS; a password is none of the file's")
+
+
+class GossipOptions(FoundOptions):
+    """Agents find each other from one contact, or a few, whose places all know."""
+
+    kind: Literal["gossip"]
+    contacts: dict[str, Annotated[str, Field(pattern=r"^(tcp://.+:\d+)?$")]] = Field(
+        min_length=1, description="agents that all know: [a0], at their addresses, or {a0: tcp://host:port}"
+    )
+
+    @field_validator("contacts", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        """A list names agents whose addresses stand elsewhere in the file: here they are empty."""
+        return dict.fromkeys(given, "") if isinstance(given, list) and all(isinstance(x, str) for x in given) else given
+
+
+DiscoveryOptions = Annotated[FileOptions | MqttOptions | GossipOptions, Field(discriminator="kind")]
+
+Send = Callable[[PeerId, Mapping[str, Fact]], Awaitable[None]]
+"""Says something to an agent that the transport knows how to reach; it may be lost."""
 
 
 class Finder(Protocol):
-    """Used inside ``async with``, and that inside the transport's: it needs the ports that were bound."""
+    """Used inside ``async with``, and that inside the transport's: it needs the ports that were bound.
+
+    ``members`` are the agents that may gossip with this one, its neighbours or not.
+    """
+
+    @property
+    def members(self) -> frozenset[PeerId]: ...
 
     async def __aenter__(self) -> Self: ...
 
@@ -47,12 +80,25 @@ class Finder(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    async def announce(self, card: Card) -> None:
+    async def announce(self, card: Card, send: Send) -> None:
         """Say that I am here, and look for my neighbours from now on. Raises JoinTimeout if there is no way to."""
         ...
 
+    async def hear(self, sender: PeerId, facts: Mapping[str, Fact]) -> None:
+        """Take in the gossip of a member. Raises WireError."""
+        ...
 
-class FromFile:
+
+class Deaf:
+    """What finders have in common that gossip with nobody."""
+
+    members: frozenset[PeerId] = frozenset()
+
+    async def hear(self, sender: PeerId, facts: Mapping[str, Fact]) -> None:
+        raise MalformedFrame(f"{sender} gossips, which in this run nobody does")
+
+
+class FromFile(Deaf):
     """Nothing to find and nobody to tell."""
 
     async def __aenter__(self) -> Self:
@@ -63,5 +109,5 @@ class FromFile:
     ) -> None:
         pass
 
-    async def announce(self, card: Card) -> None:
+    async def announce(self, card: Card, send: Send) -> None:
         pass

@@ -42,16 +42,20 @@ Plan = dict[str, dict[PeerId, bool]]
 class Gossiper:
     """What one agent knows and says. ``card`` may be set anew when the agent gains or loses a slice.
 
-    ``contacts`` are cards of which no more than the name and the addresses need be known. Nothing here waits or
+    ``contacts`` are cards of which no more than the name and the addresses need be known; every ``recall`` rounds they
+    are asked again. ``wanted`` are agents to look for, whatever they hold, until they speak. Nothing here waits or
     sends: ``tick`` once a round and ``receive`` for each message that came give the messages to send, by receiver.
     Raises ConfigError where the agent holds more slices than a card can name.
     """
 
-    def __init__(self, card: Card, contacts: Iterable[Card], seed: int) -> None:
+    def __init__(self, card: Card, contacts: Iterable[Card], seed: int, wanted: Iterable[PeerId] = (),
+                 recall: int = RECALL) -> None:  # fmt: skip
         self.me = card.id
         self.book = Book(self.me)
         self._contacts = {contact.id: contact for contact in contacts if contact.id != self.me}
         self._unheard = list(self._contacts)  # contacts to ask until they speak
+        self._recall = recall
+        self.wanted = set(wanted)
         self._seed = seed
         self._rng = seeded(seed, "gossip", self.me, 0)
         self._answered: set[PeerId] = set()
@@ -71,9 +75,11 @@ class Gossiper:
         self._settle()
 
     def addresses(self, peer: PeerId) -> tuple[str, ...]:
-        """Where this peer listens, as far as I know."""
-        card = self.book.entries[peer].card if peer in self.book.entries else self._contacts.get(peer)
-        return card.addresses if card else ()
+        """Where this peer listens, as far as I know; of a contact hearsay counts for less than what I was told."""
+        entry = self.book.entries.get(peer)
+        if peer in self._contacts and (entry is None or not entry.spoken):
+            return self._contacts[peer].addresses
+        return entry.card.addresses if entry else ()
 
     def neighbours(self, slice: str) -> dict[PeerId, int]:
         """With whom I share an edge for this slice, with the number of edges each said it has for it."""
@@ -113,6 +119,7 @@ class Gossiper:
         if own.id != sender or sender == self.me:
             raise MalformedFrame(f"{sender} shows the card of {own.id}")
         self._unheard = [contact for contact in self._unheard if contact != sender]
+        self.wanted.discard(sender)
         shared = own.slices & self.card.slices
         before = self.book.entries.get(sender)
         known = before is not None and before.spoken and before.card.slices == own.slices
@@ -141,10 +148,11 @@ class Gossiper:
         oldest = sorted(self.book.view, key=lambda entry: entry.born)[:1]
         for entry in oldest:
             entry.drawn = False
-        if not oldest or self.book.now % RECALL == 0:
-            self._unheard = list(self._contacts)
+        if not oldest or self.book.now % self._recall == 0:
+            self._unheard += [contact for contact in self._contacts if contact not in self._unheard]
         contacts = self._unheard[:1]
         self._unheard = self._unheard[1:] + contacts
+        self._contacts |= {contact: self._contacts.pop(contact) for contact in contacts}  # the last in turn from now on
         return list(dict.fromkeys([*(entry.card.id for entry in oldest), *contacts]))
 
     def _unanswered(self, peer: PeerId, edges: Mapping[str, Edge]) -> bool:
@@ -212,13 +220,14 @@ class Gossiper:
         return name in entry.edges and name in entry.told
 
     def _improving(self) -> list[Entry]:
-        """Those I know by hearsay alone who would be nearer than all who spoke to me, on a ring of some slice."""
+        """Those I know by hearsay alone and want, or who are nearer on some slice's ring than all who spoke to me."""
         rows = {row: reach(self.me, row, RINGS) for row in set(self._holders.values())}
         reached = {name: rows[row] for name, row in self._holders.items()}
         return [
             rumour
             for rumour in self.book.rumours
-            if any(nearer(self.me, rumour.card.id, reached[name]) for name in rumour.card.slices & reached.keys())
+            if rumour.card.id in self.wanted
+            or any(nearer(self.me, rumour.card.id, reached[name]) for name in rumour.card.slices & reached.keys())
         ]
 
 

@@ -22,7 +22,7 @@ from typing import Any, Self
 import aiomqtt
 
 from parse_p2p.directory import Card, Clocks
-from parse_p2p.discovery.base import MqttOptions
+from parse_p2p.discovery.base import Deaf, MqttOptions, Send
 from parse_p2p.discovery.broker import PASSWORD, Broker
 from parse_p2p.discovery.notice import LONGEST, Notice, Profile
 from parse_p2p.errors import JoinTimeout, MalformedFrame, WireError, WrongRun
@@ -48,7 +48,7 @@ _logger = logging.getLogger(__name__)
 _logger.addHandler(logging.NullHandler())  # what happens to the connection stands in the agent's own log
 
 
-class MqttFinder:
+class MqttFinder(Deaf):
     """Tells the broker of one agent, and its transport of the neighbours that the broker knows."""
 
     def __init__(self, profile: Profile, options: MqttOptions, neighbours: Collection[PeerId],
@@ -80,7 +80,7 @@ class MqttFinder:
         self._staying.cancel()
         await asyncio.gather(self._staying, return_exceptions=True)
 
-    async def announce(self, card: Card) -> None:
+    async def announce(self, card: Card, send: Send) -> None:
         """Raises JoinTimeout if the broker does not answer in time, ConfigError if nobody could dial me."""
         presence = self._profile.at(self._transport.endpoints, self._host, card.incarnation)
         self._staying = asyncio.create_task(self._stay(presence))

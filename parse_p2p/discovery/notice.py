@@ -20,7 +20,10 @@ _HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]
 _PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Place = Annotated[str, StringConstraints(pattern=rf"^tcp://({_HOST}):({_PORT})$")]
+PLACE = rf"^tcp://({_HOST}):({_PORT})$"
+"""Where somebody listens: nothing that stands for any address or any port."""
+
+Place = Annotated[str, StringConstraints(pattern=PLACE)]
 
 
 class Profile(BaseModel):
@@ -38,7 +41,7 @@ class Profile(BaseModel):
 
     def at(self, endpoints: Address, host: str | None, incarnation: int) -> "Notice":
         """Where I listen, as others reach it: under ``host`` where given. Raises ConfigError where nobody could."""
-        data, control = (_reached(self.id, endpoint, host) for endpoint in endpoints)
+        data, control = reached(self.id, endpoints, host)
         return Notice(**self.model_dump(), incarnation=incarnation, data=data, control=control)
 
 
@@ -70,8 +73,16 @@ def at(host: str, port: str) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
+def reached(me: PeerId, endpoints: Address, host: str | None) -> Address:
+    """The addresses under which others reach mine: with this host, where given, in the place of the one that was bound.
+
+    Raises ConfigError where nobody could.
+    """
+    data, control = (_reached(me, endpoint, host) for endpoint in endpoints)
+    return data, control
+
+
 def _reached(me: PeerId, endpoint: str, host: str | None) -> str:
-    """The address under which others reach an endpoint: with this host in the place of the one that was bound."""
     bound, _, port = endpoint.rpartition(":")
     if host is not None:
         return at(host, port)

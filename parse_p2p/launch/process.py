@@ -16,7 +16,9 @@ from parse_p2p.announcer import Announcer, recall
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.directory import Clocks
-from parse_p2p.discovery.base import Finder, FromFile, MqttOptions
+from parse_p2p.discovery.base import Finder, FromFile, GossipOptions, MqttOptions
+from parse_p2p.discovery.cards import Card, label
+from parse_p2p.discovery.contacts import GossipFinder
 from parse_p2p.discovery.mqtt import MqttFinder
 from parse_p2p.discovery.notice import Profile
 from parse_p2p.errors import ConfigError, P2PError
@@ -24,6 +26,7 @@ from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog
+from parse_p2p.slices import offers
 from parse_p2p.transports.zmq import ZmqTransport
 
 ORPHAN_PATIENCE = 30.0  # seconds
@@ -96,6 +99,9 @@ async def run_agent(
 def finder(world: World, me: PeerId, transport: ZmqTransport, clocks: Clocks, log: RunLog) -> Finder:
     """How an agent finds its neighbours, as its run file says."""
     options = world.run.discovery
+    if isinstance(options, GossipOptions):
+        return GossipFinder(me, cards(world), world.places.contacts, world.neighbours(me), transport,
+                            options.advertise, clocks, world.run.seed)  # fmt: skip
     if not isinstance(options, MqttOptions):
         return FromFile()
     first = world.spans[me].start
@@ -104,6 +110,16 @@ def finder(world: World, me: PeerId, transport: ZmqTransport, clocks: Clocks, lo
     mqtt = MqttFinder(profile, options, world.neighbours(me), transport, clocks, log)
     log.listener = mqtt.tell
     return mqtt
+
+
+def cards(world: World) -> dict[PeerId, Card]:
+    """What each agent of a run says of itself: what its entry gives it, whatever it gains and loses later."""
+    sharing = world.method.sharing(world.options, 0, world.run.rounds)
+    held = {me: offers(sharing, holder) for me, holder in world.holders.items()}
+    return {
+        me: Card(me, (), holder.modalities, frozenset(label(key, r.digest) for key, r in held[me].items()))
+        for me, holder in world.holders.items()
+    }
 
 
 def settings(world: World, me: PeerId, folder: RunFolder, start: int | None) -> Settings:

@@ -1,5 +1,7 @@
 """ZeroMQ between processes: per plane one ROUTER that listens and one DEALER per neighbour that talks.
 
+Agents that are no neighbours may be visited with control mail, a bounded number at a time.
+
 Each plane has a context, hence an I/O thread, of its own, so that heartbeats pass while a model is on its way.
 The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarted peer (HANDOVER), queues to dead
 endpoints (IMMEDIATE), a close that hangs for ever (LINGER), frames without bound (MAXMSGSIZE), a host that vanished
@@ -27,6 +29,8 @@ from parse_p2p.transports.curve import Doorkeeper, Guard
 QUEUE = 64  # messages; a message is at most a chunk
 DENIED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 KNOCK_AGAIN = 1.0  # seconds after one was not let in
+VISITS = 64  # agents that are no neighbours and are talked to at a time
+WAITING = 4  # messages for one of them that is not there
 YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
 
 
@@ -54,6 +58,7 @@ class ZmqTransport:
         self._contexts: dict[Plane, zmq.asyncio.Context] = {}
         self._routers: dict[Plane, zmq.asyncio.Socket] = {}
         self._dealers: dict[tuple[PeerId, Plane], zmq.asyncio.Socket] = {}
+        self._visits: dict[PeerId, tuple[str, zmq.asyncio.Socket]] = {}  # those not visited for longest come first
         self._monitors: list[zmq.asyncio.Socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._arrived: asyncio.Queue[Arrival] = asyncio.Queue(maxsize=256)
@@ -98,8 +103,33 @@ class ZmqTransport:
             except zmq.ZMQError:
                 raise MalformedFrame(f"{address[plane]!r} is no address") from None
 
+    def visit(self, peer: PeerId, address: str) -> None:
+        """One that is no neighbour takes control mail here. Raises MalformedFrame if that is no address.
+
+        Beyond ``VISITS`` at a time the one that was visited longest ago is left.
+        """
+        before = self._visits.pop(peer, None)
+        if before is not None and before[0] == address:
+            self._visits[peer] = before  # the last of them now
+            return
+        if before is not None:
+            before[1].close(0)
+        elif len(self._visits) >= VISITS:
+            self._visits.pop(next(iter(self._visits)))[1].close(0)
+        self._visits[peer] = address, self._visitor(peer, address)
+
+    def _visitor(self, peer: PeerId, address: str) -> zmq.asyncio.Socket:
+        dealer = self._caller(self._contexts[Plane.CONTROL], peer)
+        dealer.set(zmq.SNDHWM, WAITING)
+        try:
+            dealer.connect(address)
+        except zmq.ZMQError:
+            dealer.close(0)
+            raise MalformedFrame(f"{address!r} is no address") from None
+        return dealer
+
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
-        dealer = self._dealers[to, plane]
+        dealer = self._visits[to][1] if to in self._visits else self._dealers[to, plane]
         if plane == Plane.CONTROL:
             with contextlib.suppress(zmq.Again):
                 await dealer.send_multipart(list(frames), flags=zmq.DONTWAIT)
@@ -142,17 +172,21 @@ class ZmqTransport:
         return router
 
     def _dealer(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> zmq.asyncio.Socket:
-        dealer = self._socket(context, zmq.DEALER)
-        if self._guard is not None:
-            self._guard.as_client_of(peer, dealer)
-        else:
-            dealer.set(zmq.ROUTING_ID, self._me.encode())
+        dealer = self._caller(context, peer)
         dealer.set(zmq.IMMEDIATE, 1)
         monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | DENIED)
         self._monitors.append(monitor)
         self._spawn(self._watch(peer, plane, monitor), f"watch-{peer}-{plane.name.lower()}")
         if (address := self._addresses[peer]) is not None:
             dealer.connect(address[plane])
+        return dealer
+
+    def _caller(self, context: zmq.asyncio.Context, peer: PeerId) -> zmq.asyncio.Socket:
+        dealer = self._socket(context, zmq.DEALER)
+        if self._guard is not None:
+            self._guard.as_client_of(peer, dealer)
+        else:
+            dealer.set(zmq.ROUTING_ID, self._me.encode())
         return dealer
 
     def _socket(self, context: zmq.asyncio.Context, kind: int) -> zmq.asyncio.Socket:
@@ -211,8 +245,8 @@ class ZmqTransport:
             monitor.close(0)
         for dealer in self._dealers.values():
             dealer.close(int(1000 * drain))
-        for router in self._routers.values():
-            router.close(0)
+        for socket in (*(dealer for _, dealer in self._visits.values()), *self._routers.values()):
+            socket.close(0)
         for doorkeeper in self._doorkeepers:
             doorkeeper.close()
         # term waits for the last mail, at most the linger time, so it must not hold up the loop

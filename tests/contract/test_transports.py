@@ -15,7 +15,7 @@ from parse_p2p.errors import ConfigError, MalformedFrame
 from parse_p2p.framing import CHUNK
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.memory import MemoryTransport, Post
-from parse_p2p.transports.zmq import ZmqTransport
+from parse_p2p.transports.zmq import VISITS, WAITING, ZmqTransport
 
 DATA, CONTROL = Plane.DATA, Plane.CONTROL
 GUARD = 60  # seconds after which a test has failed
@@ -377,6 +377,28 @@ def test_what_is_no_address_is_refused_and_the_next_one_taken(nonsense):
                 else:
                     with pytest.raises(MalformedFrame, match="is no address"):
                         a.connect("b", (nonsense, nonsense))
+
+    run(scenario())
+
+
+def test_no_more_strangers_are_visited_at_a_time_than_it_may_and_each_can_be_again():
+    place = ("tcp://127.0.0.1:*",) * 2
+
+    async def scenario():
+        async with ZmqTransport("a", {"a": place}) as a, ZmqTransport("b", {"b": place}) as b:
+            for life in (b"first", b"second"):
+                a.visit("b", b.endpoints[CONTROL])
+                await a.send("b", [life], CONTROL)  # which waits for the link
+                assert await take(b, 1) == [("a", CONTROL, [life])]
+                for i in range(VISITS):
+                    a.visit(f"n{i}", "tcp://127.0.0.1:9")
+                    await send_all(a, f"n{i}", 2 * WAITING * [[b"into the void"]], CONTROL)
+                assert len(a._visits) == VISITS and "b" not in a._visits
+            a.visit("n1", b.endpoints[CONTROL])  # it is where b was
+            await a.send("n1", [b"moved"], CONTROL)
+            assert await take(b, 1) == [("a", CONTROL, [b"moved"])]
+            with pytest.raises(MalformedFrame, match="is no address"):
+                a.visit("n2", "nowhere")
 
     run(scenario())
 

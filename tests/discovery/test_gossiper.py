@@ -310,6 +310,39 @@ def test_strangers_without_end_find_a_full_book():
     assert len(agent.coholders("all")) <= len(agent.book.entries) <= VIEW + 2 * RINGS * SPARE + MOST
 
 
+def test_who_is_wanted_is_found_whatever_it_holds_and_is_nothing_special_then():
+    world = crowd(32, "first")
+    for me, agent in world.agents.items():
+        agent.wanted.update(f"a{(int(me[1:]) + step) % 32}" for step in (7, 16))
+    while any(agent.wanted for agent in world.agents.values()):
+        world.round()
+        assert world.rounds < 100
+        for agent in world.agents.values():
+            assert_bounded(agent)
+    rounds(world, OLDEST)
+    assert_rings(world)
+
+
+def test_hearsay_does_not_say_where_a_contact_is_but_the_contact_does():
+    agent = Gossiper(card(0, "audio"), [card(1, "audio")], seed=0)
+    agent.receive("a2", Message((card(2, "audio"), card(1, "audio", port=666))))
+    assert agent.addresses("a1") == ("tcp://host1:9000",)
+    agent.receive("a1", Message((card(1, "audio", port=7000),)))
+    assert agent.addresses("a1") == ("tcp://host1:7000",)
+
+
+@pytest.mark.parametrize(("recall", "asked"), [(1, ["a1", "a2"] * 3), (3, ["a1", "a2"])])
+def test_contacts_that_answer_are_asked_again_in_turn(recall, asked):
+    contacts = [Card(f"a{i}") for i in (1, 2)]
+    agent = Gossiper(card(0, "audio"), contacts, seed=0, recall=recall)
+    found = []
+    for _ in range(6):
+        for other in (*contacts, Card("a3")):
+            agent.receive(other.id, Message((other,), drawn=int(other.id == "a3")))
+        found += [peer for peer, message in agent.tick().items() if message.asks and peer != "a3"]
+    assert found == asked
+
+
 def test_more_slices_than_a_card_can_name_are_refused():
     with pytest.raises(ConfigError, match="64 at most"):
         Gossiper(Card("a0", slices=frozenset(map(str, range(MAX_SLICES + 1)))), [], seed=0)

@@ -63,7 +63,7 @@ class Agent:
     async def there(self, incarnation=1):
         try:
             async with self.transport, self.finder:
-                await self.finder.announce(Card(incarnation, 0))
+                await self.finder.announce(Card(incarnation, 0), nobody)
                 yield self
         finally:
             self.log.close()
@@ -79,6 +79,10 @@ class Agent:
             if len(found := [e for e in self._events if e["event"] == event]) >= count:
                 return found
             await asyncio.sleep(0.02)
+
+
+async def nobody(peer, facts):
+    raise AssertionError("there is no gossip where there is a broker")
 
 
 def presence(of, address, **changes):

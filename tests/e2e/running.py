@@ -18,7 +18,7 @@ from parse_p2p import checkpoint, config
 from parse_p2p.agent import Agent
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
-from parse_p2p.launch.process import settings
+from parse_p2p.launch.process import finder, settings
 from parse_p2p.runlog import RunLog
 from parse_p2p.transports.memory import MemoryTransport, Post
 from parse_p2p.transports.zmq import ZmqTransport
@@ -73,6 +73,15 @@ def over_tcp(world, folder):
     return _in_one_loop(world, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(world, me)}))
 
 
+def over_found(world, folder):
+    """Over the addresses that the run's discovery gives or finds."""
+
+    def opened(me):
+        return ZmqTransport(me, world.places.addresses(me, world.neighbours(me), folder))
+
+    return _in_one_loop(world, folder, opened)
+
+
 def around(world, me):
     return sorted({me, *world.neighbours(me)})
 
@@ -88,7 +97,9 @@ def agent(world, me, transport, folder):
     log = RunLog(me, folder.events(me))
     start = world.spans[me].start
     hurt = Injection(world, me, transport, folder, log)
-    made = Agent(world.participant(me), hurt.transport, world.neighbours(me), settings(world, me, folder, start), log)
+    found = finder(world, me, transport, world.run.clocks, log)
+    told = settings(world, me, folder, start)
+    made = Agent(world.participant(me), hurt.transport, world.neighbours(me), told, log, found)
     made.on_round = hurt.begin
     return made
 

@@ -1,0 +1,142 @@
+"""Neighbours found by gossip (``gossip.py``), from one contact whose place all agents know, or a few.
+
+Who is in the run and who is whose neighbour follows from the run file, and so does what each agent begins with: mail
+of any other, and a card that says otherwise, are refused. What is found is where everybody listens. Gossip goes as
+control mail between any two agents of the run; a neighbour is dialled when its place is first heard of, and from the
+moment on at which it has spoken for itself nobody else can say where it is.
+"""
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from parse_p2p import directory
+from parse_p2p.directory import Clocks
+from parse_p2p.discovery.base import Send
+from parse_p2p.discovery.cards import Card, Message, read, write
+from parse_p2p.discovery.gossip import Gossiper
+from parse_p2p.discovery.notice import PLACE, reached
+from parse_p2p.errors import ConfigError, JoinTimeout, MalformedFrame, WrongRun
+from parse_p2p.names import PeerId
+from parse_p2p.parcel import Fact
+from parse_p2p.transports.base import Address
+from parse_p2p.transports.zmq import ZmqTransport
+
+FIRST = 0.1  # seconds to the next tick at the start, and when a neighbour was found
+SLOWER = 1.5  # times as long to each tick after it, up to a heartbeat
+CALM = 2  # heartbeats between two ticks when all neighbours are found
+RECALL = 1  # ticks until the contacts are asked again: one that was restarted knows nobody
+
+_PLACE = re.compile(PLACE)
+
+
+class GossipFinder:
+    """Finds the neighbours of ``me``. ``cards`` are those of all agents of the run, but for their addresses.
+
+    ``contacts`` is where some of them listen; ``host`` is where others reach me, None: at what I bound.
+    """
+
+    def __init__(self, me: PeerId, cards: Mapping[PeerId, Card], contacts: Mapping[PeerId, Address],
+                 neighbours: Collection[PeerId], transport: ZmqTransport, host: str | None, clocks: Clocks,
+                 seed: int) -> None:  # fmt: skip
+        self.me = me
+        self.members = frozenset(cards) - {me}
+        self._cards = cards
+        self._contacts = contacts
+        self._neighbours = frozenset(neighbours)
+        self._transport = transport
+        self._host = host
+        self._clocks = clocks
+        self._seed = seed
+        self._gossiper: Gossiper | None = None  # until it is known where I listen
+        self._send: Send | None = None  # until I am announced
+        self._heard = asyncio.Event()
+        self._news = False
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Raises ConfigError if nobody could dial me, or my card holds more than gossip can tell."""
+        mine = self._contacts.get(self.me) or reached(self.me, self._transport.endpoints, self._host)
+        card = replace(self._cards[self.me], addresses=mine)
+        try:
+            self._check(read(write(Message((card,)))).cards[0])
+        except MalformedFrame as error:
+            raise ConfigError(f"gossip cannot tell of {self.me}, {error}: find each other in another way") from None
+        known = [Card(peer, address) for peer, address in self._contacts.items()]
+        self._gossiper = Gossiper(card, known, self._seed, self._neighbours, RECALL)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticking
+
+    async def announce(self, card: directory.Card, send: Send) -> None:
+        """Raises JoinTimeout if no contact answers in time; one that is a contact itself waits for none."""
+        self._send = send
+        self._ticking = asyncio.create_task(self._tick())
+        if self.me in self._contacts:
+            return
+        try:
+            async with asyncio.timeout(self._clocks.join):
+                await self._heard.wait()
+        except TimeoutError:
+            where = ", ".join(f"{peer} at {data}" for peer, (data, _) in self._contacts.items())
+            raise JoinTimeout(
+                f"no contact of {self.me} answered within {self._clocks.join:g} s ({where}): start it, or correct "
+                "discovery.contacts"
+            ) from None
+
+    async def hear(self, sender: PeerId, facts: Mapping[str, Fact]) -> None:
+        """Raises MalformedFrame, and WrongRun for an agent with other modalities or slices than this run gives it."""
+        message = read(facts)
+        for card in message.cards:
+            self._check(card)
+        if self._gossiper is None or self._send is None:
+            return
+        lacked = sender in self._gossiper.wanted
+        answers = self._gossiper.receive(sender, message)
+        self._dial(sender, message.cards[0].addresses)
+        self._news |= lacked
+        self._heard.set()
+        await self._post(answers)
+
+    def _check(self, card: Card) -> None:
+        if card.id not in self._cards:
+            raise MalformedFrame(f"{card.id} is no agent of this run")
+        if len(card.addresses) != 2 or not all(map(_PLACE.fullmatch, card.addresses)):
+            raise MalformedFrame(f"the card of {card.id} has other places than two that can be dialled")
+        if not replace(self._cards[card.id], addresses=card.addresses).alike(card):
+            raise WrongRun(f"{card.id} senses or holds other than this run gives it: is it the same version?")
+
+    async def _tick(self) -> None:
+        assert self._gossiper is not None
+        pause = FIRST
+        while True:
+            await self._post(self._gossiper.tick())
+            await asyncio.sleep(pause)
+            longest = self._clocks.heartbeat * (1 if self._gossiper.wanted else CALM)
+            pause = FIRST if self._news else min(SLOWER * pause, longest)
+            self._news = False
+
+    async def _post(self, messages: Mapping[PeerId, Message]) -> None:
+        assert self._gossiper is not None and self._send is not None
+        for peer, message in messages.items():
+            if addresses := self._gossiper.addresses(peer):  # of one for whom the book has no room there are none
+                if peer in self._gossiper.wanted or peer not in self._neighbours:
+                    self._dial(peer, addresses)
+                await self._send(peer, write(message))
+
+    def _dial(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        data, control = addresses
+        if peer in self._neighbours:
+            self._transport.connect(peer, (data, control))
+        else:
+            self._transport.visit(peer, control)
