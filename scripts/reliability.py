@@ -52,9 +52,13 @@ def scenes(found: Mapping[str, Runs]) -> list[str]:
             interval([min(run["accuracy"].values()) for run in runs]),
             *(f"{100 * average(runs, key):.1f} %" for key in ("rounds", "missing")),
             *(f"{average(runs, key):.0f}" for key in ("refused", "late", "seconds")),
-            "" if name == CALM else f"{average(runs, 'seconds') / average(found[other], 'seconds'):.1f}",
+            ratio(runs, found[other]) if name != CALM and SCENES[name].latency == SCENES[other].latency else "",
         ])  # fmt: skip
     return lines(head, body)
+
+
+def ratio(runs: Runs, others: Runs) -> str:
+    return f"{average(runs, 'seconds') / average(others, 'seconds'):.1f}"
 
 
 def average(runs: Runs, key: str) -> float:

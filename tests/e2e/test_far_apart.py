@@ -29,7 +29,7 @@ def test_who_is_far_ahead_waits_with_its_mail_until_it_would_be_taken(tmp_path):
 
 def heard_of(agent, other):
     """Set once an agent has heard several times that the other is in the round in which they meet."""
-    heard, there, found = agent.directory.heard, threading.Event(), []
+    heard, there, found = agent.presence.directory.heard, threading.Event(), []
 
     def hear(peer, card, *rest):
         found.extend([card] if peer == other and card.round == MEET else [])
@@ -37,7 +37,7 @@ def heard_of(agent, other):
             there.set()
         return heard(peer, card, *rest)
 
-    agent.directory.heard = hear
+    agent.presence.directory.heard = hear
     return there
 
 
