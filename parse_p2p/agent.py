@@ -88,6 +88,7 @@ class Agent:
         is left behind.
         """
         self._transport.on_disconnect = self.presence.disconnected
+        self._transport.on_knock = self.courier.knocked
         try:
             async with self._transport, self._finder:
                 return await self._present(stop)

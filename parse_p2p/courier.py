@@ -136,6 +136,12 @@ class Courier:
         if self.refusals[peer, kind] <= COMPLAINTS:
             self._log.write("refused", round=self.round, peer=peer, kind=kind, why=why)
 
+    def knocked(self) -> None:
+        """Somebody connected who does not speak our language, has no key, or says nothing."""
+        self.refusals[STRANGER, "knock"] += 1
+        if self.refusals[STRANGER, "knock"] <= COMPLAINTS:
+            self._log.write("knock", round=self.round)
+
     async def _take(self, sender: PeerId, plane: Plane, frames: Frames, hear: Hear, overhear: Overhear,
                     deliver: Deliver) -> None:  # fmt: skip
         header, buffers = unpack(frames)

@@ -163,6 +163,52 @@ def test_one_agent_cannot_speak_for_another(keyring, places):
     assert asyncio.run(run()) == "c"
 
 
+async def _recorded(tape, reader, writer, port):
+    """Pass a connection on to a port, and keep what the one who connected said."""
+    theirs, mine = await asyncio.open_connection("127.0.0.1", port)
+
+    async def carry(source, sink, kept):
+        while said := await source.read(4096):
+            kept += said
+            sink.write(said)
+            await sink.drain()
+
+    try:
+        await asyncio.gather(carry(reader, mine, tape), carry(theirs, writer, bytearray()), return_exceptions=True)
+    finally:
+        mine.close()
+        writer.close()
+
+
+def test_a_connection_that_is_replayed_says_nothing(keyring):
+    """Whoever hears a whole connection and says the same again is not let in: each has keys of its own."""
+    mine, theirs = curve.read(keyring, "a", ["b"]), curve.read(keyring, "b", ["a"])
+    free = ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*")
+
+    async def run():
+        tape = bytearray()
+        async with asyncio.timeout(PATIENCE), ZmqTransport("a", {"a": free}, 0.2, mine) as a:
+            port = int(a.endpoints[0].rpartition(":")[2])
+            proxy = await asyncio.start_server(lambda r, w: _recorded(tape, r, w, port), "127.0.0.1", 0)
+            through = f"tcp://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+            async with ZmqTransport("b", {"b": free, "a": (through, through)}, 0.2, theirs) as b:
+                await b.send("a", [b"pay me"], Plane.DATA)
+                heard = [bytes((await anext(a.arrivals()))[2][0])]
+                knocks = asyncio.Queue()
+                a.on_knock = lambda: knocks.put_nowait(None)
+                _, thief = await asyncio.open_connection("127.0.0.1", port)
+                thief.write(bytes(tape))
+                await thief.drain()
+                await knocks.get()  # it has been heard, and was not let in
+                thief.close()
+                await b.send("a", [b"the end"], Plane.DATA)
+                heard.append(bytes((await anext(a.arrivals()))[2][0]))
+            proxy.close()
+        return heard
+
+    assert asyncio.run(run()) == [b"pay me", b"the end"]
+
+
 @given(st.lists(st.binary(max_size=64), max_size=9))
 def test_nothing_that_is_asked_ends_the_doorkeeper_or_lets_a_stranger_in(request):
     public, secret = zmq.curve_keypair()

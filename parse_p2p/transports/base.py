@@ -31,6 +31,9 @@ class Transport(Protocol):
     on_disconnect: Callable[[PeerId], None]
     """Called on the loop when the link to a peer breaks, where the transport can tell."""
 
+    on_knock: Callable[[], None]
+    """Called on the loop when somebody connects who does not get through the handshake: half open, garbage, no key."""
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(
@@ -49,5 +52,5 @@ class Transport(Protocol):
         ...
 
 
-def ignore(peer: PeerId) -> None:
-    """The ``on_disconnect`` of nobody."""
+def ignore(*told: PeerId) -> None:
+    """The callback of nobody."""

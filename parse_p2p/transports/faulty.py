@@ -54,6 +54,14 @@ class FaultyTransport:
     def on_disconnect(self, told: Callable[[PeerId], None]) -> None:
         self._inner.on_disconnect = told
 
+    @property
+    def on_knock(self) -> Callable[[], None]:
+        return self._inner.on_knock
+
+    @on_knock.setter
+    def on_knock(self, told: Callable[[], None]) -> None:
+        self._inner.on_knock = told
+
     def begin(self, round: int) -> None:
         """The agent begins a round."""
         self._round = round

@@ -27,6 +27,7 @@ class MemoryTransport:
         self._me = me
         self._post = post
         self.on_disconnect: Callable[[PeerId], None] = ignore
+        self.on_knock: Callable[[], None] = ignore
 
     async def __aenter__(self) -> Self:
         self._post.boxes[self._me] = asyncio.Queue()

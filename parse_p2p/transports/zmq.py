@@ -28,6 +28,7 @@ from parse_p2p.transports.curve import Doorkeeper, Guard
 
 QUEUE = 64  # messages; a message is at most a chunk
 DENIED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+GARBLED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 KNOCK_AGAIN = 1.0  # seconds after one was not let in
 VISITS = 64  # agents that are no neighbours and are talked to at a time
 WAITING = 4  # messages for one of them that is not there
@@ -63,6 +64,7 @@ class ZmqTransport:
         self._tasks: list[asyncio.Task[None]] = []
         self._arrived: asyncio.Queue[Arrival] = asyncio.Queue(maxsize=256)
         self.on_disconnect: Callable[[PeerId], None] = ignore
+        self.on_knock: Callable[[], None] = ignore
 
     async def __aenter__(self) -> Self:
         try:
@@ -160,6 +162,9 @@ class ZmqTransport:
             router.set(zmq.ROUTER_HANDOVER, 1)
         router.set(zmq.ROUTER_MANDATORY, 1)
         router.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
+        monitor = router.get_monitor_socket(DENIED | GARBLED)
+        self._monitors.append(monitor)
+        self._spawn(self._hear_knocks(monitor), f"knocks-{plane.name.lower()}")
         address = self._mine[plane]
         try:
             router.bind(address)
@@ -233,6 +238,11 @@ class ZmqTransport:
                 with contextlib.suppress(zmq.ZMQError):  # it has just been dialled elsewhere
                     dealer.disconnect(address[plane])
                 dealer.connect(address[plane])
+
+    async def _hear_knocks(self, monitor: Any) -> None:
+        while True:
+            await recv_monitor_message(monitor)
+            self.on_knock()
 
     def _spawn(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))

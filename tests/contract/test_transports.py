@@ -245,6 +245,24 @@ def test_a_second_connection_takes_over_the_name_of_a_half_open_one(opened):
     run(scenario())
 
 
+def test_who_connects_and_speaks_no_zeromq_is_told_of():
+    """A greeting of no known mechanism, and a half-open connection that is closed before it said who it is."""
+
+    async def scenario():
+        knocks = asyncio.Queue()
+        async with ZmqTransport("a", {"a": ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*")}) as a:
+            port = int(a.endpoints[0].rpartition(":")[2])
+            a.on_knock = lambda: knocks.put_nowait(None)
+            for said in (b"\xff" + bytes(8) + b"\x7f\x03\x00XXXX" + bytes(48), b"\xff\x00"):
+                _, stranger = await asyncio.open_connection("127.0.0.1", port)
+                stranger.write(said)
+                await stranger.drain()
+                stranger.close()
+                await knocks.get()
+
+    run(scenario())
+
+
 FLOODED = """
 import asyncio, sys, time, zmq
 from parse_p2p.transports.base import Plane
