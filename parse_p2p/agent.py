@@ -139,8 +139,8 @@ class Agent:
     async def _round(self, round: int) -> None:
         began = time.perf_counter()
         state = await self._compute(self.participant.state)
-        self._boundary = (round, state)
-        if round % self.settings.every == 0:
+        first, self._boundary = self._boundary is None, (round, state)
+        if first or round % self.settings.every == 0:
             await self._compute(self._save)
         self.on_round(round)
         self.desk.open(round)

@@ -14,8 +14,6 @@ from parse_p2p.membership import Change, Membership, Modalities
 from parse_p2p.names import Modality, PeerId
 
 MOST = 64  # changes that one agent may announce in a run
-FAR = 2**31
-GONE = "-"
 
 
 class Announcer:
@@ -31,49 +29,70 @@ class Announcer:
         self._known = known
         self._file = file
         self._orders = orders
-        self._obeyed = len(_lines(orders))  # what was ordered in an earlier life is done, or came too late
+        self._done = orders.with_suffix(".done")  # how many of them have been obeyed
+        self._wanted: list[Callable[[Modalities], Modalities]] = []
+        self._coming: Modalities = ()
         self._theirs: dict[PeerId, list[str]] = {}
         self.mine = _lines(file)
-        self.wanted: Modalities | None = None
         for line in self.mine:
             membership.add(_read(me, line, known))
 
     def want(self, change: Callable[[Modalities], Modalities]) -> None:
-        """Ask for a change of what I have, or am to have by what was asked before."""
-        self.wanted = change(self.latest if self.wanted is None else self.wanted)
+        """Ask for a change of what I have."""
+        self._wanted.append(change)
 
-    @property
-    def latest(self) -> Modalities:
-        """What I am to have in the end by what is known now."""
-        return self._membership.of(self._me, FAR)
+    def come(self, modalities: Modalities) -> None:
+        """Ask to be there, with these modalities."""
+        self._coming = modalities
 
     def look(self) -> list[str]:
-        """Obey what was ordered since the last look; a sentence for each order that cannot be."""
+        """Ask for what was ordered since the last look; a sentence for each order that is none."""
         refused = []
-        lines = _lines(self._orders)
-        for line in lines[self._obeyed :]:
+        lines, done = _lines(self._orders), int("".join(_lines(self._done)) or 0)
+        for line in lines[done:]:
             try:
                 self.want(order(line, self._known))
-                if not self.wanted:
-                    raise ConfigError("an agent cannot lose all its modalities: stop it instead")
             except ConfigError as error:
                 refused.append(str(error))
-                self.wanted = self.wanted or None
-        self._obeyed = len(lines)
+        if len(lines) > done:
+            _write(self._done, str(len(lines)))
         return refused
 
-    def announce(self, round: int) -> Change | None:
-        """Fix what is wanted, from this round on; None where nothing new is."""
-        wanted, self.wanted = self.wanted, None
-        if not wanted or wanted == self.latest or len(self.mine) >= MOST:
+    def announce(self, round: int, rounds: int, refused: list[str]) -> Change | None:
+        """Fix what is asked for from this round on, or from the first after it without a change of mine.
+
+        None where nothing new is; what cannot be is said in ``refused``.
+        """
+        wanted, self._wanted = self._wanted, []
+        coming, self._coming = self._coming, ()
+        if not wanted and not coming:
             return None
-        last = max((c.round for c in self._membership.changes if c.agent == self._me), default=0)
-        change = Change(max(round, last + 1), self._me, wanted)
+        taken = {change.round for change in self._membership.changes if change.agent == self._me}
+        while round in taken:
+            round += 1
+        before = self._membership.of(self._me, round)
+        after = coming or before
+        for asked in wanted:
+            after = asked(after)
+        if after == before:
+            return None
+        if why := self._impossible(round, rounds, before or coming, after):
+            refused.append(why)
+            return None
+        self.mine.append(f"{round}:{'+'.join(after)}")
+        _write(self._file, "".join(f"{line}\n" for line in self.mine))
+        change = Change(round, self._me, after)
         self._membership.add(change)
-        self.mine.append(f"{change.round}:{'+'.join(wanted) or GONE}")
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text("".join(f"{line}\n" for line in self.mine), encoding="utf-8")
         return change
+
+    def _impossible(self, round: int, rounds: int, before: Modalities, after: Modalities) -> str | None:
+        if round >= rounds:
+            return f"it could hold from round {round} on and there are {rounds}"
+        if not before:
+            return f"I am not there in round {round}, from which on it could hold"
+        if not after:
+            return "an agent cannot lose all its modalities: stop it instead"
+        return f"no more than {MOST} changes can be announced in a run" if len(self.mine) >= MOST else None
 
     def heard(self, sender: PeerId) -> int:
         """How many announcements of this agent I know."""
@@ -100,7 +119,7 @@ def order(line: str, known: Collection[Modality]) -> Callable[[Modalities], Moda
     """What an order makes of what an agent has. Raises ConfigError."""
     try:
         [(word, named)] = json.loads(line).items()
-        names = {Modality(m) for m in named}
+        names = {Modality(str(m)) for m in named}
     except (ValueError, TypeError, AttributeError):
         raise ConfigError(f'{line!r} is no order, such as {{"gain": ["audio"]}}') from None
     if odd := sorted(names - set(known)):
@@ -114,7 +133,7 @@ def order(line: str, known: Collection[Modality]) -> Callable[[Modalities], Moda
 
 def _read(agent: PeerId, line: str, known: Collection[Modality]) -> Change:
     number, _, named = line.partition(":")
-    modalities = () if named == GONE else tuple(map(Modality, named.split("+")))
+    modalities = tuple(map(Modality, named.split("+")))
     if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0):
         raise MalformedFrame(f"{agent} announces a change in round {number[:20]!r}")
     if list(modalities) != sorted(set(modalities)) or not set(modalities) <= set(known):
@@ -123,4 +142,12 @@ def _read(agent: PeerId, line: str, known: Collection[Modality]) -> Change:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+
+def _write(path: Path, text: str) -> None:
+    """Never half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(path)

@@ -166,6 +166,8 @@ def tell(
     lines = [json.dumps(each) for each in orders]
     for line in lines:
         order(line, world.data[0].modalities)
+    if not folder.events(PeerId(id)).exists():
+        raise ConfigError(f"{id} has never run in {run}: tell it on the host where it does")
     with folder.orders(PeerId(id)).open("a", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
     Console().print(f"told {id}; its log {folder.events(PeerId(id))} says when it holds", soft_wrap=True)
@@ -189,16 +191,16 @@ def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Cons
     world.places.guard(me, world.neighbours(me))
     folder.write(world.run)
     next_round = run_here(world, me, folder, None if resume else 0)
-    if next_round < world.run.rounds:
+    if next_round < world.spans[me].stop:
         console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {_again(folder)}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
-    console.print(f"{me} finished its {world.run.rounds} rounds; its log is in {folder.events(me)}", soft_wrap=True)
+    console.print(f"{me} finished its rounds; its log is in {folder.events(me)}", soft_wrap=True)
 
 
 def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console) -> None:
     folder = folders.existing(world.run, out) if resume else folders.fresh(world.run, out)
     recall(world.membership, {me: folder.announced(me) for me in world.peers}, world.data[0].modalities)
-    start = folders.newest_common(folder, world.spans) if resume else 0
+    start = folders.newest_common(folder, world.spans, world.run.rounds) if resume else 0
     if start >= world.run.rounds:
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
     for me in world.seats:

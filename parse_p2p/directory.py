@@ -65,6 +65,8 @@ class Card:
             raise MalformedFrame(f"a card says {', '.join(Card.__dataclass_fields__)}")
         if not all(type(facts[name]) is int for name in NUMBERS):
             raise MalformedFrame(f"{', '.join(NUMBERS)} of a card are whole numbers")
+        if any(facts[name] < NEVER for name in NUMBERS):  # type: ignore[operator]
+            raise MalformedFrame("no number of a card is below -1")
         lists = facts["modalities"], facts["changes"]
         if type(facts["layout"]) is not str or not all(_strings(x) for x in lists):
             raise MalformedFrame("layout of a card is a text, modalities and changes are lists of texts")
@@ -172,9 +174,9 @@ class Directory:
         return card.heard if card is not None and card.known == self._incarnation else 0
 
     def front(self, now: float) -> int | None:
-        """The latest round that a neighbour is in; None where none is left."""
+        """The latest round that a neighbour that has begun is in; None where there is none."""
         cards = (self._peers[peer].card for peer in self.alive(now))
-        return max((card.round for card in cards if card is not None), default=None)
+        return max((c.round for c in cards if c is not None and self._welcomed(c) != NEVER), default=None)
 
     def unheard(self) -> list[PeerId]:
         return [peer for peer, entry in self._peers.items() if entry.card is None]

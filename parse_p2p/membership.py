@@ -72,7 +72,12 @@ class Membership:
         return {agent: modalities for agent, modalities in now.items() if modalities}
 
     def of(self, agent: PeerId, round: int) -> Modalities:
-        return self.at(round).get(agent, ())
+        return next((m for first, m in reversed(self._history(agent)) if first <= round), ())
+
+    def _history(self, agent: PeerId) -> list[tuple[int, Modalities]]:
+        """From which round on it has what."""
+        own = ((c.round, c.modalities) for c in self._changes if c.agent == agent)
+        return [(0, self._first.get(agent, ())), *own]
 
     def changed(self, round: int) -> bool:
         """Whether anything is other in this round than in the one before."""
@@ -80,8 +85,10 @@ class Membership:
 
     def span(self, agent: PeerId, rounds: int) -> range:
         """The rounds that an agent is there, of a run of so many; who leaves does not come back."""
-        there = [round for round in range(rounds) if self.of(agent, round)]
-        return range(there[0], there[-1] + 1) if there else range(0)
+        history = self._history(agent)
+        begin = next((first for first, modalities in history if modalities), rounds)
+        end = next((first for first, modalities in history if first > begin and not modalities), rounds)
+        return range(begin, min(end, rounds)) if begin < rounds else range(0)
 
 
 def planned(first: Mapping[PeerId, Modalities], events: Iterable[EventEntry]) -> Membership:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from parse_p2p.announcer import Announcer
 from parse_p2p.courier import Courier
 from parse_p2p.directory import NEVER, Card, Clocks, Directory
-from parse_p2p.errors import JoinTimeout, WrongRun
+from parse_p2p.errors import JoinTimeout, MalformedFrame, WrongRun
 from parse_p2p.membership import Modalities
 from parse_p2p.names import PeerId
 from parse_p2p.participant import Participant
@@ -98,15 +98,16 @@ class Presence:
 
     async def _due(self, first: int) -> None:
         """Wait until the others have come to the round in which a late agent is planned to join."""
-        while (front := self.directory.front(time.monotonic())) is not None and front < first - 1:
+        if first == 0 or first != self.participant.span.start:
+            return  # I was there before
+        while (self.directory.front(time.monotonic()) or 0) < first - 1 and self.alive():
             await asyncio.sleep(JOIN_BEAT)
 
     async def _come(self, round: int) -> int:
         """Announce myself, whom nobody expects at any time: the round in which I am there."""
         await asyncio.sleep(self.clocks.heartbeat + 3 * JOIN_BEAT)  # all who are there have spoken
-        own = self.participant.learner.holder.modalities
         if self.announcer is not None:
-            self.announcer.want(lambda now: own)
+            self.announcer.come(self.participant.learner.holder.modalities)
         await self.announce(round)
         if not self.participant.span:
             raise JoinTimeout(
@@ -117,23 +118,19 @@ class Presence:
 
     def without(self, failed: Modalities) -> None:
         """Some of my sensors are broken: I am to lose these modalities, if any is left."""
-        if self.announcer is not None and set(self.announcer.latest) - set(failed):
+        if self.announcer is not None:
             self.announcer.want(lambda now: tuple(m for m in now if m not in failed))
 
     async def announce(self, round: int) -> None:
         """Tell all what I am to have and from when on, and go on when they have heard."""
         if self.announcer is None:
             return
-        for why in self.announcer.look():
-            self.log.write("order refused", round=round, why=why)
+        refused = self.announcer.look()
         # no agent is further from another than there are agents, if nobody is beyond the front
         front = max(round, self.directory.front(time.monotonic()) or 0)
-        first = front + len(self.courier.neighbours) + 1
-        if self.announcer.wanted is not None and first >= self.participant.rounds:
-            why = f"it could hold from round {first} on and there are {self.participant.rounds}"
+        change = self.announcer.announce(front + len(self.courier.neighbours) + 1, self.participant.rounds, refused)
+        for why in refused:
             self.log.write("order refused", round=round, why=why)
-            self.announcer.wanted = None
-        change = self.announcer.announce(first)
         if change is None:
             return
         self.log.write("announced", round=change.round, modalities=list(change.modalities))
@@ -212,6 +209,8 @@ class Presence:
         return bool(news)
 
     async def hear(self, sender: PeerId, card: Card) -> None:
+        if max(card.round, card.joins, card.until, card.welcome) > self.participant.rounds + 1:
+            raise MalformedFrame(f"{sender} speaks of rounds beyond the last")
         self._recognise(sender, card)
         if self._learn(sender, card):
             await self._say_card_to(sender)

@@ -27,14 +27,20 @@ def lose(*modalities):
     return order(json.dumps({"lose": modalities}), KNOWN)
 
 
+def announced(announcer, round, rounds=100):
+    """What is announced, and why not."""
+    refused = []
+    return announcer.announce(round, rounds, refused), refused
+
+
 def test_what_is_wanted_is_announced_once_and_kept_for_the_next_life(made, tmp_path):
     announcer, membership = made
-    assert announcer.announce(9) is None
+    assert announced(announcer, 9) == (None, [])
     announcer.want(gain("video"))
     announcer.want(gain("motion"))
     announcer.want(lose("audio"))
-    assert announcer.announce(9) == Change(9, "a", ("motion", "video"))
-    assert announcer.announce(10) is None and announcer.mine == ["9:motion+video"]
+    assert announced(announcer, 9) == (Change(9, "a", ("motion", "video")), [])
+    assert announced(announcer, 10) == (None, []) and announcer.mine == ["9:motion+video"]
     assert membership.of("a", 8) == ("audio",) and membership.of("a", 9) == ("motion", "video")
     again = Membership(FIRST)
     assert Announcer("a", again, KNOWN, tmp_path / "a" / "announced", tmp_path / "orders").mine == announcer.mine
@@ -44,32 +50,58 @@ def test_what_is_wanted_is_announced_once_and_kept_for_the_next_life(made, tmp_p
     assert other.changes == membership.changes
 
 
-def test_a_second_change_comes_after_the_first_and_nothing_new_is_nothing(made):
+def test_a_round_has_one_change_of_an_agent_and_nothing_new_is_nothing(made):
     announcer, membership = made
     announcer.want(gain("motion"))
-    announcer.announce(20)
+    announced(announcer, 20)
     announcer.want(gain("motion"))
-    assert announcer.announce(5) is None
-    announcer.want(lose("motion"))
-    assert announcer.announce(5) == Change(21, "a", ("audio",)) and len(membership.changes) == 2
+    assert announced(announcer, 20) == (None, [])
+    announcer.want(lose("audio"))
+    assert announced(announcer, 20) == (Change(21, "a", ("motion",)), [])
+    announcer.want(gain("video"))
+    assert announced(announcer, 5) == (Change(5, "a", ("audio", "video")), []), "what is planned for later stays"
+    assert membership.of("a", 20) == ("audio", "motion")
+
+
+@pytest.mark.parametrize(
+    ("asked", "round", "why"),
+    [
+        (lose("audio"), 9, "cannot lose all"),
+        (gain("motion"), 100, "round 100 on and there are 100"),
+        (gain("motion"), 60, "not there in round 60"),
+    ],
+)
+def test_what_cannot_be_is_said_and_forgotten(tmp_path, asked, round, why):
+    membership = Membership(FIRST, [Change(50, "a", ())])
+    announcer = Announcer("a", membership, KNOWN, tmp_path / "announced", tmp_path / "orders")
+    announcer.want(asked)
+    change, [refused] = announced(announcer, round)
+    assert change is None and why in refused
+    assert announced(announcer, 9) == (None, []) and membership.changes == (Change(50, "a", ()),)
+
+
+def test_who_comes_is_there_with_all_it_has(tmp_path):
+    membership = Membership({"a": (), "b": ("audio",)})
+    announcer = Announcer("a", membership, KNOWN, tmp_path / "announced", tmp_path / "orders")
+    announcer.come(("audio",))
+    assert announced(announcer, 7) == (Change(7, "a", ("audio",)), [])
+    assert membership.span("a", 20) == range(7, 20)
 
 
 def test_orders_are_obeyed_in_their_order_and_refused_in_a_sentence(made, tmp_path):
     announcer, _ = made
-    lines = ['{"gain": ["motion"]}', "rubbish", '{"gain": ["smell"]}', '{"paint": ["audio"]}', '{"lose": ["audio"]}']
-    (tmp_path / "orders").write_text("".join(f"{line}\n" for line in lines))
+    lines = ['{"gain": ["motion"]}', "rubbish", '{"gain": ["smell", 3]}', '{"paint": ["audio"]}', '{"lose": ["audio"]}']
+    (tmp_path / "orders").write_bytes(b"".join(f"{line}\n".encode() for line in lines) + b"\xff\n")
     refused = announcer.look()
-    assert len(refused) == 3 and "'smell' is no modality" in refused[1]
-    assert announcer.wanted == ("motion",) and announcer.look() == []
-    with (tmp_path / "orders").open("a") as file:
-        file.write('{"lose": ["motion"]}\n')
-    assert "cannot lose all" in announcer.look()[0] and announcer.announce(9) is None
+    assert len(refused) == 4 and "'3' is no modality" in refused[1]
+    assert announcer.look() == [] and announced(announcer, 9)[0] == Change(9, "a", ("motion",))
 
 
-def test_orders_of_an_earlier_life_are_not_obeyed_again(tmp_path):
+def test_an_order_given_between_two_lives_is_obeyed_once(tmp_path):
     (tmp_path / "orders").write_text('{"gain": ["motion"]}\n')
-    announcer = Announcer("a", Membership(FIRST), KNOWN, tmp_path / "announced", tmp_path / "orders")
-    assert announcer.look() == [] and announcer.announce(3) is None
+    for life, expected in enumerate([Change(3, "a", ("audio", "motion")), None]):
+        announcer = Announcer("a", Membership(FIRST), KNOWN, tmp_path / f"announced{life}", tmp_path / "orders")
+        assert announcer.look() == [] and announced(announcer, 3)[0] == expected
 
 
 def test_what_others_announce_is_taken_in_once(made):

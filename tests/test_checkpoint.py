@@ -90,13 +90,25 @@ def test_the_newest_round_that_all_have_who_are_there(tmp_path):
     fill(folder.checkpoints("a"), 1, 2, 3, 4)
     fill(folder.checkpoints("b"), 2, 3, 10)
     fill(folder.checkpoints("left"), 2)
-    assert newest_common(folder, {"a": always, "b": always}) == 3
-    assert newest_common(folder, {"a": always}) == 4
-    assert newest_common(folder, {"a": always, "left": range(2), "later": range(5, 20)}) == 4
-    assert newest_common(folder, {"a": always, "left": range(5)}) == 2
+
+    def newest(**spans):
+        return newest_common(folder, spans, 20)
+
+    assert newest(a=always, b=always) == 3
+    assert newest(a=always) == 4
+    assert newest(a=always, left=range(2), later=range(5, 20)) == 4
+    assert newest(a=always, left=range(5)) == 2
     for spans in ({"a": always, "none": always}, {}):
         with pytest.raises(ConfigError, match="no round that every agent left a checkpoint of"):
-            newest_common(folder, spans)
+            newest(**spans)
+
+
+def test_who_has_finished_waits_for_those_that_have_not(tmp_path):
+    folder = RunFolder(tmp_path)
+    fill(folder.checkpoints("done"), 38, 39, 40)
+    fill(folder.checkpoints("behind"), 37, 38, 39)
+    assert newest_common(folder, {"done": range(40), "behind": range(40)}, 40) == 39
+    assert newest_common(folder, {"done": range(40), "behind": range(39)}, 40) == 40
 
 
 def refused(folder, round=3):

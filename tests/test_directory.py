@@ -31,6 +31,7 @@ def test_a_card_is_read_back_from_its_facts(card):
         {"round": None},
         {"round": True},
         {"round": 1.0},
+        {"round": -2},
         {"round": "1"},
         {"until": [1]},
         {"more": 1},
@@ -250,3 +251,13 @@ def test_starting_neighbours_say_with_which_round_they_would_begin():
     assert there.starting() == {"b": 4}
     there.heard("b", started(joins=4), 1, None)
     assert there.starting() == {}
+
+
+def test_the_front_is_where_those_are_who_have_begun():
+    there = directory("b", "c", "d")
+    assert there.front(0) is None
+    there.heard("b", Card(1, 15, 15), 0, None)
+    assert there.front(0) is None, "it is to join in round 15, and waits"
+    there.heard("c", Card(1, 4, 0, welcome=9, known=ME), 0, None)
+    there.heard("d", Card(1, 7, 0, welcome=9, known=ME - 1), 0, None)
+    assert there.front(0) == 4 and there.front(100) is None

@@ -84,12 +84,17 @@ def existing(run: RunFile, out: Path | None) -> RunFolder:
     return folder
 
 
-def newest_common(folder: RunFolder, spans: Mapping[PeerId, range]) -> int:
+def newest_common(folder: RunFolder, spans: Mapping[PeerId, range], rounds: int) -> int:
     """The round from which all agents can go on together; ``spans`` are the rounds that each is there."""
     kept = {me: checkpoint.rounds(folder.checkpoints(me)) for me in spans}
-    candidates = sorted({round for rounds in kept.values() for round in rounds}, reverse=True)
-    # who has left by then needs none, nor who comes only later
-    common = (r for r in candidates if all(r in kept[me] or r not in span for me, span in spans.items()))
+    candidates = sorted({round for own in kept.values() for round in own}, reverse=True)
+
+    def ready(me: PeerId, round: int) -> bool:
+        """Whether it has that round, or needs none: it has left before, or comes only then or later."""
+        span = spans[me]
+        return round in kept[me] or round <= span.start or span.stop <= min(round, rounds - 1)
+
+    common = (round for round in candidates if all(ready(me, round) for me in spans))
     if (round := next(common, None)) is None:
         raise ConfigError(f"{folder.path} has no round that every agent left a checkpoint of: start without --resume")
     return round

@@ -21,7 +21,7 @@ from parse_p2p.discovery.cards import Card, label
 from parse_p2p.discovery.contacts import GossipFinder
 from parse_p2p.discovery.mqtt import MqttFinder
 from parse_p2p.discovery.notice import Profile
-from parse_p2p.errors import ConfigError, P2PError
+from parse_p2p.errors import P2PError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
 from parse_p2p.names import PeerId
@@ -79,8 +79,9 @@ async def run_agent(
     if start is not None and start <= participant.span.start:
         start = participant.span.start  # planned to come later than the others, or with them
     else:
-        start_from = start if start is not None else _newest(folder, me)
-        participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
+        start_from = start if start is not None else _newest(folder, me, participant.span.start)
+        if start is not None or checkpoint.rounds(folder.checkpoints(me)):
+            participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
     neighbours = world.neighbours(me)
     addresses = world.places.addresses(me, neighbours, folder.path)
@@ -92,7 +93,7 @@ async def run_agent(
     agent = Agent(participant, hurt.transport, neighbours, told, log, found)
     agent.on_round = hurt.begin
     if start is None:
-        agent.presence.propose(_newest(folder, me))
+        agent.presence.propose(_newest(folder, me, participant.span.start))
     return await agent.run(stop)
 
 
@@ -147,11 +148,9 @@ def announcer(world: World, me: PeerId, folder: RunFolder) -> Announcer | None:
     return Announcer(me, world.membership, world.data[0].modalities, folder.announced(me), folder.orders(me))
 
 
-def _newest(folder: RunFolder, me: PeerId) -> int:
-    rounds = checkpoint.rounds(folder.checkpoints(me))
-    if not rounds:
-        raise ConfigError(f"agent {me} left no checkpoint in {folder.checkpoints(me)}: start it without --resume")
-    return rounds[-1]
+def _newest(folder: RunFolder, me: PeerId, first: int) -> int:
+    """The round of the last checkpoint; of one that died before it had any, its first."""
+    return max(checkpoint.rounds(folder.checkpoints(me)), default=first)
 
 
 def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> int:
