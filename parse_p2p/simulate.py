@@ -32,7 +32,7 @@ def simulate(participants: Sequence[Participant], rounds: int, start: int = 0, c
     metrics: dict[PeerId, Metrics] = {}
     for round in range(start, rounds):
         ledger: Ledger = {}
-        metrics = _Round([p for p in participants if round in p.span], round, codec, ledger).run()
+        metrics = _Round([p for p in participants if p.present(p.me, round)], round, codec, ledger).run()
         if watch is not None:
             watch(round, metrics, ledger)
     return metrics

@@ -42,7 +42,7 @@ class GossipFinder:
 
     def __init__(self, me: PeerId, cards: Mapping[PeerId, Card], contacts: Mapping[PeerId, Address],
                  neighbours: Collection[PeerId], transport: ZmqTransport, host: str | None, clocks: Clocks,
-                 seed: int) -> None:  # fmt: skip
+                 seed: int, returning: bool = False) -> None:  # fmt: skip
         self.me = me
         self.members = frozenset(cards) - {me}
         self._cards = cards
@@ -52,6 +52,7 @@ class GossipFinder:
         self._host = host
         self._clocks = clocks
         self._seed = seed
+        self._returning = returning
         self._gossiper: Gossiper | None = None  # until it is known where I listen
         self._send: Send | None = None  # until I am announced
         self._heard = asyncio.Event()
@@ -79,7 +80,7 @@ class GossipFinder:
                 await self._ticking
 
     async def announce(self, card: directory.Card, send: Send) -> None:
-        """Raises JoinTimeout if no contact answers in time; one that is a contact itself waits for none."""
+        """Raises JoinTimeout if no contact answers in time one that comes for the first time and is no contact."""
         self._send = send
         self._ticking = asyncio.create_task(self._tick())
         if self.me in self._contacts:
@@ -88,6 +89,8 @@ class GossipFinder:
             async with asyncio.timeout(self._clocks.join):
                 await self._heard.wait()
         except TimeoutError:
+            if self._returning:
+                return  # all may have ended while it was away: it goes on by itself
             where = ", ".join(f"{peer} at {data}" for peer, (data, _) in self._contacts.items())
             raise JoinTimeout(
                 f"no contact of {self.me} answered within {self._clocks.join:g} s ({where}): start it, or correct "

@@ -89,7 +89,7 @@ async def run_agent(
     hurt = Injection(world, me, transport, folder, log)
     told = settings(world, me, folder, start)
     told = replace(told, clocks=told.clocks.model_copy(update={"join": wait}))
-    found = finder(world, me, transport, told.clocks, log)
+    found = finder(world, me, transport, told.clocks, log, start is None)
     agent = Agent(participant, hurt.transport, neighbours, told, log, found)
     agent.on_round = hurt.begin
     if start is None:
@@ -97,12 +97,14 @@ async def run_agent(
     return await agent.run(stop)
 
 
-def finder(world: World, me: PeerId, transport: ZmqTransport, clocks: Clocks, log: RunLog) -> Finder:
+def finder(
+    world: World, me: PeerId, transport: ZmqTransport, clocks: Clocks, log: RunLog, returning: bool = False
+) -> Finder:
     """How an agent finds its neighbours, as its run file says."""
     options = world.run.discovery
     if isinstance(options, GossipOptions):
         return GossipFinder(me, cards(world), world.places.contacts, world.neighbours(me), transport,
-                            options.advertise, clocks, world.run.seed)  # fmt: skip
+                            options.advertise, clocks, world.run.seed, returning)  # fmt: skip
     if not isinstance(options, MqttOptions):
         return FromFile()
     first = world.spans[me].start
