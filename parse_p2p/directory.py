@@ -19,6 +19,7 @@ from parse_p2p.parcel import Fact
 
 NEVER = -1
 MANY = 256  # entries in a list of a card
+LIVES = 1000  # each is told of in the log
 
 
 class Clocks(BaseModel):
@@ -89,6 +90,7 @@ class _Presence:
     serves: int = NEVER  # from this round on I send to it
     settled: bool = False  # it said itself where it joins
     reported: bool = False  # as lost
+    lives: int = 0  # incarnations it came with
 
 
 class Directory:
@@ -100,9 +102,15 @@ class Directory:
         self._peers = {peer: _Presence() for peer in neighbours}
 
     def heard(self, peer: PeerId, card: Card, now: float, my_round: int | None) -> bool:
-        """Take in a card; ``my_round`` is None while I have not begun. True if the peer is new or came back."""
+        """Take in a card; ``my_round`` is None while I have not begun. True if the peer is new or came back.
+
+        Raises MalformedFrame for a peer that comes back without end.
+        """
         entry = self._peers[peer]
         fresh = entry.card is None or entry.card.incarnation != card.incarnation
+        if fresh and entry.lives == LIVES:
+            raise MalformedFrame(f"{peer} says that it has been started more than {LIVES} times")
+        entry.lives += fresh
         back = fresh or entry.reported
         entry.card, entry.deadline, entry.reported = card, now + self._clocks.lost, False
         if fresh:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from parse_p2p.directory import NEVER, Card, Clocks, Directory
+from parse_p2p.directory import LIVES, NEVER, Card, Clocks, Directory
 from parse_p2p.errors import MalformedFrame
 
 CLOCKS = Clocks(heartbeat=1, lost=10)
@@ -261,3 +261,12 @@ def test_the_front_is_where_those_are_who_have_begun():
     there.heard("c", Card(1, 4, 0, welcome=9, known=ME), 0, None)
     there.heard("d", Card(1, 7, 0, welcome=9, known=ME - 1), 0, None)
     assert there.front(0) == 4 and there.front(100) is None
+
+
+def test_who_comes_back_without_end_is_refused():
+    there = directory()
+    for life in range(LIVES):
+        assert there.heard("b", started(incarnation=life), 0, 0)
+    with pytest.raises(MalformedFrame, match="started more than"):
+        there.heard("b", started(incarnation=LIVES), 0, 0)
+    assert not there.heard("b", started(incarnation=LIVES - 1), 0, 0), "its last life is still heard"

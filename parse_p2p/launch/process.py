@@ -1,12 +1,14 @@
 """One agent as one process: signals in, exit code out."""
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -74,6 +76,7 @@ async def run_agent(
     """
     torch.set_num_threads(world.threads)
     log = RunLog(me, folder.events(me))
+    asyncio.get_running_loop().set_exception_handler(partial(_stray, log))
     recall(world.membership, {peer: folder.announced(peer) for peer in world.peers}, world.data[0].modalities)
     participant = world.participant(me)
     if start is not None and start <= participant.span.start:
@@ -95,6 +98,12 @@ async def run_agent(
     if start is None:
         agent.presence.propose(_newest(folder, me, participant.span.start))
     return await agent.run(stop)
+
+
+def _stray(log: RunLog, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """What went wrong in a callback that nobody waits for, as when a broker dies: for the log, not for the screen."""
+    with contextlib.suppress(ValueError):  # the log is closed already
+        log.write("stray", why=f"{context.get('message')}: {context.get('exception')!r}")
 
 
 def finder(
