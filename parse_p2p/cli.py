@@ -15,13 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from parse_p2p import config, plugins, roles
-from parse_p2p.announcer import order, recall
+from parse_p2p.announcer import order
 from parse_p2p.assembly import World
 from parse_p2p.errors import ConfigError, P2PError, nearest
 from parse_p2p.launch import folder as folders
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.local import Fleet, refuse_occupied
-from parse_p2p.launch.process import FAILED, run_here
+from parse_p2p.launch.process import FAILED, recall, run_here
 from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import Tail
@@ -199,7 +199,7 @@ def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Cons
 
 def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console) -> None:
     folder = folders.existing(world.run, out) if resume else folders.fresh(world.run, out)
-    recall(world.membership, {me: folder.announced(me) for me in world.peers}, world.data[0].modalities)
+    recall(world, folder)
     start = folders.newest_common(folder, world.spans, world.run.rounds) if resume else 0
     if start >= world.run.rounds:
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")

@@ -4,15 +4,13 @@ A component that an agent gains is the average of the copies of all who hold it 
 holders stays where it is and their spread does not grow: with v = x̄ in x̄' − x̄ = (v − x̄)/(n+1).
 """
 
-from collections.abc import Generator, Mapping
-
 import torch
 from torch import Tensor
 
 from parse_p2p.learner import Learner
-from parse_p2p.methods.base import Exchange, Inbox, Local, Script
-from parse_p2p.methods.federation import weighted_average
-from parse_p2p.names import Metrics, PeerId
+from parse_p2p.methods.base import Exchange, Local, Script, Stretch
+from parse_p2p.methods.federation import load, weighted_average
+from parse_p2p.names import PeerId
 from parse_p2p.parcel import Parcel, fit
 from parse_p2p.slices import SliceKey
 from parse_p2p.topology.overlay import Overlays
@@ -48,7 +46,7 @@ def introduced(local: Local, before: Overlays, now: Overlays, script: Script) ->
     return (yield from script)
 
 
-def _introduce(local: Local, before: Overlays, now: Overlays) -> Generator[Exchange, Inbox, Metrics]:
+def _introduce(local: Local, before: Overlays, now: Overlays) -> Stretch:
     send: dict[PeerId, list[SliceKey]] = {}
     expect: dict[PeerId, list[SliceKey]] = {}
     for key in sorted(now.offers[local.me]):
@@ -58,7 +56,7 @@ def _introduce(local: Local, before: Overlays, now: Overlays) -> Generator[Excha
         for peer in others:
             wanted.setdefault(peer, []).append(key)
     if not send and not expect:
-        return {}
+        return
     mine = local.learner.cut(local.plan.regions)
     parcels = {peer: Parcel({str(key): mine[str(key)] for key in keys}) for peer, keys in sorted(send.items())}
 
@@ -66,13 +64,5 @@ def _introduce(local: Local, before: Overlays, now: Overlays) -> Generator[Excha
         fit(sender, parcel, {}, {str(key): (local.plan.regions[key].size,) for key in expect[sender]})
 
     inbox = yield Exchange("introduction", parcels, frozenset(expect), check=check)
-    _take(local, {peer: parcel.tensors for peer, parcel in inbox.items()})
-    return {}
-
-
-@torch.no_grad()
-def _take(local: Local, copies: Mapping[PeerId, Mapping[str, Tensor]]) -> None:
-    average = weighted_average(copies, dict.fromkeys(copies, 1.0))
-    for key, region in local.plan.regions.items():
-        if str(key) in average:
-            local.learner.arena.view(region).copy_(average[str(key)])
+    copies = {peer: parcel.tensors for peer, parcel in inbox.items()}
+    load(local, weighted_average(copies, dict.fromkeys(copies, 1.0)))

@@ -15,6 +15,13 @@ from parse_p2p.names import Modality, Role
 from parse_p2p.simulate import simulate
 
 MIX = {"audio": 2, "motion": 2, "audio+motion": 3}
+VARYING = {
+    "matching": {"kind": "matching"},
+    "one-peer-exponential": {"kind": "one-peer-exponential"},
+    "regular": {"kind": "regular", "degree": 2},
+    "failing": {"kind": "failing", "probability": 0.4},
+    "el-local": {"kind": "el-local", "degree": 2},
+}
 NETWORKS = {"fission": Fission, "monolithic": Monolithic}
 BOTH = {Modality("audio"): (16,), Modality("motion"): (16,)}
 

@@ -12,9 +12,10 @@ from functools import partial
 
 import torch
 
+from parse_p2p import announcer as announcements
 from parse_p2p import checkpoint
 from parse_p2p.agent import Agent, Settings
-from parse_p2p.announcer import Announcer, recall
+from parse_p2p.announcer import Announcer
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.directory import Clocks
@@ -77,13 +78,15 @@ async def run_agent(
     torch.set_num_threads(world.threads)
     log = RunLog(me, folder.events(me))
     asyncio.get_running_loop().set_exception_handler(partial(_stray, log))
-    recall(world.membership, {peer: folder.announced(peer) for peer in world.peers}, world.data[0].modalities)
+    recall(world, folder)
     participant = world.participant(me)
+    kept = checkpoint.rounds(folder.checkpoints(me))
+    newest = max(kept, default=participant.span.start)  # of one that died before it had any, its first
     if start is not None and start <= participant.span.start:
         start = participant.span.start  # planned to come later than the others, or with them
     else:
-        start_from = start if start is not None else _newest(folder, me, participant.span.start)
-        if start is not None or checkpoint.rounds(folder.checkpoints(me)):
+        start_from = newest if start is None else start
+        if start is not None or kept:
             participant.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write("resumed", round=start_from)
     neighbours = world.neighbours(me)
@@ -96,7 +99,7 @@ async def run_agent(
     agent = Agent(participant, hurt.transport, neighbours, told, log, found)
     agent.on_round = hurt.begin
     if start is None:
-        agent.presence.propose(_newest(folder, me, participant.span.start))
+        agent.presence.propose(newest)
     return await agent.run(stop)
 
 
@@ -159,9 +162,10 @@ def announcer(world: World, me: PeerId, folder: RunFolder) -> Announcer | None:
     return Announcer(me, world.membership, world.data[0].modalities, folder.announced(me), folder.orders(me))
 
 
-def _newest(folder: RunFolder, me: PeerId, first: int) -> int:
-    """The round of the last checkpoint; of one that died before it had any, its first."""
-    return max(checkpoint.rounds(folder.checkpoints(me)), default=first)
+def recall(world: World, folder: RunFolder) -> None:
+    """Take in what agents of this host announced in an earlier life."""
+    files = {me: folder.announced(me) for me in world.peers}
+    announcements.recall(world.membership, files, world.data[0].modalities)
 
 
 def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> int:

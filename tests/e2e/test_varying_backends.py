@@ -2,13 +2,9 @@
 
 import pytest
 import running
+from worlds import VARYING
 
-KINDS = {
-    "matching": {"kind": "matching"},
-    "one-peer-exponential": {"kind": "one-peer-exponential"},
-    "regular": {"kind": "regular", "degree": 2},
-    "failing": {"kind": "failing", "probability": 0.4},
-    "el-local": {"kind": "el-local", "degree": 2},
+KINDS = VARYING | {
     "trace": {"kind": "trace", "contacts": [[0, "a0", "a1"], [1, "a0", "a2"], [1, "a1", "a4"], [3, "a4", "a3"]]},
 }
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from worlds import differing, finished, mixing_only, under, world
+from worlds import VARYING, differing, finished, mixing_only, under, world
 
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
@@ -15,12 +15,7 @@ from parse_p2p.simulate import simulate
 
 ROUNDS = 4
 MET = [[t, f"a{i}", f"a{j}"] for t in range(3) for i in range(7) for j in range(i) if (i + j + t) % 3]
-KINDS = {
-    "matching": {"kind": "matching"},
-    "one-peer-exponential": {"kind": "one-peer-exponential"},
-    "regular": {"kind": "regular", "degree": 2},
-    "failing": {"kind": "failing", "probability": 0.4},
-    "el-local": {"kind": "el-local", "degree": 2},
+KINDS = VARYING | {
     "trace": {"kind": "trace", "repeat": True, "contacts": MET},
 }
 symmetric = pytest.mark.parametrize("varying", [v for k, v in KINDS.items() if k != "el-local"])
