@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import brokers
+import ports
 import torch
 from exchanging import alike, frozen, lossy, parameters
-from running import free_ports
 
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
@@ -106,7 +106,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="p2p-") as place, contextlib.ExitStack() as stack:
         folder, broker = RunFolder(Path(place) / "run"), None
         if SCENES[name].broker:
-            broker = stack.enter_context(brokers.running(place, free_ports(1)))
+            broker = stack.enter_context(brokers.running(place, ports.free()))
             run = RunFile.model_validate(run.model_dump() | {"discovery": {"kind": "mqtt", "broker": broker.url}})
         world = World(run)
         folder.write(run)

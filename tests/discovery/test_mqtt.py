@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import socket
 from contextlib import asynccontextmanager
 
 import brokers
+import ports
 import pytest
 
 from parse_p2p.directory import Card, Clocks
@@ -24,15 +24,9 @@ NOWHERE = ("tcp://127.0.0.1:1", "tcp://127.0.0.1:2")
 AGENTS = f"parse-p2p/{RUN}/agents"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def broker(tmp_path):
-    with brokers.running(tmp_path, free_port()) as running:
+    with brokers.running(tmp_path, ports.free()) as running:
         yield running
 
 
@@ -245,7 +239,7 @@ def test_a_broker_that_dies_is_missed_by_nobody_and_told_all_again_when_it_is_ba
 
 
 def test_a_broker_that_is_not_there_is_named_in_one_sentence(tmp_path):
-    gone = brokers.Broker(tmp_path, free_port())
+    gone = brokers.Broker(tmp_path, ports.free())
 
     async def scenario():
         async with Agent("a", gone, tmp_path, clocks=Clocks(join=0.5)).there():
@@ -290,7 +284,7 @@ def test_telemetry_is_small_and_says_what_the_log_says(broker, tmp_path):
 
 def test_reports_that_nobody_takes_do_not_pile_up(tmp_path):
     async def scenario():
-        a = Agent("a", brokers.Broker(tmp_path, free_port()), tmp_path)
+        a = Agent("a", brokers.Broker(tmp_path, ports.free()), tmp_path)
         for i in range(10 * BACKLOG):
             a.log.write("end", round=i)
         a.log.close()

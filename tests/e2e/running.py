@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -188,19 +187,6 @@ def until(condition):
 def until_round(out, me, round):
     """Wait until an agent has finished a round."""
     until(lambda: any(event["round"] >= round for event in events(out, me, "round")))
-
-
-def free_ports(count):
-    """The first of so many neighbouring ports that nobody has."""
-    for first in range(21000, 60000, 97):
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
-    raise AssertionError("no free ports")
 
 
 # to compare

@@ -1,5 +1,6 @@
 """The same world ends with the same state, bit for bit, however it is run."""
 
+import ports
 import pytest
 import running
 
@@ -16,7 +17,7 @@ def test_every_backend_ends_as_the_simulator_does(method, backend, tmp_path):
 
 
 def test_tcp_changes_nothing(tmp_path):
-    world = running.world(base_port=running.free_ports(10))
+    world = running.world(base_port=ports.free(10))
     assert running.differing(running.over_tcp(world, tmp_path), running.simulated(running.world())) == []
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 
 import brokers
+import ports
 import pytest
 import running
 
@@ -15,7 +16,7 @@ CLOCKS = {"heartbeat": 0.2, "lost": 10}
 
 @pytest.fixture
 def broker(tmp_path):
-    with brokers.running(tmp_path, running.free_ports(1)) as started:
+    with brokers.running(tmp_path, ports.free(1)) as started:
         yield started
 
 
@@ -69,7 +70,7 @@ def test_the_run_goes_on_when_the_broker_dies(broker, tmp_path):
 
 
 def test_without_a_broker_nobody_begins(tmp_path):
-    broker = brokers.Broker(tmp_path, running.free_ports(1))
+    broker = brokers.Broker(tmp_path, ports.free(1))
     world = running.world(discovery=by(broker), clocks={"join": 1})
     code, printed = running.everything(running.write(world, tmp_path), tmp_path / "run", "--id", "a0")
     assert code == 2, printed

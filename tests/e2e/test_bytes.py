@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from functools import cache
 
+import ports
 import pytest
 import running
 
@@ -68,7 +69,7 @@ def test_the_kernel_counts_the_ledger_and_little_more(tmp_path):
     are in no round's ledger: under 2 kB; dials that come too early are answered by a reset of 40 bytes.
     """
     big = {"latent": 64, "hidden": 64, "encoder": {"width": 128, "depth": 2}}
-    world = running.world(rounds=ROUNDS, base_port=21000, model=big)
+    world = running.world(rounds=ROUNDS, base_port=ports.free(20), model=big)
     links = sum(len(world.neighbours(me)) for me in world.seats)
     out = tmp_path / "run"
     inside = (*apart(), running.sys.executable, "-c", ALONE)

@@ -3,6 +3,7 @@
 import os
 import signal
 
+import ports
 import pytest
 import running
 import worlds
@@ -21,7 +22,7 @@ def test_eight_find_each_other_from_one_and_end_as_the_simulator_does(tmp_path):
     """Over encrypted links, one of them later than the others, and one with a modality more in the end."""
     keyring = {"security": "curve", "keyring": str(tmp_path / "keys")}
     mix = {"audio": 3, "motion": 3, "audio+motion": 2}
-    world = worlds.world(mix, rounds=3, events=EVENTS, discovery=by("a0", running.free_ports(2)), **keyring)
+    world = worlds.world(mix, rounds=3, events=EVENTS, discovery=by("a0", ports.free(2)), **keyring)
     curve.make(tmp_path / "keys", world.seats)
     assert running.differing(running.over_processes(world, tmp_path), running.simulated(world)) == []
 
@@ -29,7 +30,7 @@ def test_eight_find_each_other_from_one_and_end_as_the_simulator_does(tmp_path):
 def test_a_contact_that_is_no_neighbour_is_enough(tmp_path):
     """On a line, beyond whose second agent all know the contact at its end and none has anything to do with it."""
     agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(6)]
-    agents[0]["address"] = f"tcp://127.0.0.1:{running.free_ports(2)}"
+    agents[0]["address"] = f"tcp://127.0.0.1:{ports.free(2)}"
     world = worlds.world(
         graph="line", agents=agents, rounds=2, overlay="induced", discovery={"kind": "gossip", "contacts": ["a0"]}
     )
@@ -39,7 +40,7 @@ def test_a_contact_that_is_no_neighbour_is_enough(tmp_path):
 
 
 def test_without_its_contact_nobody_begins(tmp_path):
-    port = running.free_ports(2)
+    port = ports.free(2)
     world = running.world(discovery=by("a0", port), clocks={"join": 1})
     code, printed = running.everything(running.write(world, tmp_path), tmp_path / "run", "--id", "a1")
     assert code == 2, printed
@@ -57,7 +58,7 @@ def missed(out, me, who):
 @pytest.mark.parametrize("who", ["a1", "a0"], ids=["one of them", "the contact"])
 def test_the_run_goes_on_without_one_and_finds_it_again(who, tmp_path):
     """The contact comes back where it was and knows nobody; the other comes back elsewhere."""
-    discovery = by("a0", running.free_ports(2))
+    discovery = by("a0", ports.free(2))
     world, out = running.lengthy(2000, clocks=CLOCKS, discovery=discovery), tmp_path / "run"  # its end is not awaited
     file = running.write(world, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone"):
