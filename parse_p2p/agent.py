@@ -61,6 +61,7 @@ class Agent:
     def __init__(self, participant: Participant, transport: Transport, neighbours: frozenset[PeerId],
                  settings: Settings, log: RunLog, finder: Finder | None = None) -> None:  # fmt: skip
         self.participant = participant
+        participant.sketching = log.kept
         self.me = participant.me
         self.neighbours = neighbours
         self.settings = settings
@@ -253,6 +254,7 @@ class Agent:
             alive=len(self.presence.alive()),
             late=self.desk.late,
             **self.courier.ledger.close(),
+            sketch=self.participant.sketches,
         )
 
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:

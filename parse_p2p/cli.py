@@ -14,23 +14,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import config, plugins, roles
+from parse_p2p import config, plugins, programs, roles
 from parse_p2p.announcer import order
 from parse_p2p.assembly import World
 from parse_p2p.errors import ConfigError, P2PError, nearest
 from parse_p2p.launch import folder as folders
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.local import Fleet, refuse_occupied
-from parse_p2p.launch.process import FAILED, recall, run_here
+from parse_p2p.launch.process import recall, run_here
 from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
+from parse_p2p.programs import FAILED, INTERRUPTED
 from parse_p2p.runlog import Tail
 from parse_p2p.summary import summarise, train_alone
 from parse_p2p.transports import curve
 from parse_p2p.view import RunView, Screen, clock, size, summary_table
 
-USAGE: Any = typer.BadParameter.__bases__[0]  # typer has a click of its own, under a private name
-INTERRUPTED = 130
 LOOK = 0.2  # seconds between two looks at the logs
 
 EXAMPLES = """
@@ -329,14 +328,4 @@ def _again(folder: RunFolder, me: PeerId | None = None) -> str:
 
 
 def main() -> None:
-    """The entry point: an error of ours is one sentence and exit code 2."""
-    try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except P2PError as error:
-        said = str(error)
-    except USAGE as error:
-        said = f"{error.format_message()} See parse-agent --help"
-    except (typer.Abort, KeyboardInterrupt):
-        sys.exit(INTERRUPTED)
-    Console(stderr=True).print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
-    sys.exit(FAILED)
+    programs.run(app, "parse-agent")

@@ -18,6 +18,7 @@ from parse_p2p.learner import Learner
 from parse_p2p.membership import Membership, Modalities
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.names import PeerId, Role
+from parse_p2p.sketch import Sketches, sketched
 from parse_p2p.topology.overlay import Overlays, Plan
 
 WORN = "modalities"  # in a state
@@ -50,6 +51,9 @@ class Participant:
     public: Dataset | None = None
     wardrobe: "Wardrobe | None" = None
     sense: Callable[[int, Dataset], Dataset] = lambda round, data: data
+    sketching: bool = False
+    sketches: Sketches = field(default_factory=dict)
+    """Of this round's slices ``before`` and ``after`` they were mixed, where ``sketching`` asks for them."""
     failed: Modalities = ()
     """Those of which this round's samples held no numbers; the agent trains without them as if they were average."""
 
@@ -88,6 +92,8 @@ class Participant:
         local = Local(self.me, self.role, round, self.rounds, self.learner, self.plan(round), self.memory,
                       self.public)  # fmt: skip
         script = self.method.scripts[self.role](local, self.options)
+        if self.sketching:
+            script = sketched(local, script, self.sketches)
         if self.wardrobe is None or not self.wardrobe.membership.changed(round):
             return script
         return introduced(local, self.overlays(round - 1), self.overlays(round), script)

@@ -2,7 +2,8 @@
 
 Every line has ``event``, ``agent`` and ``time`` (Unix seconds). ``round`` lines carry the ledger of bytes:
 ``sent[peer][slice]`` is payload, ``wire_out`` and ``wire_in`` are all bytes handed to and taken from the
-transport, headers and heartbeats included.
+transport, headers and heartbeats included. ``sketch[before][slice]`` and ``sketch[after][slice]`` are what a slice was
+like before and after mixing, by which agents can be compared afterwards (see ``sketch.py``).
 """
 
 import contextlib
@@ -48,6 +49,11 @@ class RunLog:
             self._file = path.open("a", buffering=1)
             if cut:  # the end of a line that a kill cut off must not run into the next
                 self._file.write("\n")
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is a file."""
+        return self._file is not None
 
     def write(self, event: str, **facts: Any) -> None:
         line = {"event": event, "agent": self._agent, "time": round(time.time(), 3), **facts}

@@ -15,8 +15,8 @@ FLOORS = {
     "wire": "framing codecs faults transports",
     "learning": "arena data models learner losses",
     "methods": "methods",
-    "runtime": "participant introduction announcer simulate desk directory discovery courier presence agent runlog "
-    "checkpoint",
+    "runtime": "participant sketch introduction announcer simulate desk directory discovery courier presence agent "
+    "runlog checkpoint",
 }
 BELOW = {
     "values": set(),

@@ -28,13 +28,12 @@ from parse_p2p.errors import P2PError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
 from parse_p2p.names import PeerId
+from parse_p2p.programs import FAILED
 from parse_p2p.runlog import RunLog
 from parse_p2p.slices import offers
 from parse_p2p.transports.zmq import ZmqTransport
 
 ORPHAN_PATIENCE = 30.0  # seconds
-FAILED = 2
-"""Exit code of a run that could not be, with a sentence in the log."""
 
 
 def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int | None) -> None:

@@ -1,0 +1,21 @@
+"""``parse-lab``: from runs to knowledge. Each command is a file of its own beside this one."""
+
+import typer
+
+from parse_p2p import programs
+
+EXAMPLES = """
+[bold]Examples[/]
+
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback(epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
+def parse_lab() -> None:
+    """Look at graphs, compare methods, and see what runs did."""
+
+
+def main() -> None:
+    programs.run(app, "parse-lab")

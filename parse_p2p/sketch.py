@@ -1,0 +1,62 @@
+"""A slice in a few numbers, so that logs tell how far apart agents are without keeping their models.
+
+A count sketch (Charikar, Chen and Farach-Colton 2002): every parameter goes with a random sign into one of WIDTH
+sums, the same sign and sum on every agent. It is linear, so the sketch of a mean is the mean of sketches, and
+E‖sketch(x)‖² = ‖x‖², with a relative standard deviation of at most √(2/WIDTH) where no parameter dominates.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from parse_p2p.draws import seeded
+from parse_p2p.errors import QuorumLost
+from parse_p2p.methods.base import Done, Inbox, Local, Script, advance
+
+WIDTH = 32
+DIGITS = 5  # significant ones that are kept
+
+Sketches = dict[str, dict[str, list[float]]]
+"""By ``before`` and ``after``, then by slice."""
+
+
+@torch.no_grad()
+def sketch(name: str, values: Tensor) -> list[float]:
+    """WIDTH sums of a flat tensor, with the signs that belong to a name."""
+    signed = values * _signs(name, len(values)).to(values.device)
+    padded = torch.nn.functional.pad(signed, (0, -len(signed) % WIDTH))
+    return [float(f"{x:.{DIGITS}g}") for x in padded.view(-1, WIDTH).sum(0).tolist()]
+
+
+def consensus_distance(sketches: Sequence[Sequence[float]]) -> float:
+    """√(mean ‖x_i − x̄‖²) over the agents whose sketches these are, estimated; 0 for one agent."""
+    stacked = torch.tensor(sketches, dtype=torch.float64)
+    return float((stacked - stacked.mean(0)).square().sum(1).mean().sqrt())
+
+
+def sketched(local: Local, script: Script, into: Sketches) -> Script:
+    """The same script, that leaves sketches of its slices as they were first sent and as they are at its end."""
+    into.clear()
+    answer: Inbox | QuorumLost | None = None
+    while not isinstance(step := advance(script, answer), Done):
+        if step.send and "before" not in into:
+            into["before"] = _all(local)
+        try:
+            answer = yield step
+        except QuorumLost as error:
+            answer = error
+    into["after"] = _all(local)
+    return step.metrics
+
+
+def _all(local: Local) -> dict[str, list[float]]:
+    """Of the slices that are mixed with neighbours."""
+    plan = local.plan
+    return {str(key): sketch(str(key), local.learner.arena.view(plan.regions[key])) for key in plan.weights}
+
+
+@lru_cache(64)
+def _signs(name: str, size: int) -> Tensor:
+    return torch.randint(0, 2, (size,), generator=seeded("sketch", name), dtype=torch.int8) * 2 - 1

@@ -1,0 +1,65 @@
+"""Sketches in logs say how far apart agents are."""
+
+import json
+
+import pytest
+import running
+import torch
+import worlds
+
+from parse_p2p.draws import seeded
+from parse_p2p.simulate import simulate
+from parse_p2p.sketch import WIDTH, consensus_distance, sketch
+
+
+def drawn(*names, size=5000):
+    return torch.randn(size, generator=seeded(*names))
+
+
+def test_a_sketch_is_linear_and_the_same_on_every_agent():
+    x, y = drawn("x"), drawn("y")
+    mixed = torch.tensor(sketch("s", 0.3 * x + 0.7 * y))
+    assert torch.allclose(mixed, 0.3 * torch.tensor(sketch("s", x)) + 0.7 * torch.tensor(sketch("s", y)), atol=0.02)
+    assert len(mixed) == WIDTH
+
+
+def test_the_squared_norm_is_right_on_average():
+    """Within four standard errors of the mean over 200 slices, each with signs of its own."""
+    x = drawn("x")
+    found = [sum(v * v for v in sketch(f"s{i}", x)) / float(x.square().sum()) for i in range(200)]
+    assert sum(found) / 200 == pytest.approx(1, abs=4 * (2 / WIDTH / 200) ** 0.5)
+
+
+def test_consensus_distance_is_estimated():
+    agents = [drawn("agent", i) for i in range(8)]
+    stacked = torch.stack(agents)
+    truth = float((stacked - stacked.mean(0)).square().sum(1).mean().sqrt())
+    assert consensus_distance([sketch("s", x) for x in agents]) == pytest.approx(truth, rel=0.3)
+    assert consensus_distance([sketch("s", agents[0])] * 8) < 1e-12
+
+
+def test_mixing_brings_sketches_together_as_its_gap_says():
+    """‖X' − X̄‖ ≤ ρ ‖X − X̄‖, which the sketches must show too, for they are linear."""
+    world = worlds.world({"audio": 5}, rounds=1)
+    people = world.participants()
+    for p in people:
+        p.sketching = True
+    simulate(people, 1)
+    overlays = world.overlays(0)
+    for key in overlays.keys:
+        before, after = ([p.sketches[when][str(key)] for p in people] for when in ("before", "after"))
+        assert consensus_distance(before) > 0
+        rho = 1 - overlays.graph(key).spectral_gap()
+        assert consensus_distance(after) <= rho * consensus_distance(before) + 1e-4
+
+
+def test_real_runs_log_what_the_simulator_sketches(tmp_path):
+    world = worlds.world(rounds=2)
+    running.over_processes(world, tmp_path)
+    people = world.participants()
+    for p in people:
+        p.sketching = True
+    simulate(people, 2)
+    for p in people:
+        last = running.events(tmp_path / "run", p.me, "round")[-1]
+        assert last["sketch"] == json.loads(json.dumps(p.sketches)) and last["sketch"]["after"]
