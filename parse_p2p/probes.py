@@ -4,6 +4,8 @@ A representation is an array (N, D): N samples, D features.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,17 @@ Features = NDArray[np.float64]
 STARTS = 10  # of k-means; the best is kept
 FOLDS = 5
 DOUBT = 0.01  # share of a probe's word that is given to all classes alike, lest it be infinitely wrong
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let numpy and scikit-learn compute on one thread: arrays as small as these wait for each other on more."""
+    import sklearn.cluster
+    import sklearn.linear_model  # noqa: F401 -- only what is loaded can be limited
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
 
 
 @dataclass(frozen=True)
@@ -77,10 +90,11 @@ def probe(x: Features, target: Codes, seed: int) -> float:
     classes = np.unique(target)
     if len(classes) < 2 or len(x) < 2 * FOLDS:
         return 0.0
+    right = np.searchsorted(classes, target)
     lost = np.empty(len(x))
     for fit, judge in KFold(FOLDS, shuffle=True, random_state=seed).split(x):
-        lost[judge] = -np.log2(_said(x[fit], target[fit], x[judge], classes)[np.arange(len(judge)),
-                               np.searchsorted(classes, target[judge])])  # fmt: skip
+        said = _said(x[fit], target[fit], x[judge], classes)
+        lost[judge] = -np.log2(said[np.arange(len(judge)), right[judge]])
     return entropy(np.bincount(target).astype(np.float64)) - float(lost.mean())
 
 
@@ -92,9 +106,10 @@ def _said(x: Features, target: Codes, other: Features, classes: Codes) -> Featur
     known = np.unique(target)
     said = np.full((len(other), len(classes)), DOUBT / len(classes))
     if len(known) < 2:
-        return said + (1 - DOUBT) * np.isin(classes, known)
+        said[:, np.isin(classes, known)] += 1 - DOUBT
+        return said
     mean, scale = x.mean(0), np.where(x.std(0) > 0, x.std(0), 1.0)
-    model: Any = LogisticRegression(max_iter=500)
+    model: Any = LogisticRegression(tol=0.01)  # stops early: less sure of itself, and faster
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that is not quite at its best is a bound still
         model.fit((x - mean) / scale, target)
@@ -104,5 +119,6 @@ def _said(x: Features, target: Codes, other: Features, classes: Codes) -> Featur
 
 def _standard(x: Features) -> Features:
     deviation = x.std(0)
-    centred: Features = x - x.mean(0)
-    return centred / np.where(deviation > 1e-12 * (1 + np.abs(x).max(initial=0)), deviation, np.inf)
+    varies = deviation > 1e-12 * (1 + np.abs(x).max(initial=0))
+    standard: Features = (x - x.mean(0)) / np.where(varies, deviation, np.inf)
+    return standard
