@@ -127,8 +127,10 @@ def insight(world: World, learners: Mapping[PeerId, Learner], round: int, k: int
 def dataset_pid(view: View, k: int) -> list[Record]:
     """Of the codes of trunk outputs and of inputs, with half as many codes as asked for, as many, and twice as many."""
     learner = view.learner
-    parts = {"trunk": (view.trunks(learner.data), view.trunks(learner.test)),
-             "inputs": (flat(learner.data), flat(learner.test))}  # fmt: skip
+    parts = {
+        "inputs": (flat(learner.data), flat(learner.test)),
+        "trunk": (view.trunks(learner.data), view.trunks(learner.test)),
+    }
     return [
         view.record(of=of, **pid(view, fit, held, pair, n))
         for of, (fit, held) in parts.items() for n in (max(2, k // 2), k, 2 * k) for pair in pairs(view.modalities)
