@@ -3,10 +3,13 @@
 import typer
 
 from parse_p2p import programs
+from parse_p2p.lab.compare import compare
 
 EXAMPLES = """
 [bold]Examples[/]
 
+  parse-lab compare experiments/equal-bytes.yaml                       stop it and start it again as you like
+  parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture   a quick look
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=True)
@@ -15,6 +18,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 @app.callback(epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
 def parse_lab() -> None:
     """Look at graphs, compare methods, and see what runs did."""
+
+
+app.command()(compare)
 
 
 def main() -> None:
