@@ -3,11 +3,16 @@
 import typer
 
 from parse_p2p import programs
+from parse_p2p.lab.compare import compare
+from parse_p2p.lab.tensorboard import tensorboard
 from parse_p2p.lab.pid import pid
 
 EXAMPLES = """
 [bold]Examples[/]
 
+  parse-lab compare experiments/equal-bytes.yaml                       stop it and start it again as you like
+  parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture   a quick look
+  parse-lab tensorboard runs/ring-parse-htad-s0
   parse-lab pid runs/ring-parse-htad-s0                                what its slices hold
   parse-lab pid runs/ring-parse-htad-s0 --every 5 --k 4                every fifth round, with fewer codes
 """
@@ -20,6 +25,8 @@ def parse_lab() -> None:
     """Look at graphs, compare methods, and see what runs did."""
 
 
+app.command()(compare)
+app.command()(tensorboard)
 app.command()(pid)
 
 
