@@ -4,8 +4,8 @@ import typer
 
 from parse_p2p import programs
 from parse_p2p.lab.compare import compare
-from parse_p2p.lab.tensorboard import tensorboard
 from parse_p2p.lab.pid import pid
+from parse_p2p.lab.tensorboard import tensorboard
 
 EXAMPLES = """
 [bold]Examples[/]
