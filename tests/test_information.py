@@ -122,12 +122,12 @@ def test_sources_and_labels_may_change_places(table, random):
 
 
 def by_dit(table):
-    """dit's atoms: {0:1} is synergy, {0}{1} redundancy. It stops where its random start leads: the best of six."""
+    """dit's atoms: {0:1} is synergy, {0}{1} redundancy. It stops where its random start leads: the best of three."""
     where = [index for index in np.ndindex(*table.shape) if table[index] > 0]
     outcomes = ["".join(map(str, index)) for index in where]
     joint = dit.Distribution(outcomes, [table[index] / table.sum() for index in where])
     found = []
-    for seed in range(6):
+    for seed in range(3):
         np.random.seed(seed)  # dit draws from the global state
         atoms = PID_BROJA(joint)
         found.append(tuple(float(atoms[node]) for node in (((0,), (1,)), ((0,),), ((1,),), ((0, 1),))))
@@ -139,7 +139,7 @@ def drawn(seed, shape):
 
 
 CHECKED = {name: TRUTH[name][0] for name in ("and", "copy")} | {
-    f"{shape}, seed {seed}": drawn(seed, shape) for shape, seed in [((2, 3, 2), 0), ((2, 3, 2), 1), ((3, 2, 2), 2)]
+    f"{shape}, seed {seed}": drawn(seed, shape) for shape, seed in [((2, 3, 2), 0), ((2, 3, 2), 1), ((2, 2, 3), 3)]
 }
 
 
