@@ -71,7 +71,8 @@ def conflict(learners: Mapping[PeerId, Learner]) -> list[dict[str, Any]]:
     """Mean cosine between gradients of the task's loss, each agent's on its own training samples.
 
     Beside the one between agents with one modality and with several stand those among each: agents with different
-    samples never agree fully, whatever they sense. Negative is a conflict.
+    samples never agree fully, whatever they sense. Negative is a conflict. An agent whose task does not reach a
+    component has no gradient there, and is in no pair.
     """
     gradients = {me: _gradient(learner) for me, learner in learners.items()}
     records = []
@@ -103,5 +104,5 @@ def _gradient(learner: Learner) -> Tensor:
 
 
 def _cosine(pairs: Any) -> float | None:
-    found = [float(cosine_similarity(a, b, dim=0)) for a, b in pairs]
+    found = [float(cosine_similarity(a, b, dim=0)) for a, b in pairs if a.any() and b.any()]
     return mean(found) if found else None

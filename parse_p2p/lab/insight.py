@@ -118,7 +118,7 @@ def insight(world: World, learners: Mapping[PeerId, Learner], round: int, k: int
         found["agreement"] = accord.agreement(learners, probed)
         found["conflict"] = accord.conflict(learners)
         found["pooled"] = list(pooled(world, views, k))
-    found["notes"] = list(_notes(world, views, found))
+    found["notes"] = list(_notes(world, views, found, k))
     for topic in TOPICS[:-1]:
         found[topic] = [{"round": round} | record for record in found[topic]]
     return found
@@ -287,16 +287,16 @@ def _alike(views: Mapping[PeerId, View]) -> list[list[View]]:
     return list(groups.values())
 
 
-def _notes(world: World, views: Mapping[PeerId, View], found: Insight) -> Iterator[str]:
+def _notes(world: World, views: Mapping[PeerId, View], found: Insight, k: int) -> Iterator[str]:
     if not any(view.sliced for view in views.values()):
         yield (
             f"the network {world.run.model.network!r} has no slices: slice_pid, slice_info, leak and use are left out"
         )
     if not found["dataset_pid"]:
         yield "no agent has two modalities: only paired samples show what is redundant or synergistic"
-    few = [r for r in found["slice_pid"] or found["dataset_pid"] if not r["enough"]]
+    few = [r for r in found["dataset_pid"] if r["k"] == k and not r["enough"]]
     if few:
-        k, n, classes = (few[0][name] for name in ("k", "n", "classes"))
+        n, classes = few[0]["n"], few[0]["classes"]
         yield (
             f"{n} test samples are few for {k} codes a source and {classes} classes: chance adds synergy, as the null "
             f"shows, until there are about {needed(k, classes)}"
