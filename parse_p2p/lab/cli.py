@@ -3,10 +3,14 @@
 import typer
 
 from parse_p2p import programs
+from parse_p2p.lab.topology import topology
 
 EXAMPLES = """
 [bold]Examples[/]
 
+  parse-lab topology topologies/ring.yaml --picture ring.svg
+  parse-lab topology --compare ring:16 torus:16 watts-strogatz:16,k=4,p=0.3
+  parse-lab topology topologies/torus.yaml --suggest --degree 4
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=True)
@@ -15,6 +19,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 @app.callback(epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
 def parse_lab() -> None:
     """Look at graphs, compare methods, and see what runs did."""
+
+
+app.command()(topology)
 
 
 def main() -> None:
