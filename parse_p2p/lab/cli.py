@@ -3,6 +3,7 @@
 import typer
 
 from parse_p2p import programs
+from parse_p2p.lab.compare import compare
 from parse_p2p.lab.topology import topology
 
 EXAMPLES = """
@@ -11,6 +12,8 @@ EXAMPLES = """
   parse-lab topology topologies/ring.yaml --picture ring.svg
   parse-lab topology --compare ring:16 torus:16 watts-strogatz:16,k=4,p=0.3
   parse-lab topology topologies/torus.yaml --suggest --degree 4
+  parse-lab compare experiments/equal-bytes.yaml                       stop it and start it again as you like
+  parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture   a quick look
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=True)
@@ -22,6 +25,7 @@ def parse_lab() -> None:
 
 
 app.command()(topology)
+app.command()(compare)
 
 
 def main() -> None:

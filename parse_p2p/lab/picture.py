@@ -88,7 +88,7 @@ def _panels(world: World) -> dict[str, Topology]:
         holders = frozenset() if overlay is world.topology else frozenset(overlay.peers)
         named.setdefault(holders, []).append(name)
         overlays[holders] = overlay
-    first = f"{world.run.name}{', and ' if named[frozenset()] else ''}{', '.join(named[frozenset()])}"
+    first = ", and slices of ".join([world.run.name, *named[frozenset()]])
     panels = {_title(first, world.topology, world.run.varying is None): world.topology}
     for holders in sorted(overlays.keys() - {frozenset()}, key=lambda h: (-len(h), named[h])):
         names = sorted(named[holders], key=len)
