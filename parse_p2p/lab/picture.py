@@ -85,7 +85,7 @@ def _panels(world: World) -> dict[str, Topology]:
     named: dict[frozenset[str], list[str]] = {frozenset(): []}
     overlays: dict[frozenset[str], Topology] = {}
     for name, overlay in world.overlays(0).groups().items():
-        holders = frozenset() if overlay is world.topology else frozenset(overlay.peers)
+        holders: frozenset[str] = frozenset() if overlay is world.topology else frozenset(overlay.peers)
         named.setdefault(holders, []).append(name)
         overlays[holders] = overlay
     first = ", and slices of ".join([world.run.name, *named[frozenset()]])

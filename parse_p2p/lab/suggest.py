@@ -132,9 +132,9 @@ def _refuse_useless(world: World) -> None:
     refuse_coordinator(world)
     varying = world.run.varying
     if varying is not None and not varying.keeps_to_graph:
-        raise ConfigError(f"--suggest: varying {varying.kind} draws its graphs whatever the run's is: leave varying out")
+        raise ConfigError(f"--suggest: varying {varying.kind} draws graphs whatever the run's is: leave varying out")
     if not any(overlay.graph.number_of_edges() for overlay in world.laid(0).groups().values()):
-        raise ConfigError(f"--suggest: under the method {world.run.method!r} these agents share nothing with each other")
+        raise ConfigError(f"--suggest: under the method {world.run.method!r} these agents share nothing")
 
 
 def _too_little(everyone: list[Candidate]) -> str:

@@ -34,7 +34,7 @@ def topology(
         str | None, typer.Option(help="Agents by type, as audio=3,motion=3,audio+motion=2. [default: thirds]")
     ] = None,
     method: Annotated[str | None, typer.Option(help="The method, which says what is shared with whom.")] = None,
-    set: Annotated[list[str] | None, typer.Option(help="Any key of a run file, as model.latent=64; repeatable.")] = None,
+    set: Annotated[list[str] | None, typer.Option(help="Any key of a run file, as rounds=40; repeatable.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the graph and every overlay: .svg, .png or .pdf.")] = None,
     export: Annotated[
         Path | None, typer.Option(help="Write the graph for networkx: .graphml, .gexf, .json or .edges.")
@@ -62,16 +62,16 @@ def topology(
     settings = [config.setting(text) for text in set or []] + named
     counts = None if mix is None else sources.parse_mix(mix)
     worlds = [sources.world(name, counts, settings) for name in source]
-    if suggest:
-        _suggest(worlds[0], degree, _bytes(bytes), as_json)
-    else:
-        _show([shape(world) for world in worlds], compare or len(worlds) > 1, as_json)
     if export is not None:
         files.write(annotated(worlds[0]), export)
     if picture is not None:
         from parse_p2p.lab.picture import drawn, save
 
         save(drawn(worlds[0]), picture)
+    if suggest:
+        _suggest(worlds[0], degree, _bytes(bytes), as_json)
+    else:
+        _show([shape(world) for world in worlds], compare or len(worlds) > 1, as_json)
 
 
 def _bytes(text: str | None) -> float | None:
@@ -100,18 +100,18 @@ def _show(shapes: list[Shape], compare: bool, as_json: bool) -> None:
 
 
 def _print(one: Shape, console: Console) -> None:
-    least, mean, most = one.degree
-    degrees = f"{least}" if least == most else f"{least} to {most} (mean {mean:.1f})"
+    least, average, most = one.degree
+    degrees = f"{least}" if least == most else f"{least} to {most} (mean {average:.1f})"
     across = "in pieces" if one.diameter is None else f"diameter {one.diameter}"
     console.print(f"[bold]{escape(one.name)}[/] under [bold]{escape(one.method)}[/]: {one.agents} agents, "
                   f"{one.edges} edges, degree {degrees}, {across}", highlight=False)  # fmt: skip
-    console.print(f"an agent sends {size(one.bytes[0])} a round (the busiest {size(one.bytes[1])}), all {size(one.total)}\n",
-                  highlight=False)  # fmt: skip
-    groups = _table("slices of group", "holders", "islands", "edges", "gap", "ρ", "rounds", "bytes")
+    mean, busiest = map(size, one.bytes)
+    console.print(f"an agent sends {mean} a round (the busiest {busiest}), all {size(one.total)}\n", highlight=False)
+    groups = _table("slices of group", "holders", "islands", "gap", "ρ", "rounds", "bytes")
     for g in one.groups:
         islands = f"[red]{g.islands}[/]" if g.islands > 1 else str(g.islands)
         speed = (f"{g.gap:.3f}", f"{g.rho:.4f}", _rounds(g.rounds)) if g.holders > 1 else ("", "", "")
-        groups.add_row(escape(g.name), str(g.holders), islands, f"{g.edges:.4g}", *speed, size(g.bytes))
+        groups.add_row(escape(g.name), str(g.holders), islands, *speed, size(g.bytes))
     types = _table("agents with", "agents", "neighbours", "bytes of each")
     for t in one.types:
         types.add_row(escape(t.type), str(t.agents), f"{t.partners:.1f}", size(t.bytes))
@@ -129,10 +129,10 @@ def compared(shapes: list[Shape]) -> Table:
     for one in shapes:
         slowest = one.slowest
         least, _, most = one.degree
-        speed = ("", "", "") if slowest is None else (f"{slowest.gap:.3f}", _rounds(slowest.rounds), escape(slowest.name))
+        speed = [] if slowest is None else [f"{slowest.gap:.3f}", _rounds(slowest.rounds), escape(slowest.name)]
         table.add_row(
             escape(one.name), str(one.agents), f"{least}" if least == most else f"{least}–{most}",
-            "∞" if one.diameter is None else str(one.diameter), *speed, *map(size, one.bytes),
+            "∞" if one.diameter is None else str(one.diameter), *(speed or [""] * 3), *map(size, one.bytes),
         )  # fmt: skip
     return table
 
@@ -143,11 +143,11 @@ def _suggest(world: World, degree: int | None, nbytes: float | None, as_json: bo
     if as_json:
         console.print_json(json.dumps([_plain(candidate) for candidate in found]))
         return
-    table = _table("degree", "gap", "rounds", "of group", "busiest", "graph")
-    table.columns[-1].justify = "left"
+    table = _table("graph", "degree", "gap", "rounds", "bytes", "of group")
     for c in found:
-        table.add_row(str(c.degree), f"{c.gap:.3f}", _rounds(c.rounds), escape(c.slowest), size(c.bytes),
-                      escape(c.line.removeprefix("graph: ")))  # fmt: skip
+        args = ", ".join(f"{key}: {value}" for key, value in c.args.items())
+        table.add_row(escape(f"{c.generator} {args}"), str(c.degree), f"{c.gap:.3f}", _rounds(c.rounds), size(c.bytes),
+                      escape(c.slowest))  # fmt: skip
     console.print("the best of each family within the budget\n", highlight=False)
     console.print(table)
     console.print(f"{LEGEND} by the busiest agent; to paste:\n", highlight=False)
