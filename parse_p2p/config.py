@@ -177,8 +177,7 @@ def resolve(
         raw["keyring"] = os.path.abspath(path.parent / raw["keyring"])
     graph_file = _beside(path, raw, "graph")
     if graph_file is not None and raw["graph"].keys() <= {"file", "args"}:  # a run that was written down has the rest
-        read = files.read(graph_file)
-        raw["graph"] |= {"nodes": list(read), "edges": sorted(sorted(edge) for edge in read.edges)}
+        raw["graph"] |= files.entry(files.read(graph_file))
     trace_file = _beside(path, raw, "varying")
     if trace_file is not None and "contacts" not in raw["varying"]:  # likewise
         raw["varying"]["contacts"] = trace.read(Path(trace_file))

@@ -19,6 +19,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 except ImportError:
     raise ConfigError("pictures need matplotlib: pip install 'parse-p2p[plots]'") from None
 
@@ -54,6 +55,25 @@ def drawn(world: World) -> Picture:
         panel.set_axis_off()
     marks = [Line2D([], [], marker="o", linestyle="", color=c, label=kind) for kind, c in colour.items()]
     picture.legend(handles=marks, loc="outside lower center", ncols=min(4, len(marks)), frameon=False)
+    return picture
+
+
+def accuracy(curves: list[tuple[str, list[int], list[float]]], title: str) -> Picture:
+    """Curves of agents, each a type, rounds and accuracies: thin, and the mean of each type thick."""
+    picture = Picture(figsize=(6, 3.6), layout="constrained")
+    axes = picture.subplots()
+    for i, kind in enumerate(dict.fromkeys(kind for kind, _, _ in curves)):
+        colour, at = COLOURS[i % len(COLOURS)], dict[int, list[float]]()
+        for _, rounds, values in (curve for curve in curves if curve[0] == kind):
+            axes.plot(rounds, values, color=colour, alpha=0.35, linewidth=0.8)
+            for round, value in zip(rounds, values, strict=True):
+                at.setdefault(round, []).append(value)
+        axes.plot(sorted(at), [sum(at[r]) / len(at[r]) for r in sorted(at)], color=colour, linewidth=2.2, label=kind)
+    axes.set(title=title, xlabel="rounds", ylabel="accuracy on the test set")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     return picture
 
 

@@ -28,7 +28,7 @@ def world(source: str, mix: Mapping[str, int] | None = None, settings: Sequence[
     if path.suffix in RUN_FILES:
         own = [] if mix is None else [("agents", {"mix": dict(mix)})]
         return World(config.load(path, [*own, *settings]))
-    raw = _of_file(path, mix) if path.suffix in files.READERS else _of_generator(source, mix)
+    raw = _of_file(path, mix) if path.suffix in files.READERS else of_generator(source, mix)
     return World(config.resolve(raw, path, settings))
 
 
@@ -63,23 +63,8 @@ def thirds(count: int) -> dict[str, int]:
     return {kind: (count + 2 - i) // 3 for i, kind in enumerate(("audio", "motion", "audio+motion"))}
 
 
-def _agent(id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    named = facts["modalities"]
-    modalities = named.split("+") if isinstance(named, str) else named
-    if not isinstance(modalities, list | tuple) or not all(isinstance(m, str) and m.strip() for m in modalities):
-        raise ConfigError(f"the modalities {named!r} of {id} are no names: write audio+motion, or a list of them")
-    task = {"task": facts["task"]} if facts.get("task") else {}
-    return {"id": id, "modalities": [m.strip() for m in modalities], **task}
-
-
-def _of_file(path: Path, mix: Mapping[str, int] | None) -> dict[str, Any]:
-    graph = files.read(path)
-    _refuse_size(str(path), len(graph))
-    agents = agents_of(graph) if mix is None else None
-    return {"graph": {"file": path.name}, "agents": agents or {"mix": dict(mix or thirds(len(graph)))}}
-
-
-def _of_generator(text: str, mix: Mapping[str, int] | None) -> dict[str, Any]:
+def of_generator(text: str, mix: Mapping[str, int] | None) -> dict[str, Any]:
+    """The keys name, graph and agents of a run file for ``watts-strogatz:16,k=4,p=0.3``. Raises ConfigError."""
     name, _, rest = text.partition(":")
     words = [word.strip() for word in rest.split(",") if word.strip()]
     count = int(words.pop(0)) if words and words[0].isdecimal() and len(words[0]) < 10 else sum((mix or {}).values())
@@ -95,6 +80,22 @@ def _of_generator(text: str, mix: Mapping[str, int] | None) -> dict[str, Any]:
         "graph": {"generator": name, "args": dict(_argument(text, word) for word in words)},
         "agents": {"mix": dict(mix or thirds(count))},
     }
+
+
+def _agent(id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    named = facts["modalities"]
+    modalities = named.split("+") if isinstance(named, str) else named
+    if not isinstance(modalities, list | tuple) or not all(isinstance(m, str) and m.strip() for m in modalities):
+        raise ConfigError(f"the modalities {named!r} of {id} are no names: write audio+motion, or a list of them")
+    task = {"task": facts["task"]} if facts.get("task") else {}
+    return {"id": id, "modalities": [m.strip() for m in modalities], **task}
+
+
+def _of_file(path: Path, mix: Mapping[str, int] | None) -> dict[str, Any]:
+    graph = files.read(path)
+    _refuse_size(str(path), len(graph))
+    agents = agents_of(graph) if mix is None else None
+    return {"graph": {"file": path.name}, "agents": agents or {"mix": dict(mix or thirds(len(graph)))}}
 
 
 def _argument(text: str, word: str) -> tuple[str, Any]:

@@ -32,7 +32,7 @@ def read(path: str | Path) -> nx.Graph:
     except Exception as error:  # parsers raise their own kinds, and one sentence has to come out
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{path}: cannot be read as a graph: {reason}") from None
-    return _as_given(path, families.checked(str(path), graph))
+    return plain(str(path), graph)
 
 
 def write(graph: nx.Graph, path: str | Path) -> None:
@@ -48,25 +48,34 @@ def write(graph: nx.Graph, path: str | Path) -> None:
         raise ConfigError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
-def _by_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    if path.suffix not in known:
-        raise ConfigError(f"{path}: no graph format ends in {path.suffix!r}; {nearest(path.suffix, known)}")
-    return known[path.suffix]
+def plain(source: str, graph: Any) -> nx.Graph:
+    """A graph of networkx as a run can use it: its nodes' names as text, and the given edges alone.
 
-
-def _as_given(path: Path, graph: nx.Graph) -> nx.Graph:
-    """The graph with its names as text and the given edges alone."""
+    Raises ConfigError, naming the source, for one that is directed, has parallel edges or loops, or odd names.
+    """
+    families.checked(source, graph)
     names = {node: str(node) for node in graph}
     if odd := [node for node in graph if not isinstance(node, str | int)]:
-        raise ConfigError(f"{path}: the node {odd[0]!r} has no plain name; write text or a number")
+        raise ConfigError(f"{source}: the node {odd[0]!r} has no plain name; write text or a number")
     if len(set(names.values())) < len(names):
-        raise ConfigError(f"{path}: two nodes have the same name, one as text and one as a number; rename one")
+        raise ConfigError(f"{source}: two nodes have the same name, one as text and one as a number; rename one")
     if loop := next(iter(nx.selfloop_edges(graph)), None):
-        raise ConfigError(f"{path}: joins {names[loop[0]]!r} to itself; remove that edge")
+        raise ConfigError(f"{source}: joins {names[loop[0]]!r} to itself; remove that edge")
     found = nx.Graph()
     found.add_nodes_from((names[node], facts) for node, facts in graph.nodes(data=True))
     found.add_edges_from((names[a], names[b], facts) for a, b, facts in _given(graph))
     return found
+
+
+def entry(graph: nx.Graph) -> dict[str, Any]:
+    """What a run file says of a plain graph, the same for equal graphs."""
+    return {"nodes": list(graph), "edges": sorted(sorted(edge) for edge in graph.edges)}
+
+
+def _by_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    if path.suffix not in known:
+        raise ConfigError(f"{path}: no graph format ends in {path.suffix!r}; {nearest(path.suffix, known)}")
+    return known[path.suffix]
 
 
 def _given(graph: nx.Graph) -> Iterable[tuple[Any, Any, dict[str, Any]]]:
