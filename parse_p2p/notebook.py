@@ -120,6 +120,7 @@ def run(
     dataset: str = "htad",
     rounds: int = 20,
     seed: int = 0,
+    coordinator: str | None = None,
     folder: str | Path | None = None,
     **keys: Any,
 ) -> Run:
@@ -127,11 +128,12 @@ def run(
 
     ``graph`` is a graph of networkx or a generator such as ``"watts-strogatz:8,k=4"``. ``agents`` are counted by type
     (``{"audio": 3, "audio+motion": 2}``) or named node by node (``{0: ["audio"], …}``); without them the graph's nodes
-    may have ``modalities``, and else a third each has audio, motion, and both. ``keys`` are any others of a run file,
-    as ``partition={"kind": "dirichlet"}``. With a ``folder`` it is written as the run of real agents is.
+    may have ``modalities``, and else a third each has audio, motion, and both. A ``coordinator`` is one agent more, for
+    centralised methods. ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a
+    ``folder`` it is written as the run of real agents is.
     Raises ConfigError in one sentence for what cannot be run.
     """
-    raw = _network(graph, agents) | {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed}
+    raw = _network(graph, agents, coordinator) | {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed}
     world = World(config.resolve({**raw, **keys}, Path("parse_p2p.run")))
     rows: list[Row] = []
 
@@ -153,26 +155,32 @@ def run(
     return Run(world, rows)
 
 
-def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None) -> dict[str, Any]:
+def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinator: str | None) -> dict[str, Any]:
     """The keys ``graph`` and ``agents`` of a run file."""
     counted = agents is None or all(isinstance(count, int) for count in agents.values())
     if isinstance(graph, str):
         if not counted:
             raise ConfigError(f"agents: the nodes of {graph} have no names: count agents by type, as {{'audio': 3}}")
-        return sources.of_generator(graph, agents)
-    plain = files.plain("the graph", graph)
-    if not counted:
-        _give(plain, {str(node): modalities for node, modalities in (agents or {}).items()})
-    if agents is not None and counted:
-        return {"graph": files.entry(plain), "agents": {"mix": dict(agents)}}
-    return {"graph": files.entry(plain), "agents": sources.agents_of(plain) or {"mix": sources.thirds(len(plain))}}
+        keys = sources.of_generator(graph, agents)
+    else:
+        plain = files.plain("the graph", graph)
+        if not counted:
+            _give(plain, {str(node): modalities for node, modalities in (agents or {}).items()})
+        mix = dict(agents) if agents is not None and counted else None
+        listed = sources.agents_of(plain) if mix is None else None
+        keys = {"graph": files.entry(plain), "agents": listed or {"mix": mix or sources.thirds(len(plain))}}
+    if coordinator is not None and isinstance(keys["agents"], dict):
+        keys["agents"]["coordinator"] = coordinator
+    elif coordinator is not None:
+        keys["agents"].append({"id": coordinator, "role": "coordinator"})
+    return keys
 
 
 def _give(graph: nx.Graph, modalities: Mapping[str, Any]) -> None:
     """Give every node its modalities."""
     if strangers := [node for node in modalities if node not in graph]:
         raise ConfigError(f"agents: {strangers[0]!r} is no node of the graph: {nearest(strangers[0], graph)}")
-    if without := [node for node in graph if node not in modalities]:
+    if without := [node for node in graph if not modalities.get(node)]:
         raise ConfigError(f"agents: the node {without[0]!r} has no modalities: give it some, as ['audio']")
     for node, named in modalities.items():
         graph.nodes[node]["modalities"] = named
