@@ -4,6 +4,7 @@ import typer
 
 from parse_p2p import programs
 from parse_p2p.lab.compare import compare
+from parse_p2p.lab.tensorboard import tensorboard
 from parse_p2p.lab.topology import topology
 
 EXAMPLES = """
@@ -14,6 +15,7 @@ EXAMPLES = """
   parse-lab topology topologies/torus.yaml --suggest --degree 4
   parse-lab compare experiments/equal-bytes.yaml                       stop it and start it again as you like
   parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture   a quick look
+  parse-lab tensorboard runs/ring-parse-htad-s0
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=True)
@@ -26,6 +28,7 @@ def parse_lab() -> None:
 
 app.command()(topology)
 app.command()(compare)
+app.command()(tensorboard)
 
 
 def main() -> None:

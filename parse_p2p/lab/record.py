@@ -23,8 +23,7 @@ Each = Callable[[int, Mapping[PeerId, Mapping[str, float]], Ledger, float], None
 
 def rehearse(world: World, each: Each, participants: list[Participant]) -> None:
     """Simulate a world; after each round all who are there are evaluated. Raises what the simulator raises."""
-    if world.run.faults:
-        raise ConfigError("faults: nothing can go wrong in the simulator; take the engine processes")
+    _refuse_faults(world)
     people = {p.me: p for p in participants}
     began = time.process_time()
 
@@ -37,10 +36,16 @@ def rehearse(world: World, each: Each, participants: list[Participant]) -> None:
     simulate(participants, world.run.rounds, codec=world.codec, watch=watch)
 
 
+def _refuse_faults(world: World) -> None:
+    if world.run.faults:
+        raise ConfigError("faults: nothing can go wrong in the simulator; run the file with parse-agent")
+
+
 def record(world: World, folder: RunFolder, each: Each | None = None) -> list[Participant]:
     """Simulate a world into a folder that holds no run yet; its agents, as they ended."""
     if folder.file.exists():
         raise ConfigError(f"{folder.path} holds a run already: name another folder")
+    _refuse_faults(world)
     folder.write(world.run)
     participants = world.participants()
     logs = {p.me: RunLog(p.me, folder.events(p.me)) for p in participants}
@@ -67,10 +72,13 @@ def record(world: World, folder: RunFolder, each: Each | None = None) -> list[Pa
         if each is not None:
             each(round, scores, ledger, seconds)
 
-    rehearse(world, watch, participants)
-    for p in participants:
-        logs[p.me].write("end" if p.span.stop == world.run.rounds else "left", round=p.span.stop)
-        logs[p.me].close()
+    try:
+        rehearse(world, watch, participants)
+        for p in participants:
+            logs[p.me].write("end" if p.span.stop == world.run.rounds else "left", round=p.span.stop)
+    finally:
+        for log in logs.values():
+            log.close()
     summary = summarise(world, accuracy, None, sent, world.run.rounds, time.monotonic() - began)
     folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return participants
