@@ -3,14 +3,17 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
@@ -112,10 +115,28 @@ def _result(future: "Future[Outcome]", job: Job) -> Outcome:
         raise P2PError(f"{job.experiment.path}: {job.called}: {error}") from None
 
 
+_launched: list[subprocess.Popen[str]] = []
+"""The runs of real agents that this process waits for."""
+
+
 def _begin() -> None:
+    """Of a worker: it ends with its parent, whatever ends that, and ends what it has launched."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that a launcher of ours ends with us
+    signal.signal(signal.SIGTERM, _end)
     torch.set_num_threads(1)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
+
+
+def _outlive(parent: BaseProcess) -> None:
+    parent.join()
+    _end()
+
+
+def _end(*_: object) -> None:
+    for process in _launched:
+        process.kill()
+    os._exit(1)  # an exception would only end the job, and the worker would wait for the next
 
 
 def one(run: RunFile, key: str, engine: str, measures: Sequence[str], folder: Path) -> Outcome:
@@ -173,12 +194,14 @@ def real(world: World, key: str, measures: Sequence[str], folder: Path) -> Outco
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(config.dump(world.run), encoding="utf-8")
     program = [sys.executable, "-c", "from parse_p2p.cli import main; main()"]
-    ended = subprocess.run(
-        [*program, "--topology", str(file), "--out", str(out), "--quiet", "--no-alone"], capture_output=True, text=True
-    )
-    if ended.returncode:
-        said = (ended.stderr or ended.stdout).strip().removeprefix("error: ")
-        raise P2PError(said.splitlines()[-1] if said else f"parse-agent ended with exit code {ended.returncode}")
+    command = [*program, "--topology", str(file), "--out", str(out), "--quiet", "--no-alone"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _launched.append(process)
+        printed, complaint = process.communicate()
+    _launched.remove(process)
+    if process.returncode:
+        said = (complaint or printed).strip().removeprefix("error: ")
+        raise P2PError(said.splitlines()[-1] if said else f"parse-agent ended with exit code {process.returncode}")
     return _read(world, key, RunFolder(out))
 
 

@@ -71,6 +71,33 @@ def test_interrupted_twice_and_resumed_it_ends_with_the_same_tables_as_uninterru
     assert (tmp_path / "whole" / "curves.svg").read_text().count("<path") > 10
 
 
+def test_killed_it_leaves_no_process_behind(tmp_path):
+    path, out = experiment(tmp_path, base={**BASE, "rounds": 2000}, tune=None), tmp_path / "o"
+    running = subprocess.Popen([*PROGRAM, str(path), "--out", str(out), "--workers", "2", "--quiet"],
+                               start_new_session=True)  # fmt: skip
+    until(lambda: len(children(running.pid)) >= 4)  # a fork server, a tracker of resources and two workers
+    started = children(running.pid)
+    running.kill()
+    running.wait()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
+
+
+def children(pid):
+    """All processes below one, by Linux's /proc."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *children(child)]
+    return found
+
+
+def until(condition):
+    late = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < late, "waited in vain"
+        time.sleep(0.05)
+
+
 def without_seconds(folder):
     """All that must not depend on the machine: every outcome, and the tables' cells but for the last column."""
     outcomes = [json.loads(file.read_text()) for file in sorted((folder / "outcomes").glob("*.json"))]
