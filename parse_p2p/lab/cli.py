@@ -3,10 +3,14 @@
 import typer
 
 from parse_p2p import programs
+from parse_p2p.lab.report import report
+from parse_p2p.lab.watch import watch
 
 EXAMPLES = """
 [bold]Examples[/]
 
+  parse-lab report runs/ring-parse-htad-s0                             one page on a run, or on several
+  parse-lab watch runs/ring-parse-htad-s0                              the same page, live
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=True)
@@ -15,6 +19,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 @app.callback(epilog="\n\n".join(line for line in EXAMPLES.splitlines() if line))
 def parse_lab() -> None:
     """Look at graphs, compare methods, and see what runs did."""
+
+
+app.command()(report)
+app.command()(watch)
 
 
 def main() -> None:
