@@ -204,7 +204,7 @@ class Gathering:
             named = ", ".join(away[:8]) + (f" and {len(away) - 8} more" if len(away) > 8 else "")
             notes.append(f"There is no log here of {named}: not started yet, or on another host.")
         if self.stride > 1:
-            notes.append(f"Every {self.stride}th of {self.run.rounds} rounds is drawn; sums are over all of them.")
+            notes.append(f"One round in {self.stride} of {self.run.rounds} is drawn; sums are over all of them.")
         return notes
 
     def _agents(self, rounds: list[int]) -> tuple[list[dict[str, Any]], list[Mail]]:
