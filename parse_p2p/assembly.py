@@ -15,7 +15,7 @@ from parse_p2p import checks, plugins, roles
 from parse_p2p.arena import regions
 from parse_p2p.codecs.base import Codec
 from parse_p2p.config import RunFile, options
-from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, standardise
+from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, split_groups, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.stream import Stream, stream
 from parse_p2p.data.tasks import seen_as
@@ -91,7 +91,8 @@ class World:
     def _parts(self) -> tuple[Dataset, Dataset, Dataset | None]:
         run = self.run
         opened = _open(run.dataset, run.data, "data", run.seed)
-        train, test = standardise(*split(opened, run.test, run.seed))
+        cut = split_groups if run.test_by == "group" else split
+        train, test = standardise(*cut(opened, run.test, run.seed))
         if run.public is None:
             return train, test, None
         if run.public.share is not None:

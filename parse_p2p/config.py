@@ -125,6 +125,7 @@ class RunFile(_Section):
     events: list[EventEntry] | None = Field(None, description="changes while running; []: any may be announced")
     stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: they stay")
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
+    test_by: Literal["sample", "group"] = Field("sample", description="group: whole natural clients are kept for it")
     model: ModelOptions = ModelOptions()
     train: Training = Training()
     clocks: Clocks = Clocks()

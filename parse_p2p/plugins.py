@@ -27,6 +27,7 @@ DATA = Room("data set", "parse_p2p.data", "open")
 CODECS = Room("codec", "parse_p2p.codecs", "CODEC")
 ENCODERS = Room("encoder", "parse_p2p.models.encoders", "build")
 NETWORKS = Room("network", "parse_p2p.models", "NETWORK")
+MEASURES = Room("measure", "parse_p2p.lab.measures", "measure")
 
 
 def known(room: Room) -> list[str]:

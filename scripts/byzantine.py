@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from experiment import SEEDS, interval, lines, verdict
 
 from parse_p2p import __version__
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.draws import seeded
+from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.methods.base import Done, Local, Script, advance
 from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
@@ -97,7 +97,7 @@ def page(found: dict[tuple[str, str, str, int], float]) -> str:
             body.append([attack, *(interval(rows[m]) for m in MIXERS)])
             less = [verdict([a - b for a, b in zip(rows[m], rows["weighted"], strict=True)]) for m in MIXERS[1:]]
             body.append(["", "", *less])
-        text += ["", f"## {graph}", "", *lines(["the liar", *MIXERS], body)]
+        text += ["", f"## {graph}", "", *markdown(["the liar", *MIXERS], body)]
     return "\n".join(text) + "\n"
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from experiment import SEEDS, half, interval, lines
 from matplotlib import pyplot
 
 from parse_p2p import __version__
@@ -19,6 +18,7 @@ from parse_p2p.discovery.book import RUMOURS, VIEW
 from parse_p2p.discovery.cards import Card, label
 from parse_p2p.discovery.crowd import Crowd, strangers
 from parse_p2p.draws import seeded
+from parse_p2p.lab.statistics import SEEDS, half, interval, markdown
 from parse_p2p.methods.parse import METHOD
 from parse_p2p.names import Modality, PeerId
 from parse_p2p.slices import Component, Holder, Region, offers
@@ -117,7 +117,8 @@ def page(found: dict[Job, dict[str, float]]) -> str:
             [str(n), f"{math.log2(n):.0f}", *(interval(pooled(found, n, *scene, loss), 1) for scene in SCENES)]
             for n in SIZES
         ]
-        text += ["", f"## {'A fifth of the messages lost' if loss else 'All messages arrive'}", "", *lines(head, body)]
+        title = "A fifth of the messages lost" if loss else "All messages arrive"
+        text += ["", f"## {title}", "", *markdown(head, body)]
     worst = max(row["rounds"] for row in found.values())
     text += [
         "",
@@ -144,7 +145,7 @@ def page(found: dict[Job, dict[str, float]]) -> str:
                 for name in ("messages", "kB", "later messages", "later kB")
             ]
             rows.append([mix, f"{loss:.0%}", *(f"{mean:.1f}" for mean in means)])
-    return "\n".join([*text, *lines(["mix", "lost", "messages", "kB", "later: messages", "kB"], rows)]) + "\n"
+    return "\n".join([*text, *markdown(["mix", "lost", "messages", "kB", "later: messages", "kB"], rows)]) + "\n"
 
 
 def picture(found: dict[Job, dict[str, float]]) -> None:

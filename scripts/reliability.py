@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from breaking import AGENTS, CALM, CHANGE, CHANGED, SCENES, changing, drift, measure, run_file
-from experiment import SEEDS, interval, lines
 
 from parse_p2p import __version__
 from parse_p2p.assembly import World
+from parse_p2p.lab.statistics import SEEDS, interval, markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 BEGIN, END = "<!-- what follows is made by scripts/reliability -->", "<!-- until here -->"
@@ -54,7 +54,7 @@ def scenes(found: Mapping[str, Runs]) -> list[str]:
             *(f"{average(runs, key):.0f}" for key in ("refused", "late", "seconds")),
             ratio(runs, found[other]) if name != CALM and SCENES[name].latency == SCENES[other].latency else "",
         ])  # fmt: skip
-    return lines(head, body)
+    return markdown(head, body)
 
 
 def ratio(runs: Runs, others: Runs) -> str:
@@ -72,7 +72,7 @@ def befallen(found: Mapping[str, Runs]) -> list[str]:
         if all(hit := [run["struck"] for run in runs]):
             rest = [run["accuracy"].keys() - struck for run, struck in zip(runs, hit, strict=True)]
             body.append([name, points(runs, found[CALM], hit), points(runs, found[CALM], rest)])
-    return lines(["difference to where nothing goes wrong, points", "those that it befell", "the others"], body)
+    return markdown(["difference to where nothing goes wrong, points", "those that it befell", "the others"], body)
 
 
 def modalities(runs: Runs, calm: Runs) -> list[str]:
@@ -85,7 +85,7 @@ def modalities(runs: Runs, calm: Runs) -> list[str]:
         body.append([f"{before} → {now}", *(interval([mean(run, some) for run in rs]) for rs, some in groups)])
     others = runs[0]["accuracy"].keys() - {gains, loses}
     body.append(["the others", *(interval([mean(run, others) for run in rs]) for rs in (runs, calm)), ""])
-    return lines([f"from round {CHANGE} on", "accuracy", "without the change", "others of that kind"], body)
+    return markdown([f"from round {CHANGE} on", "accuracy", "without the change", "others of that kind"], body)
 
 
 def page(found: Mapping[str, Runs], drifts: Mapping[str, list[float]]) -> str:
@@ -98,7 +98,7 @@ def page(found: Mapping[str, Runs], drifts: Mapping[str, list[float]]) -> str:
         f"{len(runs)} runs {len(bad) or 'none'} hung, ended with an agent short or an exit code other than 0, or left "
         "a process behind.",
         "", *scenes(found), "", *befallen(found), "", *modalities(found[CHANGED], found[CALM]), "",
-        *lines(["exchange", "how far the mean moves, in σ₀", "at most"], moved), "", END,
+        *markdown(["exchange", "how far the mean moves, in σ₀", "at most"], moved), "", END,
     ])  # fmt: skip
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from experiment import SEEDS, interval, lines, verdict
 
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.simulate import simulate
 from parse_p2p.slices import Component, Holder, Sharing, both
 
@@ -59,7 +59,7 @@ def main() -> None:
         found = {kind: [score(space, kind, best[kind], seed) for seed in SEEDS] for kind in RUNS}
         across = [[a - b for a, b in zip(found["parse"], found[kind], strict=True)] for kind in RUNS[:2]]
         body.append([space, *(f"{interval(found[k])} ({best[k]})" for k in RUNS), *map(verdict, across)])
-    print("\n".join(lines(["tasks", "alone", "within the task", "across", "less alone", "less within"], body)))
+    print("\n".join(markdown(["tasks", "alone", "within the task", "across", "less alone", "less within"], body)))
 
 
 if __name__ == "__main__":

@@ -112,6 +112,22 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     return dataset.select(np.flatnonzero(~test)), dataset.select(np.flatnonzero(test))
 
 
+def split_groups(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(train, test) with about ``share`` of the natural groups in test, whole: nobody in test was trained on.
+
+    ConfigError where there are no groups, or too few for both.
+    """
+    if dataset.groups is None:
+        raise ConfigError(f"test_by: data set {dataset.name!r} has no natural groups; take sample")
+    names = np.unique(dataset.groups.numpy())
+    count = int(share * len(names) + 0.5)
+    if not 0 < count < len(names):
+        raise ConfigError(f"the test share {share} of {len(names)} groups of {dataset.name!r} leaves one side empty")
+    chosen = np.random.default_rng(seed).permutation(names)[:count]
+    test = np.isin(dataset.groups.numpy(), chosen)
+    return dataset.select(np.flatnonzero(~test)), dataset.select(np.flatnonzero(test))
+
+
 def standardise(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
     """Both with train's mean and standard deviation taken out, per feature (vectors) or channel (others).
 

@@ -3,12 +3,17 @@
 import typer
 
 from parse_p2p import programs
+from parse_p2p.lab.compare import compare
 from parse_p2p.lab.report import report
+from parse_p2p.lab.tensorboard import tensorboard
 from parse_p2p.lab.watch import watch
 
 EXAMPLES = """
 [bold]Examples[/]
 
+  parse-lab compare experiments/equal-bytes.yaml                       stop it and start it again as you like
+  parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture   a quick look
+  parse-lab tensorboard runs/ring-parse-htad-s0
   parse-lab report runs/ring-parse-htad-s0                             one page on a run, or on several
   parse-lab watch runs/ring-parse-htad-s0                              the same page, live
 """
@@ -21,6 +26,8 @@ def parse_lab() -> None:
     """Look at graphs, compare methods, and see what runs did."""
 
 
+app.command()(compare)
+app.command()(tensorboard)
 app.command()(report)
 app.command()(watch)
 

@@ -3,6 +3,7 @@
 import importlib
 import pickle
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from parse_p2p.data import base, digits4, htad, mfeat, watch
-from parse_p2p.data.base import Dataset, split, standardise
+from parse_p2p.data.base import Dataset, split, split_groups, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.errors import ConfigError
 from parse_p2p.names import Modality
@@ -238,3 +239,16 @@ def test_what_is_constant_in_train_is_zero_in_both_and_large_offsets_survive():
         values = scaled.inputs[A]
         assert values.isfinite().all() and (values[:, 0] == 0).all()
         assert torch.allclose(values[:, 1], values[:, 2], atol=1e-4)
+
+
+def test_whole_groups_are_kept_for_testing():
+    data = made(100)
+    train, test = split_groups(data, 0.3, seed=1)
+    assert set(train.groups.tolist()).isdisjoint(test.groups.tolist())
+    assert len(set(test.groups.tolist())) == 3 and len(train) + len(test) == len(data)
+    again = split_groups(data, 0.3, seed=1)[1]
+    assert torch.equal(again.targets, test.targets)
+    with pytest.raises(ConfigError, match="no natural groups"):
+        split_groups(replace(data, groups=None), 0.3, seed=1)
+    with pytest.raises(ConfigError, match="one side empty"):
+        split_groups(data, 0.01, seed=1)

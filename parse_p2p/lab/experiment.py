@@ -1,0 +1,183 @@
+"""An experiment file: what is varied, over which seeds, and what is compared with what.
+
+base: ../topologies/ring.yaml             # a run file, beside this one
+settings: {rounds: 30}                    # of every run; dotted keys as --set takes them
+axes:                                     # every combination is run
+  data:                                   # labels of your own, each with its settings
+    HTAD: {dataset: htad}
+  method: [parse, dsgd-hybrid]            # a list: values of the key that the axis is named after
+seeds: [0, 1, 2, 3, 4]
+tune: {key: train.lr, values: [0.05, 0.1], seeds: [100, 101]}
+baseline: parse                           # a label; its axis gives the rows of the tables
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from parse_p2p import config
+from parse_p2p.config import RunFile
+from parse_p2p.errors import ConfigError, nearest
+
+Labels = tuple[tuple[str, str], ...]
+"""By axis, in the order of the file, the label of each."""
+
+
+class Tune(BaseModel):
+    """Every row gets the value with the best mean accuracy over all agents, on seeds that are not reported."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str = Field("train.lr", description="the key that is tuned")
+    values: list[Any] = Field(min_length=1)
+    seeds: list[int] = Field([100, 101], min_length=1)
+    over: list[str] | None = Field(None, description="tune for these axes; the others keep their first label's value")
+
+
+class Experiment(BaseModel):
+    """See the module's docstring; ``experiments/`` has examples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str = ""
+    say: str = Field("", description="what is compared, for a reader of the tables")
+    base: str = Field(description="a run file, beside this one")
+    settings: dict[str, Any] = Field(default_factory=dict, description="of every run, over those of the base")
+    axes: dict[str, dict[str, dict[str, Any]] | list[Any]] = Field(min_length=1)
+    seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1)
+    tune: Tune | None = None
+    baseline: str = Field(description="the label that all others of its axis are compared with")
+    engine: Literal["simulator", "processes"] = "simulator"
+    measures: list[str] = Field(default_factory=list, description="what else is asked of the agents at the end")
+    columns: list[str] = Field(default_factory=list, description="measures that the tables show")
+    claims: list[dict[str, str]] = Field(default_factory=list, description="says, of, first, second: what should hold")
+    target: float | dict[str, float] | None = Field(None, description="an accuracy to reach, or one by label")
+    equal_bytes: bool = Field(False, description="also compare at the most bytes that all rows of a table have sent")
+    reading: str = Field("", description="what a person reads off the tables; goes below them")
+    path: Path = Path()
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def labels(self, axis: str) -> dict[str, dict[str, Any]]:
+        """The labels of an axis, with their settings."""
+        given = self.axes[axis]
+        return {str(value): {axis: value} for value in given} if isinstance(given, list) else given
+
+    @property
+    def rows(self) -> str:
+        """The axis of the baseline."""
+        return next(axis for axis in self.axes if self.baseline in self.labels(axis))
+
+    def combinations(self) -> list[Labels]:
+        """Of labels, one of each axis; the last axis goes fastest."""
+        return [tuple(zip(self.axes, each, strict=True)) for each in itertools.product(*map(self.labels, self.axes))]
+
+    def tuned_as(self, labels: Labels) -> Labels:
+        """The combination on which the tuned value of this one is found."""
+        if self.tune is None or self.tune.over is None:
+            return labels
+        over = self.tune.over
+        return tuple((a, label if a in over else next(iter(self.labels(a)))) for a, label in labels)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a combination with a seed, and the tuned value it takes, if any."""
+
+    experiment: Experiment
+    labels: Labels
+    seed: int
+    tuned: Any = None
+
+    @property
+    def called(self) -> str:
+        return ", ".join(label for _, label in self.labels) + f", seed {self.seed}"
+
+    def run(self) -> RunFile:
+        """The resolved run file. Raises ConfigError naming the experiment and the combination."""
+        file, settings = self.experiment.path.parent / self.experiment.base, dict(self.experiment.settings)
+        for axis, label in self.labels:
+            own = dict(self.experiment.labels(axis)[label])
+            if isinstance(other := own.pop("base", None), str):
+                file = self.experiment.path.parent / other
+            settings |= own
+        settings["seed"] = self.seed
+        if self.experiment.tune is not None and self.tuned is not None:
+            settings[self.experiment.tune.key] = self.tuned
+        try:
+            return config.load(file, list(settings.items()))
+        except ConfigError as error:
+            raise ConfigError(f"{self.experiment.path}: {self.called}: {error}") from None
+
+
+def load(path: Path) -> Experiment:
+    """Read an experiment file. Raises ConfigError naming file and key."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"the experiment {path} cannot be read: {reason.lower()}; see experiments/") from None
+    except config.NO_YAML as error:
+        raise ConfigError(f"{path}: this is no YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} is empty or no mapping: it needs base, axes and baseline; see experiments/")
+    try:
+        experiment: Experiment = config.options(Experiment, {**raw, "path": path}, str(path))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(f"{path}.", f"{path}: ", 1)) from None
+    _check(experiment)
+    return experiment
+
+
+def _check(experiment: Experiment) -> None:
+    where = str(experiment.path)
+    for axis in experiment.axes:
+        if not experiment.labels(axis):
+            raise ConfigError(f"{where}: axes.{axis} has no labels: give at least one, or leave the axis out")
+        for label, settings in experiment.labels(axis).items():
+            if "seed" in settings:
+                raise ConfigError(f"{where}: axes.{axis}.{label}: seeds are no setting here; they stand under seeds")
+    known = [label for axis in experiment.axes for label in experiment.labels(axis)]
+    if experiment.baseline not in known:
+        near = nearest(experiment.baseline, known)
+        raise ConfigError(f"{where}: baseline: no axis has the label {experiment.baseline!r}: {near}")
+    if known.count(experiment.baseline) > 1:
+        raise ConfigError(f"{where}: baseline: several axes have the label {experiment.baseline!r}; rename one")
+    tune = experiment.tune
+    if tune is not None and (both := set(tune.seeds) & set(experiment.seeds)):
+        raise ConfigError(f"{where}: tune.seeds: {min(both)} is one of the seeds that are reported; take others")
+    for axis in (tune.over or []) if tune is not None else []:
+        if axis not in experiment.axes:
+            raise ConfigError(f"{where}: tune.over: there is no axis {axis!r}: {nearest(axis, experiment.axes)}")
+    for claim in experiment.claims:
+        if claim.keys() != {"says", "of", "first", "second"}:
+            raise ConfigError(f"{where}: claims: each needs says, of (a measure), first and second (labels of rows)")
+        for end in ("first", "second"):
+            if claim[end] not in (labels := experiment.labels(experiment.rows)):
+                near = nearest(claim[end], labels)
+                raise ConfigError(f"{where}: claims: {end}: there is no row {claim[end]!r}: {near}")
+
+
+def tables(experiment: Experiment) -> Iterator[tuple[Mapping[str, str], list[Labels]]]:
+    """Combinations that stand in one table, rows in the order of the file, with what they have in common."""
+    rows = experiment.rows
+    groups: dict[tuple[tuple[str, str], ...], list[Labels]] = {}
+    for labels in experiment.combinations():
+        groups.setdefault(tuple((a, label) for a, label in labels if a != rows), []).append(labels)
+    for common, members in groups.items():
+        yield dict(common), members
+
+
+def row_label(experiment: Experiment, labels: Labels) -> str:
+    return dict(labels)[experiment.rows]
+
+
+def jobs(experiment: Experiment, labels: Sequence[Labels], seeds: Sequence[int], tuned: Any = None) -> list[Job]:
+    return [Job(experiment, each, seed, tuned) for each in labels for seed in seeds]

@@ -1,0 +1,19 @@
+"""What a slice is worth: accuracy by agent type with one branch dropped at inference, and with one alone."""
+
+import statistics
+from collections.abc import Mapping
+
+from parse_p2p.assembly import World
+from parse_p2p.participant import Participant
+
+
+def measure(world: World, participants: Mapping[str, Participant]) -> dict[str, float]:
+    """``TYPE without BRANCH`` and ``TYPE, BRANCH alone``: mean accuracy over the agents of a type."""
+    found: dict[str, list[float]] = {}
+    for me in world.peers:
+        kind = world.kind(me, world.run.rounds - 1)
+        for branch, scores in participants[me].learner.branch_accuracy().items():
+            found.setdefault(f"{kind}, {branch} alone", []).append(scores["alone"])
+            if "dropped" in scores:
+                found.setdefault(f"{kind} without {branch}", []).append(scores["dropped"])
+    return {name: statistics.mean(values) for name, values in found.items()}

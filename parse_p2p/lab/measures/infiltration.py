@@ -1,0 +1,17 @@
+"""What each modality of the coordinator's model is worth by itself, and its spread over the classes (B13)."""
+
+from collections.abc import Mapping
+
+from parse_p2p.assembly import World
+from parse_p2p.methods import fedcmi
+from parse_p2p.participant import Participant
+
+
+def measure(world: World, participants: Mapping[str, Participant]) -> dict[str, float]:
+    """Nothing where there is no coordinator or another network."""
+    if world.coordinator is None or world.run.model.network != "infiltration":
+        return {}
+    learner = participants[world.coordinator].learner
+    said = fedcmi.predictions(learner)
+    spreads = {f"spread.{name}": fedcmi.spread(logits, learner.test.targets) for name, logits in said.items()}
+    return {**fedcmi.accuracies(learner), **spreads}

@@ -1,0 +1,194 @@
+"""An experiment that has been run: tuned values, outcomes by combination, and the tables they make."""
+
+import csv
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parse_p2p.errors import ConfigError, P2PError, nearest
+from parse_p2p.lab.experiment import Experiment, Labels, jobs, row_label, tables
+from parse_p2p.lab.outcome import Outcome
+from parse_p2p.lab.statistics import differences, interval, verdict
+from parse_p2p.lab.sweep import Sweep
+
+MOST_TYPES = 6  # with more, a table shows all agents and the worst alone
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of an experiment; ``common`` are the labels that its rows have in common, by axis.
+
+    ``brief`` are the columns that matter most.
+    """
+
+    common: Mapping[str, str]
+    head: list[str]
+    body: list[list[str]]
+    brief: Sequence[int]
+
+
+class Study:
+    """Raises P2PError when asked for a combination of which every seed failed."""
+
+    def __init__(self, experiment: Experiment, sweep: Sweep) -> None:
+        self.experiment = experiment
+        self.sweep = sweep
+        self._tuned: dict[Labels, Any] = {}
+
+    def run(self) -> None:
+        """Tune, then run what is reported; what is done already is not run again."""
+        experiment = self.experiment
+        combinations = experiment.combinations()
+        if experiment.tune is not None:
+            shared = dict.fromkeys(map(experiment.tuned_as, combinations))
+            values = experiment.tune.values if len(experiment.tune.values) > 1 else []
+            self.sweep.complete(
+                job for value in values for job in jobs(experiment, [*shared], experiment.tune.seeds, value)
+            )
+        self.sweep.complete(
+            job for labels in combinations for job in jobs(experiment, [labels], experiment.seeds, self.tuned(labels))
+        )
+
+    def tuned(self, labels: Labels) -> Any:
+        """The tuned value of a combination: the first of those with the best mean; None where nothing is tuned."""
+        tune = self.experiment.tune
+        if tune is None or len(tune.values) == 1:
+            return None if tune is None else tune.values[0]
+        at = self.experiment.tuned_as(labels)
+        if at not in self._tuned:
+            scores = {repr(v): self._development(at, v) for v in tune.values}
+            self._tuned[at] = max(tune.values, key=lambda v: scores[repr(v)])
+        return self._tuned[at]
+
+    def _development(self, labels: Labels, value: Any) -> float:
+        assert self.experiment.tune is not None
+        found = [self.sweep.outcome(job) for job in jobs(self.experiment, [labels], self.experiment.tune.seeds, value)]
+        return -math.inf if any(o.failed for o in found) else statistics.mean(o.scores()["all"] for o in found)
+
+    def outcomes(self, labels: Labels) -> list[Outcome]:
+        """Of a combination at its tuned value, a seed each."""
+        wanted = jobs(self.experiment, [labels], self.experiment.seeds, self.tuned(labels))
+        found = [self.sweep.outcome(job) for job in wanted]
+        if broken := [(job, o.failed) for job, o in zip(wanted, found, strict=True) if o.failed]:
+            job, why = broken[0]
+            raise P2PError(
+                f"{self.experiment.path}: {job.called} failed ({why}): tune over lower values, or leave it out"
+            )
+        return found
+
+    # tables
+
+    def tables(self) -> Iterator[Table]:
+        for common, members in tables(self.experiment):
+            yield self._table(common, members)
+
+    def _table(self, common: Mapping[str, str], members: Sequence[Labels]) -> Table:
+        experiment = self.experiment
+        rows = {row_label(experiment, labels): self.outcomes(labels) for labels in members}
+        budget = self.budget(rows) if experiment.equal_bytes else None
+        target = self._target(common)
+        types = list(dict.fromkeys(kind for found in rows.values() for o in found for kind in o.kinds.values()))
+        shown = [*(types if 1 < len(types) <= MOST_TYPES else []), "all", "worst"]
+        names = {"all": "all agents", "worst": "worst agent"}
+        head = ["", *(names.get(key, key) for key in shown), *experiment.columns, "kB a round"]
+        head += [f"at {budget / 1e6:.2f} MB"] if budget is not None else []
+        head += [experiment.tune.key.rpartition(".")[2]] if experiment.tune is not None else []
+        others = [label for label in rows if label != experiment.baseline]
+        short = f"{experiment.baseline} less this row"
+        head += [short + (", all agents" if budget is None else ", at equal bytes")] if others else []
+        head += [f"rounds to {target}", "MB", "seconds"] if target is not None else []
+        compared = self._compared(rows, budget)
+        body = []
+        for labels in members:
+            label = row_label(experiment, labels)
+            found = rows[label]
+            scores = [o.scores() for o in found]
+            cells = [label, *(interval([s[key] for s in scores if key in s]) for key in shown)]
+            cells += [interval([o.measures[name] for o in found if name in o.measures]) for name in experiment.columns]
+            cells.append(f"{statistics.mean(statistics.mean(o.bytes) for o in found) / 1e3:.1f}")
+            cells += [interval(self._at(found, budget))] if budget is not None else []
+            cells += [str(self.tuned(labels))] if experiment.tune is not None else []
+            cells += [compared.get(label, "")] if others else []
+            cells += self._cost(found, target) if target is not None else []
+            body.append(cells)
+        telling = {"", names["all"], "kB a round", *experiment.columns}
+        brief = [i for i, name in enumerate(head) if name in telling or name.startswith(("at ", short))]
+        return Table(common, head, body, brief)
+
+    def budget(self, rows: Mapping[str, Sequence[Outcome]]) -> float:
+        """The most bytes an agent that every row has sent, of those that send any."""
+        spent = [min(sum(o.bytes) for o in found) for found in rows.values()]
+        return min((total for total in spent if total > 0), default=0.0)
+
+    def _at(self, found: Sequence[Outcome], budget: float | None) -> list[float]:
+        """Scores over all agents at the end, or within a budget of bytes."""
+        return [(o.scores() if budget is None else o.within(budget))["all"] for o in found]
+
+    def _compared(self, rows: Mapping[str, Sequence[Outcome]], budget: float | None) -> dict[str, str]:
+        base = self._at(rows[self.experiment.baseline], budget)
+        others = [label for label in rows if label != self.experiment.baseline]
+        pairs = [[a - b for a, b in zip(base, self._at(rows[label], budget), strict=True)] for label in others]
+        return {label: str(d) for label, d in zip(others, differences(pairs), strict=True)} if len(base) > 1 else {}
+
+    def _target(self, common: Mapping[str, str]) -> float | None:
+        target = self.experiment.target
+        if isinstance(target, dict):
+            return next((target[label] for label in common.values() if label in target), None)
+        return target
+
+    def _cost(self, found: Sequence[Outcome], target: float) -> list[str]:
+        costs = [cost for o in found if (cost := o.cost_of(target)) is not None]
+        if not costs:
+            return ["not reached", "", ""]
+        rounds, nbytes, seconds = (statistics.mean(column) for column in zip(*costs, strict=True))
+        missing = "" if len(costs) == len(found) else f" ({len(costs)} of {len(found)})"
+        return [f"{rounds:.1f}{missing}", f"{nbytes / 1e6:.2f}", f"{seconds:.2f}"]
+
+    def claims(self) -> Table | None:
+        """What should hold by the methods' papers, table by table: the first row less the second."""
+        experiment = self.experiment
+        if not experiment.claims:
+            return None
+        groups = list(tables(experiment))
+        body = []
+        for claim in experiment.claims:
+            cells = [claim["says"]]
+            for _, members in groups:
+                by_row = {row_label(experiment, labels): labels for labels in members}
+                one, other = ([self._value(o, claim["of"]) for o in self.outcomes(by_row[claim[end]])]
+                              for end in ("first", "second"))  # fmt: skip
+                cells.append(verdict([a - b for a, b in zip(one, other, strict=True)]))
+            body.append(cells)
+        head = ["property", *(", ".join(common.values()) for common, _ in groups)]
+        return Table({}, head, body, range(len(head)))
+
+    def _value(self, outcome: Outcome, name: str) -> float:
+        known = outcome.scores() | outcome.measures
+        if name not in known:
+            raise ConfigError(f"{self.experiment.path}: claims: there is no {name!r}: {nearest(name, known)}")
+        return known[name]
+
+    # for other programs
+
+    def write_csv(self, folder: Path) -> tuple[Path, Path]:
+        """``curves.csv``, a line for each agent and round; ``measures.csv``, a line for each run and number."""
+        curves, measures = folder / "curves.csv", folder / "measures.csv"
+        axes = [*self.experiment.axes, "seed"]
+        with curves.open("w", newline="") as one, measures.open("w", newline="") as two:
+            curve, measure = csv.writer(one), csv.writer(two)
+            curve.writerow([*axes, "agent", "type", "round", "accuracy", "bytes", "seconds"])
+            measure.writerow([*axes, "measure", "value"])
+            for labels in self.experiment.combinations():
+                for seed, outcome in zip(self.experiment.seeds, self.outcomes(labels), strict=True):
+                    at = [*(label for _, label in labels), seed]
+                    for me, values in outcome.accuracy.items():
+                        for round, value in enumerate(values):
+                            cost = [outcome.bytes[round], outcome.seconds[round]]
+                            curve.writerow([*at, me, outcome.kinds[me], round, value, *cost])
+                    for name, number in {**outcome.scores(), **outcome.measures}.items():
+                        measure.writerow([*at, name, number])
+                    measure.writerow([*at, "bytes", sum(outcome.bytes)])
+        return curves, measures

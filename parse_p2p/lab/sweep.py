@@ -1,0 +1,192 @@
+"""Run the jobs of an experiment on this machine's cores; what is done is kept, and never run again."""
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import parse_p2p
+from parse_p2p import config, plugins
+from parse_p2p.assembly import World
+from parse_p2p.config import RunFile
+from parse_p2p.errors import P2PError, TrainingError
+from parse_p2p.lab.experiment import Job, Labels
+from parse_p2p.lab.outcome import Outcome, Store, padded, plain
+from parse_p2p.lab.record import rehearse
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.methods.base import Method
+from parse_p2p.participant import Participant
+from parse_p2p.runlog import Tail
+from parse_p2p.simulate import Ledger
+
+Measure = Callable[[World, Mapping[str, Participant]], Mapping[str, float]]
+"""What is asked of the agents as they end: numbers by name."""
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many runs are done."""
+
+
+def key_of(run: RunFile, engine: str, measures: Sequence[str]) -> str:
+    """The digest of all that decides a run's numbers; the method's defaults too, for they may change."""
+    method: Method = plugins.load(plugins.METHODS, run.method)
+    filled = config.options(method.options, run.options, "options").model_dump(mode="json")
+    text = json.dumps([parse_p2p.__version__, run.digest(), filled, engine, sorted(measures)])
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+class Sweep:
+    """``workers`` runs go at once, each on one core."""
+
+    def __init__(self, store: Store, workers: int, progress: Progress = lambda done, of: None) -> None:
+        self.store = store
+        self.workers = workers
+        self.progress = progress
+        self._keys: dict[tuple[Labels, int, str], str] = {}
+
+    def key(self, job: Job) -> str:
+        at = (job.labels, job.seed, repr(job.tuned))
+        if at not in self._keys:
+            self._keys[at] = key_of(job.run(), job.experiment.engine, job.experiment.measures)
+        return self._keys[at]
+
+    def outcome(self, job: Job) -> Outcome:
+        """Of a job that has been run."""
+        found = self.store.get(self.key(job))
+        assert found is not None, job.called
+        return found
+
+    def complete(self, jobs: Iterable[Job]) -> None:
+        """Run what is missing. Raises P2PError for a job that cannot be run; those before it are kept."""
+        missing = {key: job for job in jobs if self.store.get(key := self.key(job)) is None}
+        if not missing:
+            return
+        done = 0
+        self.progress(done, len(missing))
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(self.workers, context, _quiet)
+        try:
+            waiting = {pool.submit(one, job.run(), key, job.experiment.engine, job.experiment.measures,
+                                   self.store.folder): job for key, job in missing.items()}  # fmt: skip
+            while waiting:
+                ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    self.store.put(_result(future, waiting.pop(future)))
+                    done += 1
+                    self.progress(done, len(missing))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+
+
+def _result(future: "Future[Outcome]", job: Job) -> Outcome:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise P2PError(
+            f"{job.experiment.path}: a process that ran {job.called} was killed, perhaps for want of memory: "
+            "start again with fewer --workers; what is done is kept"
+        ) from None
+    except P2PError as error:
+        raise P2PError(f"{job.experiment.path}: {job.called}: {error}") from None
+
+
+def _quiet() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    torch.set_num_threads(1)
+
+
+def one(run: RunFile, key: str, engine: str, measures: Sequence[str], folder: Path) -> Outcome:
+    """Run one job to its end. Training that fails is an outcome too."""
+    world = World(run)
+    versions = {"parse-p2p": parse_p2p.__version__, "torch": torch.__version__}
+    try:
+        outcome = ENGINES[engine](world, key, measures, folder)
+    except TrainingError as error:
+        return Outcome(key, failed=str(error), versions=versions)
+    ceiling = world.data[0].ceiling if run.stream is None else None
+    last = run.rounds - 1
+    outcome.versions = versions
+    outcome.kinds = {me: world.kind(me, last) for me in world.peers}
+    if ceiling is not None:
+        outcome.ceilings = {world.kind(me, last): ceiling(frozenset(world.senses(me, last))) for me in world.peers}
+    return outcome
+
+
+def simulated(world: World, key: str, measures: Sequence[str], folder: Path) -> Outcome:
+    accuracy: dict[str, dict[int, float]] = {me: {} for me in world.peers}
+    outcome = Outcome(key)
+    last: dict[str, Mapping[str, float]] = {}
+
+    def each(round: int, scores: Mapping[Any, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
+        last.update(scores)
+        for me in scores.keys() & accuracy.keys():
+            accuracy[me][round] = scores[me]["accuracy"]
+        sent = sum(n for peers in ledger.values() for slices in peers.values() for n in slices.values())
+        outcome.bytes.append(sent / len(world.peers))
+        outcome.seconds.append(seconds)
+
+    participants = world.participants()
+    rehearse(world, each, participants)
+    people: dict[str, Participant] = {p.me: p for p in participants}
+    outcome.accuracy = padded(accuracy, world.run.rounds)
+    outcome.parameters = sum(people[me].learner.arena.size for me in world.peers)
+    if others := [s["others"] for me, s in last.items() if me in accuracy and "others" in s]:
+        outcome.measures["others"] = sum(others) / len(others)
+    if world.coordinator is not None:
+        outcome.measures |= {f"hub.{name}": value for name, value in plain(last[world.coordinator]).items()}
+    for name in measures:
+        measure: Measure = plugins.load(plugins.MEASURES, name)
+        outcome.measures |= plain(measure(world, people))
+    return outcome
+
+
+def real(world: World, key: str, measures: Sequence[str], folder: Path) -> Outcome:
+    """Real processes; the run's folder is kept beside the outcomes, without checkpoints."""
+    if measures:
+        raise P2PError("measures: they need the agents at hand; take the engine simulator")
+    out = folder / "runs" / key
+    shutil.rmtree(out, ignore_errors=True)
+    file = out.with_suffix(".yaml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(config.dump(world.run), encoding="utf-8")
+    program = [sys.executable, "-c", "from parse_p2p.cli import main; main()"]
+    ended = subprocess.run(
+        [*program, "--topology", str(file), "--out", str(out), "--quiet", "--no-alone"], capture_output=True, text=True
+    )
+    if ended.returncode:
+        said = (ended.stderr or ended.stdout).strip().removeprefix("error: ")
+        raise P2PError(said.splitlines()[-1] if said else f"parse-agent ended with exit code {ended.returncode}")
+    return _read(world, key, RunFolder(out))
+
+
+def _read(world: World, key: str, folder: RunFolder) -> Outcome:
+    accuracy: dict[str, dict[int, float]] = {me: {} for me in world.peers}
+    sent, seconds = [0.0] * world.run.rounds, [0.0] * world.run.rounds
+    parameters = 0
+    for me in world.seats:
+        for event in Tail(folder.events(me)).read():
+            if event["event"] == "start" and me in accuracy:
+                parameters += int(event["parameters"])
+            if event["event"] == "round":
+                round = event["round"]
+                sent[round] += sum(n for row in event["sent"].values() for n in row.values()) / len(world.peers)
+                seconds[round] = max(seconds[round], event["seconds"])
+                if me in accuracy:
+                    accuracy[me][round] = event["accuracy"]
+        shutil.rmtree(folder.checkpoints(me), ignore_errors=True)
+    return Outcome(key, accuracy=padded(accuracy, world.run.rounds), bytes=sent, seconds=seconds, parameters=parameters)
+
+
+Engine = Callable[[World, str, Sequence[str], Path], Outcome]
+ENGINES: Mapping[str, Engine] = {"simulator": simulated, "processes": real}

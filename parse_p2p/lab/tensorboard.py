@@ -1,0 +1,62 @@
+"""``parse-lab tensorboard``: a run's curves as TensorBoard reads them, one TensorBoard run an agent."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from parse_p2p import config
+from parse_p2p.assembly import World
+from parse_p2p.errors import ConfigError
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.runlog import Tail
+
+SHOWN = ("accuracy", "loss", "test_loss", "seconds", "alive", "late")  # beside the bytes by slice
+
+
+def tensorboard(
+    run: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    out: Annotated[Path | None, typer.Option(help="Where to; by default a folder tensorboard in each run.")] = None,
+) -> None:
+    """Write runs for TensorBoard: accuracy, loss and bytes by slice, an agent a curve."""
+    console = Console()
+    for path in run:
+        folder = RunFolder(path)
+        if not folder.file.exists():
+            raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
+        target = path / "tensorboard" if out is None else out / path.name
+        export(folder, target)
+        console.print(f"written: {target}; look at it with tensorboard --logdir {target}", soft_wrap=True)
+
+
+def export(folder: RunFolder, target: Path) -> None:
+    """Anew each time. Raises ConfigError without the package tensorboardX."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ModuleNotFoundError:
+        raise ConfigError("this needs tensorboardX: pip install 'parse-p2p[tensorboard]'") from None
+    world = World(config.load(folder.file))
+    for me in world.seats:
+        if not folder.events(me).exists():
+            continue  # it ran on another host
+        place = target / f"{me} ({world.kind(me)})"
+        shutil.rmtree(place, ignore_errors=True)
+        with SummaryWriter(str(place)) as writer:
+            for event in Tail(folder.events(me)).read():
+                if event["event"] == "round":
+                    _round(writer, event)
+
+
+def _round(writer: Any, event: dict[str, Any]) -> None:
+    at = {"global_step": event["round"] + 1, "walltime": event["time"]}
+    for name in SHOWN:
+        if isinstance(event.get(name), int | float):
+            writer.add_scalar(name, event[name], **at)
+    by_slice: dict[str, int] = {}
+    for slices in event["sent"].values():
+        for name, count in slices.items():
+            by_slice[name] = by_slice.get(name, 0) + count
+    for name, count in by_slice.items():
+        writer.add_scalar(f"bytes/{name}", count, **at)

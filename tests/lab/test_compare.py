@@ -1,0 +1,163 @@
+"""``parse-lab compare`` in processes of its own: interrupted and resumed, and against real agents."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from parse_p2p.lab.experiment import Job, load
+from parse_p2p.lab.outcome import Outcome, Store
+from parse_p2p.lab.study import Study
+from parse_p2p.lab.sweep import ENGINES, Sweep, key_of, one
+
+PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
+BASE = {
+    "graph": {"generator": "ring"},
+    "agents": {"mix": {"q00": 2, "q01": 1, "q00+q01": 1}},
+    "dataset": "digits4",
+    "rounds": 3,
+}
+GRID = {
+    "base": "base.yaml",
+    "axes": {"method": ["parse", "dsgd-task", "local"]},
+    "tune": {"values": [0.05, 0.1], "seeds": [100]},
+    "seeds": [0, 1],
+    "baseline": "parse",
+    "equal_bytes": True,
+    "target": 0.2,
+}
+
+
+def experiment(folder, base=BASE, **changes):
+    (folder / "base.yaml").write_text(yaml.safe_dump(base))
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({**GRID, **changes}))
+    return path
+
+
+def compared(path, out, *arguments):
+    done = subprocess.run([*PROGRAM, str(path), "--out", str(out), "--workers", "1", *arguments],
+                          capture_output=True, text=True, timeout=150)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_interrupted_twice_and_resumed_it_ends_with_the_same_tables_as_uninterrupted(tmp_path):
+    path, out = experiment(tmp_path), tmp_path / "cut"
+    for enough in (1, 4):
+        running = subprocess.Popen([*PROGRAM, str(path), "--out", str(out), "--workers", "1"], text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+        late = time.monotonic() + 120
+        while len(list((out / "outcomes").glob("*.json"))) < enough:
+            assert running.poll() is None and time.monotonic() < late, running.communicate()
+            time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGINT)
+        said, _ = running.communicate(timeout=60)
+        assert running.returncode == 130 and "The same command goes on" in said
+    kept = {file.name: file.stat().st_mtime_ns for file in (out / "outcomes").glob("*.json")}
+    compared(path, out)
+    compared(path, tmp_path / "whole", "--picture")
+    assert kept.items() <= {f.name: f.stat().st_mtime_ns for f in (out / "outcomes").glob("*.json")}.items()
+    one, other = (without_seconds(folder) for folder in (out, tmp_path / "whole"))
+    assert one == other
+    assert (tmp_path / "whole" / "curves.svg").read_text().count("<path") > 10
+
+
+def without_seconds(folder):
+    """All that must not depend on the machine: every outcome, and the tables' cells but for the last column."""
+    outcomes = [json.loads(file.read_text()) for file in sorted((folder / "outcomes").glob("*.json"))]
+    rows = [line.split(" | ")[:-1] for line in (folder / "tables.md").read_text().splitlines() if line.startswith("|")]
+    return [{k: v for k, v in each.items() if k != "seconds"} for each in outcomes], rows
+
+
+def test_real_processes_give_what_the_simulator_gives(tmp_path):
+    path = experiment(tmp_path, axes={"method": ["parse"]}, seeds=[0], tune=None)
+    real = load(path).model_copy(update={"engine": "processes"})
+    found = []
+    for chosen in (load(path), real):
+        study = Study(chosen, Sweep(Store(tmp_path / chosen.engine), 1))
+        study.run()
+        found.append(study.outcomes(chosen.combinations()[0])[0])
+    simulated, processes = found
+    assert simulated.accuracy == processes.accuracy
+    assert simulated.bytes == pytest.approx(processes.bytes)
+    assert (simulated.kinds, simulated.parameters) == (processes.kinds, processes.parameters)
+    assert len(processes.seconds) == 3 and min(processes.seconds) > 0
+
+
+def test_training_that_fails_is_an_outcome_and_never_chosen(tmp_path):
+    path = experiment(tmp_path, axes={"method": ["local"]}, baseline="local", seeds=[0],
+                      tune={"values": [0.1, 1e30], "seeds": [100]})  # fmt: skip
+    chosen = load(path)
+    study = Study(chosen, Sweep(Store(tmp_path / "o"), 1))
+    study.run()
+    assert study.tuned(chosen.combinations()[0]) == 0.1
+    assert sum("loss of agent" in json.loads(f.read_text())["failed"] for f in (tmp_path / "o").glob("*.json")) == 1
+
+
+def test_a_combination_that_cannot_run_is_one_sentence(tmp_path):
+    path = experiment(tmp_path, axes={"method": ["fedavg"]}, baseline="fedavg", tune=None)
+    done = subprocess.run(
+        [*PROGRAM, str(path), "--out", str(tmp_path / "o")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "mine.yaml: fedavg, seed 0: " in done.stderr and "coordinator" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_outcome_names_its_file(tmp_path):
+    path = experiment(tmp_path, axes={"method": ["local"]}, baseline="local", tune=None)
+    compared(path, tmp_path / "o")
+    file = next((tmp_path / "o" / "outcomes").glob("*.json"))
+    file.write_text("{")
+    done = subprocess.run(
+        [*PROGRAM, str(path), "--out", str(tmp_path / "o")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2 and str(file.name) in done.stderr.replace("\n", "")
+
+
+def test_csv_has_a_line_for_each_agent_and_round(tmp_path):
+    path = experiment(tmp_path, axes={"method": ["local"]}, baseline="local", tune=None)
+    compared(path, tmp_path / "o")
+    with (tmp_path / "o" / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 4 * 3
+    assert {row["type"] for row in rows} == {"q00", "q01", "q00+q01"}
+    assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
+
+
+def test_the_key_of_a_run_knows_what_decides_its_numbers(tmp_path):
+    chosen = load(experiment(tmp_path, axes={"method": ["parse"]}, tune=None))
+    run = Job(chosen, chosen.combinations()[0], 0).run()
+    same = run.model_copy(update={"options": {"branch": 1.0}})
+    keys = {
+        key_of(run, "simulator", []),
+        key_of(run, "processes", []),
+        key_of(run, "simulator", ["branches"]),
+        key_of(run.model_copy(update={"seed": 1}), "simulator", []),
+        key_of(run.model_copy(update={"options": {"branch": 0.3}}), "simulator", []),
+    }
+    assert len(keys) == 5
+    assert same.options and set(ENGINES) == {"simulator", "processes"}
+
+
+def test_a_budget_between_two_rounds_is_read_off_the_line_between_them():
+    outcome = Outcome("k", kinds={"a": "x"}, accuracy={"a": [0.2, 0.4, 0.8]}, bytes=[10, 10, 10], seconds=[1, 1, 1])
+    read = [outcome.within(budget)["all"] for budget in (5, 10, 15, 20, 25, 30, 99)]
+    assert read == pytest.approx([0.2, 0.2, 0.3, 0.4, 0.6, 0.8, 0.8])
+    assert outcome.cost_of(0.4) == (2, 20, 2)
+    assert outcome.cost_of(0.9) is None
+
+
+def test_measures_are_asked_of_the_agents(tmp_path):
+    chosen = load(experiment(tmp_path, measures=["branches", "agents"], tune=None))
+    outcome = one(Job(chosen, chosen.combinations()[0], 0).run(), "k", "simulator", chosen.measures, Path())
+    assert outcome.measures["a0"] == outcome.accuracy["a0"][-1]
+    assert 0 <= outcome.measures["q00+q01 without synergistic"] <= 1
