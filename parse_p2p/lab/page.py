@@ -15,7 +15,7 @@ from typing import Any
 
 from parse_p2p.errors import ConfigError
 
-SCRIPTS = ("charts.js", "network.js", "page.js", "live.js")
+SCRIPTS = ("charts.js", "network.js", "tables.js", "page.js", "live.js")
 
 
 def page(runs: Sequence[Mapping[str, Any]], live: str = "") -> str:

@@ -6,6 +6,7 @@ whose Host is loopback too, so that no page of another site reads the run under 
 """
 
 import ipaddress
+import sys
 import threading
 import time
 import webbrowser
@@ -66,6 +67,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self, feed: Any, port: int) -> None:
         self.feed = feed
         super().__init__((HERE, port), Handler)
+
+    def handle_error(self, request: Any, address: Any) -> None:
+        """A browser that goes in the middle of an answer is no news; anything else is shown as usual."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, address)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -14,15 +14,27 @@ function hear() {
   const source = new EventSource(document.body.dataset.live);
   const status = document.getElementById("status");
   let drawing = null;
-  const soon = () => {  // several changes in a moment are drawn at once
-    drawing ??= setTimeout(() => { drawing = null; tell("live"); if (page.playing === null) update(); }, 50);
+  const soon = () => {
+    // several changes in a moment are drawn at once
+    drawing ??= setTimeout(() => {
+      drawing = null;
+      tell("live");
+      if (page.playing === null) update();
+    }, 50);
   };
   const tell = (state) => {
     status.className = state;
-    status.textContent = about(focused()) + (state === "lost" ? " · the program that serves this page does not answer; trying again" : "");
+    status.textContent =
+      about(focused()) + (state === "lost" ? " · nobody serves this page any more; trying again" : "");
   };
-  source.addEventListener("whole", (event) => { page.runs = JSON.parse(event.data); soon(); });
-  source.addEventListener("change", (event) => { page.runs = patched(page.runs, JSON.parse(event.data)); soon(); });
+  source.addEventListener("whole", (event) => {
+    page.runs = JSON.parse(event.data);
+    soon();
+  });
+  source.addEventListener("change", (event) => {
+    page.runs = patched(page.runs, JSON.parse(event.data));
+    soon();
+  });
   source.onopen = () => tell("live");
   source.onerror = () => tell("lost");
   tell("live");
