@@ -1,3 +1,26 @@
-"""parse-p2p: a decentralised peer-to-peer runtime for multimodal federated learning."""
+"""parse-p2p: a decentralised peer-to-peer runtime for multimodal federated learning.
+
+For notebooks: ``parse_p2p.run(graph, agents, …)`` simulates a network and gives a Run (see docs/notebook.md).
+"""
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+__all__ = ["P2PError", "Run", "run"]
+
+if TYPE_CHECKING:
+    from parse_p2p.errors import P2PError
+    from parse_p2p.notebook import Run, run
+else:
+    HOMES = {"P2PError": "errors", "Run": "notebook", "run": "notebook"}
+
+    def __getattr__(name):
+        """Import what is asked for only then: ``import parse_p2p`` alone takes no time."""
+        if name not in HOMES:
+            raise AttributeError(f"module 'parse_p2p' has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(f"parse_p2p.{HOMES[name]}"), name)
+
+    def __dir__():
+        return sorted([*globals(), *__all__])

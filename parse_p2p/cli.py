@@ -6,10 +6,9 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -112,7 +111,7 @@ def parse_agent(
     if topology is None:
         raise ConfigError("which topology? Give one, as parse-agent --topology topologies/ring.yaml")
     named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
-    settings = [_setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
+    settings = [config.setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
     world = World(config.load(topology, settings))
     console = Console()
     if id is not None:
@@ -170,16 +169,6 @@ def tell(
     with folder.orders(PeerId(id)).open("a", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
     Console().print(f"told {id}; its log {folder.events(PeerId(id))} says when it holds", soft_wrap=True)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {text}: write key=value, such as train.lr=0.1")
-    try:
-        return key, yaml.safe_load(value)
-    except config.NO_YAML:
-        raise ConfigError(f"--set {key}: {value!r} is no value: quote it, or write a list as [1, 1, 1]") from None
 
 
 def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Console) -> None:

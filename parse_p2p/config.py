@@ -27,7 +27,7 @@ from parse_p2p.faults import Fault
 from parse_p2p.learner import Training
 from parse_p2p.membership import EventEntry
 from parse_p2p.models.base import ModelOptions
-from parse_p2p.topology import trace
+from parse_p2p.topology import files, trace
 from parse_p2p.topology.varying import VaryingOptions
 
 Loc = tuple[str | int, ...]
@@ -50,7 +50,8 @@ class GraphEntry(_Section):
     generator: str | None = Field(None, description="a family such as ring, or a networkx generator")
     args: dict[str, Any] = Field(default_factory=dict, description="the generator's arguments")
     edges: list[tuple[str, str]] | None = Field(None, description="pairs of agents")
-    file: str | None = Field(None, description="GraphML, GEXF or an edge list, beside this file")
+    file: str | None = Field(None, description="GraphML, GEXF, an edge list or node-link JSON, beside this file")
+    nodes: list[str] | None = Field(None, description="the names in edges, where the file has others than the agents")
 
 
 class AgentEntry(_Section):
@@ -146,7 +147,7 @@ class RunFile(_Section):
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
         mine = dict.fromkeys(("device", "checkpoint", "base_port", "discovery", "keyring", "limits"), True)
-        same = self.model_dump(mode="json", exclude={**mine, "varying": {"file"}})
+        same = self.model_dump(mode="json", exclude={**mine, "graph": {"file"}, "varying": {"file"}})
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -160,15 +161,38 @@ def load(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> RunFile:
     raw = yaml.safe_load(text)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} is empty or no mapping: it needs at least 'graph' and 'agents'")
+    return resolve(raw, path, settings, dict(_lines(root, ())))
+
+
+def resolve(
+    raw: dict[str, Any], path: Path, settings: Sequence[tuple[str, Any]] = (), lines: Mapping[Loc, int] | None = None
+) -> RunFile:
+    """The run of these keys, with settings put over them; ``path`` says where they stand, or what made them.
+
+    Raises ConfigError naming the key, and the line where it is known.
+    """
     raw.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:64] or "run")
     overridden = [_put(raw, key, value) for key, value in settings]
     if isinstance(raw.setdefault("keyring", "keys"), str):
         raw["keyring"] = os.path.abspath(path.parent / raw["keyring"])
-    _beside(path, raw, "graph")
+    graph_file = _beside(path, raw, "graph")
+    if graph_file is not None and raw["graph"].keys() <= {"file", "args"}:  # a run that was written down has the rest
+        raw["graph"] |= files.entry(files.read(graph_file))
     trace_file = _beside(path, raw, "varying")
-    if trace_file is not None and "contacts" not in raw["varying"]:  # which a run that was written down has
+    if trace_file is not None and "contacts" not in raw["varying"]:  # likewise
         raw["varying"]["contacts"] = trace.read(Path(trace_file))
-    return _validate(raw, Origin(path, dict(_lines(root, ())), overridden))
+    return _validate(raw, Origin(path, lines or {}, overridden))
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """What ``--set key=value`` says. Raises ConfigError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {text}: write key=value, such as train.lr=0.1")
+    try:
+        return key, yaml.safe_load(value)
+    except NO_YAML:
+        raise ConfigError(f"--set {key}: {value!r} is no value: quote it, or write a list as [1, 1, 1]") from None
 
 
 def _beside(path: Path, raw: Mapping[str, Any], section: str) -> str | None:
@@ -220,7 +244,9 @@ def _validate(raw: Mapping[str, Any], origin: Origin) -> RunFile:
     except ValidationError as error:
         loc = _loc(error)
         raise ConfigError(f"{origin.place(loc)}: {_reason(error, RunFile)}") from None
-    if [run.graph.generator, run.graph.edges, run.graph.file].count(None) != 2:
+    graph = run.graph
+    read = graph.nodes is not None and graph.edges is not None  # from the file, which may be elsewhere by now
+    if [graph.generator, None if read else graph.edges, graph.nodes if read else graph.file].count(None) != 2:
         raise ConfigError(f"{origin.place(('graph',))}: give exactly one of generator, edges and file")
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         raise ConfigError(f"{origin.place(('clocks',))}: lost must be more than two heartbeats")

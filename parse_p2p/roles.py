@@ -145,14 +145,18 @@ def _topology(run: RunFile, ids: list[PeerId], hubs: set[str]) -> Topology:
 
 
 def _named(run: RunFile, ids: list[PeerId], hubs: set[str]) -> nx.Graph:
-    """A graph given edge by edge: its nodes are agents' ids, or in a file as many nodes of any name."""
-    if run.graph.edges is not None:
-        graph = nx.Graph()
-        graph.add_edges_from(edge for edge in run.graph.edges if hubs.isdisjoint(edge))
-        if odd := sorted(set(graph) - set(ids)):
-            raise ConfigError(f"graph.edges: {odd[0]!r} is no agent of this file: {nearest(odd[0], ids)}")
-        return graph
-    graph = families.from_file(run.graph.file or "")
-    if len(graph) != len(ids):
-        raise ConfigError(f"graph.file: {run.graph.file} has {len(graph)} nodes for {len(ids)} agents; make them equal")
-    return nx.relabel_nodes(graph, dict(enumerate(ids)))
+    """A graph given edge by edge, between agents; in a file the nodes may have other names, one for each agent."""
+    if run.graph.edges is None:
+        raise ConfigError("graph: give a generator, edges or a file")
+    nodes = [name for name in run.graph.nodes or ids if name not in hubs]
+    if len(nodes) != len(ids):
+        source = run.graph.file or "graph.nodes"
+        raise ConfigError(f"graph.file: {source} has {len(nodes)} nodes for {len(ids)} agents; make them equal")
+    agent = dict(zip(nodes, ids if set(nodes) != set(ids) else nodes, strict=True))
+    graph = nx.Graph()
+    for edge in run.graph.edges:
+        if odd := [end for end in edge if end not in agent and end not in hubs]:
+            raise ConfigError(f"graph.edges: {odd[0]!r} is no agent of this file: {nearest(odd[0], agent)}")
+        if hubs.isdisjoint(edge):
+            graph.add_edge(*(agent[end] for end in edge))
+    return graph

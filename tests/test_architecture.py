@@ -1,6 +1,8 @@
 """The floors of the house: values <- wire | learning <- methods <- runtime <- edge, read off the imports."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import networkx as nx
@@ -35,8 +37,13 @@ def floor(module):
 
 
 def imported(path):
-    """Absolute names of what a file imports, wherever in the file it does."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Absolute names of what a file imports, wherever in the file it does, but for the type checker alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    branches = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    never = {inner for branch in branches for node in branch.body for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in never:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -70,6 +77,11 @@ def test_asyncio_and_zmq_stay_in_their_rooms(module):
 def test_no_imports_in_a_circle():
     graph = nx.DiGraph((module, other) for module, path in FILES.items() for other in ours(path))
     assert list(nx.simple_cycles(graph)) == []
+
+
+def test_the_door_of_the_package_opens_at_once_and_its_names_are_there():
+    code = "import sys, parse_p2p as p; assert 'torch' not in sys.modules; [getattr(p, name) for name in p.__all__]"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if m.endswith(".__init__")])

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import networkx as nx
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -138,7 +139,10 @@ def test_a_setting_that_cannot_be_is_named(load, key, value, said):
 
 
 def test_a_graph_file_lies_beside_the_run_file(load, tmp_path):
-    assert load(GOOD.replace("generator: ring", "file: g.graphml")).graph.file == str(tmp_path / "g.graphml")
+    nx.write_graphml(nx.Graph([("a0", "a1")]), tmp_path / "g.graphml")
+    graph = load(GOOD.replace("generator: ring", "file: g.graphml")).graph
+    assert graph.file == str(tmp_path / "g.graphml")
+    assert graph.nodes == ["a0", "a1"] and graph.edges == [("a0", "a1")]
 
 
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}

@@ -1,4 +1,4 @@
-"""The example in docs/methods.md is a method that works: it is DSGD-Task to the last bit."""
+"""The examples of the docs work: the method of docs/methods.md is DSGD-Task to the last bit, the notebook runs."""
 
 import re
 from pathlib import Path
@@ -26,3 +26,14 @@ def test_the_example_method_is_dsgd_task(tmp_path, monkeypatch):
     example = trained(method="examples.dsgd")
     shipped = trained(method="dsgd-task", options={"orthogonal": 0.0})
     assert all(torch.equal(example[me], shipped[me]) for me in shipped)
+
+
+def test_the_notebook_runs_from_its_first_line_to_its_last(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", (DOCS / "notebook.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(code, "notebook.md", "exec"), names)
+    assert {path.name for path in tmp_path.iterdir()} == {"accuracy.svg", "overlays.svg"}
+    assert names["run"].accuracy > 0.6 and round(names["run"].gap, 3) == 0.305
+    assert set(names["accuracy"]) == {"local", "dsgd-task", "parse"} and len(names["last"]) == 8
+    assert "'smell', which the data set 'htad' does not hold" in capsys.readouterr().out

@@ -6,11 +6,15 @@ from parse_p2p import programs
 from parse_p2p.lab.compare import compare
 from parse_p2p.lab.report import report
 from parse_p2p.lab.tensorboard import tensorboard
+from parse_p2p.lab.topology import topology
 from parse_p2p.lab.watch import watch
 
 EXAMPLES = """
 [bold]Examples[/]
 
+  parse-lab topology topologies/ring.yaml --picture ring.svg
+  parse-lab topology --compare ring:16 torus:16 watts-strogatz:16,k=4,p=0.3
+  parse-lab topology topologies/torus.yaml --suggest --degree 4
   parse-lab compare experiments/equal-bytes.yaml                       stop it and start it again as you like
   parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture   a quick look
   parse-lab tensorboard runs/ring-parse-htad-s0
@@ -26,6 +30,7 @@ def parse_lab() -> None:
     """Look at graphs, compare methods, and see what runs did."""
 
 
+app.command()(topology)
 app.command()(compare)
 app.command()(tensorboard)
 app.command()(report)

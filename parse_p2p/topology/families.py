@@ -10,7 +10,6 @@ computed (weights.py).
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -18,6 +17,7 @@ import networkx as nx
 from parse_p2p.errors import ConfigError, nearest
 
 DRAWS = 200  # seeds tried before a random family is said to be disconnected at these settings
+TWISTED = 2  # columns to rows from which a torus is closed with a twist
 
 
 def ring(n: int) -> nx.Graph:
@@ -59,8 +59,15 @@ def tree(n: int, branching: int = 2) -> nx.Graph:
 
 
 def torus(n: int, rows: int | None = None) -> nx.Graph:
-    """A grid closed in both directions, as nearly square as n allows unless ``rows`` is told."""
+    """A grid closed in both directions, as nearly square as n allows unless ``rows`` is told.
+
+    Where it would be more than twice as long as wide, or n is prime, the grid is closed with a twist: rows of
+    round(√n) one after the other, the last going on in the first. That is the chordal ring i ~ i ± 1, i ± round(√n):
+    four neighbours each at any n, and 22 agents mix with a gap of .30, not the .08 of two rows of 11.
+    """
     a = rows or max(d for d in range(1, math.isqrt(n) + 1) if n % d == 0)
+    if rows is None and n > TWISTED * a * a:
+        return chordal_ring(n)
     fits = a > 1 and n % a == 0 and n // a > 1
     _require(fits, f"{n} nodes make no torus of {rows or 'some'} rows: n is rows × columns, each 2 or more")
     b = n // a
@@ -128,7 +135,7 @@ def build(generator: str, n: int, args: Mapping[str, Any]) -> nx.Graph:
     except Exception as error:  # other people's code, fed with what the user typed: it raises all sorts
         raise ConfigError(f"the generator {generator!r} refuses its arguments ({error}); {known}") from error
     source = f"the generator {generator!r}"
-    nodes = len(_checked(source, graph))
+    nodes = len(checked(source, graph))
     _require(nodes == n, f"{source} gives {nodes} nodes, and there are {n} agents; {known}")
     return _numbered(graph)
 
@@ -142,29 +149,6 @@ def from_edges(edges: Iterable[Sequence[Any]]) -> nx.Graph:
         graph.add_edge(*edge)
     _require(len(graph) > 0, "the list of edges is empty; name at least one pair")
     return graph
-
-
-def from_file(path: str | Path) -> nx.Graph:
-    """The undirected graph in a GraphML, GEXF or edge-list file; nodes are text, in the file's order."""
-    path = Path(path)
-    if path.suffix not in READERS:
-        raise ConfigError(f"{path}: no graph format ends in {path.suffix!r}; {nearest(path.suffix, READERS)}")
-    try:
-        graph = READERS[path.suffix](path)
-    except Exception as error:  # parsers raise their own kinds, and one sentence has to come out
-        raise ConfigError(f"{path}: cannot be read as a graph: {error}") from error
-    return _checked(str(path), graph)
-
-
-def _edge_list(path: Path) -> nx.Graph:
-    # not networkx's: it passes over a line with a single name, and an agent would silently be missing
-    lines = (line.split("#")[0].replace(",", " ").split() for line in path.read_text("utf-8").splitlines())
-    return from_edges(words[:2] for words in lines if words)
-
-
-READERS: Mapping[str, Callable[[Path], nx.Graph]] = {
-    ".graphml": nx.read_graphml, ".gexf": nx.read_gexf, ".edgelist": _edge_list, ".txt": _edge_list,
-}  # fmt: skip
 
 
 def _find(generator: str) -> Callable[..., Any]:
@@ -187,7 +171,8 @@ def _filled(generator: str, make: Callable[..., Any], n: int, args: Mapping[str,
     return {name: value for name, value in defaults.items() if name in takes} | dict(args)
 
 
-def _checked(source: str, graph: Any) -> nx.Graph:
+def checked(source: str, graph: Any) -> nx.Graph:
+    """The graph, if gossip can use one of its kind. Raises ConfigError, naming the source."""
     _require(isinstance(graph, nx.Graph), f"{source} does not give one graph")
     _require(not graph.is_directed(), f"{source} gives a directed graph; edges must go both ways")
     _require(not graph.is_multigraph(), f"{source} gives parallel edges; name every edge once")

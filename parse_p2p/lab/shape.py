@@ -1,0 +1,238 @@
+"""What a run's graph is like before anybody trains on it: how fast each slice mixes, and what a round costs.
+
+Everything is read off the same overlays that the agents will use.
+"""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from parse_p2p.assembly import World
+from parse_p2p.codecs.base import Codec
+from parse_p2p.errors import ConfigError
+from parse_p2p.names import PeerId
+from parse_p2p.topology import spectrum
+from parse_p2p.topology.graph import Topology
+from parse_p2p.topology.overlay import Overlays
+from parse_p2p.topology.varying import drawn
+from parse_p2p.topology.weights import Matrix
+
+EPSILON = 1e-3  # of the first disagreement; rounds are counted until it is reached
+HORIZON = 200  # rounds of a graph that varies that are looked at
+SAMPLE = 50  # rounds of such a graph whose bytes are averaged
+COPIES: Mapping[str, float] = {"push-sum": 2, "acknowledged": 1.5}  # doubles both ways, or one way
+
+
+@dataclass(frozen=True)
+class GroupShape:
+    """The overlay of the slices of one group.
+
+    ``rho`` is the factor by which a round shrinks disagreement, ``gap`` = 1 − ρ, ``rounds`` how many bring it to
+    EPSILON (infinite for islands), ``bytes`` what all agents together send of these slices in a round.
+    """
+
+    name: str
+    holders: int
+    islands: int
+    edges: float
+    rho: float
+    gap: float
+    rounds: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class TypeShape:
+    """Agents with the same modalities: with how many others each exchanges, and the bytes each sends in a round."""
+
+    type: str
+    agents: int
+    partners: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """``edges``, ``degree`` (least, mean, most) and ``diameter`` are those of the run's graph.
+
+    ``bytes`` is what an agent sends in a round, payload alone: mean and most. ``total`` is all agents together.
+    """
+
+    name: str
+    method: str
+    agents: int
+    edges: int
+    degree: tuple[int, float, int]
+    diameter: int | None
+    groups: list[GroupShape]
+    types: list[TypeShape]
+    bytes: tuple[float, float]
+    total: float
+    notes: list[str]
+
+    @property
+    def slowest(self) -> GroupShape | None:
+        """The group with the smallest gap among those with two holders or more."""
+        return min((g for g in self.groups if g.holders > 1), key=lambda g: g.gap, default=None)
+
+    def plain(self) -> dict[str, Any]:
+        """For machines: what is infinite is null."""
+        plain = asdict(self)
+        for group in plain["groups"]:
+            group["rounds"] = group["rounds"] if math.isfinite(group["rounds"]) else None
+        return plain
+
+
+def shape(world: World) -> Shape:
+    """Measure a world. Raises ConfigError for a method with a coordinator, whose clients have no graph."""
+    refuse_coordinator(world)
+    graph, seen = world.topology.graph, _seen(world)
+    sent = _mean(seen, [mail(overlays, world.codec) for overlays in seen])
+    by_agent, by_group = _summed(sent, 0), _summed(sent, 1)
+    partners = _mean(seen, [_partners(overlays) for overlays in seen])
+    degrees = [degree for _, degree in graph.degree]
+    each = [by_agent.get(me, 0.0) for me in world.peers]
+    return Shape(
+        name=world.run.name,
+        method=world.run.method,
+        agents=len(world.peers),
+        edges=graph.number_of_edges(),
+        degree=(min(degrees), statistics.mean(degrees), max(degrees)),
+        diameter=nx.diameter(graph) if nx.is_connected(graph) else None,
+        groups=[_group(world, name, laid, by_group.get(name, 0.0)) for name, laid in _groups(world).items()],
+        types=[_type(kind, agents, partners, by_agent) for kind, agents in _types(world).items()],
+        bytes=(statistics.mean(each), max(each)),
+        total=sum(each),
+        notes=_notes(world, seen),
+    )
+
+
+def refuse_coordinator(world: World) -> None:
+    """Raise ConfigError for a method in which nobody exchanges along the graph."""
+    if world.method.centralised:
+        raise ConfigError(
+            f"with the method {world.run.method!r} all exchange with a coordinator and along no graph: "
+            "look at the graph under a method among peers, as with --method parse"
+        )
+
+
+def mail(overlays: Overlays, codec: Codec) -> Counter[tuple[str, str]]:
+    """Payload bytes that each agent sends in a round, by agent and group: ``Plan.payload`` under this codec."""
+    sent: Counter[tuple[str, str]] = Counter()
+    for me, offered in overlays.offers.items():
+        for key, region in offered.items():
+            sent[me, key.group] += _audience(overlays.graph(key), me) * codec.length(region.size)
+    return sent
+
+
+def contraction(matrices: Iterable[Matrix]) -> tuple[float, float]:
+    """ρ and the rounds to EPSILON of mixing by these matrices in turn, (n, n) with rows that sum to one.
+
+    ρ is the geometric mean over the rounds, until EPSILON is reached or the matrices end.
+    """
+    left, t = 1.0, 0
+    away: Matrix | None = None  # what is left of a disagreement, as a matrix
+    for t, matrix in enumerate(matrices, 1):
+        centred = matrix - matrix.mean(axis=0)
+        away = (centred - centred.mean(axis=1, keepdims=True)) if away is None else centred @ away
+        left = float(np.linalg.norm(away, 2))
+        if left <= EPSILON:
+            return float(left ** (1 / t)), t
+    rho = left ** (1 / max(1, t))
+    return rho, math.inf if rho > 1 - spectrum.ROUNDING else math.log(EPSILON) / math.log(rho)
+
+
+# what is averaged over rounds
+
+
+def _seen(world: World) -> dict[Overlays, int]:
+    """The overlays of the run, and in how many of its rounds each is in force; where each is another, some of them."""
+    rounds = world.run.rounds if world.run.varying is None else min(world.run.rounds, SAMPLE)
+    return Counter(world.overlays(round) for round in range(rounds))
+
+
+def _mean(seen: Mapping[Overlays, int], measured: Iterable[Counter[Any]]) -> dict[Any, float]:
+    """Of counts that belong to overlays, weighted by their rounds."""
+    total: Counter[Any] = Counter()
+    for rounds, counts in zip(seen.values(), measured, strict=True):
+        for key, count in counts.items():
+            total[key] += rounds * count
+    return {key: count / sum(seen.values()) for key, count in total.items()}
+
+
+def _summed(sent: Mapping[tuple[str, str], float], part: int) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for key, nbytes in sent.items():
+        total[key[part]] = total.get(key[part], 0.0) + nbytes
+    return total
+
+
+def _partners(overlays: Overlays) -> Counter[str]:
+    """With how many others each agent exchanges something: whom it sends to."""
+    graphs = [(key, overlays.graph(key).graph) for key in overlays.keys]
+    return Counter({me: len({peer for key, graph in graphs if key in offered for peer in graph[me]})
+                    for me, offered in overlays.offers.items()})  # fmt: skip
+
+
+def _audience(overlay: Topology, me: PeerId) -> int:
+    """To how many an agent sends; the successors, where edges go one way."""
+    return len(overlay.graph[me])
+
+
+# rows
+
+
+def _types(world: World) -> dict[str, list[PeerId]]:
+    types: dict[str, list[PeerId]] = {}
+    for me in world.peers:
+        types.setdefault(world.kind(me), []).append(me)
+    return types
+
+
+def _type(kind: str, agents: list[PeerId], partners: Mapping[str, float], sent: Mapping[str, float]) -> TypeShape:
+    with_others, nbytes = ([of.get(me, 0.0) for me in agents] for of in (partners, sent))
+    return TypeShape(kind, len(agents), statistics.mean(with_others), statistics.mean(nbytes))
+
+
+def _groups(world: World) -> dict[str, Topology]:
+    """Every group of the run and its overlay when it first shares something, before anything is drawn."""
+    found: dict[str, Topology] = {}
+    for round in range(world.run.rounds):
+        for name, overlay in world.laid(round).groups().items():
+            found.setdefault(name, overlay)
+    return found
+
+
+def _group(world: World, name: str, laid: Topology, nbytes: float) -> GroupShape:
+    islands, edges = len(laid.islands()), float(laid.graph.number_of_edges())
+    if (varying := world.run.varying) is None:
+        rho, rounds = spectrum.slem(laid.matrix()), spectrum.rounds_to(laid.matrix(), EPSILON)
+    else:
+        graphs = [drawn(laid, varying, world.run.seed, round) for round in range(HORIZON)]
+        rho, rounds = contraction(graph.matrix() for graph in graphs)
+        islands = len(spectrum.islands(nx.compose_all([graph.graph.to_undirected() for graph in graphs])))
+        edges = statistics.mean(graph.graph.number_of_edges() for graph in graphs)
+    return GroupShape(name, len(laid.peers), islands, edges, rho, 1 - rho, rounds, nbytes)
+
+
+def _notes(world: World, seen: Mapping[Overlays, int]) -> list[str]:
+    notes = []
+    if (varying := world.run.varying) is not None:
+        notes.append(
+            f"varying: {varying.kind} draws the graph of every slice anew in each round; gap and rounds are what the "
+            f"first {HORIZON} rounds of seed {world.run.seed} do, bytes their mean over {sum(seen.values())} rounds"
+        )
+    elif len(seen) > 1:
+        notes.append("what is shared, or by whom, changes from round to round: bytes are their mean over the run")
+    if (exchange := getattr(world.options, "exchange", "synchronous")) in COPIES:
+        notes.append(
+            f"exchange: {exchange} sends about {COPIES[exchange]} times as much: bytes are those of one copy of each "
+            "slice over each link"
+        )
+    return notes

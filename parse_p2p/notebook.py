@@ -1,0 +1,186 @@
+"""For notebooks and scripts: a networkx graph, agents, a method, and what came of it, in one call.
+
+``parse_p2p.run`` is the simulator: no processes and no sockets, and the same parameters at the end, bit for bit.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import torch
+
+from parse_p2p import config
+from parse_p2p.assembly import World
+from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.lab import sources
+from parse_p2p.lab.export import annotated
+from parse_p2p.lab.record import record, rehearse
+from parse_p2p.lab.shape import Shape, shape
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.names import PeerId
+from parse_p2p.simulate import Ledger
+from parse_p2p.topology import files
+
+if TYPE_CHECKING:
+    from parse_p2p.lab.picture import Picture
+
+Row = dict[str, Any]
+"""``round`` (from 0), ``agent``, ``type``, ``accuracy``, ``loss`` (None of who did not train) and ``bytes`` sent."""
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A run that is over: ``rows`` has one entry for each round and agent."""
+
+    world: World
+    rows: Sequence[Row]
+
+    def table(self) -> list[Row]:
+        """The rows, for ``pandas.DataFrame(run.table())``."""
+        return [dict(row) for row in self.rows]
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over the agents after the last round, without a coordinator's."""
+        last = max(row["round"] for row in self.rows)
+        return float(statistics.mean(row["accuracy"] for row in self._agents() if row["round"] == last))
+
+    @property
+    def bytes(self) -> int:
+        """Payload that all sent in all rounds."""
+        return sum(row["bytes"] for row in self.rows)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Degrees, spectral gaps and bytes of the graph, as ``parse-lab topology`` prints them."""
+        return shape(self.world)
+
+    @property
+    def gap(self) -> float:
+        """The smallest spectral gap of any slice's overlay; ConfigError under a method with a coordinator."""
+        slowest = self.shape.slowest
+        if slowest is None:
+            raise ConfigError(f"under the method {self.world.run.method!r} nothing is shared, and no graph has a gap")
+        return slowest.gap
+
+    @property
+    def graph(self) -> nx.Graph:
+        """The graph with its agents' modalities, and the slices, bytes and weights of its edges."""
+        return annotated(self.world)
+
+    def by_type(self) -> dict[str, list[float]]:
+        """Mean accuracy after each round, of agents with the same modalities."""
+        rounds = range(1 + max(row["round"] for row in self.rows))
+        found: dict[str, dict[int, list[float]]] = {}
+        for row in self._agents():
+            found.setdefault(row["type"], {}).setdefault(row["round"], []).append(row["accuracy"])
+        return {kind: [statistics.mean(at[r]) for r in rounds if r in at] for kind, at in found.items()}
+
+    def plot(self, file: str | Path | None = None) -> "Picture":
+        """Accuracy over rounds: every agent a thin line, the mean of a type a thick one. Needs matplotlib."""
+        from parse_p2p.lab import picture
+
+        curves: dict[str, tuple[str, list[int], list[float]]] = {}
+        for row in self._agents():
+            _, rounds, accuracies = curves.setdefault(row["agent"], (row["type"], [], []))
+            rounds.append(row["round"] + 1)
+            accuracies.append(row["accuracy"])
+        drawn = picture.accuracy(list(curves.values()), f"{self.world.run.method} on {self.world.run.dataset}")
+        if file is not None:
+            picture.save(drawn, Path(file))
+        return drawn
+
+    def draw(self, file: str | Path | None = None) -> "Picture":
+        """The graph and the overlay of every slice, agents coloured by what they sense. Needs matplotlib."""
+        from parse_p2p.lab import picture
+
+        drawn = picture.drawn(self.world)
+        if file is not None:
+            picture.save(drawn, Path(file))
+        return drawn
+
+    def _agents(self) -> list[Row]:
+        return [row for row in self.rows if row["agent"] != self.world.coordinator]
+
+    def __repr__(self) -> str:
+        run = self.world.run
+        what = f"{run.method} on {run.dataset}: {len(self.world.peers)} agents, {run.rounds} rounds"
+        return f"<{what}, accuracy {self.accuracy:.3f}>"
+
+
+def run(
+    graph: nx.Graph | str,
+    agents: Mapping[Any, Any] | None = None,
+    *,
+    method: str = "parse",
+    dataset: str = "htad",
+    rounds: int = 20,
+    seed: int = 0,
+    coordinator: str | None = None,
+    folder: str | Path | None = None,
+    **keys: Any,
+) -> Run:
+    """Simulate a network from its first round to its last.
+
+    ``graph`` is a graph of networkx or a generator such as ``"watts-strogatz:8,k=4"``. ``agents`` are counted by type
+    (``{"audio": 3, "audio+motion": 2}``) or named node by node (``{0: ["audio"], …}``); without them the graph's nodes
+    may have ``modalities``, and else a third each has audio, motion, and both. A ``coordinator`` is one agent more, for
+    centralised methods. ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a
+    ``folder`` it is written as the run of real agents is.
+    Raises ConfigError in one sentence for what cannot be run.
+    """
+    raw = _network(graph, agents, coordinator) | {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed}
+    world = World(config.resolve({**raw, **keys}, Path("parse_p2p.run")))
+    rows: list[Row] = []
+
+    def each(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
+        for me, scored in scores.items():
+            sent = sum(sum(slices.values()) for slices in ledger.get(me, {}).values())
+            rows.append({"round": round, "agent": me, "type": world.kind(me, round), "accuracy": scored["accuracy"],
+                         "loss": scored.get("loss"), "bytes": sent})  # fmt: skip
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(world.threads)  # as many as each process would take: more only cost time
+    try:
+        if folder is None:
+            rehearse(world, each, world.participants())
+        else:
+            record(world, RunFolder(Path(folder)), each)
+    finally:
+        torch.set_num_threads(threads)
+    return Run(world, rows)
+
+
+def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinator: str | None) -> dict[str, Any]:
+    """The keys ``graph`` and ``agents`` of a run file."""
+    counted = agents is None or all(isinstance(count, int) for count in agents.values())
+    if isinstance(graph, str):
+        if not counted:
+            raise ConfigError(f"agents: the nodes of {graph} have no names: count agents by type, as {{'audio': 3}}")
+        keys = sources.of_generator(graph, agents)
+    else:
+        plain = files.plain("the graph", graph)
+        if not counted:
+            _give(plain, {str(node): modalities for node, modalities in (agents or {}).items()})
+        mix = dict(agents) if agents is not None and counted else None
+        listed = sources.agents_of(plain) if mix is None else None
+        keys = {"graph": files.entry(plain), "agents": listed or {"mix": mix or sources.thirds(len(plain))}}
+    if coordinator is not None and isinstance(keys["agents"], dict):
+        keys["agents"]["coordinator"] = coordinator
+    elif coordinator is not None:
+        keys["agents"].append({"id": coordinator, "role": "coordinator"})
+    return keys
+
+
+def _give(graph: nx.Graph, modalities: Mapping[str, Any]) -> None:
+    """Give every node its modalities."""
+    if strangers := [node for node in modalities if node not in graph]:
+        raise ConfigError(f"agents: {strangers[0]!r} is no node of the graph: {nearest(strangers[0], graph)}")
+    if without := [node for node in graph if not modalities.get(node)]:
+        raise ConfigError(f"agents: the node {without[0]!r} has no modalities: give it some, as ['audio']")
+    for node, named in modalities.items():
+        graph.nodes[node]["modalities"] = named

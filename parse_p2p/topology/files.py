@@ -1,0 +1,178 @@
+"""Graphs in files that networkx and its neighbours read and write: GraphML, GEXF, edge lists and node-link JSON.
+
+Nodes are text, in the file's order, and nodes and edges keep their attributes. In a file that we wrote, an edge with
+``given`` false is none of the run's graph but one that some slice's overlay has beside it; reading leaves it out.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+import networkx as nx
+
+from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.topology import families
+
+LARGEST = 16_000_000  # bytes of a file; its graph takes some twenty times that in memory
+GIVEN = "given"
+
+
+def read(path: str | Path) -> nx.Graph:
+    """The undirected graph in a file. Raises ConfigError, naming the file, for one that is no such graph."""
+    path = Path(path)
+    reader = _by_suffix(path, READERS)
+    if not path.is_file():
+        raise ConfigError(f"{path}: cannot be read as a graph: there is no such file")
+    if path.stat().st_size > LARGEST:
+        raise ConfigError(f"{path}: is larger than the {LARGEST // 1_000_000} MB that a graph may take")
+    try:
+        graph = reader(path)
+    except Exception as error:  # parsers raise their own kinds, and one sentence has to come out
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path}: cannot be read as a graph: {reason}") from None
+    return plain(str(path), graph)
+
+
+def write(graph: nx.Graph, path: str | Path) -> None:
+    """Write a graph whose nodes are text and whose attributes are text, numbers or booleans; ``read`` gives it back.
+
+    An edge list keeps the given edges with their weights, and no other attribute. Raises ConfigError.
+    """
+    path = Path(path)
+    writer = _by_suffix(path, WRITERS)
+    try:
+        writer(graph, path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
+
+
+def plain(source: str, graph: Any) -> nx.Graph:
+    """A graph of networkx as a run can use it: its nodes' names as text, and the given edges alone.
+
+    Raises ConfigError, naming the source, for one that is directed, has parallel edges or loops, or odd names.
+    """
+    families.checked(source, graph)
+    names = {node: str(node) for node in graph}
+    if odd := [node for node in graph if not isinstance(node, str | int)]:
+        raise ConfigError(f"{source}: the node {odd[0]!r} has no plain name; write text or a number")
+    if len(set(names.values())) < len(names):
+        raise ConfigError(f"{source}: two nodes have the same name, one as text and one as a number; rename one")
+    if loop := next(iter(nx.selfloop_edges(graph)), None):
+        raise ConfigError(f"{source}: joins {names[loop[0]]!r} to itself; remove that edge")
+    found = nx.Graph()
+    found.add_nodes_from((names[node], facts) for node, facts in graph.nodes(data=True))
+    found.add_edges_from((names[a], names[b], facts) for a, b, facts in _given(graph))
+    return found
+
+
+def entry(graph: nx.Graph) -> dict[str, Any]:
+    """What a run file says of a plain graph, the same for equal graphs."""
+    return {"nodes": list(graph), "edges": sorted(sorted(edge) for edge in graph.edges)}
+
+
+def _by_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    if path.suffix not in known:
+        raise ConfigError(f"{path}: no graph format ends in {path.suffix!r}; {nearest(path.suffix, known)}")
+    return known[path.suffix]
+
+
+def _given(graph: nx.Graph) -> Iterable[tuple[Any, Any, dict[str, Any]]]:
+    return ((a, b, facts) for a, b, facts in graph.edges(data=True) if facts.get(GIVEN) is not False)
+
+
+# XML
+
+
+def _xml(read: Callable[[Path], nx.Graph]) -> Callable[[Path], nx.Graph]:
+    def guarded(path: Path) -> nx.Graph:
+        _refuse_entities(path)
+        return read(path)
+
+    return guarded
+
+
+def _refuse_entities(path: Path) -> None:
+    """No graph needs a document type, and a few lines of one can stand for gigabytes, or for other files."""
+    parser = expat.ParserCreate()
+
+    def refuse(*declared: object) -> None:
+        raise ValueError("it declares a document type, which may hold entities without end; remove <!DOCTYPE …>")
+
+    parser.StartDoctypeDeclHandler = refuse
+    with path.open("rb") as file:
+        parser.ParseFile(file)
+
+
+# edge lists
+
+
+def _read_edges(path: Path) -> nx.Graph:
+    # not networkx's: it passes over a line with a single name, and an agent would silently be missing
+    lines = (line.split("#")[0].replace(",", " ").split() for line in path.read_text("utf-8").splitlines())
+    rows = [words for words in lines if words]
+    graph = families.from_edges(words[:2] for words in rows)
+    for words in rows:
+        if len(words) == 3 and _is_number(words[2]):
+            graph.edges[words[0], words[1]]["weight"] = float(words[2])
+    return graph
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _write_edges(graph: nx.Graph, path: Path) -> None:
+    if alone := [node for node, degree in graph.degree if not degree]:
+        raise ConfigError(f"{path}: an edge list cannot hold {alone[0]!r}, which has no edge: write .graphml or .json")
+    if odd := [node for node in graph if node.split("#")[0].replace(",", " ").split() != [node]]:
+        raise ConfigError(f"{path}: the name {odd[0]!r} would fall apart in an edge list: write .graphml or .json")
+    lines = [" ".join([a, b, *([repr(f["weight"])] if "weight" in f else [])]) for a, b, f in _given(graph)]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+# node-link JSON, as networkx and d3 have it
+
+
+def _read_json(path: Path) -> nx.Graph:
+    data = json.loads(path.read_text("utf-8-sig"))
+    edges = data.get("edges", data.get("links")) if isinstance(data, dict) else None
+    if not isinstance(edges, list) or not isinstance(data.get("nodes"), list):
+        raise ValueError("node-link JSON is an object with the lists 'nodes' and 'edges'")
+    directed, parallel = bool(data.get("directed")), bool(data.get("multigraph"))
+    kinds = {(False, False): nx.Graph, (True, False): nx.DiGraph, (False, True): nx.MultiGraph}
+    graph = kinds.get((directed, parallel), nx.MultiDiGraph)()
+    for node in data["nodes"]:
+        if not isinstance(node, dict) or "id" not in node:
+            raise ValueError(f"the node {node!r} has no 'id'")
+        graph.add_nodes_from([(node["id"], {k: v for k, v in node.items() if k != "id"})])
+    for edge in edges:
+        if not isinstance(edge, dict) or not {"source", "target"} <= edge.keys():
+            raise ValueError(f"the edge {edge!r} has no 'source' or no 'target'")
+        facts = {k: v for k, v in edge.items() if k not in ("source", "target")}
+        graph.add_edges_from([(edge["source"], edge["target"], facts)])
+    if len(graph) != len(data["nodes"]):
+        raise ValueError("a node is named twice, or an edge has an end that is none of the nodes")
+    return graph
+
+
+def _write_json(graph: nx.Graph, path: Path) -> None:
+    nodes = [{"id": node, **facts} for node, facts in graph.nodes(data=True)]
+    edges = [{"source": a, "target": b, **facts} for a, b, facts in graph.edges(data=True)]
+    data = {"directed": False, "multigraph": False, "graph": {}, "nodes": nodes, "edges": edges}
+    path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+
+
+READERS: Mapping[str, Callable[[Path], nx.Graph]] = {
+    ".graphml": _xml(nx.read_graphml), ".gexf": _xml(nx.read_gexf), ".json": _read_json,
+    ".edges": _read_edges, ".edgelist": _read_edges, ".txt": _read_edges,
+}  # fmt: skip
+WRITERS: Mapping[str, Callable[[nx.Graph, Path], None]] = {
+    ".graphml": nx.write_graphml, ".gexf": nx.write_gexf, ".json": _write_json,
+    ".edges": _write_edges, ".edgelist": _write_edges, ".txt": _write_edges,
+}  # fmt: skip

@@ -1,0 +1,133 @@
+"""parse_p2p.run is what parse-agent would do, in one call, and says in one sentence what it cannot."""
+
+import networkx as nx
+import pytest
+from worlds import finished
+
+import parse_p2p
+from parse_p2p import config
+from parse_p2p.assembly import World
+from parse_p2p.lab.shape import shape
+from parse_p2p.runlog import Tail
+
+SMALL = {
+    "dataset": "bits",
+    "data": {"samples": 320},
+    "model": {"latent": 12, "hidden": 8, "encoder": {"width": 8, "depth": 1}},
+    "train": {"batch": 16},
+    "rounds": 3,
+    "device": "cpu",
+}
+MIX = {"audio": 2, "motion": 2, "audio+motion": 2}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return parse_p2p.run(nx.cycle_graph(6), MIX, **SMALL)
+
+
+def test_it_is_the_run_of_the_same_run_file(run, tmp_path):
+    (tmp_path / "same.yaml").write_text(config.dump(run.world.run))
+    same = World(config.load(tmp_path / "same.yaml"))
+    ended, _ = finished(same)
+    last = {row["agent"]: row["accuracy"] for row in run.table() if row["round"] == 2}
+    assert last == {me: p.learner.evaluate()["accuracy"] for me, p in ended.items()}
+
+
+def test_the_table_has_a_row_for_each_round_and_agent(run):
+    rows = run.table()
+    assert [(row["round"], row["agent"]) for row in rows] == [(r, f"a{i}") for r in range(3) for i in range(6)]
+    assert {row["type"] for row in rows} == set(MIX)
+    assert all(set(row) == {"round", "agent", "type", "accuracy", "loss", "bytes"} for row in rows)
+    rows[0]["accuracy"] = 2
+    assert run.rows[0]["accuracy"] < 1
+
+
+def test_its_numbers_are_those_of_the_table_and_of_the_graph(run):
+    last = [row["accuracy"] for row in run.table() if row["round"] == 2]
+    assert run.accuracy == pytest.approx(sum(last) / 6)
+    assert run.by_type()["audio"][-1] == pytest.approx(
+        sum(row["accuracy"] for row in run.table() if row["round"] == 2 and row["type"] == "audio") / 2
+    )
+    assert run.bytes == 3 * shape(run.world).total
+    assert run.gap == shape(run.world).slowest.gap
+    assert dict(run.graph.nodes(data="modalities"))["a2"] == run.world.kind("a2")
+    assert repr(run) == f"<parse on bits: 6 agents, 3 rounds, accuracy {run.accuracy:.3f}>"
+
+
+def test_nodes_keep_their_names_and_their_modalities():
+    named = {"oslo": ["audio"], "rome": ["motion", "audio"], "bonn": ["motion"]}
+    run = parse_p2p.run(nx.path_graph(["oslo", "rome", "bonn"]), named, **SMALL | {"rounds": 1})
+    assert {row["agent"]: row["type"] for row in run.table()} == {
+        "oslo": "audio", "rome": "audio+motion", "bonn": "motion",
+    }  # fmt: skip
+    assert run.world.topology.neighbours("rome") == ("oslo", "bonn")
+
+
+def test_attributes_of_nodes_and_generators_do_as_well():
+    graph = nx.complete_graph(3)
+    nx.set_node_attributes(graph, "audio+motion", "modalities")
+    run = parse_p2p.run(graph, **SMALL | {"rounds": 1})
+    assert {row["type"] for row in run.table()} == {"audio+motion"}
+    assert parse_p2p.run("star:5", **SMALL | {"rounds": 1}).shape.degree[2] == 4
+
+
+@pytest.mark.parametrize("agents", [{"audio": 2, "motion": 1}, {0: ["audio"], 1: ["motion"], 2: ["audio"]}])
+def test_a_coordinator_is_in_the_table_and_not_in_the_mean(agents):
+    run = parse_p2p.run(nx.path_graph(3), agents, method="fedavg", coordinator="hub", **SMALL)
+    last = {row["agent"]: row["accuracy"] for row in run.table() if row["round"] == 2}
+    assert len(last) == 4 and run.accuracy == pytest.approx((sum(last.values()) - last["hub"]) / 3)
+    assert "coordinator" not in run.by_type()
+    with pytest.raises(parse_p2p.P2PError, match="coordinator"):
+        run.gap  # noqa: B018
+
+
+def test_a_folder_holds_the_run(tmp_path):
+    run = parse_p2p.run("ring:3", {"audio": 3}, folder=tmp_path / "mine", **SMALL)
+    events = [e for e in Tail(tmp_path / "mine" / "agents" / "a1" / "events.jsonl").read() if e["event"] == "round"]
+    assert [e["accuracy"] for e in events] == [row["accuracy"] for row in run.table() if row["agent"] == "a1"]
+
+
+def test_pictures_are_written_the_same_every_time(run, tmp_path):
+    for draw, name in ((run.plot, "plot.svg"), (run.draw, "graph.svg")):
+        drawn = draw(tmp_path / name)
+        once = (tmp_path / name).read_bytes()
+        draw(tmp_path / name)
+        assert once == (tmp_path / name).read_bytes() and b"audio+motion" in once
+        assert drawn._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("graph", "agents", "keys", "says"),
+    [
+        (nx.DiGraph([(0, 1)]), None, {}, "the graph gives a directed graph"),
+        (nx.MultiGraph([(0, 1), (0, 1)]), None, {}, "parallel edges"),
+        (nx.Graph([(0, 0), (0, 1)]), None, {}, "joins '0' to itself"),
+        (nx.Graph(), None, {}, "without nodes"),
+        (nx.Graph([(0, 1), (2, 3)]), {"audio": 4}, {}, "islands"),
+        (nx.grid_2d_graph(2, 2), None, {}, "no plain name"),
+        (nx.Graph([(0, "0")]), None, {}, "the same name"),
+        ("not a graph:3", None, {}, "no graph family"),
+        (7, None, {}, "does not give one graph"),
+        (nx.path_graph(3), {"audio": 2}, {}, "3 nodes for 2 agents"),
+        (nx.path_graph(2), {0: ["audio"]}, {}, "the node '1' has no modalities"),
+        (nx.path_graph(2), {0: ["audio"], 1: ["audio"], 2: ["audio"]}, {}, "'2' is no node"),
+        (nx.path_graph(2), {0: ["audio"], 1: 3.5}, {}, "are no names"),
+        (nx.path_graph(2), {0: [], 1: []}, {}, "the node '0' has no modalities"),
+        ("ring:2", {0: ["audio"], 1: ["audio"]}, {}, "have no names"),
+        (nx.path_graph(2), {"audio": 2}, {"method": "prse"}, "did you mean 'parse'"),
+        (nx.path_graph(2), {"audio": 2}, {"rouns": 2}, "did you mean 'rounds'"),
+        (nx.path_graph(2), {"audio": 2}, {"rounds": 0}, "rounds"),
+        (nx.path_graph(2), {"audio": 2}, {"faults": [{"kind": "drop", "probability": 0.2}]}, "simulator"),
+    ],
+)
+def test_what_cannot_be_run_is_one_sentence(graph, agents, keys, says):
+    with pytest.raises(parse_p2p.P2PError, match=says) as caught:
+        parse_p2p.run(graph, agents, **SMALL | keys)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'rnu'"):
+        parse_p2p.rnu  # noqa: B018
+    assert {"run", "Run", "P2PError", "__version__"} <= set(dir(parse_p2p))
