@@ -60,6 +60,7 @@ class Track:
     def __init__(self, first: str) -> None:
         self.facts: dict[str, Any] = {}
         self.state = "unknown"
+        self.heard = 0.0  # Unix seconds
         self.types = [(0, first)]
         self.rounds: dict[int, dict[str, float]] = {}
         self.mails: dict[int, Mail] = {}
@@ -122,7 +123,9 @@ class Gathering:
         if name == "round" and round is not None and round < self.run.rounds:
             self._take_round(me, track, round, event)
         self._counts[name] += 1
-        self._began = min(self._began, _number(event.get("time")) or math.inf)
+        time = _number(event.get("time"))
+        if time is not None:
+            self._began, track.heard = min(self._began, time), max(track.heard, time)
         if name == "start":
             track.facts = {key: event.get(key) for key in ("samples", "parameters", "device")}
         if name == "modalities" and round is not None:
@@ -136,8 +139,7 @@ class Gathering:
         at = round if round is not None else max(track.rounds, default=0)
         told = timeline.entry(event, at)
         if told is not None:
-            time = _number(event.get("time")) or 0.0
-            row = {"round": at, "agent": me, "time": time, "kind": told[0], "event": name, "note": told[1]}
+            row = {"round": at, "agent": me, "time": time or 0.0, "kind": told[0], "event": name, "note": told[1]}
             self._events.append(row)
 
     def _take_round(self, me: PeerId, track: Track, round: int, event: Mapping[str, Any]) -> None:
@@ -209,7 +211,7 @@ class Gathering:
 
     def _agents(self, rounds: list[int]) -> tuple[list[dict[str, Any]], list[Mail]]:
         numbers: dict[Mail, int] = {}
-        rows, over = [], self.folder.summary.exists()  # who has not said how it ended by then never will
+        rows, over = [], _written(self.folder.summary)  # who was silent since then is no more
         for me, track in self.tracks.items():
             sent = [track.mails.get(round) for round in rounds]
             final = max((r for r, row in track.rounds.items() if "accuracy" in row), default=None)
@@ -217,7 +219,7 @@ class Gathering:
                 "id": me,
                 "types": [list(pair) for pair in sorted(track.types)],
                 "here": track.state != "unknown",
-                "state": "died" if over and track.state == "running" else track.state,
+                "state": "died" if track.state == "running" and track.heard <= over else track.state,
                 **track.facts,
                 "absent": [] if self._theory is None else self._theory.absent(me, rounds),
                 "final": None if final is None else {"accuracy": track.rounds[final]["accuracy"], "round": final},
@@ -332,6 +334,13 @@ def _digits(value: float | None) -> float | None:
 def _mean(values: Iterable[float]) -> float | None:
     found = list(values)
     return _digits(sum(found) / len(found)) if found else None
+
+
+def _written(path: Path) -> float:
+    """When a file was written, in Unix seconds; before everything else where there is none."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return -math.inf
 
 
 def _json(path: Path) -> Any:

@@ -201,6 +201,7 @@ def test_a_page_follows_a_run_that_goes_on(browser, tmp_path):
                     seen = page.evaluate("page.runs[0].last")
                     wait(page, f"page.runs[0].last > {seen} && page.runs[0].rounds.at(-1) > {seen}")
                     wait(page, f"Number(document.getElementById('round').value) > {seen}")
+                    wait(page, f"document.querySelectorAll('#accuracy .points path').length > 3 * ({seen} + 1)")
                     assert (
                         page.locator("#status.live").count() == 1
                         and "5 running" in page.locator("#status").inner_text()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 import running
@@ -153,6 +154,8 @@ def test_a_log_that_a_kill_cut_off_ends_there(copied):
     RunFolder(path).summary.write_text('{"types": [], "seconds": NaN')  # half-written
     run = gathered(path)
     assert run["agents"][2]["state"] == "died" and run["summary"] is None
+    add(path, "a2", "\n", {"event": "resumed", "round": 2, "time": time.time() + 60})
+    assert gathered(path)["agents"][2]["state"] == "running"
 
 
 def test_what_a_log_says_need_not_be_of_the_right_type(copied):

@@ -22,12 +22,15 @@ const REST = "headers, heartbeats";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+let revision = 0;
+
 function draw(id, traces, layout = {}) {
   const axis = { gridcolor: css("--faint"), linecolor: css("--line"), zerolinecolor: css("--line"), automargin: true };
   const all = {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     uirevision: id,
+    datarevision: (revision += 1), // arrays grow in place, which plotly does not see by itself
     font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
     margin: { l: 52, r: 12, t: 8, b: 40 },
     hovermode: "closest",
@@ -213,7 +216,9 @@ function drawBytes() {
         });
       }
     }
-    text("bytes-hint", "All agents together, as the senders counted them.");
+    const running = shownRuns().some(([run]) => run.agents.some((agent) => agent.state === "running"));
+    const unfinished = running ? " The latest rounds are not complete yet." : "";
+    text("bytes-hint", `All agents together, as the senders counted them.${unfinished}`);
   }
   legend("bytes-legend", traces);
   draw("bytes", traces, {
