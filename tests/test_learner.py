@@ -135,6 +135,17 @@ def test_a_last_step_that_leaves_the_numbers_is_found_though_its_loss_is_fine():
         agent.train(lambda *given: 100 * losses.task(*given))
 
 
+def test_on_known_bits_nobody_is_luckier_than_the_ceiling():
+    agents = world({"audio": 2, "audio+motion": 1}, dataset="bits", data={"samples": 800}).participants()
+    for agent in (p.learner for p in agents):
+        said = agent.outputs(agent.test).logits().argmax(1)
+        best = agent.test.ceiling(frozenset(agent.test.modalities))
+        found = agent.evaluate()["accuracy"]
+        assert found == pytest.approx(agent.test.chances(said).mean().item())
+        assert found < best
+        assert (found / best * len(said)) == pytest.approx(round(found / best * len(said))), "whole samples count"
+
+
 def test_evaluation_with_some_branches_is_that_of_their_sum():
     agent = learner()
     outputs = agent.outputs(agent.test)

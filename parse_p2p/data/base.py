@@ -37,6 +37,7 @@ class Dataset:
     targets  int64 (N,), from 0 to classes - 1
     groups   int64 (N,) or None: the natural client, such as the person, each sample comes from
     ceiling  the best accuracy any model can reach with these modalities, where a closed form is known
+    shows    what these modalities show of classes, there too: those that show the same are equally likely
 
     Raises ConfigError where lengths differ or a target is not a class.
     """
@@ -47,6 +48,7 @@ class Dataset:
     classes: int
     groups: Tensor | None = None
     ceiling: Callable[[frozenset[Modality]], float] | None = None
+    shows: Callable[[frozenset[Modality], Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         columns: list[tuple[str, Tensor | None]] = [*self.inputs.items(), ("groups", self.groups)]
@@ -86,6 +88,18 @@ class Dataset:
             targets=self.targets[at],
             groups=None if self.groups is None else self.groups[at],
         )
+
+    def chances(self, said: Tensor) -> Tensor:
+        """(N,) how likely each sample's class is the one that is said of it, (N,), as far as these modalities show.
+
+        1 or 0 as a rule. Where a closed form is known, a class that shows the same as the true one counts as the
+        ceiling, whichever was drawn: the mean is the expected accuracy, without the luck of guessing what no model
+        can know.
+        """
+        if self.ceiling is None or self.shows is None:
+            return (said == self.targets).double()
+        seen = frozenset(self.modalities)
+        return (self.shows(seen, said) == self.shows(seen, self.targets)).double() * self.ceiling(seen)
 
     def _input(self, modality: Modality) -> Tensor:
         if modality not in self.inputs:

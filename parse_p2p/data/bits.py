@@ -75,18 +75,26 @@ def open(options: Options, seed: int) -> Dataset:
     parity = coins[:, : _mixed(options)].sum(1, keepdims=True) % 2
     carried = {"redundant": shared, "unique": unique, "synergistic": parity}
     bits = np.column_stack([block for atom, block in carried.items() if atom in options.atoms])
-    return Dataset("bits", inputs, torch.from_numpy(_pack(bits)), 2 ** bits.shape[1], ceiling=partial(ceiling, options))
+    targets = torch.from_numpy(_pack(bits))
+    known = partial(ceiling, options), partial(shows, options)
+    return Dataset("bits", inputs, targets, 2 ** bits.shape[1], None, *known)
 
 
 def ceiling(options: Options, modalities: frozenset[Modality]) -> float:
     """The best accuracy without noise: 2 ** -(bits of the class that these modalities do not show)."""
+    return float(2.0 ** -_shown(options, modalities).count(False))
+
+
+def shows(options: Options, modalities: frozenset[Modality], classes: torch.Tensor) -> torch.Tensor:
+    """The classes with every bit that these modalities do not show set to 0; any shape."""
+    return classes & sum(1 << place for place, shown in enumerate(_shown(options, modalities)) if shown)
+
+
+def _shown(options: Options, modalities: frozenset[Modality]) -> list[bool]:
+    """Whether each bit of the class, lowest first, can be known from these modalities."""
     seen = [m in modalities for m in options.modalities]
-    hidden = {
-        "redundant": int(not any(seen)),
-        "unique": seen.count(False),
-        "synergistic": int(not all(seen[: _mixed(options)])),
-    }
-    return float(2.0 ** -sum(hidden[atom] for atom in options.atoms))
+    bits = {"redundant": [any(seen)], "unique": seen, "synergistic": [all(seen[: _mixed(options)])]}
+    return [shown for atom, group in bits.items() if atom in options.atoms for shown in group]
 
 
 def _mixed(options: Options) -> int:

@@ -54,6 +54,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         targets=torch.cat([d.targets for d in datasets]),
         groups=None,
         ceiling=None,
+        shows=None,
     )
 
 
@@ -66,7 +67,7 @@ def change(dataset: Dataset, group: int, client: int, task: int, options: Stream
         common = _direction(dataset.inputs[m], seeded(seed, "shift", m, group, task))
         mine = _direction(dataset.inputs[m], seeded(seed, "shift", m, group, task, client))
         inputs[m] = dataset.inputs[m] + options.shift * ((1 - options.within) * common + options.within * mine)
-    return replace(dataset, inputs=inputs, targets=order[dataset.targets], ceiling=None)
+    return replace(dataset, inputs=inputs, targets=order[dataset.targets], ceiling=None, shows=None)
 
 
 def stream(train: Dataset, test: Dataset, client: int, clients: int, options: StreamOptions, seed: int) -> Stream:

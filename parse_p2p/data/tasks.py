@@ -53,4 +53,4 @@ def seen_as(task: TaskOptions, dataset: Dataset) -> Dataset:
     for k, group in enumerate(task.classes):
         new[list(group)] = k
     mine = dataset.select(torch.nonzero(new[dataset.targets] >= 0).flatten())
-    return replace(mine, targets=new[mine.targets], classes=len(task.classes), ceiling=None)
+    return replace(mine, targets=new[mine.targets], classes=len(task.classes), ceiling=None, shows=None)

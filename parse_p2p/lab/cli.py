@@ -4,6 +4,7 @@ import typer
 
 from parse_p2p import programs
 from parse_p2p.lab.compare import compare
+from parse_p2p.lab.pid import pid
 from parse_p2p.lab.report import report
 from parse_p2p.lab.tensorboard import tensorboard
 from parse_p2p.lab.topology import topology
@@ -18,6 +19,8 @@ EXAMPLES = """
   parse-lab compare experiments/equal-bytes.yaml                       stop it and start it again as you like
   parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture   a quick look
   parse-lab tensorboard runs/ring-parse-htad-s0
+  parse-lab pid runs/ring-parse-htad-s0                                what its slices hold
+  parse-lab pid runs/ring-parse-htad-s0 --every 5 --k 4                every fifth round, with fewer codes
   parse-lab report runs/ring-parse-htad-s0                             one page on a run, or on several
   parse-lab watch runs/ring-parse-htad-s0                              the same page, live
 """
@@ -33,6 +36,7 @@ def parse_lab() -> None:
 app.command()(topology)
 app.command()(compare)
 app.command()(tensorboard)
+app.command()(pid)
 app.command()(report)
 app.command()(watch)
 

@@ -74,9 +74,10 @@ def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, co
                 bar.reset(task, total=of)
             bar.update(task, completed=done)
 
-        study = Study(experiment, Sweep(Store(folder / "outcomes"), workers, told))
         try:
-            study.run()
+            with Sweep(Store(folder / "outcomes"), workers, told) as sweep:
+                study = Study(experiment, sweep)
+                study.run()
         except KeyboardInterrupt:
             bar.stop()
             console.print("\nStopped; finished runs are kept. The same command goes on.", soft_wrap=True)

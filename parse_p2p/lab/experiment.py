@@ -57,7 +57,7 @@ class Experiment(BaseModel):
     columns: list[str] = Field(default_factory=list, description="measures that the tables show")
     claims: list[dict[str, str]] = Field(default_factory=list, description="says, of, first, second: what should hold")
     target: float | dict[str, float] | None = Field(None, description="an accuracy to reach, or one by label")
-    equal_bytes: bool = Field(False, description="also compare at the most bytes that all rows of a table have sent")
+    equal_bytes: bool = Field(False, description="also compare each row with the baseline at bytes that both have sent")
     reading: str = Field("", description="what a person reads off the tables; goes below them")
     path: Path = Path()
 

@@ -14,6 +14,8 @@ from parse_p2p.lab.outcome import Outcome
 from parse_p2p.lab.statistics import differences, interval, verdict
 from parse_p2p.lab.sweep import Sweep
 
+COST = "kB a round"
+NAMES = {"all": "all agents", "worst": "worst agent"}
 MOST_TYPES = 6  # with more, a table shows all agents and the worst alone
 
 
@@ -88,50 +90,51 @@ class Study:
     def _table(self, common: Mapping[str, str], members: Sequence[Labels]) -> Table:
         experiment = self.experiment
         rows = {row_label(experiment, labels): self.outcomes(labels) for labels in members}
-        budget = self.budget(rows) if experiment.equal_bytes else None
-        target = self._target(common)
+        scores = {label: [o.scores() for o in found] for label, found in rows.items()}
+        tuned = {row_label(experiment, labels): str(self.tuned(labels)) for labels in members}
         types = list(dict.fromkeys(kind for found in rows.values() for o in found for kind in o.kinds.values()))
-        shown = [*(types if 1 < len(types) <= MOST_TYPES else []), "all", "worst"]
-        names = {"all": "all agents", "worst": "worst agent"}
-        head = ["", *(names.get(key, key) for key in shown), *experiment.columns, "kB a round"]
-        head += [f"at {budget / 1e6:.2f} MB"] if budget is not None else []
-        head += [experiment.tune.key.rpartition(".")[2]] if experiment.tune is not None else []
-        others = [label for label in rows if label != experiment.baseline]
-        short = f"{experiment.baseline} less this row"
-        head += [short + (", all agents" if budget is None else ", at equal bytes")] if others else []
-        head += [f"rounds to {target}", "MB", "seconds"] if target is not None else []
-        compared = self._compared(rows, budget)
-        body = []
-        for labels in members:
-            label = row_label(experiment, labels)
-            found = rows[label]
-            scores = [o.scores() for o in found]
-            cells = [label, *(interval([s[key] for s in scores if key in s]) for key in shown)]
-            cells += [interval([o.measures[name] for o in found if name in o.measures]) for name in experiment.columns]
-            cells.append(f"{statistics.mean(statistics.mean(o.bytes) for o in found) / 1e3:.1f}")
-            cells += [interval(self._at(found, budget))] if budget is not None else []
-            cells += [str(self.tuned(labels))] if experiment.tune is not None else []
-            cells += [compared.get(label, "")] if others else []
-            cells += self._cost(found, target) if target is not None else []
-            body.append(cells)
-        telling = {"", names["all"], "kB a round", *experiment.columns}
-        brief = [i for i, name in enumerate(head) if name in telling or name.startswith(("at ", short))]
-        return Table(common, head, body, brief)
+        columns: dict[str, dict[str, str]] = {}  # by heading, then by row
+        for key in [*(types if 1 < len(types) <= MOST_TYPES else []), "all", "worst"]:
+            means = {label: interval([s[key] for s in each if key in s]) for label, each in scores.items()}
+            columns[NAMES.get(key, key)] = means
+        for name in experiment.columns:
+            columns[name] = {
+                r: interval([o.measures[name] for o in os if name in o.measures]) for r, os in rows.items()
+            }
+        columns[COST] = {
+            r: f"{statistics.mean(statistics.mean(o.bytes) for o in os) / 1e3:.1f}" for r, os in rows.items()
+        }
+        if experiment.tune is not None:
+            columns[experiment.tune.key.rpartition(".")[2]] = tuned
+        told = f"{experiment.baseline} less this row"
+        if len(rows) > 1 and len(experiment.seeds) > 1:
+            columns[told] = self._compared(rows, equal_bytes=False)
+            if experiment.equal_bytes:
+                columns[f"{told}, at equal bytes"] = self._compared(rows, equal_bytes=True)
+        if (target := self._target(common)) is not None:
+            costs = {r: self._cost(os, target) for r, os in rows.items()}
+            for i, name in enumerate((f"rounds to {target}", "MB", "seconds")):
+                columns[name] = {r: cells[i] for r, cells in costs.items()}
+        body = [[r, *(column.get(r, "") for column in columns.values())] for r in rows]
+        telling = {NAMES["all"], COST, *experiment.columns, *(name for name in columns if name.startswith(told))}
+        return Table(common, ["", *columns], body, [0, *(i for i, name in enumerate(columns, 1) if name in telling)])
 
-    def budget(self, rows: Mapping[str, Sequence[Outcome]]) -> float:
-        """The most bytes an agent that every row has sent, of those that send any."""
-        spent = [min(sum(o.bytes) for o in found) for found in rows.values()]
-        return min((total for total in spent if total > 0), default=0.0)
+    def _compared(self, rows: Mapping[str, Sequence[Outcome]], equal_bytes: bool) -> dict[str, str]:
+        """The baseline less each other row, over all agents, seed by seed.
 
-    def _at(self, found: Sequence[Outcome], budget: float | None) -> list[float]:
-        """Scores over all agents at the end, or within a budget of bytes."""
-        return [(o.scores() if budget is None else o.within(budget))["all"] for o in found]
-
-    def _compared(self, rows: Mapping[str, Sequence[Outcome]], budget: float | None) -> dict[str, str]:
-        base = self._at(rows[self.experiment.baseline], budget)
-        others = [label for label in rows if label != self.experiment.baseline]
-        pairs = [[a - b for a, b in zip(base, self._at(rows[label], budget), strict=True)] for label in others]
-        return {label: str(d) for label, d in zip(others, differences(pairs), strict=True)} if len(base) > 1 else {}
+        At equal bytes each pair is compared where the dearer of the two has sent what the other sent in all; a row
+        that sends nothing is compared at its end.
+        """
+        base = rows[self.experiment.baseline]
+        others = {label: found for label, found in rows.items() if label != self.experiment.baseline}
+        pairs = []
+        for found in others.values():
+            budgets = [
+                min(sum(a.bytes), sum(b.bytes)) if equal_bytes else 0.0 for a, b in zip(base, found, strict=True)
+            ]
+            one, other = ([_score(o, n) for o, n in zip(os, budgets, strict=True)] for os in (base, found))
+            pairs.append([a - b for a, b in zip(one, other, strict=True)])
+        return {label: str(d) for label, d in zip(others, differences(pairs), strict=True)}
 
     def _target(self, common: Mapping[str, str]) -> float | None:
         target = self.experiment.target
@@ -192,3 +195,8 @@ class Study:
                         measure.writerow([*at, name, number])
                     measure.writerow([*at, "bytes", sum(outcome.bytes)])
         return curves, measures
+
+
+def _score(outcome: Outcome, budget: float) -> float:
+    """Over all agents, at the cost of a budget, or at the end where there is none."""
+    return (outcome.within(budget) if budget else outcome.scores())["all"]

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -45,13 +46,29 @@ def key_of(run: RunFile, engine: str, measures: Sequence[str]) -> str:
 
 
 class Sweep:
-    """``workers`` runs go at once, each on one core."""
+    """``workers`` runs go at once, each on one core; for use in a ``with``, at whose end they are gone."""
 
     def __init__(self, store: Store, workers: int, progress: Progress = lambda done, of: None) -> None:
         self.store = store
         self.workers = workers
         self.progress = progress
         self._keys: dict[tuple[Labels, int, str], str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "_pool" not in vars(self):
+            return
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+    @cached_property
+    def _pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["parse_p2p.launch.preload"])
+        return ProcessPoolExecutor(self.workers, context, _begin)
 
     def key(self, job: Job) -> str:
         at = (job.labels, job.seed, repr(job.tuned))
@@ -70,23 +87,17 @@ class Sweep:
         missing = {key: job for job in jobs if self.store.get(key := self.key(job)) is None}
         if not missing:
             return
-        done = 0
-        self.progress(done, len(missing))
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self.workers, context, _quiet)
-        try:
-            waiting = {pool.submit(one, job.run(), key, job.experiment.engine, job.experiment.measures,
-                                   self.store.folder): job for key, job in missing.items()}  # fmt: skip
-            while waiting:
-                ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    self.store.put(_result(future, waiting.pop(future)))
-                    done += 1
-                    self.progress(done, len(missing))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+        self.progress(0, len(missing))
+        waiting = {
+            self._pool.submit(
+                one, job.run(), key, job.experiment.engine, job.experiment.measures, self.store.folder
+            ): job
+            for key, job in missing.items()
+        }
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                self.store.put(_result(future, waiting.pop(future)))
+                self.progress(len(missing) - len(waiting), len(missing))
 
 
 def _result(future: "Future[Outcome]", job: Job) -> Outcome:
@@ -101,8 +112,9 @@ def _result(future: "Future[Outcome]", job: Job) -> Outcome:
         raise P2PError(f"{job.experiment.path}: {job.called}: {error}") from None
 
 
-def _quiet() -> None:
+def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that a launcher of ours ends with us
     torch.set_num_threads(1)
 
 

@@ -87,6 +87,21 @@ def test_the_exact_bayes_rule_reaches_the_ceiling_and_no_more(modalities, atoms,
         assert {1 / len(labels) for labels in possible.values()} == {dataset.ceiling(seen)}, seen
 
 
+@pytest.mark.parametrize("modalities", [TWO, THREE])
+@pytest.mark.parametrize("atoms", [EVERY, ("unique", "redundant"), ("synergistic",)])
+def test_a_guess_counts_as_often_as_it_would_be_right_whatever_was_drawn(modalities, atoms):
+    dataset = made(modalities=modalities, atoms=atoms, synergy="pair", samples=6000)
+    said = torch.randint(dataset.classes, (6000,), generator=torch.Generator().manual_seed(0))
+    for seen in subsets(modalities):
+        views, possible = symbols(dataset, sorted(seen)), defaultdict(set)
+        for view, label in zip(views, dataset.targets.tolist(), strict=True):
+            possible[view].add(label)
+        true = [(k in possible[view]) / len(possible[view]) for view, k in zip(views, said.tolist(), strict=True)]
+        mine = dataset.select(np.arange(6000), sorted(seen))
+        assert mine.chances(said).tolist() == true, seen
+        assert set(mine.chances(mine.targets).tolist()) == {dataset.ceiling(seen)}, seen
+
+
 def test_ceilings_of_the_sixteen_class_task_are_the_published_ones():
     ceiling = made(samples=10).ceiling
     assert made(samples=10).classes == 16
