@@ -200,59 +200,41 @@ function drawEvents(run) {
   );
 }
 
-// whatever pid.json holds: a list of rows becomes a table, all else names with values
+const LONGEST = 300; // rows of a table that are shown
+const SHORT = 12; // rows of a table that is open from the beginning
+
+const spaced = (name) => name.replaceAll("_", " ");
+const record = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+function shortly(value) {
+  if (typeof value === "number") return String(+value.toPrecision(4));
+  return value == null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+function records(rows) {
+  const keys = [...new Set(rows.flatMap(Object.keys))];
+  const texts = keys.findIndex((key) => rows.some((row) => typeof row[key] === "number" && key !== "round"));
+  const cells = rows.slice(0, LONGEST).map((row) => keys.map((key) => shortly(row[key])));
+  const made = [make("div", { class: "wide tall" }, table(keys.map(spaced), cells, texts < 0 ? keys.length : texts))];
+  if (rows.length > LONGEST) made.push(make("p", { class: "hint" }, `${rows.length - LONGEST} more are in the file.`));
+  return made;
+}
+
+// whatever pid.json holds: a list of records becomes a table that folds, all else a name with its value
 function drawPid(run) {
-  const shown = (value) =>
-    typeof value === "number"
-      ? String(+value.toPrecision(4))
-      : value == null
-        ? ""
-        : typeof value === "object"
-          ? JSON.stringify(value)
-          : String(value);
-  const plain = (value) => value === null || typeof value !== "object";
-  const render = (value, depth) => {
-    if (plain(value)) return [make("p", {}, shown(value))];
-    if (Array.isArray(value)) {
-      if (!value.length || !value.every((row) => row && typeof row === "object" && !Array.isArray(row)))
-        return [make("p", {}, value.map(shown).join(", "))];
-      const keys = [...new Set(value.flatMap(Object.keys))];
-      return [
-        table(
-          keys,
-          value.map((row) => keys.map((key) => shown(row[key]))),
-          1,
-        ),
-      ];
-    }
-    const leaves = Object.entries(value).filter(([, inner]) => plain(inner)),
-      rest = Object.entries(value).filter(([, inner]) => !plain(inner));
-    const alike =
-      rest.length > 1 && rest.every(([, inner]) => !Array.isArray(inner) && Object.values(inner).every(plain));
-    const nested = alike
-      ? render(
-          rest.map(([name, inner]) => ({ "": name, ...inner })),
-          depth,
-        )
-      : rest.flatMap(([name, inner]) => [
-          make(depth ? "h4" : "h3", {}, name),
-          ...(depth > 4 ? [make("p", {}, shown(inner))] : render(inner, depth + 1)),
-        ]);
-    return [
-      ...(leaves.length
-        ? [
-            table(
-              ["", ""],
-              leaves.map(([name, inner]) => [name, shown(inner)]),
-              1,
-            ),
-          ]
-        : []),
-      ...nested,
-    ];
-  };
+  const text = JSON.stringify(run.pid);
   document.getElementById("pid-box").hidden = run.pid == null;
-  fill("pid", ...(run.pid == null ? [] : render(run.pid, 0)));
+  if (page.pid === text) return; // what a person has unfolded stays so
+  page.pid = text;
+  const whole = record(run.pid) ? run.pid : { all: run.pid };
+  const tables = Object.entries(whole).filter(([, rows]) => Array.isArray(rows) && rows.length && rows.every(record));
+  const rest = Object.entries(whole).filter(([name]) => !tables.some(([other]) => other === name));
+  const folded = tables.map(([name, rows]) => {
+    const head = make("summary", {}, `${spaced(name)} (${rows.length})`);
+    return make("details", rows.length <= SHORT ? { open: "" } : {}, head, ...records(rows));
+  });
+  const plain = rest.map(([name, value]) => make("p", {}, `${spaced(name)}: ${shortly(value)}`));
+  fill("pid", ...plain, ...folded);
 }
 
 function drawAgain(run) {
