@@ -5,8 +5,10 @@ import typer
 from parse_p2p import programs
 from parse_p2p.lab.compare import compare
 from parse_p2p.lab.pid import pid
+from parse_p2p.lab.report import report
 from parse_p2p.lab.tensorboard import tensorboard
 from parse_p2p.lab.topology import topology
+from parse_p2p.lab.watch import watch
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -19,6 +21,8 @@ EXAMPLES = """
   parse-lab tensorboard runs/ring-parse-htad-s0
   parse-lab pid runs/ring-parse-htad-s0                                what its slices hold
   parse-lab pid runs/ring-parse-htad-s0 --every 5 --k 4                every fifth round, with fewer codes
+  parse-lab report runs/ring-parse-htad-s0                             one page on a run, or on several
+  parse-lab watch runs/ring-parse-htad-s0                              the same page, live
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, no_args_is_help=True)
@@ -33,6 +37,8 @@ app.command()(topology)
 app.command()(compare)
 app.command()(tensorboard)
 app.command()(pid)
+app.command()(report)
+app.command()(watch)
 
 
 def main() -> None:

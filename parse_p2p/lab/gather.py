@@ -1,0 +1,359 @@
+"""From a run's folder to one plain structure, which the page, the live view and anybody else can draw.
+
+``Gathering.read`` takes in what was logged since the last time, ``plain`` gives the structure: dicts, lists, strings,
+numbers and None alone. ``rounds`` are those that are shown: all, or every ``stride``-th up to the last that is planned.
+Every list ``by round`` is as long, with None where nothing is known:
+
+    name, folder, method, dataset, seed, planned, last    last: the last round that anybody logged
+    rounds, stride, config, command, versions, notes      notes: sentences on what is missing here
+    agents[]      id, types [[from round, type]], here, state, samples, parameters, device, absent (rounds by plan),
+                  final {accuracy, round}, by round: accuracy, loss, test_loss, seconds, alive, late, wire_out,
+                  wire_in, and mail: the number of an entry of ``mails``
+    mails[]       [[place of the receiver in agents, number of an entry of ``parcels``], …]
+    parcels[]     {slice: payload bytes}
+    types{}       type → agents, by round: accuracy, worst, best, loss
+    slices{}      slice → by round: bytes, and in all up to then: total; all else is REST
+    consensus{}   slice → by round: before, after, bound (ρ·before), rho, holders, agents (of whom there is a sketch)
+    graph         edges [[place, place]], places [[x, y]], directed; overlays {slice → by round: number in graphs}
+    graphs[]      edges [[place, place]]
+    events[]      {round, agent, time (seconds since the first), kind, event, note}; counts {event: how many}; left_out
+    summary, pid  what the run's files of these names hold
+
+Logs may be missing, cut off, or in part those of other hosts; nothing in them is trusted to be of the right type.
+"""
+
+import contextlib
+import json
+import math
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from parse_p2p import config, roles
+from parse_p2p.assembly import World
+from parse_p2p.config import RunFile
+from parse_p2p.errors import ConfigError, P2PError
+from parse_p2p.lab import timeline
+from parse_p2p.lab.spread import Spread
+from parse_p2p.lab.theory import Theory
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.names import PeerId
+from parse_p2p.runlog import Tail
+
+MOST_ROUNDS = 400  # that are shown
+MOST_EVENTS = 2000
+NUMBERS = ("accuracy", "loss", "test_loss", "seconds", "alive", "late", "wire_out", "wire_in")
+ENDS = {"end": "done", "left": "left", "stopped": "stopped", "failed": "failed", "fault": "killed"}
+REST = "headers, heartbeats"
+
+Mail = tuple[tuple[int, int], ...]
+Parcel = tuple[tuple[str, int], ...]
+
+
+class Track:
+    """What one agent logged."""
+
+    def __init__(self, first: str) -> None:
+        self.facts: dict[str, Any] = {}
+        self.state = "unknown"
+        self.heard = 0.0  # Unix seconds
+        self.types = [(0, first)]
+        self.rounds: dict[int, dict[str, float]] = {}
+        self.mails: dict[int, Mail] = {}
+
+
+class Gathering:
+    """One run, read as it grows; ``run`` is its file where that is not in the folder.
+
+    Raises ConfigError where there is no run.
+    """
+
+    def __init__(self, path: Path, run: RunFile | None = None) -> None:
+        self.folder = RunFolder(path)
+        if run is None and not self.folder.file.is_file():
+            raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
+        self.run = run or config.load(self.folder.file)
+        self.stride = math.ceil(self.run.rounds / MOST_ROUNDS)
+        self._trouble, self._theory = "", None
+        try:
+            self._theory = Theory(World(self.run), self.folder)
+            self._kinds = {me: self._theory.world.kind(me) for me in self._theory.world.seats}
+        except P2PError as error:  # its data are on another host, say
+            self._trouble = f"The overlays of this run cannot be derived here: {error}."
+            self._kinds = dict.fromkeys(roles.ids(self.run), "")
+        self.ids = list(self._kinds)
+        self._place = {me: i for i, me in enumerate(self.ids)}
+        self._tails = {me: Tail(self.folder.events(me)) for me in self.ids}
+        self.tracks = {me: Track(kind) for me, kind in self._kinds.items()}
+        self.spread = Spread()
+        self.last = -1
+        self._parcels: dict[Parcel, int] = {}
+        self._events: list[dict[str, Any]] = []
+        self._began = math.inf  # Unix seconds of the first event
+        self._counts: Counter[str] = Counter()
+        self._bytes: dict[int, Counter[str]] = {}
+
+    # reading
+
+    def read(self) -> bool:
+        """Take in what was logged since the last call; whether there was anything."""
+        found = False
+        for me, tail in self._tails.items():
+            for event in tail.read():
+                found = True
+                self.take(me, event)
+        if self._theory is not None and found:
+            with contextlib.suppress(P2PError, OSError):
+                self._theory.recall()
+        return found
+
+    def logged(self, me: PeerId) -> bool:
+        """Whether an agent has a log here."""
+        return self.folder.events(me).exists()
+
+    def take(self, me: PeerId, event: Any) -> None:
+        """Take in one event of an agent, wherever it was read."""
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            return
+        track, name, round = self.tracks[me], event["event"], _round(event.get("round"))
+        if name == "round" and round is not None and round < self.run.rounds:
+            self._take_round(me, track, round, event)
+        self._counts[name] += 1
+        time = _number(event.get("time"))
+        if time is not None:
+            self._began, track.heard = min(self._began, time), max(track.heard, time)
+        if name == "start":
+            track.facts = {key: event.get(key) for key in ("samples", "parameters", "device")}
+        if name == "modalities" and round is not None:
+            task = self._kinds[me].partition(": ")[2]
+            kind = timeline.plain(event.get("modalities")).replace(", ", "+")
+            track.types.append((round, f"{kind}: {task}" if task else kind))
+        if name in ("start", "resumed", "joined", "round"):
+            track.state = "running"
+        elif name in ENDS and (name != "fault" or event.get("kind") == "kill"):
+            track.state = ENDS[name]
+        at = round if round is not None else max(track.rounds, default=0)
+        told = timeline.entry(event, at)
+        if told is not None:
+            row = {"round": at, "agent": me, "time": time or 0.0, "kind": told[0], "event": name, "note": told[1]}
+            self._events.append(row)
+
+    def _take_round(self, me: PeerId, track: Track, round: int, event: Mapping[str, Any]) -> None:
+        again = round in track.rounds
+        numbers = {key: _digits(_number(event.get(key))) for key in NUMBERS}
+        track.rounds[round] = {key: value for key, value in numbers.items() if value is not None}
+        track.mails[round] = self._mail(event.get("sent"))
+        self.last = max(self.last, round)
+        self._bytes.pop(round, None)
+        if not again and self._shown(round):  # who logs a round a second time has gone through the same once more
+            self.spread.add(round, event.get("sketch"))
+
+    def _mail(self, sent: object) -> Mail:
+        if not isinstance(sent, dict):
+            return ()
+        known = ((self._place[peer], _parcel(slices)) for peer, slices in sent.items() if peer in self._place)
+        return tuple((peer, self._parcels.setdefault(parcel, len(self._parcels))) for peer, parcel in known)
+
+    def _shown(self, round: int) -> bool:
+        return (self.run.rounds - 1 - round) % self.stride == 0
+
+    # the structure
+
+    def plain(self) -> dict[str, Any]:
+        rounds = [round for round in range(self.last + 1) if self._shown(round)]
+        agents, mails = self._agents(rounds)
+        ordered = sorted(self._events, key=lambda e: float(e["time"]))[:MOST_EVENTS]
+        events = [{**event, "time": _since(event["time"], self._began)} for event in ordered]
+        return self._head() | {
+            "rounds": rounds,
+            "agents": agents,
+            "mails": mails,
+            "parcels": [dict(parcel) for parcel in self._parcels],
+            "types": self._types(rounds),
+            "slices": self._slices(rounds),
+            "events": events,
+            "counts": dict(sorted(self._counts.items())),
+            "left_out": len(self._events) - len(events),
+            **self._laid(rounds),
+            "summary": _json(self.folder.summary),
+            "pid": _json(self.folder.path / "pid.json"),
+        }
+
+    def _head(self) -> dict[str, Any]:
+        run = self.run
+        return {
+            "name": self.folder.path.resolve().name,
+            "folder": str(self.folder.path),
+            "method": run.method,
+            "dataset": Path(run.dataset).name,
+            "seed": run.seed,
+            "planned": run.rounds,
+            "last": self.last,
+            "stride": self.stride,
+            "config": config.dump(run),
+            "command": shlex.join(["parse-agent", "--topology", str(self.folder.file)]),
+            "versions": {"parse-p2p": version("parse-p2p"), "torch": version("torch"), "python": python_version()},
+            "notes": self._notes(),
+        }
+
+    def _notes(self) -> list[str]:
+        notes = [self._trouble] if self._trouble else []
+        if away := [me for me, track in self.tracks.items() if track.state == "unknown"]:
+            named = ", ".join(away[:8]) + (f" and {len(away) - 8} more" if len(away) > 8 else "")
+            notes.append(f"There is no log here of {named}: not started yet, or on another host.")
+        if self.stride > 1:
+            notes.append(f"One round in {self.stride} of {self.run.rounds} is drawn; sums are over all of them.")
+        return notes
+
+    def _agents(self, rounds: list[int]) -> tuple[list[dict[str, Any]], list[Mail]]:
+        numbers: dict[Mail, int] = {}
+        rows, over = [], _written(self.folder.summary)  # who was silent since then is no more
+        for me, track in self.tracks.items():
+            sent = [track.mails.get(round) for round in rounds]
+            final = max((r for r, row in track.rounds.items() if "accuracy" in row), default=None)
+            row = {
+                "id": me,
+                "types": [list(pair) for pair in sorted(track.types)],
+                "here": track.state != "unknown",
+                "state": "died" if track.state == "running" and track.heard <= over else track.state,
+                **track.facts,
+                "absent": [] if self._theory is None else self._theory.absent(me, rounds),
+                "final": None if final is None else {"accuracy": track.rounds[final]["accuracy"], "round": final},
+                "mail": [None if mail is None else numbers.setdefault(mail, len(numbers)) for mail in sent],
+            }
+            rows.append(row | {key: [track.rounds.get(r, {}).get(key) for r in rounds] for key in NUMBERS})
+        return rows, list(numbers)
+
+    def _types(self, rounds: list[int]) -> dict[str, Any]:
+        types: dict[str, dict[str, Any]] = {}
+        for i, round in enumerate(rounds):
+            there = defaultdict(list)
+            for track in self.tracks.values():
+                if round in track.rounds:
+                    kind = next(kind for first, kind in sorted(track.types, reverse=True) if first <= round)
+                    there[kind].append(track.rounds[round])
+            for kind, rows in there.items():
+                blank = {key: [None] * len(rounds) for key in ("agents", "accuracy", "worst", "best", "loss")}
+                row = types.setdefault(kind, blank)
+                accuracy = [r["accuracy"] for r in rows if "accuracy" in r]
+                losses = [r["loss"] for r in rows if "loss" in r]
+                row["agents"][i] = len(rows)
+                row["accuracy"][i], row["loss"][i] = _mean(accuracy), _mean(losses)
+                row["worst"][i], row["best"][i] = min(accuracy, default=None), max(accuracy, default=None)
+        return types
+
+    def _slices(self, rounds: list[int]) -> dict[str, Any]:
+        parcels = list(self._parcels)
+        for round in range(self.last + 1):
+            if round not in self._bytes:
+                self._bytes[round] = self._sum(round, parcels)
+        found: dict[str, dict[str, list[int]]] = {}
+        sums: Counter[str] = Counter()
+        for round in range(self.last + 1):
+            sums.update(self._bytes[round])
+            for name, total in sums.items() if self._shown(round) else ():
+                row = found.setdefault(name, {"bytes": [], "total": []})
+                row["bytes"].append(self._bytes[round][name])
+                row["total"].append(total)
+        for row in found.values():  # a slice that came later crossed nothing before
+            gap = [0] * (len(rounds) - len(row["bytes"]))
+            row["bytes"][:0], row["total"][:0] = gap, gap
+        return dict(sorted(found.items(), key=lambda item: (item[0] == REST, item[0])))
+
+    def _sum(self, round: int, parcels: list[Parcel]) -> Counter[str]:
+        """Payload of a round by slice, and what else its agents handed to the transport."""
+        found: Counter[str] = Counter()
+        mails = Counter(parcel for t in self.tracks.values() for _, parcel in t.mails.get(round, ()))
+        for parcel, times in mails.items():
+            for name, nbytes in parcels[parcel]:
+                found[name] += nbytes * times
+        wire = sum(t.rounds.get(round, {}).get("wire_out", 0) for t in self.tracks.values())
+        if (rest := int(wire) - found.total()) > 0:
+            found[REST] = rest
+        return found
+
+    def _laid(self, rounds: list[int]) -> dict[str, Any]:
+        """Overlays by round, and how far apart agents were beside what theory allows."""
+        theory = self._theory
+        by_round = [{} if theory is None else theory.round(round) for round in rounds]
+        names = sorted({*self.spread.names, *(name for laid in by_round for name in laid)})
+        consensus: dict[str, Any] = {}
+        for name in names:
+            rows = [self._compared(name, round, laid.get(name)) for round, laid in zip(rounds, by_round, strict=True)]
+            consensus[name] = {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+        return {
+            "consensus": consensus,
+            "overlays": {name: [laid[name][0] if name in laid else None for laid in by_round] for name in names},
+            "graphs": [] if theory is None else [list(map(list, edges)) for edges in theory.graphs],
+            "graph": self._circle() if theory is None else theory.shape(),
+        }
+
+    def _compared(self, name: str, round: int, laid: tuple[int, float, int] | None) -> dict[str, float | None]:
+        before, after = self.spread.distance(round, "before", name), self.spread.distance(round, "after", name)
+        rho = None if laid is None else laid[1]
+        bound = None if rho is None or before is None else _digits(rho * before)
+        agents = self.spread.agents(round, "after", name)
+        holders = None if laid is None else laid[2]
+        found = {"before": _digits(before), "after": _digits(after), "bound": bound, "rho": _digits(rho)}
+        return found | {"holders": holders, "agents": agents}
+
+    def _circle(self) -> dict[str, Any]:
+        turns = [2 * math.pi * i / len(self.ids) for i in range(len(self.ids))]
+        places = [[round(math.cos(turn), 3), round(math.sin(turn), 3)] for turn in turns]
+        return {"edges": [], "places": places, "directed": False}
+
+
+def _parcel(slices: object) -> Parcel:
+    if not isinstance(slices, dict):
+        return ()
+    return tuple((name, int(nbytes)) for name, nbytes in slices.items() if _number(nbytes) is not None)
+
+
+def _round(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32 else None
+
+
+def _number(value: object) -> float | None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if good else None  # type: ignore[return-value]
+
+
+def _since(time: float, began: float) -> float:
+    return round(max(0.0, time - began), 2) if math.isfinite(began) else 0.0
+
+
+def _digits(value: float | None) -> float | None:
+    """As many as a picture shows."""
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return _digits(sum(found) / len(found)) if found else None
+
+
+def _written(path: Path) -> float:
+    """When a file was written, in Unix seconds; before everything else where there is none."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return -math.inf
+
+
+def _json(path: Path) -> Any:
+    """What a file holds; None where there is none, or none yet."""
+    with contextlib.suppress(OSError, ValueError):
+        return _finite(json.loads(path.read_text(encoding="utf-8")))
+    return None
+
+
+def _finite(value: Any) -> Any:
+    """The same without numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,99 @@
+"""A run as it grows, for all who look at it: the newest structure, and what changed from one to the next."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from parse_p2p import config
+from parse_p2p.discovery.broker import Broker
+from parse_p2p.errors import ConfigError
+from parse_p2p.lab.gather import Gathering
+from parse_p2p.lab.page import dumped
+from parse_p2p.lab.patch import changes
+from parse_p2p.lab.telemetry import Telemetry
+
+
+class Source:
+    """A run's logs, and what a broker says of the agents that have none here."""
+
+    def __init__(self, gathering: Gathering, telemetry: Telemetry | None) -> None:
+        self._gathering = gathering
+        self._telemetry = telemetry
+        self._said = ""
+
+    def read(self) -> bool:
+        found = self._gathering.read()
+        if self._telemetry is None:
+            return found
+        for me, event in self._telemetry.read():
+            if not self._gathering.logged(me):  # whose log is here says more itself
+                self._gathering.take(me, event)
+                found = True
+        before, self._said = self._said, self._telemetry.trouble
+        return found or before != self._said
+
+    def plain(self) -> dict[str, Any]:
+        run = self._gathering.plain()
+        if self._telemetry is None:
+            return run
+        heard = "What comes through the broker alone has no slices: no edges and no distances are known of it."
+        lost = f"The broker does not answer ({self._said}); trying again."
+        return run | {"notes": [*run["notes"], lost if self._said else heard]}
+
+
+def source(path: Path, broker: str | None) -> Source:
+    """Raises ConfigError where there is no run, or no such broker."""
+    if broker is None:
+        return Source(Gathering(path), None)
+    try:
+        spoken = Broker.parse(broker)
+    except ConfigError as error:
+        raise ConfigError(f"--broker: {error}") from None
+    gathering = Gathering(path.parent, config.load(path)) if path.is_file() else Gathering(path)
+    return Source(gathering, Telemetry(spoken, gathering.run.digest(), gathering.ids))
+
+
+class Feed:
+    """What one thread reads and many others tell their browsers. A structure that was given out is never changed."""
+
+    def __init__(self, run: Source) -> None:
+        self._run = run
+        self._new = threading.Condition()
+        self._number = 0
+        self._closed = False
+        run.read()
+        self._runs = [run.plain()]
+
+    def look(self) -> None:
+        """Read what is new, and wake those who wait for it."""
+        if self._run.read():
+            runs = [self._run.plain()]
+            with self._new:
+                self._number, self._runs = self._number + 1, runs
+                self._new.notify_all()
+
+    def close(self) -> None:
+        """All streams end."""
+        with self._new:
+            self._closed = True
+            self._new.notify_all()
+
+    def now(self) -> tuple[int, list[dict[str, Any]]]:
+        """The newest runs, and the number of their state."""
+        with self._new:
+            return self._number, self._runs
+
+    def messages(self, ping: float) -> Iterator[str]:
+        """Server-sent events for one browser: everything, then what changes; after ``ping`` seconds a comment."""
+        number, runs = self.now()
+        yield f"event: whole\ndata: {dumped(runs)}\n\n"
+        while True:
+            with self._new:
+                if self._number == number and not self._closed:
+                    self._new.wait(ping)
+                if self._closed:
+                    return
+                before, (number, runs) = runs, (self._number, self._runs)
+            patch = changes(before, runs)
+            yield ": still here\n\n" if patch is None else f"event: change\ndata: {dumped(patch)}\n\n"

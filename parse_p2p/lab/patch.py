@@ -1,0 +1,42 @@
+"""What changed between two structures of dicts, lists and plain values, so that a page can be kept up to date.
+
+A patch is ``{"is": value}``, which stands for all, or any of ``at`` (patches by key or by place), ``gone`` (keys) and
+``more`` (at the end of a list). Curves grow at their ends: a round costs a few numbers, whatever came before.
+"""
+
+from typing import Any
+
+Patch = dict[str, Any]
+
+
+def changes(old: Any, new: Any) -> Patch | None:
+    """What makes ``new`` of ``old``; None where they are equal."""
+    if type(old) is type(new) and old == new:
+        return None
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = {key: {"is": value} if key not in old else changes(old[key], value) for key, value in new.items()}
+        gone = [key for key in old if key not in new]
+        return _patch(inner, gone=gone)
+    if isinstance(old, list) and isinstance(new, list) and 0 < len(old) <= len(new):
+        pairs = zip(old, new, strict=False)
+        return _patch({str(i): changes(a, b) for i, (a, b) in enumerate(pairs)}, more=new[len(old) :])
+    return {"is": new}
+
+
+def _patch(inner: dict[str, Patch | None], **rest: list[Any]) -> Patch:
+    at = {key: patch for key, patch in inner.items() if patch is not None}
+    return ({"at": at} if at else {}) | {key: value for key, value in rest.items() if value}
+
+
+def applied(old: Any, patch: Patch) -> Any:
+    """``old`` with a patch, as the page does it; ``old`` itself is changed."""
+    if "is" in patch:
+        return patch["is"]
+    for key, inner in patch.get("at", {}).items():
+        place = int(key) if isinstance(old, list) else key
+        old[place] = applied(old[place] if isinstance(old, list) else old.get(place), inner)
+    for key in patch.get("gone", []):
+        del old[key]
+    if "more" in patch:
+        old.extend(patch["more"])
+    return old

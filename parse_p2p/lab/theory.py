@@ -1,0 +1,99 @@
+"""What a run file alone says of a run: who shares what with whom in a round, and how fast mixing must agree.
+
+‖X' − X̄'‖ ≤ ρ ‖X − X̄‖ for one round of mixing with a matrix whose rows sum to one, where ρ is the SLEM of the slice's
+overlay (Xiao and Boyd 2004, section 2): the distance to the new mean is no longer than that to the old. Sketches are
+linear, so it holds for them as it does for the slices themselves.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import networkx as nx
+
+from parse_p2p.assembly import World
+from parse_p2p.errors import P2PError
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.process import recall
+from parse_p2p.names import PeerId
+from parse_p2p.topology.graph import Topology
+
+Edge = tuple[int, int]
+"""Places of two agents in the list of all; of a graph whose edges go one way first who sends."""
+
+DRAWN_BY_FORCES = 100  # agents; more than these are placed on a circle
+
+
+class Theory:
+    """The overlays of a run by round; every graph is kept once and spoken of by its number in ``graphs``."""
+
+    def __init__(self, world: World, folder: RunFolder) -> None:
+        self.world = world
+        self.graphs: list[list[Edge]] = []
+        self._folder = folder
+        self._place = {me: i for i, me in enumerate(world.seats)}
+        self._numbers: dict[tuple[Edge, ...], int] = {}
+        self._laid: dict[int, tuple[Topology, int, float]] = {}  # the topology is kept so that its id stays its own
+        self._rounds: dict[int, dict[str, tuple[int, float, int]]] = {}
+
+    def recall(self) -> None:
+        """Take in the changes that agents announced; what was derived without them is forgotten."""
+        before = self.world.membership.changes
+        recall(self.world, self._folder)
+        if self.world.membership.changes != before:
+            self._rounds.clear()
+
+    def round(self, round: int) -> dict[str, tuple[int, float, int]]:
+        """Of every slice that peers mix in a round: its graph, the ρ of its weights, and how many hold it."""
+        if round not in self._rounds:
+            self._rounds[round] = self._derived(round)
+        return self._rounds[round]
+
+    def _derived(self, round: int) -> dict[str, tuple[int, float, int]]:
+        if self.world.coordinator is not None:
+            return {}
+        try:
+            overlays = self.world.overlays(round)
+        except P2PError:  # changes that were announced may leave a round that cannot be laid out: nothing to compare
+            return {}
+        measured = self._laid if self.world.run.varying is None else {}  # what is drawn is drawn for one round
+        found = {}
+        for key in overlays.keys:
+            topology = overlays.graph(key)
+            if id(topology) not in measured:
+                measured[id(topology)] = topology, self._number(topology.graph), 1 - topology.spectral_gap()
+            found[str(key)] = (*measured[id(topology)][1:], len(overlays.holders(key)))
+        return found
+
+    def _number(self, graph: nx.Graph) -> int:
+        edges = tuple((self._place[a], self._place[b]) for a, b in graph.edges)
+        if edges not in self._numbers:
+            self._numbers[edges] = len(self.graphs)
+            self.graphs.append(list(edges))
+        return self._numbers[edges]
+
+    def absent(self, me: PeerId, rounds: Iterable[int]) -> list[int]:
+        """Those rounds in which an agent is not to be there."""
+        if me == self.world.coordinator:
+            return []
+        return [round for round in rounds if not self.world.membership.of(me, round)]
+
+    def shape(self) -> dict[str, Any]:
+        """The run's graph: its edges, and a place for every agent with coordinates between −1 and 1."""
+        graph = nx.Graph()
+        graph.add_nodes_from(self.world.seats)
+        hub = self.world.coordinator
+        graph.add_edges_from(self.world.topology.graph.edges if hub is None else ((hub, p) for p in self.world.peers))
+        places = nx.circular_layout([me for me in graph if me != hub])
+        if hub is not None:
+            places[hub] = (0.0, 0.0)
+        elif len(graph) <= DRAWN_BY_FORCES and nx.is_connected(graph) and not _ring(graph):
+            places = nx.kamada_kawai_layout(graph, pos=places)
+        return {
+            "edges": [[self._place[a], self._place[b]] for a, b in graph.edges],
+            "places": [[round(float(x), 3) for x in places[me]] for me in graph],
+            "directed": self.world.run.varying is not None and self.world.run.varying.one_way,
+        }
+
+
+def _ring(graph: nx.Graph) -> bool:
+    return all(degree == 2 for _, degree in graph.degree)

@@ -1,0 +1,338 @@
+"use strict";
+// The pictures that plotly draws. `page` (page.js) says what is chosen; every function draws anew from the runs.
+
+const HUES = [
+  "#4c82b8",
+  "#e0813c",
+  "#3a9d78",
+  "#b5507a",
+  "#8067b7",
+  "#b08b2e",
+  "#45a5b8",
+  "#a06a4b",
+  "#7d9a3c",
+  "#c26a9d",
+  "#5a6fd0",
+  "#c4574f",
+  "#4f8f5b",
+  "#967bb6",
+];
+const DASHES = ["solid", "dot", "dash", "dashdot", "longdash", "longdashdot"];
+const REST = "headers, heartbeats";
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+let revision = 0;
+
+function draw(id, traces, layout = {}) {
+  const axis = { gridcolor: css("--faint"), linecolor: css("--line"), zerolinecolor: css("--line"), automargin: true };
+  const all = {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    uirevision: id,
+    datarevision: (revision += 1), // arrays grow in place, which plotly does not see by itself
+    font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
+    margin: { l: 52, r: 12, t: 8, b: 40 },
+    hovermode: "closest",
+    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") }, namelength: -1 },
+    ...layout,
+    legend: {
+      orientation: "h",
+      y: -0.2,
+      yanchor: "top",
+      traceorder: "normal",
+      font: { size: 11, color: css("--soft") },
+      ...layout.legend,
+    },
+    xaxis: { ...axis, title: { text: "round" }, ...layout.xaxis },
+    yaxis: { ...axis, ...layout.yaxis },
+  };
+  const config = {
+    displaylogo: false,
+    responsive: true,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  };
+  return Plotly.react(document.getElementById(id), traces, all, config);
+}
+
+// plotly reads a few tags such as <b> in names: what came from files must not be read so
+const plainly = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
+// one colour for a type or a modality in all runs
+function hue(name) {
+  const known = page.hues;
+  if (!known.has(name)) known.set(name, HUES[known.size % HUES.length]);
+  return known.get(name);
+}
+
+const typeAt = (agent, round) => agent.types.filter(([first]) => first <= round).at(-1)?.[1] ?? agent.types[0][1];
+const shownRuns = () => page.runs.map((run, i) => [run, i]).filter(([, i]) => page.shown.has(i));
+const several = () => page.shown.size > 1;
+const label = (name, run) => plainly(several() ? `${name} · ${run.name}` : name);
+
+function curves(key) {
+  const traces = [];
+  for (const [run, i] of shownRuns()) {
+    const line = { dash: DASHES[i % DASHES.length] };
+    if (page.by === "type") {
+      for (const [name, row] of Object.entries(run.types)) {
+        if (!row[key]) continue;
+        if (key === "accuracy" && !several()) traces.push(...band(run, name, row));
+        traces.push({
+          x: run.rounds,
+          y: row[key],
+          name: label(name, run),
+          mode: "lines+markers",
+          connectgaps: false,
+          line: { ...line, color: hue(name), width: 2 },
+          marker: { size: run.rounds.length > 60 ? 1 : 4 },
+          hovertemplate: "round %{x}: %{y:.3f}",
+        });
+      }
+      continue;
+    }
+    const told = new Set();
+    for (const agent of run.agents) {
+      const type = typeAt(agent, Infinity);
+      traces.push({
+        x: run.rounds,
+        y: agent[key],
+        name: label(type, run),
+        legendgroup: `${type} ${i}`,
+        mode: "lines",
+        showlegend: !told.has(type),
+        line: { ...line, color: hue(type), width: 1.4 },
+        opacity: 0.75,
+        hovertemplate: `${plainly(agent.id)}, round %{x}: %{y:.3f}`,
+      });
+      told.add(type);
+    }
+  }
+  return traces;
+}
+
+// from the worst to the best agent of a type
+function band(run, name, row) {
+  const side = { x: run.rounds, mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+  return [
+    { ...side, y: row.worst },
+    { ...side, y: row.best, fill: "tonexty", fillcolor: hue(name) + "22" },
+  ];
+}
+
+// colours are types, dashes are runs
+function curveLegend(id) {
+  const types = [
+    ...new Set(shownRuns().flatMap(([run]) => run.agents.flatMap((agent) => agent.types.map(([, type]) => type)))),
+  ];
+  const runs = several() ? shownRuns() : [];
+  fill(
+    id,
+    ...types.map((type) => make("span", {}, dot(hue(type)), type)),
+    ...runs.map(([run, i]) => make("span", {}, dashed(i), run.name)),
+  );
+}
+
+const STROKES = ["", "1 4", "6 4", "6 3 1 3", "10 4", "10 3 1 3"];
+
+function dashed(i) {
+  const line = svg("line", {
+    x1: 1,
+    x2: 27,
+    y1: 4,
+    y2: 4,
+    stroke: css("--soft"),
+    "stroke-width": 2,
+    "stroke-linecap": "round",
+    "stroke-dasharray": STROKES[i % STROKES.length],
+  });
+  return svg("svg", { width: 28, height: 8, class: "dash" }, line);
+}
+
+function drawAccuracy() {
+  curveLegend("accuracy-legend");
+  draw("accuracy", curves("accuracy"), { showlegend: false, yaxis: { title: { text: "accuracy" } } });
+  const spread =
+    page.by === "type" && !several()
+      ? "Lines are means over agents, bands reach from the worst to the best."
+      : page.by === "type"
+        ? "Lines are means over the agents of a type; runs differ by the dashes."
+        : "One line an agent.";
+  text("accuracy-hint", spread);
+}
+
+function drawLoss() {
+  // a type's loss is the one it trained on; the test loss is known by agent
+  const traces = page.loss === "loss" ? curves("loss") : testLoss();
+  curveLegend("loss-legend");
+  draw("loss", traces, {
+    showlegend: false,
+    yaxis: { title: { text: page.loss === "loss" ? "training loss" : "test loss" } },
+  });
+}
+
+function testLoss() {
+  const by = page.by;
+  page.by = "agent";
+  const traces = curves("test_loss");
+  page.by = by;
+  return traces;
+}
+
+function sliceHue(run, name) {
+  if (name === REST) return css("--off");
+  return HUES[Object.keys(run.slices).indexOf(name) % HUES.length];
+}
+
+function drawBytes() {
+  const key = page.bytes,
+    traces = [];
+  if (several()) {
+    for (const [run, i] of shownRuns()) {
+      const rows = Object.values(run.slices);
+      const sum = run.rounds.map((_, t) => rows.reduce((all, row) => all + row[key][t], 0));
+      traces.push({
+        x: run.rounds,
+        y: sum,
+        name: plainly(run.name),
+        label: run.name,
+        mode: "lines",
+        line: { color: HUES[i % HUES.length], width: 2 },
+      });
+    }
+    text("bytes-hint", "All bytes on the wire, a line a run; choose one run to see its slices.");
+  } else {
+    for (const [run] of shownRuns()) {
+      for (const [name, row] of Object.entries(run.slices)) {
+        traces.push({
+          x: run.rounds,
+          y: row[key],
+          name: plainly(name),
+          label: name,
+          stackgroup: "all",
+          mode: "lines",
+          line: { width: 0.5, color: sliceHue(run, name) },
+          hovertemplate: "round %{x}: %{y:.3s}B",
+        });
+      }
+    }
+    const running = shownRuns().some(([run]) => run.agents.some((agent) => agent.state === "running"));
+    const unfinished = running ? " The latest rounds are not complete yet." : "";
+    text("bytes-hint", `All agents together, as the senders counted them.${unfinished}`);
+  }
+  legend("bytes-legend", traces);
+  draw("bytes", traces, {
+    showlegend: false,
+    yaxis: { title: { text: "bytes" }, tickformat: "~s", rangemode: "tozero" },
+  });
+}
+
+// names of slices are long: they stand below the picture, where they wrap
+function legend(id, traces) {
+  fill(
+    id,
+    ...traces.map((trace) => {
+      const made = make("span", {}, dot(trace.line.color));
+      made.append(trace.label ?? trace.name);
+      return made;
+    }),
+  );
+}
+
+function drawConsensus() {
+  const name = page.slice.consensus,
+    traces = [];
+  const positive = (row) => row.map((value) => (value > 0 ? value : null));
+  for (const [run, i] of shownRuns()) {
+    if (name === "all" && i !== page.focus) continue;
+    for (const [slice, row] of Object.entries(run.consensus)) {
+      if (name !== "all" && slice !== name) continue;
+      if (!row.after) continue;
+      const line = { x: run.rounds, mode: "lines", hovertemplate: "round %{x}: %{y:.3g}" };
+      if (name === "all") {
+        traces.push({
+          ...line,
+          y: positive(row.after),
+          name: plainly(slice),
+          label: slice,
+          line: { width: 1.6, color: sliceHue(run, slice) },
+        });
+        continue;
+      }
+      const color = HUES[i % HUES.length];
+      traces.push(
+        {
+          ...line,
+          y: positive(row.before),
+          name: label("before mixing", run),
+          line: { color, width: 1.4 },
+          opacity: 0.5,
+        },
+        { ...line, y: positive(row.after), name: label("after mixing", run), line: { color, width: 2.2 } },
+        {
+          ...line,
+          y: positive(row.bound),
+          name: label("theory allows", run),
+          line: { color: css("--soft"), width: 1.4, dash: "dash" },
+        },
+      );
+    }
+  }
+  legend("consensus-legend", name === "all" ? traces : []);
+  const values = traces.flatMap((trace) => known(trace.y)),
+    wide = Math.max(...values) > 30 * Math.min(...values);
+  draw("consensus", traces, {
+    showlegend: name !== "all",
+    legend: { y: -0.26 },
+    yaxis: {
+      type: "log",
+      title: { text: "distance" },
+      exponentformat: "power",
+      ...(wide ? { dtick: 1 } : { dtick: "D2" }),
+    },
+  });
+}
+
+const KINDS = {
+  fault: ["#c4574f", "x"],
+  mail: ["#b08b2e", "circle-open"],
+  peers: ["#8067b7", "diamond"],
+  change: ["#3a9d78", "triangle-up"],
+  life: ["#7d8794", "square-open"],
+};
+
+function drawTimeline(run, events) {
+  const order = run.agents.map((agent) => plainly(agent.id));
+  const traces = Object.entries(KINDS)
+    .map(([kind, [color, symbol]]) => {
+      const some = events.filter((event) => event.kind === kind);
+      return {
+        x: some.map((e) => e.round),
+        y: some.map((e) => plainly(e.agent)),
+        text: some.map((e) => plainly(e.note)),
+        name: kind,
+        mode: "markers",
+        marker: { color, symbol, size: 9 },
+        hovertemplate: "%{y}, round %{x}: %{text}<extra></extra>",
+      };
+    })
+    .filter((trace) => trace.x.length);
+  const box = document.getElementById("timeline");
+  box.hidden = !traces.length;
+  if (box.hidden) return;
+  const last = Math.max(1, run.last, ...events.map((event) => event.round));
+  draw("timeline", traces, {
+    height: 110 + 18 * order.length,
+    showlegend: true,
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
+    margin: { l: 52, r: 12, t: 30, b: 40 },
+    xaxis: { range: [-0.5, last + 0.5] },
+    yaxis: {
+      type: "category",
+      categoryorder: "array",
+      categoryarray: order,
+      range: [order.length - 0.5, -0.5],
+      dtick: 1,
+    },
+  });
+}

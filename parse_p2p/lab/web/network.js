@@ -1,0 +1,264 @@
+"use strict";
+// The graph of one round: who was there, and what crossed every edge.
+
+const WIDEST = 0.055,
+  THINNEST = 0.007;
+
+function svg(tag, facts, ...inner) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(facts)) made.setAttribute(key, value);
+  made.append(...inner);
+  return made;
+}
+
+// [{from, to, parcel}] of a round, of one slice or of all
+function crossed(run, t, slice) {
+  const found = [];
+  run.agents.forEach((agent, from) => {
+    for (const [to, parcel] of run.mails[agent.mail[t]] ?? []) {
+      const all = run.parcels[parcel];
+      const slices = slice === "all" ? all : slice in all ? { [slice]: all[slice] } : {};
+      const bytes = Object.values(slices).reduce((sum, value) => sum + value, 0);
+      if (bytes > 0) found.push({ from, to, slices, bytes });
+    }
+  });
+  return found;
+}
+
+// what theory lays: the edges of the slice's overlay in that round, or of all of them
+function planned(run, t, slice) {
+  const names = slice === "all" ? Object.keys(run.overlays) : [slice];
+  const pairs = new Map();
+  for (const name of names) {
+    for (const [a, b] of run.graphs[run.overlays[name]?.[t]] ?? [])
+      pairs.set(a < b ? `${a} ${b}` : `${b} ${a}`, [a, b]);
+  }
+  return names.length ? [...pairs.values()] : run.graph.edges;
+}
+
+function condition(run, agent, t) {
+  if (agent.mail[t] != null || agent.accuracy[t] != null) return "there";
+  if (agent.absent.includes(run.rounds[t])) return "absent";
+  return agent.here ? "silent" : "away";
+}
+
+const SAID = {
+  there: "took part",
+  absent: "is not in the run in this round",
+  silent: "logged nothing in this round",
+  away: "has no log here",
+};
+
+function drawNetwork(run, t) {
+  const box = document.getElementById("network"),
+    slice = page.slice.network;
+  const focused = document.activeElement?.dataset?.key;
+  const places = run.graph.places.map(([x, y]) => [x * 1.02, y * 1.0]);
+  const pairs = new Map();
+  for (const sent of crossed(run, t, slice)) {
+    const key = [Math.min(sent.from, sent.to), Math.max(sent.from, sent.to)].join(" ");
+    pairs.set(key, [...(pairs.get(key) ?? []), sent]);
+  }
+  const lines = [],
+    most = heaviest(run);
+  const slim = Math.min(1, 20 / run.agents.length); // many agents have many edges
+  box.style.setProperty("--label", `${0.04 + 0.035 * slim}px`);
+  for (const [a, b] of planned(run, t, slice)) {
+    if (pairs.has([Math.min(a, b), Math.max(a, b)].join(" "))) continue;
+    lines.push(svg("line", { class: "planned", ...ends(places, a, b) }));
+  }
+  for (const [key, both] of [...pairs].sort()) {
+    const [a, b] = key.split(" ").map(Number),
+      bytes = both.reduce((sum, sent) => sum + sent.bytes, 0);
+    const said = both
+      .map((sent) => `${run.agents[sent.from].id} → ${run.agents[sent.to].id}: ${size(sent.bytes)}`)
+      .join("\n");
+    const width = (slim * (THINNEST + ((WIDEST - THINNEST) * bytes) / most)).toFixed(4);
+    const line = svg(
+      "line",
+      {
+        class: "wire",
+        "stroke-width": width,
+        ...ends(places, a, b),
+        tabindex: 0,
+        role: "button",
+        "aria-label": said,
+        "data-key": `edge ${key}`,
+      },
+      svg("title", {}, said),
+    );
+    if (page.agent != null && a !== page.agent && b !== page.agent) line.classList.add("dim");
+    pressable(line, () => {
+      page.edge = key;
+      page.agent = null;
+      update();
+    });
+    lines.push(line);
+  }
+  const radius = run.agents.length > 30 ? 0.035 : run.agents.length > 16 ? 0.05 : 0.065;
+  box.replaceChildren(...lines, ...run.agents.map((agent, i) => node(run, agent, i, t, places[i], radius)));
+  if (focused) box.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  drawLegend(run, t);
+}
+
+const ends = (places, a, b) => ({ x1: places[a][0], y1: -places[a][1], x2: places[b][0], y2: -places[b][1] });
+
+// bytes of the busiest edge in any round, so that widths of different rounds compare; for one slice, of that slice
+function heaviest(run) {
+  const key = `${page.slice.network} ${run.rounds.length}`;
+  if (run.heaviest?.key !== key) {
+    let most = 1;
+    for (let t = 0; t < run.rounds.length; t += Math.ceil(run.rounds.length / 50)) {
+      const sums = new Map();
+      for (const { from, to, bytes } of crossed(run, t, page.slice.network)) {
+        const pair = [Math.min(from, to), Math.max(from, to)].join(" ");
+        sums.set(pair, (sums.get(pair) ?? 0) + bytes);
+      }
+      most = Math.max(most, ...sums.values());
+    }
+    Object.defineProperty(run, "heaviest", { value: { key, most }, enumerable: false, configurable: true });
+  }
+  return run.heaviest.most;
+}
+
+function node(run, agent, i, t, [x, y], radius) {
+  const type = typeAt(agent, run.rounds[t] ?? 0),
+    state = condition(run, agent, t);
+  const said = `${agent.id} (${type}) ${SAID[state]}`;
+  const made = svg(
+    "g",
+    {
+      class: `node ${state}`,
+      tabindex: 0,
+      role: "button",
+      "aria-label": said,
+      "data-key": `agent ${i}`,
+      transform: `translate(${x} ${-y})`,
+    },
+    svg("title", {}, said),
+    ...pie(type, radius),
+  );
+  made.append(
+    svg("circle", { class: "rim", r: radius }),
+    svg("text", { y: radius + 0.02 + 0.065 * Math.min(1, 20 / run.agents.length) }, agent.id),
+  );
+  if (page.agent === i) made.classList.add("chosen");
+  pressable(made, () => {
+    page.agent = page.agent === i ? null : i;
+    page.edge = null;
+    update();
+  });
+  return made;
+}
+
+const modalities = (type) => type.split(": ")[0].split("+");
+
+// a disc with a sector for every modality
+function pie(type, r) {
+  const parts = modalities(type);
+  if (parts.length === 1) return [svg("circle", { class: "fill", r, fill: hue(parts[0]) })];
+  return parts.map((name, i) => {
+    const [a, b] = [i, i + 1].map((k) => (2 * Math.PI * k) / parts.length - Math.PI / 2);
+    const arc = `M0 0L${r * Math.cos(a)} ${r * Math.sin(a)}A${r} ${r} 0 0 1 ${r * Math.cos(b)} ${r * Math.sin(b)}Z`;
+    return svg("path", { class: "fill", d: arc, fill: hue(name) });
+  });
+}
+
+function drawLegend(run, t) {
+  const names = [...new Set(run.agents.flatMap((agent) => agent.types.flatMap(([, type]) => modalities(type))))];
+  const entries = names.filter(Boolean).map((name) => [hue(name), name]);
+  if (run.agents.some((agent) => condition(run, agent, t) !== "there"))
+    entries.push([css("--off"), "logged nothing in this round"]);
+  fill(
+    "legend",
+    ...entries.map(([color, name]) => make("span", {}, dot(color), name)),
+    make("span", {}, "width: bytes both ways · dashed: overlay without mail"),
+  );
+}
+
+// what the chosen agent or edge did, or the whole network
+function drawCrossing(run, t) {
+  const all = crossed(run, t, page.slice.network),
+    name = (i) => run.agents[i].id;
+  const chosen = page.agent != null ? run.agents[page.agent] : null;
+  const rows = (some, head, who) =>
+    some.length
+      ? [
+          make("h4", {}, head),
+          table(
+            ["", "slice", "bytes"],
+            some.flatMap((sent) =>
+              Object.entries(sent.slices).map(([slice, bytes], i) => [i ? "" : who(sent), slice, size(bytes)]),
+            ),
+            2,
+          ),
+        ]
+      : [];
+  const inside = [];
+  if (chosen) {
+    const there = condition(run, chosen, t);
+    const numbers = [
+      ["accuracy", chosen.accuracy[t]?.toFixed(3)],
+      ["loss", chosen.loss[t]?.toPrecision(3)],
+      ["peers alive", chosen.alive[t]],
+      ["out", size(chosen.wire_out[t])],
+      ["in", size(chosen.wire_in[t])],
+    ].filter(([, value]) => value != null);
+    inside.push(
+      make("h3", {}, `${chosen.id} (${typeAt(chosen, run.rounds[t])})`),
+      make("p", {}, `It ${SAID[there]}. ` + numbers.map(([what, value]) => `${what} ${value}`).join(" · ")),
+      ...rows(
+        all.filter((sent) => sent.from === page.agent),
+        "sends to",
+        (sent) => name(sent.to),
+      ),
+      ...rows(
+        all.filter((sent) => sent.to === page.agent),
+        "gets from",
+        (sent) => name(sent.from),
+      ),
+    );
+  } else if (page.edge) {
+    const [a, b] = page.edge.split(" ").map(Number);
+    const both = all.filter((sent) => (sent.from === a && sent.to === b) || (sent.from === b && sent.to === a));
+    inside.push(
+      make("h3", {}, `${name(a)} and ${name(b)}`),
+      ...(both.length ? [] : [make("p", {}, "Nothing crossed here in this round.")]),
+      ...rows(both, "what crossed", (sent) => `${name(sent.from)} → ${name(sent.to)}`),
+    );
+  } else {
+    const sums = new Map();
+    for (const { slices } of all)
+      for (const [slice, bytes] of Object.entries(slices)) sums.set(slice, (sums.get(slice) ?? 0) + bytes);
+    const there = run.agents.filter((agent) => condition(run, agent, t) === "there").length;
+    inside.push(
+      make("h3", {}, "The whole network"),
+      make(
+        "p",
+        {},
+        `${there} of ${run.agents.length} agents took part; ` +
+          "choose an agent or an edge to see who sent which slices.",
+      ),
+      table(
+        ["slice", "bytes"],
+        [...sums].map(([slice, bytes]) => [slice, size(bytes)]),
+        1,
+      ),
+    );
+  }
+  const happened = run.events.filter(
+    (event) => event.round === run.rounds[t] && (!chosen || event.agent === chosen.id),
+  );
+  if (happened.length) {
+    inside.push(
+      make("h4", {}, "what happened in this round"),
+      make(
+        "ul",
+        {},
+        ...happened.slice(0, 12).map((event) => make("li", {}, `${event.agent}: ${event.note}`)),
+        ...(happened.length > 12 ? [make("li", {}, `and ${happened.length - 12} more`)] : []),
+      ),
+    );
+  }
+  fill("crossing", ...inside);
+}

@@ -1,0 +1,270 @@
+"""From logs to one structure: nothing invented, nothing lost, whatever state the logs are in."""
+
+import json
+import shutil
+import time
+
+import pytest
+import running
+import worlds
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parse_p2p import config
+from parse_p2p.errors import ConfigError
+from parse_p2p.lab.gather import MOST_ROUNDS, REST, Gathering
+from parse_p2p.lab.page import dumped
+from parse_p2p.lab.patch import applied, changes
+from parse_p2p.launch.folder import RunFolder
+from parse_p2p.sketch import consensus_distance
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A world and the folder of its run."""
+    path = tmp_path_factory.mktemp("run")
+    world = running.world()
+    running.over_memory(world, path)
+    RunFolder(path).write(world.run)
+    return world, path
+
+
+@pytest.fixture
+def copied(ran, tmp_path):
+    """The same, to be spoilt."""
+    return ran[0], shutil.copytree(ran[1], tmp_path / "run")
+
+
+def gathered(path):
+    found = Gathering(path)
+    found.read()
+    plain = found.plain()
+    assert json.loads(dumped(plain)) == json.loads(dumped(plain))  # it is JSON, without NaN
+    return plain
+
+
+def add(path, me, *lines):
+    with RunFolder(path).events(me).open("a") as file:
+        file.writelines(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+
+
+def logged(path, me, kind="round"):
+    return running.events(path, me, kind)
+
+
+def test_accuracies_and_losses_are_those_of_the_logs(ran):
+    world, path = ran
+    run = gathered(path)
+    assert run["rounds"] == [0, 1, 2] and [agent["id"] for agent in run["agents"]] == list(world.seats)
+    for agent in run["agents"]:
+        rounds = logged(path, agent["id"])
+        for key in ("accuracy", "loss", "test_loss"):
+            assert agent[key] == pytest.approx([event[key] for event in rounds], rel=1e-4)
+        assert agent["state"] == "done" and agent["final"]["round"] == 2
+    audio = [a["accuracy"][2] for a in run["agents"] if a["types"][0][1] == "audio"]
+    assert run["types"]["audio"]["accuracy"][2] == pytest.approx(sum(audio) / 2, rel=1e-4)
+    assert run["types"]["audio"]["worst"][2] == min(audio) and run["types"]["audio"]["agents"] == [2, 2, 2]
+
+
+def test_bytes_of_slices_add_up_to_all_that_was_on_the_wire(ran):
+    world, path = ran
+    run = gathered(path)
+    events = [event for me in world.seats for event in logged(path, me)]
+    assert sum(row["total"][-1] for row in run["slices"].values()) == sum(event["wire_out"] for event in events)
+    payload = sum(n for event in events for slices in event["sent"].values() for n in slices.values())
+    assert sum(sum(row["bytes"]) for name, row in run["slices"].items() if name != REST) == payload
+
+
+def test_edges_carry_what_their_sender_logged(ran):
+    world, path = ran
+    run = gathered(path)
+    ids = list(world.seats)
+    for agent in run["agents"]:
+        for t, event in enumerate(logged(path, agent["id"])):
+            mail = {ids[to]: run["parcels"][parcel] for to, parcel in run["mails"][agent["mail"][t]]}
+            assert mail == event["sent"]
+
+
+def test_distances_are_those_of_the_sketches_and_within_theory(ran):
+    world, path = ran
+    run = gathered(path)
+    overlays = world.overlays(0)
+    for key in overlays.keys:
+        row = run["consensus"][str(key)]
+        holders = overlays.holders(key)
+        assert row["holders"] == row["agents"] == [len(holders)] * 3
+        for when in ("before", "after"):
+            for t in range(3):
+                sketches = [logged(path, me)[t]["sketch"][when][str(key)] for me in holders]
+                assert row[when][t] == pytest.approx(consensus_distance(sketches), rel=1e-3, abs=1e-6)
+        assert row["rho"] == pytest.approx([1 - overlays.graph(key).spectral_gap()] * 3, abs=1e-4)
+        assert all(a <= b + 1e-4 for a, b in zip(row["after"], row["bound"], strict=True))
+
+
+def test_overlays_are_those_of_the_world(ran):
+    world, path = ran
+    run = gathered(path)
+    ids = list(world.seats)
+    for key in world.overlays(1).keys:
+        edges = {frozenset((ids[a], ids[b])) for a, b in run["graphs"][run["overlays"][str(key)][1]]}
+        assert edges == set(map(frozenset, world.overlays(1).graph(key).graph.edges))
+
+
+def test_read_piece_by_piece_it_is_the_same_and_changes_lead_there(ran, tmp_path):
+    """Lines are cut anywhere, as a reader beside a running agent finds them."""
+    world, path = ran
+    logs = {me: RunFolder(path).events(me).read_bytes() for me in world.seats}
+    RunFolder(tmp_path).write(world.run)
+    growing = Gathering(tmp_path)
+    growing.read()
+    shown = json.loads(dumped(growing.plain()))
+    assert shown["rounds"] == [] and "no log here of a0, a1, a2, a3, a4" in shown["notes"][0]
+    for part in range(1, 8):
+        for me, log in logs.items():
+            RunFolder(tmp_path).events(me).parent.mkdir(parents=True, exist_ok=True)
+            RunFolder(tmp_path).events(me).write_bytes(log[: len(log) * part // 7])
+        growing.read()
+        new = json.loads(dumped(growing.plain()))
+        patch = changes(shown, new)
+        shown = shown if patch is None else applied(shown, json.loads(json.dumps(patch)))
+        assert shown == new
+    whole = gathered(path)
+    for key in ("rounds", "types", "slices", "consensus", "events", "counts"):
+        assert shown[key] == json.loads(dumped(whole))[key], key
+
+
+def test_agents_of_other_hosts_have_no_log_here(copied):
+    _, path = copied
+    shutil.rmtree(path / "agents" / "a1")
+    run = gathered(path)
+    assert run["agents"][1]["here"] is False and run["agents"][1]["final"] is None
+    assert run["notes"] == ["There is no log here of a1: not started yet, or on another host."]
+    assert any(
+        to == 1 for to, _ in run["mails"][run["agents"][0]["mail"][0]] + run["mails"][run["agents"][2]["mail"][0]]
+    )
+
+
+def test_a_log_that_a_kill_cut_off_ends_there(copied):
+    _, path = copied
+    log = RunFolder(path).events("a2")
+    whole = log.read_bytes()
+    log.write_bytes(whole[: whole.rindex(b'"event": "round"') + 40])
+    run = gathered(path)
+    assert run["agents"][2]["accuracy"][2] is None and run["agents"][2]["state"] == "running"
+    RunFolder(path).summary.write_text('{"types": [], "seconds": NaN')  # half-written
+    run = gathered(path)
+    assert run["agents"][2]["state"] == "died" and run["summary"] is None
+    add(path, "a2", "\n", {"event": "resumed", "round": 2, "time": time.time() + 60})
+    assert gathered(path)["agents"][2]["state"] == "running"
+
+
+def test_what_a_log_says_need_not_be_of_the_right_type(copied):
+    _, path = copied
+    before = gathered(path)
+    odd = [{"event": "round", "round": r, "agent": "a0"} for r in (-1, "1", None, True, 1e300, 3, 1 << 70, [0])]
+    add(
+        path,
+        "a0",
+        "[]\n",
+        "17\n",
+        "\n",
+        "{\n",
+        '{"event": []}\n',
+        '{"event": "fault", "kind": {"a": 1}, "round": {}}\n',
+    )
+    add(path, "a0", '{"event": "missing", "peers": 7, "time": NaN}\n', {"event": "modalities", "round": 9}, *odd)
+    junk = {"accuracy": "high", "loss": [], "wire_out": -5, "sent": {"a1": {"s": "x", "t": None}, "zz": {}, "a2": 3}}
+    add(path, "a0", {"event": "round", "round": 2, **junk, "sketch": {"before": {"s": [1] * 31, "t": "u"}, "after": 3}})
+    add(path, "a0", '{"event": "round", "round": 2, "sketch": {"after": {"s": [NaN, "x", 2]}}, "sent": []}\n')
+    run = gathered(path)
+    assert run["rounds"] == before["rounds"] and run["consensus"] == before["consensus"]
+    assert "no mail from 7" in [event["note"] for event in run["events"]]
+
+
+def test_a_round_that_was_gone_through_twice_counts_once(copied):
+    _, path = copied
+    before = gathered(path)
+    add(path, "a0", {"event": "resumed", "round": 2, "time": 1}, *logged(path, "a0")[2:])
+    run = gathered(path)
+    for key in ("slices", "consensus", "types"):
+        assert run[key] == before[key]
+
+
+def test_long_runs_are_thinned_out_but_sums_are_not(tmp_path):
+    world = worlds.world({"audio": 2}, rounds=1000)
+    RunFolder(tmp_path).write(world.run)
+    for me in world.seats:
+        RunFolder(tmp_path).events(me).parent.mkdir(parents=True)
+        facts = {"event": "round", "accuracy": 0.5, "wire_out": 10, "sent": {"a1" if me == "a0" else "a0": {"s": 7}}}
+        add(tmp_path, me, *(facts | {"round": round} for round in range(1000)))
+    run = gathered(tmp_path)
+    assert len(run["rounds"]) <= MOST_ROUNDS and run["rounds"][-1] == 999 and run["stride"] == 3
+    assert run["slices"]["s"]["total"][-1] == 2 * 7 * 1000 and run["slices"][REST]["total"][-1] == 2 * 3 * 1000
+    assert "One round in 3 of 1000 is drawn" in run["notes"][0]
+
+
+def test_events_are_told_in_words(copied):
+    _, path = copied
+    add(
+        path,
+        "a1",
+        {"event": "lost", "round": 2, "peer": "a0", "time": 5e9},
+        {"event": "missing", "round": 2, "peers": ["a0", "a3"]},
+    )
+    add(path, "a1", {"event": "fault", "kind": "kill", "round": 2}, {"event": "faults", "drop": 3, "delay": 1})
+    add(path, "a1", {"event": "modalities", "round": 1, "modalities": ["audio", "motion"]})
+    run = gathered(path)
+    assert {event["note"] for event in run["events"] if event["agent"] == "a1"} == {
+        "lost a0",
+        "no mail from a0, a3",
+        "a fault of kind kill strikes",
+        "done to its mail on purpose: drop 3, delay 1",
+        "has audio, motion from now on",
+    }
+    assert run["agents"][1]["state"] == "killed" and run["agents"][1]["types"][1] == [1, "audio+motion"]
+
+
+def test_agents_that_come_late_are_absent_before(tmp_path):
+    world = running.world(
+        events=[{"round": 2, "agent": "a4", "join": True}, {"round": 2, "agent": "a0", "leave": True}]
+    )
+    running.over_memory(world, tmp_path)
+    RunFolder(tmp_path).write(world.run)
+    run = gathered(tmp_path)
+    assert run["agents"][4]["absent"] == [0, 1] and run["agents"][4]["accuracy"][:2] == [None, None]
+    assert run["agents"][0]["absent"] == [2] and run["agents"][0]["state"] == "left"
+    row = run["consensus"]["head.redundant@all"]
+    assert row["holders"] == row["agents"] == [4, 4, 4]
+
+
+def test_a_run_whose_data_are_elsewhere_is_shown_without_theory(ran, tmp_path):
+    world, path = ran
+    there = shutil.copytree(path, tmp_path / "run")
+    away = world.run.model_copy(update={"dataset": "npz", "data": {"file": "nowhere.npz"}})
+    (there / "run.yaml").write_text(config.dump(away))
+    run = gathered(there)
+    assert run["notes"][0].startswith("The overlays of this run cannot be derived here: ")
+    assert run["graphs"] == [] and len(run["graph"]["places"]) == 5
+    assert run["consensus"]["head.redundant@all"]["bound"] == [None] * 3
+    assert run["consensus"]["head.redundant@all"]["after"] == gathered(path)["consensus"]["head.redundant@all"]["after"]
+
+
+def test_where_there_is_no_run_it_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="there is no run in"):
+        Gathering(tmp_path)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(values, values)
+def test_changes_lead_from_any_structure_to_any_other(old, new):
+    patch = changes(old, new)
+    if patch is None:
+        assert old == new
+    else:
+        assert applied(json.loads(json.dumps(old)), json.loads(json.dumps(patch))) == new

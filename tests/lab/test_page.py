@@ -1,0 +1,107 @@
+"""The page is one file that fetches nothing, and what stands in files stays text."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import running
+from typer.testing import CliRunner
+
+from parse_p2p import programs
+from parse_p2p.lab.cli import app
+from parse_p2p.lab.gather import Gathering
+from parse_p2p.lab.page import embedded, page
+from parse_p2p.launch.folder import RunFolder
+
+HOSTILE = "</script><script>hacked=1</script><img src=x onerror=hacked=1><!--<script>\u2028]]>&quot;{{plotly}}"
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, and the text inside scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.scripts = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] == "script":
+            self.scripts[-1] += data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run")
+    world = running.world(rounds=2)
+    running.over_memory(world, path)
+    RunFolder(path).write(world.run)
+    with RunFolder(path).events("a0").open("a") as file:
+        file.write(json.dumps({"event": "failed", "agent": HOSTILE, "why": HOSTILE, "time": 1}) + "\n")
+    (path / "pid.json").write_text(json.dumps({HOSTILE: [{HOSTILE: HOSTILE}]}))
+    return path
+
+
+def gathered(path):
+    found = Gathering(path)
+    found.read()
+    return found.plain()
+
+
+def test_nothing_on_the_page_is_fetched(folder):
+    read = Reader(page([gathered(folder)]))
+    for tag, attributes in read.tags:
+        for key in ("src", "href", "action", "data", "poster", "srcset"):
+            assert attributes.get(key, "data:").startswith("data:"), f"{tag} fetches {attributes[key]}"
+    policy = next(a["content"] for tag, a in read.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "connect-src 'none'" in policy
+
+
+def test_hostile_text_stays_inside_the_data(folder):
+    run = gathered(folder)
+    read = Reader(page([run]))
+    data, *scripts = read.scripts
+    assert json.loads(data) == json.loads(json.dumps([run])) and HOSTILE[:300] in data.encode().decode("unicode_escape")
+    assert len(scripts) == 2 and not any("hacked" in script for script in scripts)
+    assert [tag for tag, _ in read.tags].count("img") == 0
+
+
+def test_a_hostile_name_of_a_folder_stays_text(folder):
+    read = Reader(page([gathered(folder) | {"name": HOSTILE}]))
+    assert len(read.scripts) == 3 and [tag for tag, _ in read.tags].count("img") == 0
+
+
+def test_data_end_no_script():
+    assert not re.search("[<\u2028\u2029]", embedded([HOSTILE]))
+    assert json.loads(embedded([HOSTILE])) == [HOSTILE]
+
+
+def test_the_command_says_where_the_page_is(folder, tmp_path):
+    result = CliRunner().invoke(app, ["report", str(folder)])
+    assert result.exit_code == 0 and f"wrote {folder / 'report.html'}" in result.output.replace("\n", "")
+    out = tmp_path / "two.html"
+    assert CliRunner().invoke(app, ["report", str(folder), str(folder), "--out", str(out)]).exit_code == 0
+    assert len(json.loads(Reader(out.read_text()).scripts[0])) == 2
+
+
+@pytest.mark.parametrize("arguments", [["report", "{}"], ["watch", "{}"], ["watch", "{}", "--broker", "http://x"]])
+def test_what_cannot_be_is_one_sentence(arguments, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["parse-lab", *(part.format(tmp_path) for part in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        programs.run(app, "parse-lab")
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_without_plotly_it_says_what_to_install(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    monkeypatch.setattr(sys, "argv", ["parse-lab", "report", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        programs.run(app, "parse-lab")
+    assert ended.value.code == 2 and "pip install 'parse-p2p[lab]'" in capsys.readouterr().err

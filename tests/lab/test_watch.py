@@ -1,0 +1,127 @@
+"""The live page is for this host alone, and its stream leads to what the logs say."""
+
+import http.client
+import json
+import threading
+
+import brokers
+import ports
+import pytest
+import running
+
+from parse_p2p.lab.live import Feed, source
+from parse_p2p.lab.patch import applied
+from parse_p2p.lab.watch import Server, local
+from parse_p2p.launch.folder import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of which only its file is there as yet."""
+    world = running.world(rounds=2)
+    RunFolder(tmp_path).write(world.run)
+    return world, tmp_path
+
+
+@pytest.fixture
+def served(run):
+    """A feed and the port it is served on."""
+    feed = Feed(source(run[1], None))
+    with Server(feed, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield feed, server.server_port
+        feed.close()
+        server.shutdown()
+
+
+def ask(port, path, host=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=running.GUARD)
+    connection.request("GET", path, headers={"Host": host or f"127.0.0.1:{port}"})
+    return connection, connection.getresponse()
+
+
+def message(stream):
+    """The next event and its data."""
+    event = stream.readline().decode().strip()
+    data = stream.readline().decode().strip()
+    assert stream.readline() == b"\n"
+    return event.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+def test_the_stream_leads_to_what_the_logs_say(run, served):
+    world, path = run
+    feed, port = served
+    connection, stream = ask(port, "/events")
+    event, shown = message(stream)
+    assert event == "whole" and shown[0]["rounds"] == []
+    running.over_memory(world, path)
+    feed.look()
+    event, patch = message(stream)
+    assert event == "change"
+    shown = applied(shown, patch)
+    assert shown == json.loads(json.dumps(feed.now()[1])) and shown[0]["rounds"] == [0, 1]
+    feed.close()
+    assert stream.read() == b""
+    connection.close()
+
+
+def test_who_connects_later_gets_everything(run, served):
+    world, path = run
+    feed, port = served
+    running.over_memory(world, path)
+    feed.look()
+    for _ in range(2):
+        connection, stream = ask(port, "/events")
+        assert message(stream)[1][0]["rounds"] == [0, 1]
+        connection.close()
+    connection, answer = ask(port, "/")
+    text = answer.read().decode()
+    assert answer.status == 200 and 'data-live="events"' in text and "connect-src 'self'" in text
+    connection.close()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "10.0.0.1"])
+def test_it_answers_under_no_other_name(served, host):
+    for path in ("/", "/events"):
+        connection, answer = ask(served[1], path, host or " ")
+        assert answer.status == 403 and b"agents" not in answer.read()
+        connection.close()
+
+
+def test_names_of_loopback():
+    assert all(map(local, ("localhost", "localhost:1", "127.0.0.1:8000", "[::1]:8000", "127.1.2.3")))
+    assert not any(map(local, ("", "localhost.evil.example", "0.0.0.0", "192.168.0.1:8000", "[::1", "a b")))
+
+
+def test_what_is_not_there_is_not_found(served):
+    for path in ("/run.yaml", "/../run.yaml", "/events/"):
+        connection, answer = ask(served[1], path)
+        assert answer.status == 404
+        answer.read()
+        connection.close()
+
+
+def test_agents_of_other_hosts_are_heard_of_through_a_broker(tmp_path):
+    """Their runs' file is all there is here."""
+    with brokers.running(tmp_path, ports.free(1)) as broker:
+        world = running.world(rounds=2)
+        file = running.write(world, tmp_path)
+        feed = Feed(source(file, broker.url))
+        topic = f"parse-p2p/{world.run.digest()}/telemetry/"
+        with brokers.Ear(broker.port) as mouth:
+            facts = {"event": "round", "round": 1, "accuracy": 0.5, "loss": 1.5, "wire_out": 100, "time": 1.0}
+
+            def heard():
+                mouth.say(f"{topic}a1", json.dumps(facts | {"agent": "a1"}), retain=False)
+                feed.look()
+                return feed.now()[1][0]["agents"][1]["final"] is not None
+
+            mouth.say(f"{topic}a1", "no JSON")
+            mouth.say(f"{topic}a2", json.dumps(facts | {"agent": "a3"}))
+            mouth.say(f"{topic}a3", json.dumps(facts | {"agent": "a3", "event": []}))
+            mouth.say(f"{topic}stranger", json.dumps(facts | {"agent": "stranger"}))
+            running.until(heard)
+        run = feed.now()[1][0]
+    assert run["agents"][1]["accuracy"] == [None, 0.5] and run["agents"][1]["wire_out"] == [None, 100]
+    assert [agent["final"] for agent in run["agents"] if agent["id"] != "a1"] == [None] * 4
+    assert "no edges and no distances" in run["notes"][-1]
