@@ -1,33 +1,67 @@
 """Answer every file of experiments/ and write docs/results.md; finished runs are kept, and never run again."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 
 from parse_p2p.lab.compare import RUNS, complete, default_workers, written
-from parse_p2p.lab.experiment import load
+from parse_p2p.lab.experiment import Experiment, Job, load
+from parse_p2p.lab.outcome import Store
+from parse_p2p.lab.study import Study
+from parse_p2p.lab.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results.md"
-ORDER = ("equal-bytes", "architecture", "losses", "subjects", "mixes", "families", "modalities", "slices", "dropped",
-         "changes", "fedafd", "fedcmi", "fedmosaic", "shifting")  # fmt: skip
+ORDER = ("equal-bytes", "cooling", "architecture", "losses", "subjects", "mixes", "families", "modalities", "slices",
+         "dropped", "changes", "fedafd", "fedcmi", "fedmosaic", "shifting")  # fmt: skip
+
+
+class _Missing(Exception):
+    pass
+
+
+class _Kept(Sweep):
+    """Runs nothing."""
+
+    def complete(self, jobs: Iterable[Job]) -> None:
+        if any(self.store.get(self.key(job)) is None for job in jobs):
+            raise _Missing
+
+
+def kept(experiment: Experiment) -> Study | None:
+    """An experiment all of whose runs are there."""
+    study = Study(experiment, _Kept(Store(RUNS / experiment.name / "outcomes"), 1))
+    try:
+        study.run()
+    except _Missing:
+        return None
+    return study
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=0, help="runs at once (default: one for each core)")
+    parser.add_argument("--kept", action="store_true", help="run nothing; leave out what has not been run to its end")
     arguments = parser.parse_args()
     files = {path.stem: path for path in (ROOT / "experiments").glob("*.yaml")}
     names = [*(name for name in ORDER if name in files), *sorted(files.keys() - set(ORDER))]
     text = ["# Results", "", "Made by `scripts/results` from the files of `experiments/`; do not edit by hand.", ""]
     text += [(ROOT / "docs" / "reading.md").read_text(encoding="utf-8")]
+    left = []
     for name in names:
         experiment = load(files[name])
-        study = complete(experiment, RUNS / name, arguments.workers or default_workers(experiment), False, Console())
-        text += ["", *written(study, list(study.tables()), "##")]
+        workers = arguments.workers or default_workers(experiment)
+        study = kept(experiment) if arguments.kept else complete(experiment, RUNS / name, workers, False, Console())
+        if study is None:
+            left.append(name)
+        else:
+            text += ["", *written(study, list(study.tables()), "##")]
+    if left:
+        text += ["", f"Not run yet: {', '.join(f'`experiments/{name}.yaml`' for name in left)}."]
     PAGE.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
-    print("wrote docs/results.md")
+    print("wrote docs/results.md", f"without {', '.join(left)}" if left else "")
 
 
 if __name__ == "__main__":
