@@ -1,9 +1,6 @@
 """Sketches in logs say how far apart agents are."""
 
-import json
-
 import pytest
-import running
 import torch
 import worlds
 
@@ -51,15 +48,3 @@ def test_mixing_brings_sketches_together_as_its_gap_says():
         assert consensus_distance(before) > 0
         rho = 1 - overlays.graph(key).spectral_gap()
         assert consensus_distance(after) <= rho * consensus_distance(before) + 1e-4
-
-
-def test_real_runs_log_what_the_simulator_sketches(tmp_path):
-    world = worlds.world(rounds=2)
-    running.over_processes(world, tmp_path)
-    people = world.participants()
-    for p in people:
-        p.sketching = True
-    simulate(people, 2)
-    for p in people:
-        last = running.events(tmp_path / "run", p.me, "round")[-1]
-        assert last["sketch"] == json.loads(json.dumps(p.sketches)) and last["sketch"]["after"]
