@@ -102,7 +102,7 @@ def test_what_comes_later_holds_and_a_tuned_value_always_does(tmp_path):
     tune = {"values": [0.2, 0.3], "seeds": [9]}
     path = written(tmp_path, settings={"train.lr": 0.05}, axes=axes, baseline="falling", tune=tune)
     experiment = load(path)
-    falling, plain = experiment.combinations()
+    plain, falling = experiment.combinations()  # YAML was written in the order of the alphabet
     run = Job(experiment, falling, 0, 0.2).run()
     assert (run.train.lr, run.train.schedule) == (0.2, "cosine")
     assert Job(experiment, plain, 0).run().train.lr == 0.05
