@@ -1,7 +1,7 @@
 """A slice in a few numbers, so that logs tell how far apart agents are without keeping their models.
 
-A count sketch (Charikar, Chen and Farach-Colton 2002): every parameter goes with a random sign into one of WIDTH
-sums, the same sign and sum on every agent. It is linear, so the sketch of a mean is the mean of sketches, and
+A count sketch (Charikar, Chen and Farach-Colton 2002): every parameter goes with a random sign into a random one of
+WIDTH sums, the same sign and sum on every agent. It is linear, so the sketch of a mean is the mean of sketches, and
 E‖sketch(x)‖² = ‖x‖², with a relative standard deviation of at most √(2/WIDTH) where no parameter dominates.
 """
 
@@ -25,9 +25,9 @@ Sketches = dict[str, dict[str, list[float]]]
 @torch.no_grad()
 def sketch(name: str, values: Tensor) -> list[float]:
     """WIDTH sums of a flat tensor, with the signs that belong to a name."""
-    signed = values * _signs(name, len(values)).to(values.device)
-    padded = torch.nn.functional.pad(signed, (0, -len(signed) % WIDTH))
-    return [float(f"{x:.{DIGITS}g}") for x in padded.view(-1, WIDTH).sum(0).tolist()]
+    signs, sums = _drawn(name, len(values))
+    found = torch.zeros(WIDTH).index_add_(0, sums, values.cpu() * signs)
+    return [float(f"{x:.{DIGITS}g}") for x in found.tolist()]
 
 
 def consensus_distance(sketches: Sequence[Sequence[float]]) -> float:
@@ -58,5 +58,8 @@ def _all(local: Local) -> dict[str, list[float]]:
 
 
 @lru_cache(64)
-def _signs(name: str, size: int) -> Tensor:
-    return torch.randint(0, 2, (size,), generator=seeded("sketch", name), dtype=torch.int8) * 2 - 1
+def _drawn(name: str, size: int) -> tuple[Tensor, Tensor]:
+    """For every parameter its sign and the number of its sum."""
+    draw = seeded("sketch", name)
+    signs = torch.randint(0, 2, (size,), generator=draw, dtype=torch.int8) * 2 - 1
+    return signs, torch.randint(0, WIDTH, (size,), generator=draw, dtype=torch.int32)

@@ -27,6 +27,14 @@ def test_the_squared_norm_is_right_on_average():
     assert sum(found) / 200 == pytest.approx(1, abs=4 * (2 / WIDTH / 200) ** 0.5)
 
 
+def test_columns_of_a_layer_do_not_end_in_one_sum():
+    """All in one of 32 columns, as a layer of that width may have it: the spread is that of any other slice."""
+    x = torch.zeros(64, 32)
+    x[:, 7] = drawn("column", size=64)
+    found = torch.tensor([sum(v * v for v in sketch(f"s{i}", x.flatten())) for i in range(200)]) / x.square().sum()
+    assert float(found.std()) < 0.5
+
+
 def test_consensus_distance_is_estimated():
     agents = [drawn("agent", i) for i in range(8)]
     stacked = torch.stack(agents)

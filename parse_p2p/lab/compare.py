@@ -8,6 +8,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as Shown
 
@@ -43,6 +44,10 @@ def compare(
     changes = {"engine": engine} if engine else {}
     chosen = chosen.model_copy(update={**changes, "seeds": chosen.seeds[:seeds]})
     folder = out or RUNS / chosen.name
+    try:
+        (folder / "outcomes").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
     console = Console()
     study = complete(chosen, folder, workers or default_workers(chosen), quiet, console)
     tables = list(study.tables())
@@ -54,19 +59,21 @@ def compare(
     page = folder / "tables.md"
     page.write_text("\n".join(written(study, tables)), encoding="utf-8")
     drawn = [_picture(study, folder / "curves.svg")] if picture else []
-    console.print(f"written: {', '.join(map(str, [page, curves, measures, *drawn]))}", highlight=False, soft_wrap=True)
+    said = f"written: {', '.join(map(str, [page, curves, measures, *drawn]))}"
+    console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
 def default_workers(experiment: Experiment) -> int:
     """One for each core; real processes fill the cores by themselves."""
-    return 1 if experiment.engine == "processes" else os.cpu_count() or 1
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if experiment.engine == "processes" else mine
 
 
 def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, console: Console) -> Study:
     """Run what is missing, with a bar that says how long it will take."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=quiet, transient=True) as bar:
+    with Progress(*columns, console=console, disable=quiet, transient=True, speed_estimate_period=3600) as bar:
         task = bar.add_task(experiment.name, total=None)
 
         def told(done: int, of: int) -> None:
@@ -87,13 +94,13 @@ def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, co
 
 def shown(table: Table, width: int) -> Shown:
     """For the terminal; a narrow one shows the most telling columns, and ``tables.md`` has them all."""
-    title = ", ".join(table.common.values()) or None
+    title = escape(", ".join(table.common.values())) or None
     shown = Shown(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     chosen = range(len(table.head)) if width >= WIDE else table.brief
     for i in chosen:
-        shown.add_column(table.head[i], justify="left" if i == 0 else "right", overflow="fold")
+        shown.add_column(escape(table.head[i]), justify="left" if i == 0 else "right", overflow="fold")
     for row in table.body:
-        shown.add_row(*(row[i] for i in chosen))
+        shown.add_row(*(escape(row[i]) for i in chosen))
     return shown
 
 
@@ -107,7 +114,7 @@ def written(study: Study, tables: list[Table], level: str = "#") -> list[str]:
         values, others = (", ".join(map(str, many)) for many in (tune.values, tune.seeds))
         how += f" Every row was tuned alike: {tune.key} out of {values}, by the mean accuracy over all agents on the "
         how += f"seeds {others}."
-    how += " Differences are paired by seed; 'better' and 'worse' hold at 5 % with Holm's correction in each table."
+    how += " Differences are paired by seed; 'better' and 'worse' hold at 5 % with Holm's correction in each column."
     made = f"Made by `parse-lab compare {_short(experiment.path)}` with parse-p2p {__version__}, "
     made += f"torch {torch.__version__}, on {time.strftime('%Y-%m-%d')}."
     text = [f"{level} {experiment.title or experiment.name}", "", experiment.say.strip(), "", made + " " + how]

@@ -15,10 +15,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from parse_p2p import config
 from parse_p2p.config import RunFile
@@ -26,6 +26,18 @@ from parse_p2p.errors import ConfigError, nearest
 
 Labels = tuple[tuple[str, str], ...]
 """By axis, in the order of the file, the label of each."""
+
+
+Label = Annotated[str, BeforeValidator(str)]
+
+
+def _labelled(axis: Any) -> Any:
+    """What nothing is changed for needs no settings."""
+    return {str(k): {} if v is None else v for k, v in axis.items()} if isinstance(axis, dict) else axis
+
+
+Axis = Annotated[dict[str, dict[str, Any]], BeforeValidator(_labelled)]
+"""Settings by label; in a file also a list of values, which are the labels too."""
 
 
 class Tune(BaseModel):
@@ -48,10 +60,10 @@ class Experiment(BaseModel):
     say: str = Field("", description="what is compared, for a reader of the tables")
     base: str = Field(description="a run file, beside this one")
     settings: dict[str, Any] = Field(default_factory=dict, description="of every run, over those of the base")
-    axes: dict[str, dict[str, dict[str, Any]] | list[Any]] = Field(min_length=1)
+    axes: dict[str, Axis] = Field(min_length=1)
     seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1)
     tune: Tune | None = None
-    baseline: str = Field(description="the label that all others of its axis are compared with")
+    baseline: Label = Field(description="the label that all others of its axis are compared with")
     engine: Literal["simulator", "processes"] = "simulator"
     measures: list[str] = Field(default_factory=list, description="what else is asked of the agents at the end")
     columns: list[str] = Field(default_factory=list, description="measures that the tables show")
@@ -67,8 +79,7 @@ class Experiment(BaseModel):
 
     def labels(self, axis: str) -> dict[str, dict[str, Any]]:
         """The labels of an axis, with their settings."""
-        given = self.axes[axis]
-        return {str(value): {axis: value} for value in given} if isinstance(given, list) else given
+        return self.axes[axis]
 
     @property
     def rows(self) -> str:
@@ -102,17 +113,17 @@ class Job:
 
     def run(self) -> RunFile:
         """The resolved run file. Raises ConfigError naming the experiment and the combination."""
-        file, settings = self.experiment.path.parent / self.experiment.base, dict(self.experiment.settings)
+        file, settings = self.experiment.path.parent / self.experiment.base, [*self.experiment.settings.items()]
         for axis, label in self.labels:
             own = dict(self.experiment.labels(axis)[label])
             if isinstance(other := own.pop("base", None), str):
                 file = self.experiment.path.parent / other
-            settings |= own
-        settings["seed"] = self.seed
+            settings += own.items()
+        settings.append(("seed", self.seed))
         if self.experiment.tune is not None and self.tuned is not None:
-            settings[self.experiment.tune.key] = self.tuned
+            settings.append((self.experiment.tune.key, self.tuned))
         try:
-            return config.load(file, list(settings.items()))
+            return config.load(file, settings)  # in this order: what comes later holds
         except ConfigError as error:
             raise ConfigError(f"{self.experiment.path}: {self.called}: {error}") from None
 
@@ -128,6 +139,8 @@ def load(path: Path) -> Experiment:
         raise ConfigError(f"{path}: this is no YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} is empty or no mapping: it needs base, axes and baseline; see experiments/")
+    if isinstance(axes := raw.get("axes"), dict):
+        raw["axes"] = {axis: _values(path, axis, of) if isinstance(of, list) else of for axis, of in axes.items()}
     try:
         experiment: Experiment = config.options(Experiment, {**raw, "path": path}, str(path))
     except ConfigError as error:
@@ -136,8 +149,21 @@ def load(path: Path) -> Experiment:
     return experiment
 
 
+def _values(path: Path, axis: str, values: list[Any]) -> dict[str, dict[str, Any]]:
+    """A list of values as settings by label."""
+    labels = {str(value): {axis: value} for value in values}
+    if len(labels) < len(values):
+        raise ConfigError(f"{path}: axes.{axis}: a value stands there twice; keep one")
+    return labels
+
+
 def _check(experiment: Experiment) -> None:
     where = str(experiment.path)
+    tuned = experiment.tune
+    for key, listed in (("seeds", experiment.seeds), *([("tune.seeds", tuned.seeds), ("tune.values", tuned.values)]
+                                                       if tuned is not None else [])):  # fmt: skip
+        if twice := [value for i, value in enumerate(listed) if value in listed[:i]]:
+            raise ConfigError(f"{where}: {key}: {twice[0]} stands there twice; keep one")
     for axis in experiment.axes:
         if not experiment.labels(axis):
             raise ConfigError(f"{where}: axes.{axis} has no labels: give at least one, or leave the axis out")

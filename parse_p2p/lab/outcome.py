@@ -60,6 +60,8 @@ class Outcome:
 
         Those of the last round where the run cost less; of the first where that cost more.
         """
+        if budget >= sum(self.bytes):
+            return self.scores()
         spent = list(itertools.accumulate(self.bytes))
         after = next((i for i, total in enumerate(spent) if total >= budget), self.rounds - 1)
         if after == 0 or spent[after] <= budget:

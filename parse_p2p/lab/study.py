@@ -97,7 +97,10 @@ class Study:
         for key in [*(types if 1 < len(types) <= MOST_TYPES else []), "all", "worst"]:
             means = {label: interval([s[key] for s in each if key in s]) for label, each in scores.items()}
             columns[NAMES.get(key, key)] = means
+        known = {name for found in rows.values() for o in found for name in o.measures}
         for name in experiment.columns:
+            if name not in known:
+                raise ConfigError(f"{experiment.path}: columns: no row has {name!r}: {nearest(name, known)}")
             columns[name] = {
                 r: interval([o.measures[name] for o in os if name in o.measures]) for r, os in rows.items()
             }
@@ -127,14 +130,17 @@ class Study:
         """
         base = rows[self.experiment.baseline]
         others = {label: found for label, found in rows.items() if label != self.experiment.baseline}
-        pairs = []
+        pairs, short = [], []
         for found in others.values():
             budgets = [
                 min(sum(a.bytes), sum(b.bytes)) if equal_bytes else 0.0 for a, b in zip(base, found, strict=True)
             ]
             one, other = ([_score(o, n) for o, n in zip(os, budgets, strict=True)] for os in (base, found))
             pairs.append([a - b for a, b in zip(one, other, strict=True)])
-        return {label: str(d) for label, d in zip(others, differences(pairs), strict=True)}
+            firsts = [max(a.bytes[0], b.bytes[0]) for a, b in zip(base, found, strict=True)]
+            short.append(any(0 < n < first for n, first in zip(budgets, firsts, strict=True)))
+        said = zip(others, differences(pairs), short, strict=True)
+        return {label: f"{d}{', though one round costs more' if dear else ''}" for label, d, dear in said}
 
     def _target(self, common: Mapping[str, str]) -> float | None:
         target = self.experiment.target
@@ -180,7 +186,10 @@ class Study:
         """``curves.csv``, a line for each agent and round; ``measures.csv``, a line for each run and number."""
         curves, measures = folder / "curves.csv", folder / "measures.csv"
         axes = [*self.experiment.axes, "seed"]
-        with curves.open("w", newline="") as one, measures.open("w", newline="") as two:
+        with (
+            curves.open("w", newline="", encoding="utf-8") as one,
+            measures.open("w", newline="", encoding="utf-8") as two,
+        ):
             curve, measure = csv.writer(one), csv.writer(two)
             curve.writerow([*axes, "agent", "type", "round", "accuracy", "bytes", "seconds"])
             measure.writerow([*axes, "measure", "value"])

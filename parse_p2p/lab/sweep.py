@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from functools import cached_property
+from functools import cache, cached_property
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
@@ -36,16 +36,34 @@ from parse_p2p.simulate import Ledger
 Measure = Callable[[World, Mapping[str, Participant]], Mapping[str, float]]
 """What is asked of the agents as they end: numbers by name."""
 
+REVISION = 2  # raised where a change of the program changes what a run file comes to
+
 Progress = Callable[[int, int], None]
 """Told how many of how many runs are done."""
 
 
 def key_of(run: RunFile, engine: str, measures: Sequence[str]) -> str:
-    """The digest of all that decides a run's numbers; the method's defaults too, for they may change."""
+    """The digest of all that decides a run's numbers: defaults of plug-ins and the contents of files too."""
     method: Method = plugins.load(plugins.METHODS, run.method)
-    filled = config.options(method.options, run.options, "options").model_dump(mode="json")
-    text = json.dumps([parse_p2p.__version__, run.digest(), filled, engine, sorted(measures)])
+    dataset = plugins.module(plugins.DATA, run.dataset)
+    filled = [config.options(method.options, run.options, "options"), config.options(dataset.Options, run.data, "data")]
+    text = json.dumps([
+        REVISION, torch.__version__, run.model_copy(update={"name": "run"}).digest(), engine, sorted(measures),
+        *(options.model_dump(mode="json") for options in filled), *map(_contents, _files(run)),
+    ])  # fmt: skip
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _files(run: RunFile) -> list[str]:
+    """What data and encoders name that is a file."""
+    named = [*run.data.values(), *(run.public.data.values() if run.public else []), run.model.encoder.weights]
+    return [text for text in named if isinstance(text, str) and Path(text).is_file()]
+
+
+@cache
+def _contents(file: str) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").hexdigest()
 
 
 class Sweep:
@@ -64,11 +82,12 @@ class Sweep:
         if "_pool" not in vars(self):
             return
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - self._others:
             process.terminate()
 
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
+        self._others = set(multiprocessing.active_children())
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["parse_p2p.launch.preload"])
         return ProcessPoolExecutor(self.workers, context, _begin)
@@ -147,12 +166,13 @@ def one(run: RunFile, key: str, engine: str, measures: Sequence[str], folder: Pa
         outcome = ENGINES[engine](world, key, measures, folder)
     except TrainingError as error:
         return Outcome(key, failed=str(error), versions=versions)
-    ceiling = world.data[0].ceiling if run.stream is None else None
     last = run.rounds - 1
     outcome.versions = versions
     outcome.kinds = {me: world.kind(me, last) for me in world.peers}
-    if ceiling is not None:
-        outcome.ceilings = {world.kind(me, last): ceiling(frozenset(world.senses(me, last))) for me in world.peers}
+    for me in world.peers:
+        ceiling = world.share(me)[1].ceiling
+        if ceiling is not None and run.stream is None:
+            outcome.ceilings[world.kind(me, last)] = ceiling(frozenset(world.senses(me, last)))
     return outcome
 
 

@@ -22,13 +22,17 @@ def tensorboard(
 ) -> None:
     """Write runs for TensorBoard: accuracy, loss and bytes by slice, an agent a curve."""
     console = Console()
+    if out is not None and (
+        twice := [path.name for i, path in enumerate(run) if path.name in {p.name for p in run[:i]}]
+    ):
+        raise ConfigError(f"--out {out}: two runs are called {twice[0]}; write them one by one")
     for path in run:
         folder = RunFolder(path)
         if not folder.file.exists():
             raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
         target = path / "tensorboard" if out is None else out / path.name
         export(folder, target)
-        console.print(f"written: {target}; look at it with tensorboard --logdir {target}", soft_wrap=True)
+        console.print(f"written: {target}; look at it with tensorboard --logdir {target}", soft_wrap=True, markup=False)
 
 
 def export(folder: RunFolder, target: Path) -> None:
@@ -43,6 +47,10 @@ def export(folder: RunFolder, target: Path) -> None:
             continue  # it ran on another host
         place = target / f"{me} ({world.kind(me)})"
         shutil.rmtree(place, ignore_errors=True)
+        try:
+            place.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigError(f"{place} cannot be made: {(error.strerror or str(error)).lower()}") from None
         with SummaryWriter(str(place)) as writer:
             for event in Tail(folder.events(me)).read():
                 if event["event"] == "round":
@@ -50,12 +58,14 @@ def export(folder: RunFolder, target: Path) -> None:
 
 
 def _round(writer: Any, event: dict[str, Any]) -> None:
+    if not isinstance(event.get("round"), int) or not isinstance(event.get("time"), int | float):
+        return
     at = {"global_step": event["round"] + 1, "walltime": event["time"]}
     for name in SHOWN:
         if isinstance(event.get(name), int | float):
             writer.add_scalar(name, event[name], **at)
     by_slice: dict[str, int] = {}
-    for slices in event["sent"].values():
+    for slices in event.get("sent", {}).values():
         for name, count in slices.items():
             by_slice[name] = by_slice.get(name, 0) + count
     for name, count in by_slice.items():

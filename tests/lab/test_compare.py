@@ -15,7 +15,7 @@ import yaml
 from parse_p2p.lab.experiment import Job, load
 from parse_p2p.lab.outcome import Outcome, Store
 from parse_p2p.lab.study import Study
-from parse_p2p.lab.sweep import ENGINES, Sweep, key_of, one
+from parse_p2p.lab.sweep import ENGINES, Sweep, _contents, key_of, one
 
 PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
 BASE = {
@@ -136,7 +136,7 @@ def test_a_combination_that_cannot_run_is_one_sentence(tmp_path):
     path = experiment(tmp_path, axes={"method": ["fedavg"]}, baseline="fedavg", tune=None)
     code, said = failed(path, tmp_path / "o")
     assert code == 2
-    assert "mine.yaml: fedavg, seed 0: " in said and "coordinator" in said
+    assert "mine.yaml: fedavg, seed " in said and "coordinator" in said
 
 
 def test_csv_has_a_line_for_each_agent_and_round_and_a_broken_outcome_names_its_file(tmp_path):
@@ -172,6 +172,14 @@ def test_the_key_of_a_run_knows_what_decides_its_numbers(tmp_path):
     }
     assert len(keys) == 5
     assert same.options and set(ENGINES) == {"simulator", "processes"}
+    file = tmp_path / "mine.npz"
+    named = run.model_copy(update={"dataset": "npz", "data": {"path": str(file)}})
+    file.write_bytes(b"one")
+    before = key_of(named, "simulator", [])
+    _contents.cache_clear()
+    file.write_bytes(b"two")
+    assert key_of(named, "simulator", []) != before
+    assert key_of(run.model_copy(update={"name": "other"}), "simulator", []) in keys
 
 
 def test_a_budget_between_two_rounds_is_read_off_the_line_between_them():
@@ -180,6 +188,17 @@ def test_a_budget_between_two_rounds_is_read_off_the_line_between_them():
     assert read == pytest.approx([0.2, 0.2, 0.3, 0.4, 0.6, 0.8, 0.8])
     assert outcome.cost_of(0.4) == (2, 20, 2)
     assert outcome.cost_of(0.9) is None
+    silent = Outcome("k", kinds={"a": "x"}, accuracy={"a": [0.2, 0.5, 0.9]}, bytes=[10, 10, 0], seconds=[1, 1, 1])
+    assert silent.within(20)["all"] == 0.9
+
+
+def test_ceilings_are_those_of_an_agents_own_task(tmp_path):
+    """Accuracy on a task of its own is no share of the best on all classes."""
+    base = {**BASE, "dataset": "bits", "tasks": {"half": {"classes": [list(range(8)), list(range(8, 16))]}},
+            "agents": {"mix": {"audio": 2}, "tasks": ["half"]}}  # fmt: skip
+    chosen = load(experiment(tmp_path, base, tune=None))
+    outcome = one(Job(chosen, chosen.combinations()[0], 0).run(), "k", "simulator", [], Path())
+    assert outcome.ceilings == {} and outcome.scores()["all"] <= 1
 
 
 def test_measures_are_asked_of_the_agents(tmp_path):

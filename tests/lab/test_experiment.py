@@ -94,3 +94,33 @@ def test_files_that_are_no_experiment_are_refused(text, tmp_path):
         load(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "none.yaml")
+
+
+def test_what_comes_later_holds_and_a_tuned_value_always_does(tmp_path):
+    """Also where a label gives a whole section that an earlier key is part of."""
+    axes = {"schedule": {"falling": {"train": {"schedule": "cosine"}}, "as it is": None}}
+    tune = {"values": [0.2, 0.3], "seeds": [9]}
+    path = written(tmp_path, settings={"train.lr": 0.05}, axes=axes, baseline="falling", tune=tune)
+    experiment = load(path)
+    plain, falling = experiment.combinations()  # YAML was written in the order of the alphabet
+    run = Job(experiment, falling, 0, 0.2).run()
+    assert (run.train.lr, run.train.schedule) == (0.2, "cosine")
+    assert Job(experiment, plain, 0).run().train.lr == 0.05
+
+
+def test_labels_that_are_numbers_may_be_the_baseline(tmp_path):
+    experiment = load(written(tmp_path, axes={"train.lr": [0.1, 0.2]}, baseline=0.1))
+    assert experiment.rows == "train.lr" and Job(experiment, experiment.combinations()[1], 0).run().train.lr == 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": [0, 0]}, "seeds: 0 stands there twice"),
+        ({"tune": {"values": [0.1, 0.1]}}, "tune.values: 0.1 stands there twice"),
+        ({"axes": {"method": ["parse", "parse"]}}, "axes.method: a value stands there twice"),
+    ],
+)
+def test_what_stands_twice_is_refused(changes, words, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        load(written(tmp_path, **changes))
