@@ -68,10 +68,17 @@ class RunLog:
 
 def last(path: Path) -> dict[str, Any]:
     """The last event of a log; empty where there is none, or where a kill cut it off."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        found: dict[str, Any] = json.loads(path.read_bytes().splitlines()[-1])
-        return found
+    with contextlib.suppress(OSError, IndexError):
+        return _parsed(path.read_bytes().splitlines()[-1]) or {}
     return {}
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where it is none: cut off by a kill, nested beyond measure, or no object."""
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(line)
+        return found if isinstance(found, dict) else None
+    return None
 
 
 class Tail:
@@ -94,5 +101,5 @@ class Tail:
                 if not line.endswith(b"\n"):
                     return
                 self._at += len(line)
-                with contextlib.suppress(ValueError):  # a line that a kill cut off
-                    yield json.loads(line)
+                if (event := _parsed(line)) is not None:
+                    yield event

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from parse_p2p.runlog import Ledger, RunLog, Tail
+from parse_p2p.runlog import Ledger, RunLog, Tail, last
 
 
 def events(tail):
@@ -87,6 +87,17 @@ def test_an_unfinished_line_waits_for_its_end(tmp_path, at):
     with path.open("ab") as file:
         file.write(line[at:])
     assert events(tail) == [("über", None)] * (at < len(line))
+
+
+DEEP = ("[" * 100_000, '{"a":' * 100_000)
+
+
+@pytest.mark.parametrize("line", [*DEEP, "[1, 2]", "1", '"event"', "null", "", "{", "9" * 5000])
+def test_a_line_that_is_no_event_is_passed_over(tmp_path, line):
+    (tmp_path / "log").write_text(f'{{"event": "a"}}\n{line}\n{{"event": "b"}}\n')
+    assert events(Tail(tmp_path / "log")) == [("a", None), ("b", None)]
+    (tmp_path / "log").write_text(f'{{"event": "a"}}\n{line}\n')
+    assert last(tmp_path / "log") == {}
 
 
 def test_skipping_passes_over_what_is_there(tmp_path):

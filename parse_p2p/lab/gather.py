@@ -13,7 +13,8 @@ Every list ``by round`` is as long, with None where nothing is known:
     parcels[]     {slice: payload bytes}
     types{}       type → agents, by round: accuracy, worst, best, loss
     slices{}      slice → by round: bytes, and in all up to then: total; all else is REST
-    consensus{}   slice → by round: before, after, bound (ρ·before), rho, holders, agents (of whom there is a sketch)
+    consensus{}   slice → by round: before, after, bound (ρ·before), rho (None where theory says nothing of how the run
+                  mixes), holders, agents (of whom there is a sketch)
     graph         edges [[place, place]], places [[x, y]], directed; overlays {slice → by round: number in graphs}
     graphs[]      edges [[place, place]]
     events[]      {round, agent, time (seconds since the first), kind, event, note}; counts {event: how many}; left_out
@@ -39,13 +40,14 @@ from parse_p2p.config import RunFile
 from parse_p2p.errors import ConfigError, P2PError
 from parse_p2p.lab import timeline
 from parse_p2p.lab.spread import Spread
-from parse_p2p.lab.theory import Theory
+from parse_p2p.lab.theory import Laid, Theory
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import Tail
 
 MOST_ROUNDS = 400  # that are shown
 MOST_EVENTS = 2000
+LARGEST = 1e300  # numbers below it have sums that are numbers too
 NUMBERS = ("accuracy", "loss", "test_loss", "seconds", "alive", "late", "wire_out", "wire_in")
 ENDS = {"end": "done", "left": "left", "stopped": "stopped", "failed": "failed", "fault": "killed"}
 REST = "headers, heartbeats"
@@ -205,6 +207,10 @@ class Gathering:
         if away := [me for me, track in self.tracks.items() if track.state == "unknown"]:
             named = ", ".join(away[:8]) + (f" and {len(away) - 8} more" if len(away) > 8 else "")
             notes.append(f"There is no log here of {named}: not started yet, or on another host.")
+        if self._theory is not None and (beyond := self._theory.beyond):
+            notes.append(
+                f"With {beyond} theory gives no ρ, which holds for weighted mixing by all at once after training."
+            )
         if self.stride > 1:
             notes.append(f"One round in {self.stride} of {self.run.rounds} is drawn; sums are over all of them.")
         return notes
@@ -292,7 +298,7 @@ class Gathering:
             "graph": self._circle() if theory is None else theory.shape(),
         }
 
-    def _compared(self, name: str, round: int, laid: tuple[int, float, int] | None) -> dict[str, float | None]:
+    def _compared(self, name: str, round: int, laid: Laid | None) -> dict[str, float | None]:
         before, after = self.spread.distance(round, "before", name), self.spread.distance(round, "after", name)
         rho = None if laid is None else laid[1]
         bound = None if rho is None or before is None else _digits(rho * before)
@@ -318,7 +324,7 @@ def _round(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
     return value if good else None  # type: ignore[return-value]
 
 

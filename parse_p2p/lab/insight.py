@@ -133,7 +133,8 @@ def dataset_pid(view: View, k: int) -> list[Record]:
     }
     return [
         view.record(of=of, **pid(view, fit, held, pair, n))
-        for of, (fit, held) in parts.items() for n in (max(2, k // 2), k, 2 * k) for pair in pairs(view.modalities)
+        for of, (fit, held) in parts.items() for n in dict.fromkeys((max(2, k // 2), k, 2 * k))
+        for pair in pairs(view.modalities)
     ]  # fmt: skip
 
 
@@ -239,8 +240,11 @@ def _quality(view: View, logits: Tensor) -> dict[str, float]:
 def pooled(world: World, views: Mapping[PeerId, View], k: int) -> Iterator[Record]:
     """For agents with the same modalities, task and encoders: each counts a part of the test set that is its alone.
 
-    The first of them makes the codebooks. What is apart beside ``alone`` is what pooling is good for.
+    The first of them makes the codebooks. What is apart beside ``alone`` is what pooling is good for. Of a stream there
+    is none: each agent has tasks of its own there, and one label stands for other classes on each.
     """
+    if world.run.stream is not None:
+        return
     for alike in _alike(views):
         graph = world.topology.over([view.learner.me for view in alike])
         if len(alike) < 2 or len(graph.islands()) > 1:
@@ -294,6 +298,8 @@ def _notes(world: World, views: Mapping[PeerId, View], found: Insight, k: int) -
         )
     if not found["dataset_pid"]:
         yield "no agent has two modalities: only paired samples show what is redundant or synergistic"
+    if world.run.stream is not None and any(len(alike) > 1 for alike in _alike(views)):
+        yield "with a stream the agents' test sets differ and so do their labels: pooled is left out"
     few = [r for r in found["dataset_pid"] if r["k"] == k and not r["enough"]]
     if few:
         n, classes = few[0]["n"], few[0]["classes"]

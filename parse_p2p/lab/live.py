@@ -1,5 +1,6 @@
 """A run as it grows, for all who look at it: the newest structure, and what changed from one to the next."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +16,20 @@ from parse_p2p.lab.telemetry import Telemetry
 
 
 class Source:
-    """A run's logs, and what a broker says of the agents that have none here."""
+    """A run's logs, its summary and ``pid.json``, and what a broker says of the agents that have none here."""
 
     def __init__(self, gathering: Gathering, telemetry: Telemetry | None) -> None:
         self._gathering = gathering
         self._telemetry = telemetry
         self._said = ""
+        folder = gathering.folder
+        self._files = (folder.summary, folder.path / "pid.json")  # written after the last line of a log
+        self._stamps = [_stamp(path) for path in self._files]
 
     def read(self) -> bool:
         found = self._gathering.read()
+        old, self._stamps = self._stamps, [_stamp(path) for path in self._files]
+        found |= old != self._stamps
         if self._telemetry is None:
             return found
         for me, event in self._telemetry.read():
@@ -40,6 +46,14 @@ class Source:
         heard = "What comes through the broker alone has no slices: no edges and no distances are known of it."
         lost = f"The broker does not answer ({self._said}); trying again."
         return run | {"notes": [*run["notes"], lost if self._said else heard]}
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """When a file was last written and how long it is; None where there is none."""
+    with contextlib.suppress(OSError):
+        stat = path.stat()
+        return stat.st_mtime_ns, stat.st_size
+    return None
 
 
 def source(path: Path, broker: str | None) -> Source:

@@ -24,8 +24,9 @@ def page(runs: Sequence[Mapping[str, Any]], live: str = "") -> str:
     Raises ConfigError where plotly is missing.
     """
     script = "\n".join(map(_file, SCRIPTS))
+    title = ", ".join(str(run["name"]) for run in runs)
     parts = {
-        "title": html.escape(", ".join(str(run["name"]) for run in runs)),
+        "title": html.escape(title.encode(errors="replace").decode()),  # a folder's name need not be UTF-8
         "policy": policy(plotly(), script, live=bool(live)),
         "style": _file("page.css"),
         "live": html.escape(live),
@@ -39,12 +40,12 @@ def page(runs: Sequence[Mapping[str, Any]], live: str = "") -> str:
 
 def embedded(value: Any) -> str:
     """JSON that ends no script, whatever strings are in it."""
-    return dumped(value).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return dumped(value).replace("<", "\\u003c")
 
 
 def dumped(value: Any) -> str:
-    """JSON in one line."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """JSON in one line, in ASCII: a log may hold half a surrogate pair, which no file or stream takes as it is."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def policy(*scripts: str, live: bool) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from parse_p2p.assembly import World
@@ -44,7 +45,7 @@ def pid(
     path = json or folder.path / FILE
     _write(path, {"k": k, "rounds": rounds, **found})
     _show(console, world, new | {"k": [k]})
-    console.print(f"\nall of it, of every agent: {path}", highlight=False, soft_wrap=True)
+    console.print(f"\nall of it, of every agent: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _rounds(world: World, folder: RunFolder, round: int | None, every: int | None) -> list[int]:
@@ -87,14 +88,16 @@ def json_text(found: dict[str, Any]) -> str:
 
 def _console() -> Console:
     """Wide enough for the tables: in a file, or in a narrow window, lines are longer rather than cut."""
-    console = Console()
+    console = Console(emoji=False)
     console.width = max(console.width, WIDTH)
     return console
 
 
 def _show(console: Console, world: World, found: Insight) -> None:
+    found = {topic: [_escaped(record) for record in records] for topic, records in found.items()}
+    method, dataset, network = map(escape, (world.run.method, world.run.dataset, world.run.model.network))
     console.print(
-        f"[bold]{world.run.method}[/] on [bold]{world.run.dataset}[/], network {world.run.model.network}, after "
+        f"[bold]{method}[/] on [bold]{dataset}[/], network {network}, after "
         f"{max((r['round'] for r in found['agreement'] + found['slice_info'] + found['dataset_pid']), default=0)} "
         "rounds; in bits, on held-out samples. In brackets what shuffled labels give.",
         highlight=False, soft_wrap=True,
@@ -106,6 +109,13 @@ def _show(console: Console, world: World, found: Insight) -> None:
             console.print(table, highlight=False)
     for note in found["notes"]:
         console.print(f"\n[yellow]{note}[/]", highlight=False, soft_wrap=True)
+
+
+def _escaped(value: Any) -> Any:
+    """Names come from files: brackets in them are no markup."""
+    if isinstance(value, dict):
+        return {key: _escaped(inner) for key, inner in value.items()}
+    return escape(value) if isinstance(value, str) else value
 
 
 Titled = tuple[str, Table]

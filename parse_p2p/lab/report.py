@@ -29,6 +29,6 @@ def report(
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(f"{target} cannot be written: {reason}; name another file with --out") from None
-    Console().print(f"wrote {target}", highlight=False, soft_wrap=True)
+    Console(markup=False, emoji=False, highlight=False).print(f"wrote {target}", soft_wrap=True)
     if open:
         webbrowser.open(target.resolve().as_uri())

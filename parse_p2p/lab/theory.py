@@ -2,7 +2,8 @@
 
 ‖X' − X̄'‖ ≤ ρ ‖X − X̄‖ for one round of mixing with a matrix whose rows sum to one, where ρ is the SLEM of the slice's
 overlay (Xiao and Boyd 2004, section 2): the distance to the new mean is no longer than that to the old. Sketches are
-linear, so it holds for them as it does for the slices themselves.
+linear, so it holds for them as it does for the slices themselves. It holds only where mixing is that matrix and no
+more, see ``PLAIN``.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,13 @@ from parse_p2p.topology.graph import Topology
 Edge = tuple[int, int]
 """Places of two agents in the list of all; of a graph whose edges go one way first who sends."""
 
+Laid = tuple[int, float | None, int]
+"""Of a slice in a round: its graph, the ρ of its weights, None where it bounds nothing, and how many hold it."""
+
 DRAWN_BY_FORCES = 100  # agents; more than these are placed on a circle
+
+PLAIN = {"mixer": "weighted", "exchange": "synchronous", "order": "atc", "sigma": 0.0}
+"""Options under which a round's mixing is the matrix of its overlay, and the last thing in the round."""
 
 
 class Theory:
@@ -33,7 +40,7 @@ class Theory:
         self._place = {me: i for i, me in enumerate(world.seats)}
         self._numbers: dict[tuple[Edge, ...], int] = {}
         self._laid: dict[int, tuple[Topology, int, float]] = {}  # the topology is kept so that its id stays its own
-        self._rounds: dict[int, dict[str, tuple[int, float, int]]] = {}
+        self._rounds: dict[int, dict[str, Laid]] = {}
 
     def recall(self) -> None:
         """Take in the changes that agents announced; what was derived without them is forgotten."""
@@ -42,13 +49,21 @@ class Theory:
         if self.world.membership.changes != before:
             self._rounds.clear()
 
-    def round(self, round: int) -> dict[str, tuple[int, float, int]]:
-        """Of every slice that peers mix in a round: its graph, the ρ of its weights, and how many hold it."""
+    @property
+    def beyond(self) -> str:
+        """The options of this run that ρ says nothing of, as the run file has them; empty where it holds."""
+        if self.world.coordinator is not None:
+            return ""
+        own = {key: getattr(self.world.options, key, plain) for key, plain in PLAIN.items()}
+        return ", ".join(f"options.{key}: {value}" for key, value in own.items() if value != PLAIN[key])
+
+    def round(self, round: int) -> dict[str, Laid]:
+        """Of every slice that peers mix in a round."""
         if round not in self._rounds:
             self._rounds[round] = self._derived(round)
         return self._rounds[round]
 
-    def _derived(self, round: int) -> dict[str, tuple[int, float, int]]:
+    def _derived(self, round: int) -> dict[str, Laid]:
         if self.world.coordinator is not None:
             return {}
         try:
@@ -56,12 +71,14 @@ class Theory:
         except P2PError:  # changes that were announced may leave a round that cannot be laid out: nothing to compare
             return {}
         measured = self._laid if self.world.run.varying is None else {}  # what is drawn is drawn for one round
-        found = {}
+        found: dict[str, Laid] = {}
+        bounded = not self.beyond
         for key in overlays.keys:
             topology = overlays.graph(key)
             if id(topology) not in measured:
                 measured[id(topology)] = topology, self._number(topology.graph), 1 - topology.spectral_gap()
-            found[str(key)] = (*measured[id(topology)][1:], len(overlays.holders(key)))
+            _, number, rho = measured[id(topology)]
+            found[str(key)] = number, rho if bounded else None, len(overlays.holders(key))
         return found
 
     def _number(self, graph: nx.Graph) -> int:

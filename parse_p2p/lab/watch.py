@@ -45,7 +45,7 @@ def watch(
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(f"--port {port} cannot be had ({reason}): name another, or leave it out") from None
     url = f"http://{HERE}:{server.server_port}/"
-    Console().print(f"watching {run} at {url} (Ctrl-C ends)", highlight=False, soft_wrap=True)
+    Console(markup=False, emoji=False, highlight=False).print(f"watching {run} at {url} (Ctrl-C ends)", soft_wrap=True)
     if open:
         webbrowser.open(url)
     serving = threading.Thread(target=server.serve_forever, daemon=True)
@@ -57,6 +57,7 @@ def watch(
     except KeyboardInterrupt:
         feed.close()
         server.shutdown()
+        server.server_close()
 
 
 class Server(ThreadingHTTPServer):

@@ -126,6 +126,19 @@ def test_a_report_is_clicked_through(browser, folder, tmp_path):
         assert row.locator("td").nth(5).inner_text() == "3 of 3"
 
 
+def test_where_theory_says_nothing_none_is_drawn(browser, folder, tmp_path):
+    run = Gathering(folder).run
+    there = shutil.copytree(folder, tmp_path / "run")
+    RunFolder(there).write(run.model_copy(update={"options": {"mixer": "median"}}))
+    with opened(browser, report(tmp_path / "report.html", there)) as (page, _):
+        page.locator("#consensus-slice").select_option("head.redundant@all")
+        assert curves(page, "consensus") == ["before mixing", "after mixing"]
+        page.get_by_text("Every slice against theory").click()
+        cells = page.locator("#contraction tr", has_text="head.redundant@all").locator("td").all_inner_texts()
+        assert cells[2] == cells[5] == "" and cells[3]
+        assert "options.mixer: median" in page.locator("#notes").inner_text()
+
+
 def test_the_network_of_a_round_is_clicked_through(browser, folder, tmp_path):
     with opened(browser, report(tmp_path / "report.html", folder)) as (page, _):
         assert page.locator("#round-name").inner_text() == "round 2 of 0–2"

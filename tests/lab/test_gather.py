@@ -249,6 +249,38 @@ def test_a_run_whose_data_are_elsewhere_is_shown_without_theory(ran, tmp_path):
     assert run["consensus"]["head.redundant@all"]["after"] == gathered(path)["consensus"]["head.redundant@all"]["after"]
 
 
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [("parse", {"mixer": "median"}), ("parse", {"exchange": "push-sum"}), ("dsgd-hybrid", {"order": "cta"}),
+     ("harmony", {"sigma": 0.5})],
+)  # fmt: skip
+def test_theory_bounds_only_what_it_is_true_of(copied, method, option):
+    world, path = copied
+    (path / "run.yaml").write_text(config.dump(world.run.model_copy(update={"method": method, "options": option})))
+    run = gathered(path)
+    [(key, value)] = option.items()
+    assert any(f"With options.{key}: {value} theory gives no ρ" in note for note in run["notes"])
+    laid = [row for row in run["consensus"].values() if row["holders"] != [None] * 3]
+    assert laid and run["graphs"]
+    assert all(row["bound"] == row["rho"] == [None] * 3 for row in laid)
+
+
+def test_a_method_with_a_coordinator_needs_no_word_on_theory(tmp_path):
+    RunFolder(tmp_path).write(running.world(method="fedavg").run)
+    assert not any("theory" in note for note in gathered(tmp_path)["notes"])
+
+
+def test_numbers_beyond_measure_are_none(copied):
+    _, path = copied
+    huge = "9" * 400
+    for me in ("a0", "a1"):
+        facts = "".join(f', "{key}": {n}' for key, n in (("accuracy", huge), ("loss", "1e308"), ("wire_out", "-1e308")))
+        add(path, me, f'{{"event": "round", "round": 2, "time": {huge}{facts}, "sent": {{"a1": {{"s": {huge}}}}}}}\n')
+    add(path, "a2", f'{{"event": "round", "round": {huge}, "sketch": {{"after": {{"s": {[int(huge)] * 32}}}}}}}\n')
+    run = gathered(path)
+    assert run["agents"][0]["accuracy"][2] is run["agents"][0]["loss"][2] is None and "s" not in run["slices"]
+
+
 def test_where_there_is_no_run_it_says_so(tmp_path):
     with pytest.raises(ConfigError, match="there is no run in"):
         Gathering(tmp_path)

@@ -79,6 +79,21 @@ def test_the_pooled_estimate_has_all_samples_and_the_agents_agree_on_it(trained)
     assert both < alone  # half of the samples leave more to chance
 
 
+def test_no_number_of_codes_stands_twice():
+    world = worlds.world({"audio+motion": 2}, rounds=1)
+    found = insight(world, learners(world), 1, 2)
+    rows = [(r["agent"], r["of"], r["k"]) for r in found["dataset_pid"]]
+    assert len(rows) == len(set(rows)) and {k for *_, k in rows} == {2, 4}
+
+
+def test_of_a_stream_nothing_is_pooled():
+    """Agents of two relevance groups call the same class by different labels."""
+    world = worlds.world({"audio+motion": 2}, rounds=2, stream={"tasks": 2, "groups": 2, "rounds": 1})
+    found = insight(world, learners(world), 2, 4)
+    assert found["dataset_pid"] and not found["pooled"]
+    assert any("pooled is left out" in note for note in found["notes"])
+
+
 def test_agents_that_are_equal_agree_and_do_not_pull_apart():
     world = worlds.world(rounds=1)
     agents = {me: world.participant(me).learner for me in world.peers}

@@ -1,7 +1,9 @@
 """The page is one file that fetches nothing, and what stands in files stays text."""
 
 import json
+import os
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 
@@ -80,6 +82,21 @@ def test_a_hostile_name_of_a_folder_stays_text(folder):
 def test_data_end_no_script():
     assert not re.search("[<\u2028\u2029]", embedded([HOSTILE]))
     assert json.loads(embedded([HOSTILE])) == [HOSTILE]
+
+
+def test_half_a_surrogate_pair_is_no_hindrance(folder, tmp_path):
+    there = shutil.copytree(folder, tmp_path / os.fsdecode(b"r\xff"))
+    with RunFolder(there).events("a1").open("a") as file:
+        file.write('{"event": "failed", "why": "\\ud800", "time": 2}\n')
+    written = page([gathered(there)]).encode().decode()
+    run = json.loads(Reader(written).scripts[0])[0]
+    assert "failed: \ud800" in [event["note"] for event in run["events"]] and "<title>r?</title>" in written
+
+
+def test_brackets_in_a_path_are_no_markup(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["report", str(folder), "--out", "[red]a:bug:[b].html"])
+    assert result.exit_code == 0 and "wrote [red]a:bug:[b].html\n" in result.output
 
 
 def test_the_command_says_where_the_page_is(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import worlds
 from typer.testing import CliRunner
@@ -54,6 +55,19 @@ def test_tables_are_printed_and_the_records_written(tmp_path):
     for said in ("after 2 rounds", "synergistic", "audio | motion", "trunk.audio", "test samples are few"):
         assert said in result.output
     assert "…" not in result.output  # nothing is cut off where there is no terminal
+
+
+def test_brackets_in_names_are_no_markup(tmp_path):
+    """Modalities and files may be called anything."""
+    draw = np.random.default_rng(0)
+    sources = {name: draw.normal(size=(160, 3)) for name in ("[red]x", "[b]y")}
+    np.savez(tmp_path / "some.npz", y=draw.integers(0, 2, 160), **sources)
+    world = worlds.world({"[red]x+[b]y": 2}, dataset="npz", data={"path": tmp_path / "some.npz"}, rounds=1)
+    left(world, tmp_path / "[dim]run", rounds=(1,))
+    result = called(tmp_path / "[dim]run", "--k", 2)
+    assert result.exit_code == 0, result.output
+    for said in ("[b]y | [red]x", "trunk.[red]x", "[dim]run/pid.json"):
+        assert said in result.output
 
 
 def test_agents_are_restored_as_they_were(tmp_path):

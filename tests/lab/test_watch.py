@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+from pathlib import Path
 
 import brokers
 import ports
@@ -11,7 +12,7 @@ import running
 
 from parse_p2p.lab.live import Feed, source
 from parse_p2p.lab.patch import applied
-from parse_p2p.lab.watch import Server, local
+from parse_p2p.lab.watch import Server, local, watch
 from parse_p2p.launch.folder import RunFolder
 
 
@@ -63,6 +64,48 @@ def test_the_stream_leads_to_what_the_logs_say(run, served):
     feed.close()
     assert stream.read() == b""
     connection.close()
+
+
+def test_what_is_written_after_the_last_line_is_shown(run):
+    world, path = run
+    running.over_memory(world, path)
+    feed = Feed(source(path, None))
+    assert feed.now()[1][0]["summary"] is feed.now()[1][0]["pid"] is None
+    RunFolder(path).summary.write_text('{"seconds": 1}')
+    feed.look()
+    assert feed.now()[0] == 1 and feed.now()[1][0]["summary"] == {"seconds": 1}
+    for k in (4, 16):  # and when it is written again
+        (path / "pid.json").write_text(json.dumps({"k": k}))
+        feed.look()
+        assert feed.now()[1][0]["pid"] == {"k": k}
+    feed.look()
+    assert feed.now()[0] == 3  # nothing new
+
+
+def test_half_a_surrogate_pair_is_served(run, served):
+    _, path = run
+    feed, port = served
+    connection, stream = ask(port, "/events")
+    message(stream)
+    RunFolder(path).events("a0").parent.mkdir(parents=True)
+    RunFolder(path).events("a0").write_text('{"event": "failed", "why": "\\ud800", "time": 2}\n')
+    feed.look()
+    assert message(stream)[0] == "change"
+    connection.close()
+    connection, answer = ask(port, "/")
+    assert answer.status == 200 and b"failed: \\ud800" in answer.read()
+    connection.close()
+
+
+def test_brackets_in_a_path_are_no_markup(tmp_path, monkeypatch, capsys):
+    def end(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    RunFolder(Path("[red]a")).write(running.world().run)
+    monkeypatch.setattr("parse_p2p.lab.watch.time.sleep", end)
+    watch(Path("[red]a"))
+    assert "watching [red]a at http" in capsys.readouterr().out
 
 
 def test_who_connects_later_gets_everything(run, served):

@@ -269,13 +269,14 @@ function drawConsensus() {
           opacity: 0.5,
         },
         { ...line, y: positive(row.after), name: label("after mixing", run), line: { color, width: 2.2 } },
-        {
+      );
+      if (known(row.bound).length)
+        traces.push({
           ...line,
           y: positive(row.bound),
           name: label("theory allows", run),
           line: { color: css("--soft"), width: 1.4, dash: "dash" },
-        },
-      );
+        });
     }
   }
   legend("consensus-legend", name === "all" ? traces : []);

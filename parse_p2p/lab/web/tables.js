@@ -137,14 +137,15 @@ function drawContraction(run) {
       const left = whole.map((t) => row.after[t] / row.before[t]),
         lacking = known(row.after).length - whole.length;
       // a sketch has five digits: what is left of a distance is known to about that of the sketch itself
-      const within = whole.filter((t) => row.after[t] <= row.bound[t] + 1e-3 * row.before[t] + 1e-5).length;
+      const bounded = whole.filter((t) => row.bound[t] != null);
+      const within = bounded.filter((t) => row.after[t] <= row.bound[t] + 1e-3 * row.before[t] + 1e-5).length;
       return [
         slice,
         String(known(row.holders).at(-1) ?? ""),
         number(known(row.rho).at(-1)),
         left.length ? number(median(left)) : "",
         left.length ? number(Math.max(...left)) : "",
-        whole.length ? `${within} of ${whole.length}` : "",
+        bounded.length ? `${within} of ${bounded.length}` : "",
         lacking > 0 ? String(lacking) : "",
       ];
     });
