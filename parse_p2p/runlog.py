@@ -74,10 +74,10 @@ def last(path: Path) -> dict[str, Any]:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The event of a line; None where it is none: cut off by a kill, nested beyond measure, or no object."""
+    """The event of a line; None where it is none: cut off by a kill, nested beyond measure, or no event."""
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(line)
-        return found if isinstance(found, dict) else None
+        return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
     return None
 
 

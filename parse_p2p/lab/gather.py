@@ -351,7 +351,7 @@ def _written(path: Path) -> float:
 
 def _json(path: Path) -> Any:
     """What a file holds; None where there is none, or none yet."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         return _finite(json.loads(path.read_text(encoding="utf-8")))
     return None
 

@@ -50,7 +50,7 @@ def entry(event: Mapping[str, Any], round: int) -> tuple[str, str] | None:
 def plain(value: object) -> str:
     """A fact as a person reads it."""
     if isinstance(value, list | tuple):
-        return ", ".join(map(plain, value[:64]))
+        return ", ".join(map(str, value[:64]))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
