@@ -15,7 +15,7 @@ own). B samples, C classes.
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -230,9 +230,15 @@ def coordinator(local: Local, options: Options) -> Script:
 
 
 def accuracies(learner: Learner) -> dict[str, float]:
-    """Accuracy on the test set of every prediction of ``predictions``."""
-    targets = learner.test.targets
-    return {name: float((z.argmax(1) == targets).double().mean()) for name, z in predictions(learner).items()}
+    """Accuracy on the test set of every prediction of ``predictions``, as ``evaluate`` counts it."""
+    test = learner.test
+
+    def seen(name: str) -> Dataset:
+        """Through the modality that a prediction is made from; all for the fused one."""
+        one = Modality(name.partition(".")[2])
+        return replace(test, inputs={one: test.inputs[one]}) if one else test
+
+    return {name: float(seen(name).chances(z.argmax(1)).mean()) for name, z in predictions(learner).items()}
 
 
 @torch.no_grad()

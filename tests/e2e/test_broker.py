@@ -47,7 +47,7 @@ def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
             if room == "agents":
                 first = 1 if me == "a3" else 0
                 offers = world.laid(first).offers[me]
-                assert told["modalities"] == list(world.senses(me, first)) and not told["gone"]
+                assert told["modalities"] == list(world.senses(me, first))  # even where the broker lost it for a while
                 assert told["slices"] == {str(key): region.digest for key, region in offers.items()}
             elif told["event"] == "round":
                 said[me].append(told["accuracy"])
