@@ -15,7 +15,8 @@ from parse_p2p.lab.sweep import Sweep
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results.md"
 ORDER = ("equal-bytes", "cooling", "cooling-views", "cooling-subjects", "architecture", "losses", "subjects", "mixes",
-         "families", "modalities", "slices", "dropped", "changes", "fedafd", "fedcmi", "fedmosaic", "shifting")  # fmt: skip
+         "families", "modalities", "slices", "dropped", "changes", "fedafd", "fedcmi", "fedmosaic",
+         "shifting")  # fmt: skip
 
 
 class _Missing(Exception):
