@@ -3,7 +3,7 @@
 import csv
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,9 @@ class Study:
     # tables
 
     def tables(self) -> Iterator[Table]:
+        known = _measured(map(self.outcomes, self.experiment.combinations()))
+        if lost := [name for name in self.experiment.columns if name not in known]:
+            raise ConfigError(f"{self.experiment.path}: columns: no row has {lost[0]!r}: {nearest(lost[0], known)}")
         for common, members in tables(self.experiment):
             yield self._table(common, members)
 
@@ -97,10 +100,8 @@ class Study:
         for key in [*(types if 1 < len(types) <= MOST_TYPES else []), "all", "worst"]:
             means = {label: interval([s[key] for s in each if key in s]) for label, each in scores.items()}
             columns[NAMES.get(key, key)] = means
-        known = {name for found in rows.values() for o in found for name in o.measures}
-        for name in experiment.columns:
-            if name not in known:
-                raise ConfigError(f"{experiment.path}: columns: no row has {name!r}: {nearest(name, known)}")
+        known = _measured(rows.values())
+        for name in (name for name in experiment.columns if name in known):
             columns[name] = {
                 r: interval([o.measures[name] for o in os if name in o.measures]) for r, os in rows.items()
             }
@@ -204,6 +205,11 @@ class Study:
                         measure.writerow([*at, name, number])
                     measure.writerow([*at, "bytes", sum(outcome.bytes)])
         return curves, measures
+
+
+def _measured(rows: Iterable[Sequence[Outcome]]) -> set[str]:
+    """All names of measures that some run has."""
+    return {name for found in rows for o in found for name in o.measures}
 
 
 def _score(outcome: Outcome, budget: float) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from parse_p2p.errors import ConfigError
 from parse_p2p.lab.experiment import Job, load
 from parse_p2p.lab.outcome import Outcome, Store
 from parse_p2p.lab.study import Study
@@ -206,3 +207,16 @@ def test_measures_are_asked_of_the_agents(tmp_path):
     outcome = one(Job(chosen, chosen.combinations()[0], 0).run(), "k", "simulator", chosen.measures, Path())
     assert outcome.measures["a0"] == outcome.accuracy["a0"][-1]
     assert 0 <= outcome.measures["q00+q01 without synergistic"] <= 1
+
+
+def test_a_column_that_no_row_has_is_refused_and_one_that_some_have_stands_where_they_are(tmp_path):
+    axes = {"data": {"whole": {}, "shifting": {"stream": {"tasks": 2, "groups": 1, "rounds": 1}}}, "method": ["local"]}
+    path = experiment(tmp_path, {**BASE, "rounds": 2}, axes=axes, baseline="local", tune=None, columns=["others"])
+    chosen = load(path)
+    with Sweep(Store(tmp_path / "o"), 1) as sweep:
+        study = Study(chosen, sweep)
+        study.run()
+    assert {table.common["data"] for table in study.tables() if "others" in table.head} == {"shifting"}
+    wrong = Study(chosen.model_copy(update={"columns": ["other"]}), sweep)
+    with pytest.raises(ConfigError, match=r"no row has 'other'.*others"):
+        list(wrong.tables())
