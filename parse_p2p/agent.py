@@ -129,6 +129,7 @@ class Agent:
         round = await self.presence.join()
         while round in self.participant.span:
             await self.presence.announce(round)
+            await self.presence.newcomers(round)
             await self._round(round)
             round += 1
         self._boundary = (round, await self._compute(self.participant.state))

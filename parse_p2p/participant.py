@@ -83,6 +83,10 @@ class Participant:
         """Whether an agent is there in a round, by what is known now."""
         return self.wardrobe is None or bool(self.wardrobe.membership.of(peer, round))
 
+    def joins(self, peer: PeerId, round: int) -> bool:
+        """Whether an agent comes in this round, by what is known now."""
+        return round > 0 and self.present(peer, round) and not self.present(peer, round - 1)
+
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""
         if self.wardrobe is not None:

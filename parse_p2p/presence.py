@@ -96,6 +96,15 @@ class Presence:
             return []  # I come when nobody expects me: some may be gone
         return [peer for peer in self.directory.unheard() if self.participant.present(peer, self.card.round)]
 
+    async def newcomers(self, round: int) -> None:
+        """Wait, as for all at the outset, for those who are planned to join in this round and were never heard."""
+        new = {p for p in self.directory.unheard() if self.participant.joins(p, round)}
+        end = time.monotonic() + self.clocks.join
+        while (missing := new & {*self.directory.unheard()}) and time.monotonic() < end:
+            await asyncio.sleep(JOIN_BEAT / 2)
+        if missing:
+            self.log.write("absent", round=round, peers=sorted(missing))
+
     async def _due(self, first: int) -> None:
         """Wait until the others have come to the round in which a late agent is planned to join."""
         if first == 0 or first != self.participant.span.start:

@@ -56,6 +56,8 @@ class AgentView:
                 return f"{event['agent']} reads no numbers from {', '.join(event['modalities'])}"
             case "lost":
                 return f"{event['agent']} lost its peer {event['peer']} in round {event['round']}"
+            case "absent":
+                return f"{event['agent']} goes on without {', '.join(event['peers'])}, planned to join in that round"
             case "waiting":
                 self.state = f"waiting for {event['peer']}"
                 return f"{event['agent']} waits for the coordinator {event['peer']}, {event['seconds']:g} s at most"

@@ -17,6 +17,7 @@ TOLD: Mapping[str, tuple[str, str]] = {
     "shut out": ("mail", "shut out {peer} for {seconds} s"),
     "lost": ("peers", "lost {peer}"),
     "found": ("peers", "found {peer}"),
+    "absent": ("peers", "goes on without {peers}, planned to join in that round"),
     "waiting": ("peers", "waits for the coordinator {peer}, {seconds} s at most"),
     "on my own": ("peers", "trains on alone, without the coordinator {peer}"),
     "broker lost": ("peers", "lost the broker: {why}"),

@@ -1,13 +1,16 @@
 """Agents that come and go, and gain and lose modalities, on every ground: all end as in the simulator."""
 
+import asyncio
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import running
 
 from parse_p2p import cli
 from parse_p2p.errors import ConfigError
+from parse_p2p.launch.folder import RunFolder
 
 EVENTS = [
     {"round": 2, "agent": "a0", "gain": ["motion"]},
@@ -25,6 +28,28 @@ def world(**changes):
 def test_agents_end_as_in_the_simulator(ground, tmp_path):
     assert world().kind("a0") == "audio", "it has something to gain"
     assert running.differing(ground(world(), tmp_path), running.simulated(world())) == []
+
+
+@pytest.mark.parametrize("patience", [running.GUARD, 0.2])
+def test_who_is_planned_to_join_is_waited_for_however_late_it_is_started(patience, tmp_path):
+    made, folder = world(clocks={"join": patience}), RunFolder(tmp_path)
+    agents = {me: running.agent(made, me, transport, folder) for me, transport in running.memory(made)}
+    last = agents.pop("a3")
+
+    async def late(stop):
+        while not running.events(tmp_path, "a0", "round") or running.events(tmp_path, "a0", "round")[-1]["round"] < 2:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)  # in which nothing more may happen
+        return await last.run(stop)
+
+    ends = running.together([*agents.values(), SimpleNamespace(run=late)])
+    if patience == running.GUARD:
+        assert ends == [7, 4, 7, 7, 7]
+        everyone = running.states(agent.participant for agent in [*agents.values(), last])
+        assert running.differing(everyone, running.simulated(world())) == []
+    else:
+        assert [(e["round"], e["peers"]) for e in running.events(tmp_path, "a0", "absent")] == [(3, ["a3"])]
+        assert ends[0] == 7, "the others go on without it"
 
 
 def test_the_log_and_the_screen_tell_of_it(tmp_path):
