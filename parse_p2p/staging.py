@@ -19,7 +19,7 @@ def to_host(tensors: Mapping[K, Tensor]) -> dict[K, Tensor]:
     copies: dict[K, Tensor] = {}
     for name, tensor in tensors.items():
         copy = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda, requires_grad=False)
-        copies[name] = copy.copy_(tensor.detach(), non_blocking=True)
+        copies[name] = copy.copy_(tensor.detach(), non_blocking=tensor.is_cuda)
     for device in {tensor.device for tensor in tensors.values() if tensor.is_cuda}:
         torch.cuda.current_stream(device).record_event().synchronize()
     return copies
