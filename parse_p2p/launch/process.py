@@ -179,5 +179,7 @@ def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
     try:
         return asyncio.run(main())
     except P2PError as error:  # for those who only see the log
-        RunLog(me, folder.events(me)).write("failed", why=str(error))
+        log = RunLog(me, folder.events(me))
+        log.write("failed", why=str(error))
+        log.close()
         raise
