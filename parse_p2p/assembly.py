@@ -74,6 +74,7 @@ class World:
             checks.refuse_islands(self.topology)
         refuse_strangers(run.faults, roles.ids(run))
         checks.refuse_sensors(run, seats)
+        checks.refuse_deaf(seats, self.neighbours)
 
     # data
 
@@ -300,7 +301,7 @@ class World:
     @cached_property
     def places(self) -> Places:
         """Where the agents listen, and with which keys."""
-        return Places(self.run, {me: seat.entry.address for me, seat in self.seats.items()})
+        return Places(self.run, {me: seat.entry for me, seat in self.seats.items()})
 
 
 def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:

@@ -222,7 +222,7 @@ class Done(Fleet):
 @pytest.fixture
 def at_once(monkeypatch):
     monkeypatch.setattr(cli, "Fleet", Done)
-    monkeypatch.setattr(cli, "_summarise", lambda *arguments: None)
+    monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
     monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
 
 

@@ -98,7 +98,7 @@ def _signal(process: ForkServerProcess, number: signal.Signals) -> None:
 def refuse_occupied(world: World, folder: RunFolder) -> None:
     """Raise ConfigError before anything is written if another program has one of our ports."""
     for me in world.seats:
-        for address in world.places.address(me, folder.path):
+        for address in world.places.listens(me, folder.path) or ():
             if address.startswith("tcp://") and not address.endswith(":*"):
                 _refuse_if_taken(me, address)
 

@@ -115,13 +115,13 @@ def finder(
     options = world.run.discovery
     if isinstance(options, GossipOptions):
         return GossipFinder(me, cards(world), world.places.contacts, world.neighbours(me), transport,
-                            options.advertise, clocks, world.run.seed, returning)  # fmt: skip
+                            world.places.advertised(me), clocks, world.run.seed, returning)  # fmt: skip
     if not isinstance(options, MqttOptions):
         return FromFile()
     first = world.spans[me].start
     slices = {str(key): region.digest for key, region in world.laid(first).offers.get(me, {}).items()}
     profile = Profile(run=world.run.digest(), id=me, modalities=world.senses(me, first), slices=slices)
-    mqtt = MqttFinder(profile, options, world.neighbours(me), transport, clocks, log)
+    mqtt = MqttFinder(profile, options, world.neighbours(me), transport, clocks, log, world.places.advertised(me))
     log.listener = mqtt.tell
     return mqtt
 
@@ -176,4 +176,10 @@ def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         return await run_agent(world, me, folder, start, stop, world.run.clocks.join)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except P2PError as error:  # for those who only see the log
+        log = RunLog(me, folder.events(me))
+        log.write("failed", why=str(error))
+        log.close()
+        raise
