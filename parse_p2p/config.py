@@ -175,6 +175,7 @@ def resolve(
     overridden = [_put(raw, key, value) for key, value in settings]
     if isinstance(raw.setdefault("keyring", "keys"), str):
         raw["keyring"] = os.path.abspath(path.parent / raw["keyring"])
+    _beside(path, raw, "discovery", "folder")
     graph_file = _beside(path, raw, "graph")
     if graph_file is not None and raw["graph"].keys() <= {"file", "args"}:  # a run that was written down has the rest
         raw["graph"] |= files.entry(files.read(graph_file))
@@ -195,15 +196,15 @@ def setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {key}: {value!r} is no value: quote it, or write a list as [1, 1, 1]") from None
 
 
-def _beside(path: Path, raw: Mapping[str, Any], section: str) -> str | None:
+def _beside(path: Path, raw: Mapping[str, Any], section: str, key: str = "file") -> str | None:
     """The file that a section names, which lies beside the run file; its path is made absolute in place."""
     named = raw.get(section)
-    if not isinstance(named, dict) or not isinstance(named.get("file"), str):
+    if not isinstance(named, dict) or not isinstance(named.get(key), str):
         return None
-    if "\0" in named["file"]:
-        raise ConfigError(f"{path}: {section}.file: {named['file']!r} is no file name")
-    named["file"] = os.path.abspath(path.parent / named["file"])
-    return str(named["file"])
+    if "\0" in named[key]:
+        raise ConfigError(f"{path}: {section}.{key}: {named[key]!r} is no file name")
+    named[key] = os.path.abspath(path.parent / named[key])
+    return str(named[key])
 
 
 class Origin:
