@@ -107,6 +107,25 @@ class CheckpointEntry(_Section):
     every: int = Field(1, ge=1, description="rounds between two checkpoints")
 
 
+class Share(_Section):
+    """What an agent takes of a node of a cluster."""
+
+    cpus: float = Field(1.0, ge=0, description="cores")
+    gpus: float = Field(0.0, ge=0, description="GPUs; below 1 a share of one")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"more than one GPU are whole ones: {self.gpus:g} cannot be had")
+        return self
+
+
+class ResourcesEntry(Share):
+    """What each agent takes, and those that take something else."""
+
+    agents: dict[str, Share] = Field(default_factory=dict, description="by agent, as {hub: {cpus: 4}}")
+
+
 class RunFile(_Section):
     """Everything about a run. See ``topologies/`` for examples."""
 
@@ -137,6 +156,7 @@ class RunFile(_Section):
     rounds: int = Field(20, ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"
+    resources: ResourcesEntry = Field(ResourcesEntry(), description="what an agent takes of a cluster's node")
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
     discovery: DiscoveryOptions = Field(FileOptions(), description="how agents learn where the others listen")
     security: Literal["auto", "curve", "none"] = Field(
@@ -146,7 +166,7 @@ class RunFile(_Section):
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        mine = dict.fromkeys(("device", "checkpoint", "base_port", "discovery", "keyring", "limits"), True)
+        mine = dict.fromkeys(("device", "resources", "checkpoint", "base_port", "discovery", "keyring", "limits"), True)
         same = self.model_dump(mode="json", exclude={**mine, "graph": {"file"}, "varying": {"file"}})
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 

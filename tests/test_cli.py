@@ -8,7 +8,7 @@ import yaml
 
 from parse_p2p import cli
 from parse_p2p.launch import folder as folders
-from parse_p2p.launch.local import Fleet
+from parse_p2p.launch.fleet import Fleet, Launcher
 
 RUN = {
     "graph": {"generator": "ring"},
@@ -219,7 +219,8 @@ class Done(Fleet):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(cli, "Fleet", Done)
+    done = Launcher(lambda run: run, lambda world, folder: None, Done)
+    monkeypatch.setitem(cli.LAUNCHERS, "local", done)
     monkeypatch.setattr(cli, "_summarise", lambda *arguments: None)
     monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
 
