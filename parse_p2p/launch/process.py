@@ -176,4 +176,10 @@ def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         return await run_agent(world, me, folder, start, stop, world.run.clocks.join)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except P2PError as error:  # for those who only see the log
+        log = RunLog(me, folder.events(me))
+        log.write("failed", why=str(error))
+        log.close()
+        raise
