@@ -34,6 +34,7 @@ from parse_p2p.transports import curve
 ROUNDS = 5
 ENDLESS = 100_000  # rounds of the run that is broken; it is stopped
 DOWN = 4.0  # seconds
+SLOW = ("--rounds", str(ENDLESS), "--set", "faults=[{kind: delay, seconds: 0.2}]")  # leaves the cores to who starts
 PATIENCE = 240.0  # seconds after which something hangs
 COMMAND = [sys.executable, "-c", "from parse_p2p.cli import main; main()"]
 KINDS = (["audio", "motion"], ["audio"], ["motion"])
@@ -209,7 +210,7 @@ def broken(lan: Lan, hosts: list[str], file: Path, folder: Path) -> Iterator[tup
     """The cable of one is pulled for a while, and the one that only dials out is killed and comes back."""
     with Agents(lan, file, folder / "broken") as agents:
         for me in hosts:
-            agents.start(me, "--rounds", str(ENDLESS))
+            agents.start(me, *SLOW)
         until("all are in round 3", lambda: all(agents.last_round(me) >= 3 for me in hosts), agents)
 
         pulled = hosts[-1]
@@ -235,7 +236,7 @@ def broken(lan: Lan, hosts: list[str], file: Path, folder: Path) -> Iterator[tup
         missed = [agents.events(me, "lost")[0]["round"] for me in around]
         until("others go on", lambda: all(agents.last_round(me) > max(missed) + 2 for me in around), agents)
         yield f"SIGKILL of {killed}, dials only", f"missed in round {max(missed)}, {time.monotonic() - began:.1f} s"
-        agents.start(killed, "--rounds", str(ENDLESS), "--resume")
+        agents.start(killed, *SLOW, "--resume")
         until("it is back", lambda: len(agents.events(killed, "joined")) == 2, agents)
         again = agents.events(killed, "joined")[1]["round"]
         until("it goes on", lambda: agents.last_round(killed) > again + 2, agents)
