@@ -38,10 +38,10 @@ COPY topologies /topologies
 ENV PATH=/opt/parse/bin:$PATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 MPLCONFIGDIR=/tmp COLUMNS=110
 USER agent
 WORKDIR /
-# An agent is well while its log grows, with every round at least: within so many minutes, or since it was started.
-# For containers that are named (hostname) as their agent, and others have no health: --no-healthcheck.
+# An agent is well while its log grows, with every round at least: within so many minutes. For containers that are named
+# (hostname) as their agent and know their run's folder (RUN); others have no health: --no-healthcheck.
 ENV HEALTHY_MINUTES=5
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=2 \
-    CMD find /runs/*/agents/"$HOSTNAME"/events.jsonl -mmin -"$HEALTHY_MINUTES" | grep -q .
+    CMD find /runs/${RUN:-*}/agents/"$HOSTNAME"/events.jsonl -mmin -"$HEALTHY_MINUTES" | grep -q .
 ENTRYPOINT ["parse-agent"]
 CMD ["--help"]

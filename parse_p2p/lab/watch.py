@@ -36,6 +36,7 @@ def watch(
     bind: Annotated[
         str, typer.Option(help="Listen at this IP address; beyond this host whoever reaches it reads the run, unasked.")
     ] = HERE,
+    wait: Annotated[bool, typer.Option("--wait", help="First wait for the run to begin.")] = False,
     open: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Serve a live page on a run, on this host only unless --bind says otherwise; Ctrl-C ends it."""
@@ -43,6 +44,8 @@ def watch(
     from parse_p2p.lab.page import plotly
 
     plotly()
+    while wait and not (run.is_file() or (run / "run.yaml").exists()):
+        time.sleep(LOOK)
     feed = Feed(source(run, broker))
     try:
         server = Server(feed, port, bind)
