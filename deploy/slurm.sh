@@ -18,11 +18,9 @@ set -euo pipefail
 topology=$1 out=$2
 shift 2  # the rest goes to parse-agent, as --method=dsgd-hybrid
 
-resume=()
-[ ! -e "$out/run.yaml" ] || resume=(--resume)
-
 # an agent that dies does not take the others with it
 # shellcheck disable=SC2016
 srun --kill-on-bad-exit=0 bash -c 'exec parse-agent --id "$SLURM_PROCID" "$@"' agent \
-  --topology "$topology" --out "$out" "${resume[@]}" \
+  --topology "$topology" --out "$out" --start-or-resume \
   --set discovery.kind=rendezvous --set discovery.bind=0.0.0.0 "$@"
+parse-agent summary "$out" --no-alone

@@ -35,6 +35,17 @@ def refuse_unlike(run: RunFile, method: Method, seats: Iterable[Seat], train: Da
         )
 
 
+def refuse_deaf(seats: Iterable[Seat], neighbours: Callable[[PeerId], Iterable[PeerId]]) -> None:
+    """Neighbours of whom neither can dial the other. Raises ConfigError."""
+    deaf = {seat.id for seat in seats if seat.entry.dials}
+    for me in sorted(deaf) if len(deaf) > 1 else ():
+        if both := sorted(deaf.intersection(neighbours(me))):
+            raise ConfigError(
+                f"agents: {me} and {both[0]} are neighbours and nobody dials either (dials: true): give one of them "
+                "an address that the other reaches, or another graph"
+            )
+
+
 def refuse_sensors(run: RunFile, seats: Iterable[Seat]) -> None:
     """Faults of sensors that nobody has. Raises ConfigError."""
     for i, fault in enumerate(run.faults):

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import config, plugins, programs, roles
+from parse_p2p import checkpoint, config, ending, plugins, programs, roles
 from parse_p2p.announcer import order
 from parse_p2p.assembly import World
+from parse_p2p.ending import conclude
 from parse_p2p.errors import ConfigError, P2PError, nearest
 from parse_p2p.launch import cluster, local
 from parse_p2p.launch import folder as folders
@@ -26,9 +27,8 @@ from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
 from parse_p2p.programs import FAILED, INTERRUPTED
 from parse_p2p.runlog import Tail
-from parse_p2p.summary import summarise, train_alone
 from parse_p2p.transports import curve
-from parse_p2p.view import RunView, Screen, clock, size, summary_table
+from parse_p2p.view import RunView, Screen
 
 LOOK = 0.2  # seconds between two looks at the logs
 LAUNCHERS = {"local": local.LAUNCHER, "ray": cluster.LAUNCHER}
@@ -45,6 +45,8 @@ EXAMPLES = """
   parse-agent --topology topologies/ring.yaml --resume                 go on where it stopped
   parse-agent --topology topologies/ring.yaml --id a3 --resume         bring one agent back
   parse-agent --topology topologies/ring.yaml --launcher ray           its agents on the nodes of a Ray cluster
+  parse-agent --topology topologies/ring.yaml --id a3 --start-or-resume   by the same command again and again
+  parse-agent summary runs/ring-parse-htad-s0 --wait                   of agents that were started by --id
   parse-agent tell runs/ring-parse-htad-s0 --id a3 --gain audio        a sensor more, while the run goes on
   parse-agent keys --topology topologies/ring.yaml                     keys for --set security=curve
 """
@@ -53,6 +55,7 @@ ID = "PARSE_AGENT_ID"
 """Names the one agent to run where many are started alike, as by Slurm or Kubernetes."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app.command()(ending.summary)
 
 
 def _options_of(room: plugins.Room) -> str:
@@ -107,6 +110,13 @@ def parse_agent(
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one in runs/.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="Any key of the file, as train.lr=0.1; repeatable.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints.")] = False,
+    start_or_resume: Annotated[
+        bool,
+        typer.Option(
+            "--start-or-resume",
+            help="With --id: go on if it was there before, start if not; for what restarts agents by the same command.",
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only the summary.")] = False,
     describe: Annotated[
         str | None,
@@ -129,8 +139,10 @@ def parse_agent(
     chosen = LAUNCHERS[launcher]
     world = World(chosen.adapt(config.load(topology, settings)))
     console = Console()
+    if start_or_resume and id is None:
+        raise ConfigError("--start-or-resume is for one agent: add its --id, or take --resume")
     if id is not None:
-        _one(world, _meant(id, world), out, resume, console)
+        _one(world, _meant(id, world), out, resume, start_or_resume, console)
     else:
         _all(world, chosen, out, resume, quiet, alone, console)
 
@@ -197,8 +209,14 @@ def _meant(id: str, world: World) -> PeerId:
     raise ConfigError(f"--id {id}: there is no such agent in the file: {nearest(id, seats)}{last}")
 
 
-def _one(world: World, me: PeerId, out: Path | None, resume: bool, console: Console) -> None:
+def _one(world: World, me: PeerId, out: Path | None, resume: bool, either: bool, console: Console) -> None:
+    if either:
+        out = out or folders.meeting(world.run)
+        resume = RunFolder(out).events(me).exists()
     folder = folders.existing(world.run, out) if resume else folders.shared(world.run, out, me)
+    if resume and max(checkpoint.rounds(folder.checkpoints(me)), default=-1) >= world.spans[me].stop:
+        console.print(f"{me} has finished its rounds already; its log is in {folder.events(me)}", soft_wrap=True)
+        return
     world.device(me)
     world.places.guard(me, world.neighbours(me))
     folder.write(world.run)
@@ -223,9 +241,9 @@ def _all(
     folder.write(world.run)
     if not quiet:
         _announce(world, start, console)
-    view, began = _view(world, start), time.monotonic()
+    view, began = ending.view_of(world, start), time.monotonic()
     died = _run(launcher.fleet(world, folder, start), world, folder, view, quiet, console)
-    _summarise(world, folder, view, time.monotonic() - began, alone, quiet, console)
+    conclude(world, folder, view, time.monotonic() - began, alone, quiet, console)
     for me, code in died.items():
         console.print(f"[yellow]{me} died ({_signal(code)}) and is in the summary as it was then[/]")
     if died:
@@ -246,10 +264,6 @@ def _announce(world: World, start: int, console: Console) -> None:
             named = "; ".join(", ".join(sorted(i)) for i in islands)
             note = f"[yellow]the slices of group {group} have {len(islands)} islands: {named}[/]"
             console.print(note, highlight=False)
-
-
-def _view(world: World, start: int) -> RunView:
-    return RunView({me: world.kind(me) for me in world.seats}, world.run.rounds, start, world.coordinator)
 
 
 def _run(
@@ -304,30 +318,6 @@ def _raise_failure(fleet: Fleet, folder: RunFolder, view: RunView) -> None:
 
 def _signal(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _summarise(
-    world: World, folder: RunFolder, view: RunView, seconds: float, alone: bool, quiet: bool, console: Console
-) -> None:
-    baseline = None
-    if alone and world.run.method != "local":
-        status = console.status("training the same agents alone, to compare with")
-        if quiet or not console.is_terminal:
-            baseline = train_alone(world, lambda done: None)
-        else:
-            with status:
-                said = "training the same agents alone: round"
-                baseline = train_alone(world, lambda done: status.update(f"{said} {done}/{world.run.rounds}"))
-    summary = summarise(world, view.accuracy(), baseline, view.sent(), world.run.rounds - view.first, seconds)
-    folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
-    console.print("\naccuracy on the test set, with each agent's own modalities (mean ± std over agents)\n")
-    console.print(summary_table(summary))
-    console.print(
-        f"\n{size(summary.bytes_per_round)} on the wire for each agent in a round, {size(summary.bytes_total)} in all; "
-        f"took {clock(seconds)}\nrun folder: {folder.path}",
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
 def _again(folder: RunFolder, me: PeerId | None = None) -> str:

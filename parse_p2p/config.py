@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parse_p2p.courier import Limits
 from parse_p2p.data.stream import StreamOptions
@@ -22,17 +22,22 @@ from parse_p2p.data.tasks import TaskOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
 from parse_p2p.discovery.broker import Broker
+from parse_p2p.discovery.notice import binding, entrance
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.faults import Fault
 from parse_p2p.learner import Training
 from parse_p2p.membership import EventEntry
 from parse_p2p.models.base import ModelOptions
+from parse_p2p.resources import ResourcesEntry
 from parse_p2p.topology import files, trace
 from parse_p2p.topology.varying import VaryingOptions
 
 Loc = tuple[str | int, ...]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+Entrance = Annotated[str, AfterValidator(entrance)]
+Binding = Annotated[str, AfterValidator(binding)]
 
 TaskName = Annotated[str, Field(pattern=NAME)]
 
@@ -62,7 +67,9 @@ class AgentEntry(_Section):
     encoders: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to model.encoder")
     model: dict[str, Any] = Field(default_factory=dict, description="changes to model")
     task: str | None = Field(None, description="one of tasks; none: all classes of the data set")
-    address: str | None = Field(None, pattern=r"^tcp://.+:\d+$", description="tcp://host:port; port + 1 is taken too")
+    address: Entrance | None = Field(None, description="tcp://host:port, where others dial it; port + 1 is taken too")
+    bind: Binding | None = Field(None, description="IP address of its host that it listens on; none: address's host")
+    dials: bool = Field(False, description="it dials the others and nobody dials it, as behind NAT")
     device: str | None = None
     role: Literal["peer", "coordinator"] = Field("peer", description="a coordinator holds no data of its own")
 
@@ -70,6 +77,12 @@ class AgentEntry(_Section):
     def _senses_something(self) -> Self:
         if self.modalities is None and self.role == "peer":
             raise ValueError(f"agent {self.id} needs modalities, such as [audio], or the role coordinator")
+        return self
+
+    @model_validator(mode="after")
+    def _dials_or_listens(self) -> Self:
+        if self.dials and (self.address or self.bind):
+            raise ValueError(f"agent {self.id} dials and nobody dials it: it needs no address and no bind")
         return self
 
 
@@ -107,25 +120,6 @@ class CheckpointEntry(_Section):
     every: int = Field(1, ge=1, description="rounds between two checkpoints")
 
 
-class Share(_Section):
-    """What an agent takes of a node of a cluster."""
-
-    cpus: float = Field(1.0, ge=0, description="cores")
-    gpus: float = Field(0.0, ge=0, description="GPUs; below 1 a share of one")
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.gpus > 1 and self.gpus % 1:
-            raise ValueError(f"more than one GPU are whole ones: {self.gpus:g} cannot be had")
-        return self
-
-
-class ResourcesEntry(Share):
-    """What each agent takes, and those that take something else."""
-
-    agents: dict[str, Share] = Field(default_factory=dict, description="in place of that, as {hub: {cpus: 4}}")
-
-
 class RunFile(_Section):
     """Everything about a run. See ``topologies/`` for examples."""
 
@@ -157,6 +151,7 @@ class RunFile(_Section):
     seed: int = Field(0, ge=0)
     device: str = "auto"
     resources: ResourcesEntry = Field(ResourcesEntry(), description="what an agent takes of a cluster's node")
+    bind: Binding | None = Field(None, description="bind of all agents that have an address and no bind of their own")
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
     discovery: DiscoveryOptions = Field(FileOptions(), description="how agents learn where the others listen")
     security: Literal["auto", "curve", "none"] = Field(
@@ -166,8 +161,15 @@ class RunFile(_Section):
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        mine = dict.fromkeys(("device", "resources", "checkpoint", "base_port", "discovery", "keyring", "limits"), True)
+        mine = dict.fromkeys(
+            ("device", "resources", "checkpoint", "bind", "base_port", "discovery", "keyring", "limits"), True
+        )
         same = self.model_dump(mode="json", exclude={**mine, "graph": {"file"}, "varying": {"file"}})
+        if isinstance(self.agents, list):  # hosts may know an agent by different addresses
+            places = ("bind", "dials")
+            same["agents"] = [
+                {k: v for k, v in entry.items() if k not in places} | {"address": None} for entry in same["agents"]
+            ]
         return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

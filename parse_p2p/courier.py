@@ -85,6 +85,10 @@ class Courier:
     async def say(self, peer: PeerId, card: Card) -> None:
         await self._tell(peer, "card", card.facts())
 
+    async def trouble(self, peer: PeerId) -> str:
+        """Why nothing comes from a peer, where the transport can tell."""
+        return await self._transport.trouble(peer)
+
     async def gossip(self, peer: PeerId, facts: Mapping[str, Fact]) -> None:
         """To a neighbour, or to one that the transport visits."""
         await self._tell(peer, GOSSIP, facts)

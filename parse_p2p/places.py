@@ -3,11 +3,12 @@
 import hashlib
 import ipaddress
 import os
+import socket
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from parse_p2p.config import RunFile
+from parse_p2p.config import AgentEntry, RunFile
 from parse_p2p.discovery.base import FoundOptions, GossipOptions
 from parse_p2p.discovery.notice import at
 from parse_p2p.errors import ConfigError, nearest
@@ -20,23 +21,32 @@ ANYWHERE = ("0.0.0.0", "::", "*")
 
 
 class Places:
-    """``own`` are the addresses that the run file gives its agents, in their order; None leaves it to us.
+    """``entries`` are the agents of the run file in their order; where one has no address it is left to us.
 
+    An agent's address is what others dial; it listens there, or on the IP address that ``bind`` says, at the same port.
     ``contacts`` is where the agents listen from whom the others find each other. Raises ConfigError for one that nobody
     could reach.
     """
 
-    def __init__(self, run: RunFile, own: Mapping[PeerId, str | None]) -> None:
+    def __init__(self, run: RunFile, entries: Mapping[PeerId, AgentEntry]) -> None:
         self._run = run
-        self._own = own
+        self._entries = entries
+        self._found = run.discovery if isinstance(run.discovery, FoundOptions) else None
+        for me, entry in entries.items():
+            if self._found is None and (entry.address or "").endswith(":*"):
+                raise ConfigError(
+                    f"agents: {me}: nobody would know the port that is chosen for {entry.address}: give one, or set "
+                    "discovery"
+                )
         named = run.discovery.contacts if isinstance(run.discovery, GossipOptions) else {}
         self.contacts = {PeerId(peer): self._contact(PeerId(peer), address) for peer, address in named.items()}
 
     def _contact(self, peer: PeerId, address: str) -> Address:
-        if peer not in self._own:
-            raise ConfigError(f"discovery.contacts: there is no agent {peer!r} in this run: {nearest(peer, self._own)}")
-        entry = address or self._fixed(peer)
-        if entry is None or _host(entry) in ANYWHERE:
+        if peer not in self._entries:
+            near = nearest(peer, self._entries)
+            raise ConfigError(f"discovery.contacts: there is no agent {peer!r} in this run: {near}")
+        entry = None if self._entries[peer].dials else address or self._fixed(peer)
+        if entry is None or _host(entry) in ANYWHERE or entry.endswith(":*"):
             raise ConfigError(
                 f"discovery.contacts: the file does not say where {peer} can be reached: give it an address, or name "
                 f"it as {{{peer}: tcp://host:port}}"
@@ -44,45 +54,74 @@ class Places:
         return _pair(entry)
 
     def addresses(self, me: PeerId, neighbours: Collection[PeerId], folder: Path) -> dict[PeerId, Address | None]:
-        """Where I listen, and where my neighbours do; None where that is found out while the agents run."""
-        found = isinstance(self._run.discovery, FoundOptions)
-        others = {peer: None if found else self.address(peer, folder) for peer in sorted(neighbours)}
-        return {me: self.address(me, folder), **others}
+        """Where I listen, and where my neighbours do.
 
-    def address(self, peer: PeerId, folder: Path) -> Address:
-        """Where an agent listens: for data and for control; a port ``*`` is any that is free."""
-        entry = self._fixed(peer)
-        if entry is not None:
+        None where that is found out while the agents run, and for those whom nobody dials.
+        """
+        others = {peer: None if self._found else self.address(peer, folder) for peer in sorted(neighbours)}
+        return {me: self.listens(me, folder), **others}
+
+    def address(self, peer: PeerId, folder: Path) -> Address | None:
+        """Where others dial an agent that needs no finding: for data and for control."""
+        if self._entries[peer].dials:
+            return None
+        if (entry := self._fixed(peer)) is not None:
             return _pair(entry)
-        if isinstance(self._run.discovery, FoundOptions):
-            if peer in self.contacts:
-                return _pair(at(self._run.discovery.bind, self.contacts[peer][0].rpartition(":")[2]))
-            bound = at(self._run.discovery.bind, "*")
-            return bound, bound
         sockets = socket_folder(folder, self._run.digest())
         return f"ipc://{sockets}/{peer}.data", f"ipc://{sockets}/{peer}.control"
 
+    def listens(self, me: PeerId, folder: Path) -> Address | None:
+        """Where an agent listens on its host; a port ``*`` is any that is free. Raises ConfigError."""
+        own = self._entries[me]
+        if own.dials:
+            return None
+        if own.address is not None:
+            return _pair(self._bound(me, own.address, own.bind or self._run.bind))
+        if self._found is None or self._fixed(me) is not None:
+            return self.address(me, folder)
+        port = self.contacts[me][0].rpartition(":")[2] if me in self.contacts else "*"
+        return _pair(at(self._found.bind, port))
+
+    def _bound(self, me: PeerId, address: str, bind: str | None) -> str:
+        host, port = _host(address), address.rpartition(":")[2]
+        if bind is None and host not in ANYWHERE and not _numeric(host):
+            bind = _resolved(host)
+            if bind is None:
+                raise ConfigError(
+                    f"agent {me} cannot listen on {address}: the name {host} is not known on this host: give the agent "
+                    "bind: 0.0.0.0"
+                )
+        return at(bind or host, port)
+
+    def advertised(self, me: PeerId) -> str | None:
+        """The host under which an agent says that it can be reached, where the file says."""
+        own = self._entries[me].address
+        host = None if own is None or _host(own) in ANYWHERE else _host(own)
+        return (self._found.advertise if self._found else None) or host
+
     def _fixed(self, peer: PeerId) -> str | None:
-        if self._own[peer] is None and self._run.base_port is not None:
-            return f"tcp://127.0.0.1:{self._run.base_port + 2 * list(self._own).index(peer)}"
-        return self._own[peer]
+        own = self._entries[peer]
+        if own.address is None and not own.dials and self._run.base_port is not None:
+            return f"tcp://127.0.0.1:{self._run.base_port + 2 * list(self._entries).index(peer)}"
+        return own.address
 
     @property
     def encrypted(self) -> bool:
         """Whether links are: as the file says, or where an address can be reached from elsewhere."""
         if self._run.security != "auto":
             return self._run.security == "curve"
-        hosts = [_host(address) for address in self._own.values() if address is not None]
-        hosts += [_host(address) for address, _ in self.contacts.values()]
-        if isinstance(self._run.discovery, FoundOptions):
-            hosts += filter(None, [self._run.discovery.bind, self._run.discovery.advertise])
+        addresses = [entry.address for entry in self._entries.values() if entry.address is not None]
+        hosts = [_host(address) for address in (*addresses, *(data for data, _ in self.contacts.values()))]
+        hosts += filter(None, [entry.bind or (entry.address and self._run.bind) for entry in self._entries.values()])
+        if self._found is not None:
+            hosts += filter(None, [self._found.bind, self._found.advertise])
         return not all(map(_loopback, hosts))
 
     def guard(self, me: PeerId, neighbours: Collection[PeerId]) -> Guard | None:
         """My keys and those of my neighbours, or of all who gossip, where links are encrypted. Raises ConfigError."""
         if not self.encrypted:
             return None
-        others = [peer for peer in self._own if peer != me] if self.contacts else neighbours
+        others = [peer for peer in self._entries if peer != me] if self.contacts else neighbours
         try:
             return curve.read(Path(self._run.keyring), me, others)
         except ConfigError as error:
@@ -92,9 +131,26 @@ class Places:
 
 
 def _pair(entry: str) -> Address:
-    """Data at this port, control at the next."""
+    """Data at this port, control at the next; both at any."""
     host, _, port = entry.rpartition(":")
-    return entry, f"{host}:{int(port) + 1}"
+    return entry, entry if port == "*" else f"{host}:{int(port) + 1}"
+
+
+def _numeric(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _resolved(name: str) -> str | None:
+    """The IP address that others who dial this name come to: of IPv6 where it has one, as ZeroMQ takes it."""
+    for family in (socket.AF_INET6, socket.AF_INET):
+        try:
+            return str(socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)[0][4][0])
+        except OSError:
+            continue
+    return None
 
 
 def _host(address: str) -> str:

@@ -16,6 +16,7 @@ from parse_p2p.participant import Participant
 from parse_p2p.runlog import RunLog
 
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
+TOLD = 3  # neighbours of whom it is said why they did not come
 ANSWERS = 2.5  # seconds for neighbours to find one that comes back: a socket dials again within one
 
 
@@ -79,7 +80,7 @@ class Presence:
         if first is None:
             first = await self._late_start()
         elif unheard := self._unheard():
-            raise JoinTimeout(self._absent(unheard))
+            raise JoinTimeout(await self._absent(unheard))
         if not self.participant.span:
             first = await self._come(first)
         await self._due(first)
@@ -152,16 +153,19 @@ class Presence:
     def _unaware(self, announced: int) -> list[PeerId]:
         return [peer for peer in self.alive() if self.directory.acknowledged(peer) < announced]
 
-    def _absent(self, unheard: list[PeerId]) -> str:
+    async def _absent(self, unheard: list[PeerId]) -> str:
         other = [peer for peer in unheard if self.courier.refusals[peer, "wrong run"]]
         if other:
             return (
                 f"{', '.join(other)} is there but runs another configuration than {self.participant.me}: "
                 "start all agents with the same files and options"
             )
+        seen = await asyncio.gather(*(self.courier.trouble(peer) for peer in unheard[:TOLD]))
+        views = "".join(f"{view}; " for view in seen if view)
+        remedy = "start it, open its two ports to others, or let it dial out (dials: true)" if views else "start it"
         return (
-            f"{', '.join(unheard)} did not come up for {self.participant.me} within {self.clocks.join:g} s: start it, "
-            "or raise clocks.join"
+            f"{', '.join(unheard)} did not come up for {self.participant.me} within {self.clocks.join:g} s: "
+            f"{views}{remedy}, or raise clocks.join"
         )
 
     def _invited(self) -> bool:

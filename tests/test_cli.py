@@ -107,6 +107,8 @@ CHANGES = {
     ),
     "the same id twice": ({"agents": [PAIR[0], PAIR[0]]}, ["'a0'", "twice"]),
     "device": ({"device": "abacus"}, ["'abacus'", "try cpu or auto"]),
+    "a GPU": ({"device": "cuda:99"}, ["'cuda:99'", "try cpu or auto"]),
+    "autocast": ({"train": {"autocast": "fp8"}}, ["train.autocast", "'none' or 'bf16', not 'fp8'"]),
     "network": ({"model": {"network": "fision"}}, ["'fision'", "did you mean 'fission'"]),
     "a name that is no folder's": ({"name": "/three"}, ["name"]),
     "a method that is no module's": ({"method": ".parse"}, ["'.parse'"]),
@@ -223,7 +225,7 @@ class Done(Fleet):
 def at_once(monkeypatch):
     done = Launcher(lambda run: run, lambda world, folder: None, Done)
     monkeypatch.setitem(cli.LAUNCHERS, "local", done)
-    monkeypatch.setattr(cli, "_summarise", lambda *arguments: None)
+    monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
     monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
 
 

@@ -3,6 +3,7 @@
 import pytest
 from worlds import world
 
+from parse_p2p.config import AgentEntry
 from parse_p2p.errors import ConfigError
 from parse_p2p.places import Places
 from parse_p2p.transports import curve
@@ -14,8 +15,10 @@ HERE = ("tcp://127.0.0.1:7000", "tcp://127.0.0.1:7001")
 
 
 def places(address=None, **changes):
-    """Of three agents, of which the first has this address in the file."""
-    return Places(world(**changes).run, {"a0": address, "a1": None, "a2": None})
+    """Of three agents, of which the first has this address in the file, or these keys."""
+    keys = {"a0": address if isinstance(address, dict) else {"address": address}}
+    run = world(**changes).run
+    return Places(run, {me: AgentEntry(id=me, modalities=["audio"], **keys.get(me, {})) for me in ("a0", "a1", "a2")})
 
 
 def test_with_a_broker_only_ones_own_place_is_known(tmp_path):
@@ -49,8 +52,8 @@ def test_a_contact_listens_where_all_know_it(address, changes, tmp_path):
 def test_a_contact_may_be_reached_under_another_name_than_the_address_it_binds(tmp_path):
     far = {"kind": "gossip", "contacts": {"a0": "tcp://host3:7000"}, "bind": "0.0.0.0"}
     assert places(discovery=far).addresses("a0", (), tmp_path) == {"a0": ("tcp://0.0.0.0:7000", "tcp://0.0.0.0:7001")}
-    assert places("tcp://[::]:7000", discovery=far).address("a0", tmp_path)[0] == "tcp://[::]:7000"
-    assert places(discovery=far).address("a1", tmp_path) == ("tcp://0.0.0.0:*",) * 2
+    assert places("tcp://[::]:7000", discovery=far).listens("a0", tmp_path)[0] == "tcp://[::]:7000"
+    assert places(discovery=far).listens("a1", tmp_path) == ("tcp://0.0.0.0:*",) * 2
 
 
 @pytest.mark.parametrize(

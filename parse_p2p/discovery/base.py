@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from parse_p2p.directory import Card
+from parse_p2p.discovery.notice import entrance
 from parse_p2p.errors import MalformedFrame
 from parse_p2p.names import PeerId
 from parse_p2p.parcel import Fact
@@ -55,7 +56,7 @@ class GossipOptions(FoundOptions):
     """Agents find each other from one contact, or a few, whose places all know."""
 
     kind: Literal["gossip"]
-    contacts: dict[str, Annotated[str, Field(pattern=r"^(tcp://.+:\d+)?$")]] = Field(
+    contacts: dict[str, Annotated[str, AfterValidator(lambda text: text and entrance(text))]] = Field(
         min_length=1, description="agents that all know: [a0], at their addresses, or {a0: tcp://host:port}"
     )
 

@@ -61,8 +61,10 @@ class GossipFinder:
 
     async def __aenter__(self) -> Self:
         """Raises ConfigError if nobody could dial me, or my card holds more than gossip can tell."""
-        mine = self._contacts.get(self.me) or reached(self.me, self._transport.endpoints, self._host)
-        card = replace(self._cards[self.me], addresses=mine)
+        mine, listens = self._contacts.get(self.me), self._transport.endpoints
+        if mine is None and listens is not None:
+            mine = reached(self.me, listens, self._host)
+        card = replace(self._cards[self.me], addresses=mine or ())
         try:
             self._check(read(write(Message((card,)))).cards[0])
         except MalformedFrame as error:
@@ -114,8 +116,8 @@ class GossipFinder:
     def _check(self, card: Card) -> None:
         if card.id not in self._cards:
             raise MalformedFrame(f"{card.id} is no agent of this run")
-        if len(card.addresses) != 2 or not all(map(_PLACE.fullmatch, card.addresses)):
-            raise MalformedFrame(f"the card of {card.id} has other places than two that can be dialled")
+        if len(card.addresses) not in (0, 2) or not all(map(_PLACE.fullmatch, card.addresses)):
+            raise MalformedFrame(f"the card of {card.id} has other places than two that can be dialled, or none")
         if not replace(self._cards[card.id], addresses=card.addresses).alike(card):
             raise WrongRun(f"{card.id} senses or holds other than this run gives it: is it the same version?")
 
@@ -132,12 +134,13 @@ class GossipFinder:
     async def _post(self, messages: Mapping[PeerId, Message]) -> None:
         assert self._gossiper is not None and self._send is not None
         for peer, message in messages.items():
-            if addresses := self._gossiper.addresses(peer):  # of one for whom the book has no room there are none
-                if peer in self._gossiper.wanted or peer not in self._neighbours:
-                    self._dial(peer, addresses)
-                await self._send(peer, write(message))
+            if peer in self._gossiper.wanted or peer not in self._neighbours:
+                self._dial(peer, self._gossiper.addresses(peer))
+            await self._send(peer, write(message))
 
     def _dial(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        if not addresses:  # it dials me, or the book has no room for it
+            return
         data, control = addresses
         if peer in self._neighbours:
             self._transport.connect(peer, (data, control))

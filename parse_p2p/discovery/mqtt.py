@@ -49,14 +49,17 @@ _logger.addHandler(logging.NullHandler())  # what happens to the connection stan
 
 
 class MqttFinder(Deaf):
-    """Tells the broker of one agent, and its transport of the neighbours that the broker knows."""
+    """Tells the broker of one agent, and its transport of the neighbours that the broker knows.
+
+    ``host`` is where others reach this agent unless the options say; None: at what it bound.
+    """
 
     def __init__(self, profile: Profile, options: MqttOptions, neighbours: Collection[PeerId],
-                 transport: ZmqTransport, clocks: Clocks, log: RunLog) -> None:  # fmt: skip
+                 transport: ZmqTransport, clocks: Clocks, log: RunLog, host: str | None = None) -> None:  # fmt: skip
         self.refusals: Counter[str] = Counter()
         self._profile = profile
         self._broker = Broker.parse(options.broker)
-        self._host = options.advertise
+        self._host = options.advertise or host
         self._neighbours = neighbours
         self._transport = transport
         self._clocks = clocks
@@ -168,7 +171,7 @@ class MqttFinder(Deaf):
         async for message in client.messages:
             try:
                 said = self._checked(message.topic.value, message.payload)
-                if said is not None and said.id != mine.id and not said.gone:
+                if said is not None and said.id != mine.id and not said.gone and said.address is not None:
                     self._transport.connect(said.id, said.address)
             except WireError as error:
                 self._complain(error)

@@ -4,6 +4,8 @@ JSON, since people and other programs read it too. Whoever hands it on may lie: 
 nothing more; who answers there is proved by the link (``transports/curve.py``).
 """
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -39,9 +41,12 @@ class Profile(BaseModel):
     modalities: tuple[Modality, ...] = Field(max_length=256)
     slices: Mapping[Name, Name] = Field(max_length=4096)
 
-    def at(self, endpoints: Address, host: str | None, incarnation: int) -> "Notice":
-        """Where I listen, as others reach it: under ``host`` where given. Raises ConfigError where nobody could."""
-        data, control = reached(self.id, endpoints, host)
+    def at(self, endpoints: Address | None, host: str | None, incarnation: int) -> "Notice":
+        """Where I listen, as others reach it: under ``host`` where given. Raises ConfigError where nobody could.
+
+        Without endpoints I dial the others, and they cannot dial me.
+        """
+        data, control = (None, None) if endpoints is None else reached(self.id, endpoints, host)
         return Notice(**self.model_dump(), incarnation=incarnation, data=data, control=control)
 
 
@@ -49,13 +54,14 @@ class Notice(Profile):
     """A profile with where it listens, as ``tcp://host:port``; ``gone`` marks one that is there no more."""
 
     incarnation: int = Field(ge=0, lt=1 << 48)
-    data: Place
-    control: Place
+    data: Place | None
+    control: Place | None
     gone: bool = False
 
     @property
-    def address(self) -> Address:
-        return self.data, self.control
+    def address(self) -> Address | None:
+        """None for one that nobody can dial."""
+        return None if self.data is None or self.control is None else (self.data, self.control)
 
     @staticmethod
     def read(text: bytes) -> "Notice":
@@ -66,6 +72,24 @@ class Notice(Profile):
             return Notice.model_validate_json(text)
         except ValidationError as error:
             raise MalformedFrame(f"a presence is of a wrong form: {error.errors()[0]['type']}") from None
+
+
+_ENTRANCE = re.compile(rf"tcp://({_HOST}):({_PORT}|\*)")
+
+
+def entrance(text: str) -> str:
+    """The address of an agent in a run file. Raises ValueError saying what one looks like."""
+    if not _ENTRANCE.fullmatch(text) or text.endswith(":65535"):
+        raise ValueError("write tcp://host:port, such as tcp://10.0.0.4:7000 or tcp://[fd00::4]:7000")
+    return text
+
+
+def binding(text: str) -> str:
+    """What an agent listens on. Raises ValueError unless it is an IP address."""
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError("give an IP address of the host, 0.0.0.0 for all of them, or :: with IPv6") from None
 
 
 def at(host: str, port: str) -> str:

@@ -64,9 +64,9 @@ class RendezvousFinder(Deaf):
 
     async def announce(self, card: Card, send: Send) -> None:
         """Raises ConfigError if nobody could dial me, or the folder cannot be written."""
-        endpoints = self._transport.endpoints
-        notice = self._profile.at(endpoints, self._host or towards_others(endpoints[0]), card.incarnation)
-        self._mine = notice.model_dump_json().encode()
+        endpoints = self._transport.endpoints  # none of one that only dials
+        host = self._host or (towards_others(endpoints[0]) if endpoints else None)
+        self._mine = self._profile.at(endpoints, host, card.incarnation).model_dump_json().encode()
         try:
             await asyncio.to_thread(self._post)
         except OSError as error:
@@ -93,7 +93,8 @@ class RendezvousFinder(Deaf):
                 raise MalformedFrame(f"the file of {peer} speaks of another")
             if notice.run != self._profile.run:
                 raise WrongRun(f"the file of {peer} is of another run")
-            self._transport.connect(peer, notice.address)
+            if notice.address is not None:  # else it dials me
+                self._transport.connect(peer, notice.address)
         except WireError as error:
             self._refusals += 1
             if self._refusals <= COMPLAINTS:

@@ -1,11 +1,13 @@
-"""``parse-lab watch``: the page of a run while it goes on, served to this host alone.
+"""``parse-lab watch``: the page of a run while it goes on, served to this host alone unless told otherwise.
 
 ``/`` is the page and ``/events`` a stream of server-sent events: ``whole`` when a browser connects, or connects again,
-and ``change`` (``patch.py``) whenever something was logged. The server listens on loopback and answers only requests
-whose Host is loopback too, so that no page of another site reads the run under a name of its own (DNS rebinding).
+and ``change`` (``patch.py``) whenever something was logged. The server listens on loopback, or where ``--bind`` says,
+and answers only requests whose Host is localhost or an IP address (on loopback one of loopback), so that no page of
+another site reads the run under a name of its own (DNS rebinding).
 """
 
 import ipaddress
+import socket
 import sys
 import threading
 import time
@@ -31,20 +33,24 @@ def watch(
     broker: Annotated[
         str | None, typer.Option(help="Also hear of agents on other hosts from this broker, as mqtt://host:1883.")
     ] = None,
+    bind: Annotated[
+        str, typer.Option(help="Listen at this IP address; beyond this host whoever reaches it reads the run, unasked.")
+    ] = HERE,
     open: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Serve a live page on a run, on this host only; Ctrl-C ends it."""
+    """Serve a live page on a run, on this host only unless --bind says otherwise; Ctrl-C ends it."""
     from parse_p2p.lab.live import Feed, source  # with torch, which takes a while
     from parse_p2p.lab.page import plotly
 
     plotly()
     feed = Feed(source(run, broker))
     try:
-        server = Server(feed, port)
+        server = Server(feed, port, bind)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"--port {port} cannot be had ({reason}): name another, or leave it out") from None
-    url = f"http://{HERE}:{server.server_port}/"
+        where = f"--port {port}" if bind == HERE else f"--bind {bind} --port {port}"
+        raise ConfigError(f"{where} cannot be had ({reason}): name another, or leave it out") from None
+    url = f"http://{f'[{bind}]' if ':' in bind else bind}:{server.server_port}/"
     Console(markup=False, emoji=False, highlight=False).print(f"watching {run} at {url} (Ctrl-C ends)", soft_wrap=True)
     if open:
         webbrowser.open(url)
@@ -61,13 +67,15 @@ def watch(
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the page of a feed on loopback."""
+    """Serves the page of a feed."""
 
     daemon_threads = True
 
-    def __init__(self, feed: Any, port: int) -> None:
+    def __init__(self, feed: Any, port: int, bind: str = HERE) -> None:
         self.feed = feed
-        super().__init__((HERE, port), Handler)
+        self.near = _ip(bind).is_loopback
+        self.address_family = socket.AF_INET6 if _ip(bind).version == 6 else socket.AF_INET
+        super().__init__((bind, port), Handler)
 
     def handle_error(self, request: Any, address: Any) -> None:
         """A browser that goes in the middle of an answer is no news; anything else is shown as usual."""
@@ -83,8 +91,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         from parse_p2p.lab.page import page
 
-        if not local(self.headers.get("Host", "")):
-            self._answer(403, "text/plain", "this page is for this host only: open it under http://127.0.0.1")
+        if not welcome(self.headers.get("Host", ""), self.server.near):
+            told = "this page is for this host only: open it under http://127.0.0.1"
+            self._answer(403, "text/plain", told if self.server.near else "open this page under the host's IP address")
         elif self.path == "/":
             self._answer(200, "text/html", page(self.server.feed.now()[1], live="events"))
         elif self.path == "/events":
@@ -122,10 +131,20 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are no news."""
 
 
-def local(host: str) -> bool:
-    """Whether a Host header names loopback."""
+def welcome(host: str, near: bool) -> bool:
+    """Whether a Host header is localhost or an IP address, one of loopback where only this host is let in (``near``).
+
+    A site that has its name lead here cannot send these.
+    """
     try:
         name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback or not near
     except ValueError:
         return False
+
+
+def _ip(bind: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(bind)
+    except ValueError:
+        raise ConfigError(f"--bind {bind}: give an IP address, such as 0.0.0.0 for all that this host has") from None

@@ -18,7 +18,6 @@ from typing import Any
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog
 
-
 EVERYWHERE = ("0.0.0.0", "::")
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from parse_p2p.assembly import World
-from parse_p2p.config import RunFile, Share
+from parse_p2p.config import RunFile
 from parse_p2p.discovery.base import FileOptions, FoundOptions, GossipOptions, RendezvousOptions
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.launch.actor import Host
@@ -20,6 +20,7 @@ from parse_p2p.launch.fleet import Fleet, Launcher
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.names import PeerId
 from parse_p2p.programs import FAILED
+from parse_p2p.resources import Share
 from parse_p2p.runlog import RunLog
 
 EVERYWHERE = "0.0.0.0"

@@ -69,9 +69,14 @@ def fresh(run: RunFile, out: Path | None) -> RunFolder:
     return RunFolder(RUNS / (f"{_name(run)}-{max(taken) + 1}" if taken else _name(run)))
 
 
+def meeting(run: RunFile) -> Path:
+    """Where agents that are started one by one meet, unless they are told another folder."""
+    return RUNS / _name(run)
+
+
 def shared(run: RunFile, out: Path | None, me: PeerId) -> RunFolder:
-    """The folder in which agents that are started one by one meet."""
-    folder = RunFolder(out or RUNS / _name(run))
+    """The folder in which agents that are started one by one meet. Raises ConfigError if this one was there before."""
+    folder = RunFolder(out or meeting(run))
     if folder.events(me).exists():
         raise ConfigError(f"{folder.path} holds a run of agent {me} already: add --resume, or name another with --out")
     if folder.file.exists():

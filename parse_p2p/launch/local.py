@@ -53,7 +53,7 @@ def check(world: World, folder: RunFolder) -> None:
 def refuse_occupied(world: World, folder: RunFolder) -> None:
     """Raise ConfigError if another program has one of our ports."""
     for me in world.seats:
-        for address in world.places.address(me, folder.path):
+        for address in world.places.listens(me, folder.path) or ():
             if address.startswith("tcp://") and not address.endswith(":*"):
                 _refuse_if_taken(me, address)
 

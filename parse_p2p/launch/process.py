@@ -118,14 +118,15 @@ def finder(
     options = world.run.discovery
     if isinstance(options, GossipOptions):
         return GossipFinder(me, cards(world), world.places.contacts, world.neighbours(me), transport,
-                            options.advertise, clocks, world.run.seed, returning)  # fmt: skip
+                            world.places.advertised(me), clocks, world.run.seed, returning)  # fmt: skip
     if isinstance(options, RendezvousOptions):
         meet = folder.addresses if options.folder is None else Path(options.folder)
-        return RendezvousFinder(profile(world, me), meet, options.advertise, world.neighbours(me), transport, clocks,
-                                log)  # fmt: skip
+        return RendezvousFinder(profile(world, me), meet, world.places.advertised(me), world.neighbours(me),
+                                transport, clocks, log)  # fmt: skip
     if not isinstance(options, MqttOptions):
         return FromFile()
-    mqtt = MqttFinder(profile(world, me), options, world.neighbours(me), transport, clocks, log)
+    mqtt = MqttFinder(profile(world, me), options, world.neighbours(me), transport, clocks, log,
+                      world.places.advertised(me))  # fmt: skip
     log.listener = mqtt.tell
     return mqtt
 
@@ -187,4 +188,10 @@ def run_here(world: World, me: PeerId, folder: RunFolder, start: int | None) -> 
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         return await run_agent(world, me, folder, start, stop, world.run.clocks.join)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except P2PError as error:  # for those who only see the log
+        log = RunLog(me, folder.events(me))
+        log.write("failed", why=str(error))
+        log.close()
+        raise

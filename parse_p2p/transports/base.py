@@ -47,6 +47,10 @@ class Transport(Protocol):
         """
         ...
 
+    async def trouble(self, peer: PeerId) -> str:
+        """Why nothing comes from a peer, as seen from both sides; empty where the transport cannot tell."""
+        ...
+
     def arrivals(self) -> AsyncIterator[Arrival]:
         """Whatever comes, in order for each sender and plane."""
         ...

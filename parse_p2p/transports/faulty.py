@@ -86,6 +86,9 @@ class FaultyTransport:
         self._tell(self.counts)
         self.counts = Counter()
 
+    async def trouble(self, peer: PeerId) -> str:
+        return await self._inner.trouble(peer)
+
     def arrivals(self) -> AsyncIterator[Arrival]:
         return self._inner.arrivals()
 

@@ -44,6 +44,9 @@ class MemoryTransport:
         if to in self._post.boxes and not self._post.lose(self._me, to, plane):
             self._post.boxes[to].put_nowait((self._me, plane, frames))
 
+    async def trouble(self, peer: PeerId) -> str:
+        return ""
+
     async def arrivals(self) -> AsyncIterator[Arrival]:
         box = self._post.boxes[self._me]
         while True:

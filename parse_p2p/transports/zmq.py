@@ -1,6 +1,8 @@
-"""ZeroMQ between processes: per plane one ROUTER that listens and one DEALER per neighbour that talks.
+"""ZeroMQ between processes: per plane one ROUTER that listens and one DEALER per neighbour that dials it.
 
-Agents that are no neighbours may be visited with control mail, a bounded number at a time.
+Mail goes out by the DEALER, and where that reaches nobody by the ROUTER, along the link that the neighbour opened (see
+``links.py``): so an agent takes part that nobody can dial. Agents that are no neighbours may be visited with control
+mail, a bounded number at a time.
 
 Each plane has a context, hence an I/O thread, of its own, so that heartbeats pass while a model is on its way.
 The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarted peer (HANDOVER), queues to dead
@@ -12,7 +14,9 @@ and whose mail has not been read (its issue 4364). Who hangs is noticed by the a
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,21 +29,42 @@ from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 from parse_p2p.names import PeerId
 from parse_p2p.transports.base import Address, Arrival, Plane, ignore
 from parse_p2p.transports.curve import Doorkeeper, Guard
+from parse_p2p.transports.links import GREETING, Link, view
 
 QUEUE = 64  # messages; a message is at most a chunk
+OPENED = zmq.EVENT_HANDSHAKE_SUCCEEDED
+GONE = zmq.EVENT_DISCONNECTED
 DENIED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 GARBLED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 KNOCK_AGAIN = 1.0  # seconds after one was not let in
 VISITS = 64  # agents that are no neighbours and are talked to at a time
 WAITING = 4  # messages for one of them that is not there
 YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
+TAKEN = "end the program that has it, or give another address or base_port"
+REMEDIES = {
+    errno.EADDRNOTAVAIL: "that is no address of this host: give the agent bind: 0.0.0.0, or one that the host has",
+    errno.EACCES: "give a port above 1023",
+}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A link to one that is no neighbour, for control mail."""
+
+    address: str
+    dealer: zmq.asyncio.Socket
+    answers: asyncio.Task[None]
+
+    def end(self) -> None:
+        self.answers.cancel()
+        self.dealer.close(0)
 
 
 class ZmqTransport:
     """``addresses`` has one entry for me and one for every neighbour; ``drain`` is in seconds.
 
-    A neighbour's entry may be None: ``connect`` says where it listens once that is known. Mine may end in ``:*`` for
-    ports that are free; ``endpoints`` says which they are.
+    A neighbour's entry may be None: it dials me, or ``connect`` says where it listens once that is known. Mine may end
+    in ``:*`` for ports that are free, ``endpoints`` says which they are; with None I dial and nobody dials me.
 
     With a ``guard`` every link is encrypted, only the guard's peers are let in, and the sender of a message is the
     owner of the key it came under. Without one a sender is who it says it is.
@@ -48,18 +73,18 @@ class ZmqTransport:
     def __init__(
         self, me: PeerId, addresses: Mapping[PeerId, Address | None], drain: float = 5.0, guard: Guard | None = None
     ) -> None:
-        mine = addresses[me]
-        assert mine is not None, "one must know where to listen"
         self._me = me
-        self._mine = mine
+        self._mine = addresses[me]
         self._addresses = {peer: address for peer, address in addresses.items() if peer != me}
         self._drain = drain
         self._guard = guard
         self._doorkeepers: list[Doorkeeper] = []
         self._contexts: dict[Plane, zmq.asyncio.Context] = {}
         self._routers: dict[Plane, zmq.asyncio.Socket] = {}
-        self._dealers: dict[tuple[PeerId, Plane], zmq.asyncio.Socket] = {}
-        self._visits: dict[PeerId, tuple[str, zmq.asyncio.Socket]] = {}  # those not visited for longest come first
+        self._dealers: list[zmq.asyncio.Socket] = []
+        self._links: dict[tuple[PeerId, Plane], Link] = {}
+        self._visits: dict[PeerId, Visit] = {}  # those not visited for longest come first
+        self._visitors: dict[PeerId, bytes] = {}  # the ways back to those that are no neighbours, likewise
         self._monitors: list[zmq.asyncio.Socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._arrived: asyncio.Queue[Arrival] = asyncio.Queue(maxsize=256)
@@ -81,8 +106,10 @@ class ZmqTransport:
         await self._close(self._drain if kind is None else 0)
 
     @property
-    def endpoints(self) -> Address:
-        """Where I listen, from the moment on at which I do."""
+    def endpoints(self) -> Address | None:
+        """Where I listen, from the moment on at which I do; None where nobody dials me."""
+        if self._mine is None:
+            return None
         data, control = (self._routers[plane].get_string(zmq.LAST_ENDPOINT) for plane in Plane)
         return data, control
 
@@ -92,16 +119,12 @@ class ZmqTransport:
         What is on its way to where it was before is lost; what still waits goes to the new place. One that never
         moved, and is dialled again for another's lie, may lose the first message.
         """
-        before, self._addresses[peer] = self._addresses[peer], address
-        if before == address:
-            return
         for plane in Plane:
-            dealer = self._dealers[peer, plane]
-            if before is not None:
-                with contextlib.suppress(zmq.ZMQError):  # it was no address
-                    dealer.disconnect(before[plane])
+            link = self._links[peer, plane]
+            if link.address == address[plane]:
+                continue
             try:
-                dealer.connect(address[plane])
+                link.dial(address[plane])
             except zmq.ZMQError:
                 raise MalformedFrame(f"{address[plane]!r} is no address") from None
 
@@ -111,16 +134,16 @@ class ZmqTransport:
         Beyond ``VISITS`` at a time the one that was visited longest ago is left.
         """
         before = self._visits.pop(peer, None)
-        if before is not None and before[0] == address:
+        if before is not None and before.address == address:
             self._visits[peer] = before  # the last of them now
             return
         if before is not None:
-            before[1].close(0)
+            before.end()
         elif len(self._visits) >= VISITS:
-            self._visits.pop(next(iter(self._visits)))[1].close(0)
-        self._visits[peer] = address, self._visitor(peer, address)
+            self._visits.pop(next(iter(self._visits))).end()
+        self._visits[peer] = self._visit(peer, address)
 
-    def _visitor(self, peer: PeerId, address: str) -> zmq.asyncio.Socket:
+    def _visit(self, peer: PeerId, address: str) -> "Visit":
         dealer = self._caller(self._contexts[Plane.CONTROL], peer)
         dealer.set(zmq.SNDHWM, WAITING)
         try:
@@ -128,15 +151,33 @@ class ZmqTransport:
         except zmq.ZMQError:
             dealer.close(0)
             raise MalformedFrame(f"{address!r} is no address") from None
-        return dealer
+        return Visit(address, dealer, asyncio.create_task(self._answers(peer, Plane.CONTROL, dealer)))
 
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
-        dealer = self._visits[to][1] if to in self._visits else self._dealers[to, plane]
-        if plane == Plane.CONTROL:
-            with contextlib.suppress(zmq.Again):
-                await dealer.send_multipart(list(frames), flags=zmq.DONTWAIT)
+        if (to, plane) not in self._links:
+            await self._call(to, list(frames))
+        elif plane == Plane.CONTROL:
+            await self._links[to, plane].give(frames)
         else:
-            await dealer.send_multipart(list(frames), copy=False)
+            await self._links[to, plane].carry(frames)
+
+    async def _call(self, to: PeerId, frames: list[Any]) -> None:
+        """Control mail for one that is no neighbour: along the link by which it came, else where it is visited."""
+        with contextlib.suppress(zmq.Again):
+            if (way := self._visitors.get(to)) is not None:
+                try:
+                    await self._routers[Plane.CONTROL].send_multipart([way, *frames], flags=zmq.DONTWAIT)
+                    return
+                except zmq.Again:
+                    return
+                except zmq.ZMQError:
+                    del self._visitors[to]  # it is there no more
+            if (visit := self._visits.get(to)) is not None:
+                await visit.dealer.send_multipart(frames, flags=zmq.DONTWAIT)
+
+    async def trouble(self, peer: PeerId) -> str:
+        # cards come as control mail
+        return await view(self._me, peer, self.endpoints, [self._links[peer, p] for p in (Plane.CONTROL, Plane.DATA)])
 
     async def arrivals(self) -> AsyncIterator[Arrival]:
         while True:
@@ -151,7 +192,7 @@ class ZmqTransport:
             self._spawn(doorkeeper.serve(), f"doorkeeper-{plane.name.lower()}")
         self._routers[plane] = self._listen(context, plane)
         for peer in self._addresses:
-            self._dealers[peer, plane] = self._dealer(context, peer, plane)
+            self._links[peer, plane] = self._link(context, peer, plane)
         self._spawn(self._receive(plane), f"receive-{plane.name.lower()}")
 
     def _listen(self, context: zmq.asyncio.Context, plane: Plane) -> zmq.asyncio.Socket:
@@ -162,29 +203,33 @@ class ZmqTransport:
             router.set(zmq.ROUTER_HANDOVER, 1)
         router.set(zmq.ROUTER_MANDATORY, 1)
         router.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
-        monitor = router.get_monitor_socket(DENIED | GARBLED)
+        monitor = router.get_monitor_socket(GONE | DENIED | GARBLED)
         self._monitors.append(monitor)
-        self._spawn(self._hear_knocks(monitor), f"knocks-{plane.name.lower()}")
+        self._spawn(self._watch_door(plane, monitor), f"door-{plane.name.lower()}")
+        if self._mine is None:
+            return router
         address = self._mine[plane]
         try:
             router.bind(address)
         except zmq.ZMQError as error:
             router.close(0)
+            remedy = REMEDIES.get(error.errno or 0, TAKEN)
             raise ConfigError(
-                f"agent {self._me} cannot listen on {address}: {error.strerror.lower()}; end the program that has it, "
-                "or give another address or base_port"
+                f"agent {self._me} cannot listen on {address}: {error.strerror.lower()}; {remedy}"
             ) from None
         return router
 
-    def _dealer(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> zmq.asyncio.Socket:
+    def _link(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> Link:
         dealer = self._caller(context, peer)
         dealer.set(zmq.IMMEDIATE, 1)
-        monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | DENIED)
+        self._dealers.append(dealer)
+        monitor = dealer.get_monitor_socket(OPENED | GONE | DENIED | GARBLED)
         self._monitors.append(monitor)
-        self._spawn(self._watch(peer, plane, monitor), f"watch-{peer}-{plane.name.lower()}")
-        if (address := self._addresses[peer]) is not None:
-            dealer.connect(address[plane])
-        return dealer
+        address = self._addresses[peer]
+        link = Link(dealer, self._routers[plane], None if address is None else address[plane])
+        self._spawn(self._watch(peer, plane, link, monitor), f"watch-{peer}-{plane.name.lower()}")
+        self._spawn(self._answers(peer, plane, dealer), f"answers-{peer}-{plane.name.lower()}")
+        return link
 
     def _caller(self, context: zmq.asyncio.Context, peer: PeerId) -> zmq.asyncio.Socket:
         dealer = self._socket(context, zmq.DEALER)
@@ -213,50 +258,86 @@ class ZmqTransport:
         router = self._routers[plane]
         count = 0
         while True:
-            sender, *frames = await router.recv_multipart(copy=False)
+            way, *frames = await router.recv_multipart(copy=False)
             count += 1
             if 0 < len(frames) <= MAX_TENSORS + 1:
-                await self._arrived.put((self._name(sender, frames), plane, [frame.buffer for frame in frames]))
+                sender = self._name(way, frames)
+                self._remember(sender, plane, way.bytes, frames[0])
+                await self._take_in(sender, plane, frames)
             if count % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
-    def _name(self, sender: Any, frames: list[Any]) -> PeerId:
+    async def _answers(self, peer: PeerId, plane: Plane, dealer: zmq.asyncio.Socket) -> None:
+        """What comes back along a link that I opened: whoever answers there is the one that I dialled."""
+        count = 0
+        while True:
+            frames = await dealer.recv_multipart(copy=False)
+            count += 1
+            if len(frames) <= MAX_TENSORS + 1:
+                await self._take_in(peer, plane, frames)
+            if count % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    async def _take_in(self, sender: PeerId, plane: Plane, frames: list[Any]) -> None:
+        if len(frames) > 1 or len(frames[0].buffer) > len(GREETING):
+            await self._arrived.put((sender, plane, [frame.buffer for frame in frames]))
+
+    def _remember(self, sender: PeerId, plane: Plane, way: bytes, frame: Any) -> None:
+        """The way back to who has dialled me."""
+        if (link := self._links.get((sender, plane))) is not None:
+            link.came(way, frame)
+        elif plane == Plane.CONTROL:
+            self._visitors.pop(sender, None)
+            if len(self._visitors) >= VISITS:
+                self._visitors.pop(next(iter(self._visitors)))
+            self._visitors[sender] = way
+
+    def _name(self, way: Any, frames: list[Any]) -> PeerId:
         if self._guard is not None:  # what the doorkeeper made of the key
             return PeerId(frames[0].get("User-Id"))
-        return PeerId(sender.bytes.decode(errors="replace"))
+        return PeerId(way.bytes.decode(errors="replace"))
 
-    async def _watch(self, peer: PeerId, plane: Plane, monitor: Any) -> None:
+    async def _watch(self, peer: PeerId, plane: Plane, link: Link, monitor: Any) -> None:
+        """What becomes of a link that I open."""
         while True:
-            event = await recv_monitor_message(monitor)
-            if event["event"] == zmq.EVENT_DISCONNECTED:
+            event = (await recv_monitor_message(monitor))["event"]
+            if event == OPENED:
+                await link.opened()
+            elif event == GONE:
+                link.broke()
                 if plane == Plane.DATA:
                     self.on_disconnect(peer)
-                continue
-            await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
-            if (address := self._addresses[peer]) is not None:
-                dealer = self._dealers[peer, plane]
-                with contextlib.suppress(zmq.ZMQError):  # it has just been dialled elsewhere
-                    dealer.disconnect(address[plane])
-                dealer.connect(address[plane])
+            elif event == DENIED:
+                link.broke(f"it does not know the key of {self._me}")
+                await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
+                link.dial(link.address)
+            else:
+                link.broke()
 
-    async def _hear_knocks(self, monitor: Any) -> None:
+    async def _watch_door(self, plane: Plane, monitor: Any) -> None:
+        """What becomes of links that others open to me."""
         while True:
-            await recv_monitor_message(monitor)
-            self.on_knock()
+            event = await recv_monitor_message(monitor)
+            if event["event"] != GONE:
+                self.on_knock()
+                continue
+            for (peer, its), link in self._links.items():
+                if its == plane and link.left(event["value"]) and plane == Plane.DATA and not link.up:
+                    self.on_disconnect(peer)
 
     def _spawn(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
 
     async def _close(self, drain: float) -> None:
+        for visit in self._visits.values():
+            visit.end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for monitor in self._monitors:
             monitor.close(0)
-        for dealer in self._dealers.values():
-            dealer.close(int(1000 * drain))
-        for socket in (*(dealer for _, dealer in self._visits.values()), *self._routers.values()):
-            socket.close(0)
+        for socket in (*self._dealers, *self._routers.values()):
+            socket.close(int(1000 * drain))
         for doorkeeper in self._doorkeepers:
             doorkeeper.close()
         # term waits for the last mail, at most the linger time, so it must not hold up the loop

@@ -10,9 +10,10 @@ import ports
 import pytest
 import running
 
+from parse_p2p.errors import ConfigError
 from parse_p2p.lab.live import Feed, source
 from parse_p2p.lab.patch import applied
-from parse_p2p.lab.watch import Server, local, watch
+from parse_p2p.lab.watch import Server, watch, welcome
 from parse_p2p.launch.folder import RunFolder
 
 
@@ -131,9 +132,36 @@ def test_it_answers_under_no_other_name(served, host):
         connection.close()
 
 
+LOOPBACK = ("localhost", "localhost:1", "127.0.0.1:8000", "[::1]:8000", "127.1.2.3")
+ADDRESSES = ("0.0.0.0", "192.168.0.1:8000", "[fd00::1]:80")
+NAMES = ("", "localhost.evil.example", "a3:8000", "[::1", "a b")
+
+
 def test_names_of_loopback():
-    assert all(map(local, ("localhost", "localhost:1", "127.0.0.1:8000", "[::1]:8000", "127.1.2.3")))
-    assert not any(map(local, ("", "localhost.evil.example", "0.0.0.0", "192.168.0.1:8000", "[::1", "a b")))
+    assert all(welcome(host, near=True) for host in LOOPBACK)
+    assert not any(welcome(host, near=True) for host in ADDRESSES + NAMES)
+
+
+def test_elsewhere_every_address_is_welcome_and_no_name():
+    assert all(welcome(host, near=False) for host in LOOPBACK + ADDRESSES)
+    assert not any(welcome(host, near=False) for host in NAMES)
+
+
+@pytest.mark.parametrize(("host", "status"), [("10.0.0.1:80", 200), ("evil.example", 403)])
+def test_bound_beyond_loopback_it_answers_under_addresses(run, host, status):
+    feed = Feed(source(run[1], None))
+    with Server(feed, 0, "0.0.0.0") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        connection, answer = ask(server.server_port, "/", host)
+        assert answer.status == status
+        connection.close()
+        feed.close()
+        server.shutdown()
+
+
+def test_it_listens_at_an_ip_address_only(run):
+    with pytest.raises(ConfigError, match="--bind elsewhere: give an IP address"):
+        watch(run[1], bind="elsewhere")
 
 
 def test_what_is_not_there_is_not_found(served):

@@ -1,0 +1,178 @@
+"""The way to one neighbour on one plane: the link that I opened to it, or the one that it opened to me.
+
+Where both can dial each other there are two links and each sends along its own. Where only one can, behind NAT or a
+firewall, both use the one that there is: mail goes back along it by the routing id under which the other's came. Under
+CURVE that id is known from authenticated mail alone; without it, it is the name that the other gave itself.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+import zmq.asyncio
+
+from parse_p2p.framing import Frames
+from parse_p2p.transports.base import Address
+
+GRACE = 2.0  # seconds for my own link to come up before mail goes along the other's
+PAUSES = (0.001, 0.02)  # seconds until a full queue is tried again: at first, at most
+PROBE = 2.0  # seconds for somebody to answer
+GREETING = b""  # what a link says when it is up: here is a way back
+
+
+class Link:
+    """``dealer`` dials the peer, ``router`` takes what dials me. ``address`` is None while it is not known where."""
+
+    def __init__(self, dealer: zmq.asyncio.Socket, router: zmq.asyncio.Socket, address: str | None) -> None:
+        self.up = False  # the link that I opened
+        self.trouble = ""  # why its handshake failed last
+        self.called = False  # the peer ever opened one to me
+        self._dealer = dealer
+        self._router = router
+        self._way: bytes | None = None  # of the link that the peer opened
+        self._past: bytes | None = None  # the one before: mail that was under way says nothing of where the peer is
+        self._descriptor = -1  # of that link
+        self._back = False  # mail goes along it
+        self._news = asyncio.Event()
+        self._down_since = time.monotonic()
+        self.address: str | None = None
+        self.dial(address)
+
+    def dial(self, address: str | None) -> None:
+        """The peer listens here from now on. Raises ZMQError if that is no address."""
+        before, self.address, self.up = self.address, address, False
+        if before != address:  # it moved, or is found
+            self.trouble, self._down_since, self._back = "", time.monotonic(), False
+        if before is not None:
+            with contextlib.suppress(zmq.ZMQError):  # it was no address
+                self._dealer.disconnect(before)
+        if address is not None:
+            self._dealer.connect(address)
+        self._news.set()
+
+    async def opened(self) -> None:
+        """My link is up: say so, so that the peer knows a way back."""
+        self.up, self.trouble = True, ""
+        self._news.set()
+        for _ in range(10):  # the socket may be a moment behind the news of it
+            with contextlib.suppress(zmq.Again):
+                await self._dealer.send(GREETING, flags=zmq.DONTWAIT)
+                return
+            await asyncio.sleep(PAUSES[0])
+
+    def broke(self, why: str = "") -> None:
+        """My link is gone."""
+        if self.up:
+            self._down_since = time.monotonic()
+        self.up, self.trouble = False, why
+        self._news.set()
+
+    def came(self, way: bytes, frame: Any) -> None:
+        """Mail of the peer came along a link that it opened."""
+        self.called = True
+        if way != self._way:
+            if way == self._past:
+                return
+            self._way, self._past = way, self._way
+            self._news.set()
+        self._descriptor = frame.get(zmq.SRCFD)
+
+    def left(self, descriptor: int) -> bool:
+        """A link that was opened to me broke, known by its file descriptor: whether it was the peer's."""
+        if mine := descriptor == self._descriptor:
+            self._lose()
+        return mine
+
+    def _lose(self) -> None:
+        self._way, self._past, self._descriptor, self._back = None, None, -1, False
+
+    async def carry(self, frames: Frames) -> None:
+        """Hand over a message; waits until there is a way, and room on it."""
+        pause = PAUSES[0]
+        while not await self.give(frames):
+            if self._reaches:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, PAUSES[1])
+            else:
+                self._news.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), GRACE)
+
+    async def give(self, frames: Frames) -> bool:
+        """Hand over a message without waiting; whether there was a way, and room on it.
+
+        Whichever link was chosen is kept for as long as it holds, so that mail stays in order.
+        """
+        if self._back and self._way is not None:
+            try:
+                return await _sent(self._router, [self._way, *frames])
+            except zmq.ZMQError:  # it is there no more
+                self._lose()
+        if await _sent(self._dealer, list(frames)):
+            return True
+        if not self.up and self._way is not None and self._vain:
+            self._back = True
+            return await self.give(frames)
+        return False
+
+    @property
+    def _vain(self) -> bool:
+        """Whether it is no use to wait for my own link."""
+        return self.address is None or time.monotonic() - self._down_since > GRACE
+
+    @property
+    def _reaches(self) -> bool:
+        return self.up or self._way is not None
+
+
+async def _sent(socket: zmq.asyncio.Socket, frames: list[Any]) -> bool:
+    """Whether there was room. Raises ZMQError where a router knows no such way."""
+    try:
+        await socket.send_multipart(frames, flags=zmq.DONTWAIT, copy=False)
+    except zmq.Again:
+        return False
+    return True
+
+
+async def knock(address: str) -> str:
+    """What keeps a plain connection from being opened; empty if somebody is there."""
+    kind, _, place = address.partition("://")
+    host, _, port = place.rpartition(":")
+    try:
+        async with asyncio.timeout(PROBE):
+            if kind == "ipc":
+                _, writer = await asyncio.open_unix_connection(place)
+            else:
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        writer.close()
+    except TimeoutError:
+        return "no answer, as where a firewall drops what comes"
+    except socket.gaierror:
+        return f"the name {host} is not known here"
+    except OSError as error:
+        return os.strerror(error.errno).lower() if error.errno else str(error).lower()
+    return ""
+
+
+async def view(me: str, peer: str, mine: Address | None, links: Sequence[Link]) -> str:
+    """Both sides of why nothing came: what dialling the peer says, and whether it dialled me."""
+    link = next((link for link in links if not link.up), links[0])
+    refused = "" if link.address is None or link.up or link.trouble else await knock(link.address)
+    if link.address is None:
+        there = f"{me} has been told no address of {peer}"
+    elif link.up:
+        there = f"{me} has a link to {link.address}, over which nothing came"
+    elif refused:
+        there = f"{me} dials {link.address} in vain ({refused})"
+    else:
+        why = link.trouble or "the handshake fails: is another program there, or is its key not the one that I have?"
+        there = f"somebody answers at {link.address}, but {why}"
+    if mine is None:
+        return f"{there}, and {me} only dials out"
+    called = "has called" if any(link.called for link in links) else "has not called"
+    return f"{there}, and {peer} {called} at {' or '.join(mine)}"
