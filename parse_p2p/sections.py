@@ -105,4 +105,4 @@ class Share(Section):
 class ResourcesEntry(Share):
     """What each agent takes, and those that take something else."""
 
-    agents: dict[str, Share] = Field(default_factory=dict, description="by agent, as {hub: {cpus: 4}}")
+    agents: dict[str, Share] = Field(default_factory=dict, description="in place of that, as {hub: {cpus: 4}}")

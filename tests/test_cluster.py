@@ -6,6 +6,7 @@ from worlds import world
 from parse_p2p.config import RunFile
 from parse_p2p.discovery.base import MqttOptions, RendezvousOptions
 from parse_p2p.errors import ConfigError
+from parse_p2p.launch.actor import Host
 from parse_p2p.launch.cluster import adapt, check, share
 
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}
@@ -47,3 +48,10 @@ def test_each_agent_asks_for_the_runs_share_or_its_own():
 def test_what_cannot_be_placed_anywhere_is_refused(changes, said, tmp_path):
     with pytest.raises(ConfigError, match=said):
         check(world(**changes), tmp_path)
+
+
+def test_a_node_that_does_not_see_the_runs_folder_says_so(tmp_path):
+    errand = {"run": world().run.model_dump(mode="json"), "me": "a0", "folder": str(tmp_path / "run")}
+    with pytest.raises(FileNotFoundError, match=r"does not see .*run: name a folder that all nodes share with --out"):
+        Host(errand, str(tmp_path)).run(0)
+    assert list(tmp_path.iterdir()) == []

@@ -65,7 +65,7 @@ class RendezvousFinder(Deaf):
     async def announce(self, card: Card, send: Send) -> None:
         """Raises ConfigError if nobody could dial me, or the folder cannot be written."""
         endpoints = self._transport.endpoints
-        host = self._host or (endpoints and towards_others(endpoints[0]))
+        host = self._host or (towards_others(endpoints[0]) if endpoints else None)  # one that only dials has none
         notice = self._profile.at(endpoints, host, card.incarnation)
         self._mine = notice.model_dump_json().encode()
         try:

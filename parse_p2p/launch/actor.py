@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,12 +18,13 @@ from typing import Any
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog
 
+EVERYWHERE = ("0.0.0.0", "::")
+
 
 class Host:
     """``errand`` says which agent: ``run``, the run file's keys, ``me`` and ``folder``."""
 
     def __init__(self, errand: dict[str, Any], directory: str) -> None:
-        self._ray: Any = importlib.import_module("ray")
         self._errand = errand
         self._directory = directory if os.path.isdir(directory) else None  # a driver's may be there on every node
         self._process: subprocess.Popen[str] | None = None
@@ -33,19 +35,27 @@ class Host:
         return str(self._errand["me"])
 
     def run(self, start: int | None) -> int:
-        """Its exit code; ``start`` is its first round, None: the one that its neighbours name."""
-        context = self._ray.get_runtime_context()
+        """Its exit code; ``start`` is its first round, None: the one that its neighbours name.
+
+        Raises FileNotFoundError where this node does not see the run's folder.
+        """
+        folder = Path(self._errand["folder"])
+        if not (folder / "run.yaml").exists():
+            raise FileNotFoundError(
+                f"the node {socket.gethostname()} does not see {folder}: name a folder that all nodes share with --out"
+            )
+        ray: Any = importlib.import_module("ray")
+        context = ray.get_runtime_context()
         again = bool(context.was_current_actor_reconstructed)  # the node of my earlier life is lost
-        here = str(self._ray.util.get_node_ip_address())
-        folder = Path(self._errand["folder"]) / "agents" / self._errand["me"]
-        log = RunLog(PeerId(self._errand["me"]), folder / "events.jsonl")
+        here = str(ray.util.get_node_ip_address())
+        log = RunLog(PeerId(self._errand["me"]), folder / "agents" / self._errand["me"] / "events.jsonl")
         log.write("placed", host=here, node=context.get_node_id(), again=again)
         log.close()
         found = self._errand["run"]["discovery"]
-        if found.get("bind") is not None and found["advertise"] is None:
+        if found.get("bind") in EVERYWHERE and found["advertise"] is None:
             found["advertise"] = here
         # of the node's GPUs those that were dealt to me, and no other
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, self._ray.get_gpu_ids()))}
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, ray.get_gpu_ids()))}
         command = [sys.executable, "-m", "parse_p2p.launch.actor"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=self._directory,
                               env=os.environ | visible) as process:  # fmt: skip

@@ -107,10 +107,10 @@ class Placed:
             try:
                 self._code = int(self._ray.get(self._done))
             except self._ray.exceptions.RayError as error:
-                why = (str(error).strip() or type(error).__name__).splitlines()
-                self._code = FAILED
-                said = f"the cluster could not run agent {self._me}: {why[-1].strip()}"
+                why = str(getattr(error, "cause", None) or error).strip() or type(error).__name__
+                said = f"the cluster could not run agent {self._me}: {why.splitlines()[-1].strip()}"
                 RunLog(self._me, self._events).write("failed", why=said)
+                self._code = FAILED
             self._actor = None  # whose node gets back what it held
         return self._code
 

@@ -75,10 +75,11 @@ def test_agents_of_a_lost_node_go_on_elsewhere_and_all_leave_checkpoints_when_in
 
 @pytest.mark.parametrize(
     ("setting", "said"),
-    [("train.lr=1e30", "lower train.lr"), ("resources.cpus=3", "ask for 12 CPUs together and the cluster has ")],
+    [("train.lr=1e30", "lower train.lr"), ("resources.cpus=3", "ask for 6 CPUs together and the cluster has ")],
 )
 def test_what_goes_wrong_on_the_cluster_is_one_sentence(setting, said, cluster, tmp_path):
-    code, printed = everything(running.write(world(), tmp_path), tmp_path / "run", "--set", setting)
+    pair = running.worlds.world({"audio": 2}, rounds=3, **HERE)
+    code, printed = everything(running.write(pair, tmp_path), tmp_path / "run", "--set", setting)
     assert code == 2 and printed.startswith("error: ") and printed.count("\n") == 1 and said in printed, printed
 
 
