@@ -121,6 +121,13 @@ class Directory:
             entry.joins = my_round + 1  # the first round in which I can wait for it and send to it
         return back
 
+    def begin(self, round: int) -> None:
+        """I take part from this round on, and so may those who are starting too: I have sent nothing yet."""
+        for peer in self.starting():
+            entry = self._peers[peer]
+            if entry.joins == NEVER:
+                entry.joins = round
+
     def skipped(self, peer: PeerId, round: int) -> None:
         """I sent nothing to this peer in this round of mine."""
         entry = self._peers[peer]
@@ -214,4 +221,4 @@ class Directory:
     def starting(self) -> dict[PeerId, int]:
         """Neighbours that have not begun, with the round they would begin with."""
         cards = {peer: entry.card for peer, entry in self._peers.items() if entry.card is not None}
-        return {peer: card.round for peer, card in cards.items() if card.joins == NEVER}
+        return {peer: card.round for peer, card in cards.items() if card.joins == NEVER and card.until == NEVER}

@@ -85,6 +85,7 @@ class Presence:
             first = await self._come(first)
         await self._due(first)
         self.begun = True
+        self.directory.begin(first)
         self.at(first)
         self.card = replace(self.card, joins=first)
         self.log.write("joined", round=first, neighbours=sorted(self.courier.neighbours))

@@ -91,15 +91,18 @@ def _in_one_loop(world, folder, transport):
     return states(agent.participant for agent in agents)
 
 
-def agent(world, me, transport, folder):
-    """An agent that is not yet running."""
+def agent(world, me, transport, folder, newest=None):
+    """An agent that is not yet running, or comes back with its checkpoint of the round ``newest``."""
     log = RunLog(me, folder.events(me))
-    start = world.spans[me].start
+    start = world.spans[me].start if newest is None else None
     hurt = Injection(world, me, transport, folder, log)
     found = finder(world, me, transport, world.run.clocks, folder, log)
     told = settings(world, me, folder, start)
     made = Agent(world.participant(me), hurt.transport, world.neighbours(me), told, log, found)
     made.on_round = hurt.begin
+    if newest is not None:
+        made.participant.restore(checkpoint.load(folder.checkpoints(me), newest))
+        made.presence.propose(newest)
     return made
 
 

@@ -4,6 +4,7 @@ import ports
 import pytest
 import running
 
+from parse_p2p.launch.folder import RunFolder
 from parse_p2p.transports import curve
 
 
@@ -42,3 +43,12 @@ def test_the_seed_decides(tmp_path):
         )
         == []
     )
+
+
+def test_agents_that_all_come_back_at_once_lose_no_round(tmp_path):
+    """As in a job that is started again: each asks where to join, and nobody is there who could say."""
+    short, whole, folder = running.world(rounds=2), running.world(rounds=5), RunFolder(tmp_path)
+    running.over_memory(short, tmp_path)
+    agents = [running.agent(whole, me, transport, folder, newest=2) for me, transport in running.memory(whole)]
+    assert running.together(agents) == [5] * len(agents)
+    assert running.differing(running.states(a.participant for a in agents), running.simulated(whole)) == []
