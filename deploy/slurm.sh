@@ -6,8 +6,7 @@
 # The run's folder lies where all nodes see it. Agents find each other by files in it, and the links between nodes are
 # encrypted: make keys first (parse-agent keys --topology topologies/ring.yaml), also where all nodes see them.
 # The task's number names the agent by its place in the file. When the job's time is nearly up, or it is requeued, the
-# agents leave checkpoints. Requeued, or with the same command again, it goes on from them; agents that start a little
-# later than the others join them a round or so later.
+# agents leave checkpoints. Requeued, or with the same command again, it goes on from them.
 #SBATCH --job-name=parse
 #SBATCH --cpus-per-task=1
 #SBATCH --requeue
