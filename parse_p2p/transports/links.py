@@ -80,7 +80,8 @@ class Link:
                 return
             self._way, self._past = way, self._way
             self._news.set()
-        self._descriptor = frame.get(zmq.SRCFD)
+        with contextlib.suppress(zmq.ZMQError):  # links of an old protocol do not say
+            self._descriptor = frame.get(zmq.SRCFD)
 
     def left(self, descriptor: int) -> bool:
         """A link that was opened to me broke, known by its file descriptor: whether it was the peer's."""
@@ -89,7 +90,9 @@ class Link:
         return mine
 
     def _lose(self) -> None:
-        self._way, self._past, self._descriptor, self._back = None, None, -1, False
+        # mail of an earlier link may have been read after that of a later one
+        self._way, self._past, self._descriptor = self._past, None, -1
+        self._back = self._back and self._way is not None
 
     async def carry(self, frames: Frames) -> None:
         """Hand over a message; waits until there is a way, and room on it."""
@@ -100,15 +103,16 @@ class Link:
                 pause = min(2 * pause, PAUSES[1])
             else:
                 self._news.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), GRACE)
+                with contextlib.suppress(TimeoutError):  # not wait_for: it may swallow a cancellation
+                    async with asyncio.timeout(GRACE):
+                        await self._news.wait()
 
     async def give(self, frames: Frames) -> bool:
         """Hand over a message without waiting; whether there was a way, and room on it.
 
         Whichever link was chosen is kept for as long as it holds, so that mail stays in order.
         """
-        if self._back and self._way is not None:
+        while self._back and self._way is not None:
             try:
                 return await _sent(self._router, [self._way, *frames])
             except zmq.ZMQError:  # it is there no more

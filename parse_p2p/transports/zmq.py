@@ -207,7 +207,6 @@ class ZmqTransport:
         else:
             router.set(zmq.ROUTER_HANDOVER, 1)
         router.set(zmq.ROUTER_MANDATORY, 1)
-        router.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
         monitor = router.get_monitor_socket(GONE | DENIED | GARBLED)
         self._monitors.append(monitor)
         self._spawn(self._watch_door(plane, monitor), f"door-{plane.name.lower()}")
@@ -248,6 +247,7 @@ class ZmqTransport:
         socket.set(zmq.LINGER, int(1000 * self._drain))
         socket.set(zmq.SNDHWM, QUEUE)
         socket.set(zmq.RCVHWM, QUEUE)
+        socket.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
         socket.set(zmq.TCP_KEEPALIVE, 1)  # for a link on which nothing is on its way; MAXRT for one with mail
         socket.set(zmq.TCP_KEEPALIVE_IDLE, 5)  # seconds
         socket.set(zmq.TCP_KEEPALIVE_INTVL, 2)
