@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from parse_p2p import checkpoint
+from parse_p2p import checkpoint, devices
 from parse_p2p.announcer import Announcer
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
@@ -27,7 +27,7 @@ from parse_p2p.courier import Courier, Limits
 from parse_p2p.desk import AHEAD, Collected, Desk, nobody
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import Finder, FromFile
-from parse_p2p.errors import Interrupted, QuorumLost
+from parse_p2p.errors import Interrupted, QuorumLost, TrainingError
 from parse_p2p.membership import Modalities
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
 from parse_p2p.names import PeerId, Role
@@ -79,6 +79,7 @@ class Agent:
         self._silent: Modalities = ()  # of these I read no numbers
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
         self._on_my_own = False  # no longer waiting for it
+        self._exchanging = 0.0  # seconds of this round
         self._boundary: tuple[int, dict[str, Tensor]] | None = None
         self._thread = ThreadPoolExecutor(1, f"compute-{self.me}", torch.set_num_threads, (settings.threads,))
 
@@ -167,12 +168,15 @@ class Agent:
             self.log.write("sensor", round=round, modalities=list(failed))
             self.presence.without(failed)
         self._silent = failed
+        self._exchanging = 0.0
         answer: Inbox | QuorumLost | None = None
         while True:
             step = await self._compute(advance, script, answer)
             if isinstance(step, Done):
                 return step.metrics
+            yielded = time.perf_counter()
             answer = await self._exchange(round, step)
+            self._exchanging += time.perf_counter() - yielded
 
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
         # clients and coordinators wait for each other in every round
@@ -252,6 +256,8 @@ class Agent:
             round=round,
             **metrics,
             seconds=seconds,
+            exchange=self._exchanging,
+            memory=devices.memory(self.participant.learner.arena.values.device),
             alive=len(self.presence.alive()),
             late=self.desk.late,
             **self.courier.ledger.close(),
@@ -259,7 +265,14 @@ class Agent:
         )
 
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except torch.OutOfMemoryError:
+            device = self.participant.learner.arena.values.device
+            raise TrainingError(
+                f"{device} has no memory left for agent {self.me}: put fewer agents on it, or lower train.batch or the "
+                "widths under model"
+            ) from None
 
     def _log_start(self) -> None:
         learner = self.participant.learner

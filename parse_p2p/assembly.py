@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parse_p2p import checks, plugins, roles
+from parse_p2p import checks, devices, plugins, roles
 from parse_p2p.arena import regions
 from parse_p2p.codecs.base import Codec
 from parse_p2p.config import RunFile, options
@@ -264,6 +264,8 @@ class World:
         """An agent's learner with these modalities and its first parameters."""
         train, test = self.share(me, modalities)
         tasks = self.tasks(me, modalities)
+        device = device or self.device(me)
+        devices.open_up(device, me)
         return Learner(
             me,
             self.initialised(self.seat(me, modalities)),
@@ -271,7 +273,7 @@ class World:
             test if tasks is None else tasks.own,
             self.run.train,
             self.run.seed,
-            device or self.device(me),
+            device,
             tasks,
         )
 
@@ -289,17 +291,7 @@ class World:
 
     def device(self, me: PeerId) -> torch.device:
         """``auto`` deals the GPUs round to the agents and is the CPU where there is none."""
-        name = self.seats[me].entry.device or self.run.device
-        if name == "auto":
-            count = torch.cuda.device_count()
-            return torch.device(f"cuda:{list(self.seats).index(me) % count}" if count else "cpu")
-        try:
-            device = torch.device(name)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0].lower()
-            raise ConfigError(f"device: {name!r} of agent {me} cannot be used ({reason}): try cpu or auto") from None
-        return device
+        return devices.choose(self.seats[me].entry.device or self.run.device, me, list(self.seats).index(me))
 
     @property
     def threads(self) -> int:

@@ -18,9 +18,10 @@ from parse_p2p.announcer import order
 from parse_p2p.assembly import World
 from parse_p2p.ending import conclude
 from parse_p2p.errors import ConfigError, P2PError, nearest
+from parse_p2p.launch import cluster, local
 from parse_p2p.launch import folder as folders
+from parse_p2p.launch.fleet import Fleet, Launcher
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.launch.local import Fleet, refuse_occupied
 from parse_p2p.launch.process import recall, run_here
 from parse_p2p.methods.base import Method
 from parse_p2p.names import PeerId
@@ -30,6 +31,7 @@ from parse_p2p.transports import curve
 from parse_p2p.view import RunView, Screen
 
 LOOK = 0.2  # seconds between two looks at the logs
+LAUNCHERS = {"local": local.LAUNCHER, "ray": cluster.LAUNCHER}
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -44,9 +46,13 @@ EXAMPLES = """
   parse-agent --topology topologies/ring.yaml --id a3 --resume         bring one agent back
   parse-agent --topology topologies/ring.yaml --id a3 --start-or-resume   by the same command again and again
   parse-agent summary runs/ring-parse-htad-s0 --wait                   of agents that were started by --id
+  parse-agent --topology topologies/ring.yaml --launcher ray           its agents on the nodes of a Ray cluster
   parse-agent tell runs/ring-parse-htad-s0 --id a3 --gain audio        a sensor more, while the run goes on
   parse-agent keys --topology topologies/ring.yaml                     keys for --set security=curve
 """
+
+ID = "PARSE_AGENT_ID"
+"""Names the one agent to run where many are started alike, as by Slurm or Kubernetes."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 app.command()(ending.summary)
@@ -92,7 +98,10 @@ def parse_agent(
     topology: Annotated[
         Path | None, typer.Option(help="The run file: graph, agents and defaults of a run. [required]")
     ] = None,
-    id: Annotated[str | None, typer.Option(help="Run only this agent of the file, in this process.")] = None,
+    id: Annotated[
+        str | None,
+        typer.Option(envvar=ID, help="Run only this agent of the file, in this process; or its number, from 0."),
+    ] = None,
     method: Annotated[str | None, typer.Option(help=_methods())] = None,
     dataset: Annotated[str | None, typer.Option(help=f"One of {_options_of(plugins.DATA)}, or a module.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training and exchange.")] = None,
@@ -113,6 +122,9 @@ def parse_agent(
         str | None,
         typer.Option(help="Say what a method needs and list its options.", callback=_describe, is_eager=True),
     ] = None,
+    launcher: Annotated[
+        str, typer.Option(help="local: processes of this host; ray: actors of a Ray cluster (RAY_ADDRESS).")
+    ] = "local",
     alone: Annotated[bool, typer.Option(help="Also train the same agents alone, to compare with.")] = True,
 ) -> None:
     """Train the agents of a topology together, one process each: peer to peer, or with a coordinator to compare."""
@@ -122,14 +134,17 @@ def parse_agent(
         raise ConfigError("which topology? Give one, as parse-agent --topology topologies/ring.yaml")
     named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
     settings = [config.setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
-    world = World(config.load(topology, settings))
+    if launcher not in LAUNCHERS:
+        raise ConfigError(f"--launcher {launcher}: there is no such launcher: {nearest(launcher, LAUNCHERS)}")
+    chosen = LAUNCHERS[launcher]
+    world = World(chosen.adapt(config.load(topology, settings)))
     console = Console()
     if start_or_resume and id is None:
         raise ConfigError("--start-or-resume is for one agent: add its --id, or take --resume")
     if id is not None:
-        _one(world, PeerId(id), out, resume, start_or_resume, console)
+        _one(world, _meant(id, world), out, resume, start_or_resume, console)
     else:
-        _all(world, out, resume, quiet, alone, console)
+        _all(world, chosen, out, resume, quiet, alone, console)
 
 
 @app.command()
@@ -183,9 +198,18 @@ def tell(
     Console().print(f"told {id}; its log {folder.events(PeerId(id))} says when it holds", soft_wrap=True)
 
 
+def _meant(id: str, world: World) -> PeerId:
+    """The agent of this name; else, where it is a number, the one at that place in the file."""
+    seats = list(world.seats)
+    if id in seats:
+        return PeerId(id)
+    if id.isdecimal() and len(id) < 10 and int(id) < len(seats):
+        return seats[int(id)]
+    last = f", or a number up to {len(seats) - 1}" if id.isdecimal() else ""
+    raise ConfigError(f"--id {id}: there is no such agent in the file: {nearest(id, seats)}{last}")
+
+
 def _one(world: World, me: PeerId, out: Path | None, resume: bool, either: bool, console: Console) -> None:
-    if me not in world.seats:
-        raise ConfigError(f"--id {me}: there is no such agent in the file: {nearest(me, world.seats)}")
     if either:
         out = out or folders.meeting(world.run)
         resume = RunFolder(out).events(me).exists()
@@ -203,21 +227,22 @@ def _one(world: World, me: PeerId, out: Path | None, resume: bool, either: bool,
     console.print(f"{me} finished its rounds; its log is in {folder.events(me)}", soft_wrap=True)
 
 
-def _all(world: World, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console) -> None:
+def _all(
+    world: World, launcher: Launcher, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console
+) -> None:
     folder = folders.existing(world.run, out) if resume else folders.fresh(world.run, out)
     recall(world, folder)
     start = folders.newest_common(folder, world.spans, world.run.rounds) if resume else 0
     if start >= world.run.rounds:
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
     for me in world.seats:
-        world.device(me)
         world.places.guard(me, world.neighbours(me))
-    refuse_occupied(world, folder)
+    launcher.check(world, folder)
     folder.write(world.run)
     if not quiet:
         _announce(world, start, console)
     view, began = ending.view_of(world, start), time.monotonic()
-    died = _run(world, folder, start, view, quiet, console)
+    died = _run(launcher.fleet(world, folder, start), world, folder, view, quiet, console)
     conclude(world, folder, view, time.monotonic() - began, alone, quiet, console)
     for me, code in died.items():
         console.print(f"[yellow]{me} died ({_signal(code)}) and is in the summary as it was then[/]")
@@ -242,7 +267,7 @@ def _announce(world: World, start: int, console: Console) -> None:
 
 
 def _run(
-    world: World, folder: RunFolder, start: int, view: RunView, quiet: bool, console: Console
+    fleet: Fleet, world: World, folder: RunFolder, view: RunView, quiet: bool, console: Console
 ) -> dict[PeerId, int]:
     """Run all agents to their end; those that died of a signal, with its number."""
     tails = {me: Tail(folder.events(me)) for me in world.seats}
@@ -250,7 +275,7 @@ def _run(
         tail.skip()
     signal.signal(signal.SIGTERM, _interrupt)
     died: dict[PeerId, int] = {}
-    with Fleet(world, folder, start) as fleet, Screen(view, console, quiet) as screen:
+    with fleet, Screen(view, console, quiet) as screen:
         try:
             running = True
             while running:

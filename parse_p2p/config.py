@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from parse_p2p.courier import Limits
 from parse_p2p.data.stream import StreamOptions
@@ -22,21 +22,27 @@ from parse_p2p.data.tasks import TaskOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
 from parse_p2p.discovery.broker import Broker
-from parse_p2p.discovery.notice import binding, entrance
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.faults import Fault
 from parse_p2p.learner import Training
 from parse_p2p.membership import EventEntry
 from parse_p2p.models.base import ModelOptions
+from parse_p2p.sections import (
+    NAME,
+    AgentEntry,
+    Binding,
+    CheckpointEntry,
+    GraphEntry,
+    MixEntry,
+    PartitionEntry,
+    PublicEntry,
+    ResourcesEntry,
+    Section,
+)
 from parse_p2p.topology import files, trace
 from parse_p2p.topology.varying import VaryingOptions
 
 Loc = tuple[str | int, ...]
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-
-Entrance = Annotated[str, AfterValidator(entrance)]
-Binding = Annotated[str, AfterValidator(binding)]
 
 TaskName = Annotated[str, Field(pattern=NAME)]
 
@@ -44,82 +50,7 @@ NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, Recu
 """What the YAML reader raises: for broken text, for a date that is none, for tags it cannot make, for depth."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GraphEntry(_Section):
-    """The graph: a generator by name, or its edges, or a file; exactly one of them."""
-
-    generator: str | None = Field(None, description="a family such as ring, or a networkx generator")
-    args: dict[str, Any] = Field(default_factory=dict, description="the generator's arguments")
-    edges: list[tuple[str, str]] | None = Field(None, description="pairs of agents")
-    file: str | None = Field(None, description="GraphML, GEXF, an edge list or node-link JSON, beside this file")
-    nodes: list[str] | None = Field(None, description="the names in edges, where the file has others than the agents")
-
-
-class AgentEntry(_Section):
-    """One agent; what it leaves out is the run's."""
-
-    id: str = Field(pattern=NAME)
-    modalities: list[str] | None = Field(None, min_length=1, description="a coordinator has those of all its clients")
-    encoders: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to model.encoder")
-    model: dict[str, Any] = Field(default_factory=dict, description="changes to model")
-    task: str | None = Field(None, description="one of tasks; none: all classes of the data set")
-    address: Entrance | None = Field(None, description="tcp://host:port, where others dial it; port + 1 is taken too")
-    bind: Binding | None = Field(None, description="IP address of its host that it listens on; none: address's host")
-    dials: bool = Field(False, description="it dials the others and nobody dials it, as behind NAT")
-    device: str | None = None
-    role: Literal["peer", "coordinator"] = Field("peer", description="a coordinator holds no data of its own")
-
-    @model_validator(mode="after")
-    def _senses_something(self) -> Self:
-        if self.modalities is None and self.role == "peer":
-            raise ValueError(f"agent {self.id} needs modalities, such as [audio], or the role coordinator")
-        return self
-
-    @model_validator(mode="after")
-    def _dials_or_listens(self) -> Self:
-        if self.dials and (self.address or self.bind):
-            raise ValueError(f"agent {self.id} dials and nobody dials it: it needs no address and no bind")
-        return self
-
-
-class MixEntry(_Section):
-    """Agents by type: how many of each, and how they are placed on the graph."""
-
-    mix: dict[str, int]
-    placement: str = "alternating"
-    tasks: list[str] = Field(default_factory=list, description="dealt in turn to the agents of each type")
-    coordinator: str | None = Field(None, pattern=NAME, description="one agent more, for centralised methods")
-
-
-class PartitionEntry(_Section):
-    """How the training samples are dealt to the agents."""
-
-    kind: str = Field("iid", description="iid, dirichlet (label skew) or group (natural clients)")
-    alpha: float = Field(0.3, gt=0, description="concentration of dirichlet: the smaller, the more skewed")
-
-
-class PublicEntry(_Section):
-    """The coordinator's data set, for methods that need one: a share of the data set kept apart, or a named set."""
-
-    share: float | None = Field(None, gt=0, lt=1, description="share of the training samples, kept from all agents")
-    dataset: str | None = Field(None, description="a named set, scaled by itself")
-    data: dict[str, Any] = Field(default_factory=dict, description="the named data set's options")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.share is None) == (self.dataset is None):
-            raise ValueError("give exactly one of share and dataset")
-        return self
-
-
-class CheckpointEntry(_Section):
-    every: int = Field(1, ge=1, description="rounds between two checkpoints")
-
-
-class RunFile(_Section):
+class RunFile(Section):
     """Everything about a run. See ``topologies/`` for examples."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="by default the file's")
@@ -150,6 +81,7 @@ class RunFile(_Section):
     seed: int = Field(0, ge=0)
     device: str = "auto"
     bind: Binding | None = Field(None, description="bind of all agents that have an address and no bind of their own")
+    resources: ResourcesEntry = Field(ResourcesEntry(), description="what an agent takes of a cluster's node")
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
     discovery: DiscoveryOptions = Field(FileOptions(), description="how agents learn where the others listen")
     security: Literal["auto", "curve", "none"] = Field(
@@ -159,7 +91,9 @@ class RunFile(_Section):
 
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
-        mine = dict.fromkeys(("device", "checkpoint", "bind", "base_port", "discovery", "keyring", "limits"), True)
+        mine = dict.fromkeys(
+            ("device", "resources", "checkpoint", "bind", "base_port", "discovery", "keyring", "limits"), True
+        )
         same = self.model_dump(mode="json", exclude={**mine, "graph": {"file"}, "varying": {"file"}})
         if isinstance(self.agents, list):  # hosts may know an agent by different addresses
             places = ("bind", "dials")
@@ -193,6 +127,7 @@ def resolve(
     overridden = [_put(raw, key, value) for key, value in settings]
     if isinstance(raw.setdefault("keyring", "keys"), str):
         raw["keyring"] = os.path.abspath(path.parent / raw["keyring"])
+    _beside(path, raw, "discovery", "folder")
     graph_file = _beside(path, raw, "graph")
     if graph_file is not None and raw["graph"].keys() <= {"file", "args"}:  # a run that was written down has the rest
         raw["graph"] |= files.entry(files.read(graph_file))
@@ -213,15 +148,15 @@ def setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {key}: {value!r} is no value: quote it, or write a list as [1, 1, 1]") from None
 
 
-def _beside(path: Path, raw: Mapping[str, Any], section: str) -> str | None:
+def _beside(path: Path, raw: Mapping[str, Any], section: str, key: str = "file") -> str | None:
     """The file that a section names, which lies beside the run file; its path is made absolute in place."""
     named = raw.get(section)
-    if not isinstance(named, dict) or not isinstance(named.get("file"), str):
+    if not isinstance(named, dict) or not isinstance(named.get(key), str):
         return None
-    if "\0" in named["file"]:
-        raise ConfigError(f"{path}: {section}.file: {named['file']!r} is no file name")
-    named["file"] = os.path.abspath(path.parent / named["file"])
-    return str(named["file"])
+    if "\0" in named[key]:
+        raise ConfigError(f"{path}: {section}.{key}: {named[key]!r} is no file name")
+    named[key] = os.path.abspath(path.parent / named[key])
+    return str(named[key])
 
 
 class Origin:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,7 @@ from parse_p2p.errors import Interrupted, TrainingError
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.names import PeerId
 from parse_p2p.slices import Holder, Region
+from parse_p2p.staging import to_host
 
 LossTerm = Callable[[Network, Batch, Outputs], Tensor]
 """A scalar to be minimised; the sum of a round's terms is the loss."""
@@ -46,6 +47,9 @@ class Training(BaseModel):
     batch: int = Field(32, ge=1, description="samples in a minibatch")
     epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
     clip: float = Field(5.0, gt=0, description="largest norm of a gradient")
+    autocast: Literal["none", "bf16"] = Field(
+        "none", description="bf16: forward passes of local steps in bfloat16 where that is safe"
+    )
     schedule: str = Field("constant", pattern="^(constant|cosine)$", description="learning rate over the rounds")
 
 
@@ -117,23 +121,26 @@ class Learner:
     def batches(self, data: Dataset | None = None) -> Iterator[Batch]:
         """One shuffled pass over a data set, by default this agent's own."""
         chosen = self.data if data is None else data
-        order = torch.randperm(len(chosen), generator=self._draw)
+        order = torch.randperm(len(chosen), generator=self._draw).to(chosen.targets.device)
         # nearly equal batches: in a last one of two samples any two features correlate perfectly
         for rows in torch.tensor_split(order, math.ceil(len(chosen) / self.options.batch)):
-            yield chosen.batch(rows.to(chosen.targets.device))
+            yield chosen.batch(rows)
 
     def step(
         self, loss: Callable[[], Tensor], adjust: Adjust | None = None, only: Callable[[str], bool] | None = None
     ) -> Tensor:
         """One step down the gradient of ``loss()``; the loss, detached.
 
+        With ``train.autocast: bf16`` the loss is computed under autocast. Parameters, their gradients and the steps
+        are float32 all the same, and so is all that is computed outside of steps: evaluation, embeddings.
         ``adjust`` may change the gradients before they are clipped. ``only`` chooses by its name which components
         are stepped; the others, and their momentum, stay as they are. Raises Interrupted once halted.
         """
         if self.halted:
             raise Interrupted(f"the training of {self.me} was stopped")
         self.arena.grads.zero_()
-        value = loss()
+        with torch.autocast(self.arena.values.device.type, torch.bfloat16, enabled=self.options.autocast == "bf16"):
+            value = loss().float()
         value.backward()  # type: ignore[no-untyped-call]
         resting = [name for name in self.arena.leaves if only is not None and not only(name)]
         for name in resting:
@@ -206,7 +213,7 @@ class Learner:
 
     def cut(self, regions: Mapping[K, Region]) -> dict[str, Tensor]:
         """A copy of some regions on the CPU, flat, by the names of their keys: safe to hand to the wire."""
-        snapshot = self.arena.values.to("cpu", copy=True)
+        snapshot = to_host({"": self.arena.values})[""]
         return {str(key): snapshot[region.start : region.stop] for key, region in regions.items()}
 
     def state(self) -> dict[str, Tensor]:
@@ -216,7 +223,7 @@ class Learner:
             if (momentum := self.optimiser.state[leaf].get("momentum_buffer")) is not None:
                 state[f"momentum/{name}"] = momentum
         state |= {f"buffer/{name}": buffer for name, buffer in self.model.named_buffers()}
-        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+        return to_host(state)
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:

@@ -19,6 +19,7 @@ from parse_p2p.membership import Membership, Modalities
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.names import PeerId, Role
 from parse_p2p.sketch import Sketches, sketched
+from parse_p2p.staging import to_host
 from parse_p2p.topology.overlay import Overlays, Plan
 
 WORN = "modalities"  # in a state
@@ -119,7 +120,7 @@ class Participant:
 
     def state(self) -> dict[str, Tensor]:
         """All that the next round depends on, on the CPU; ``restore`` is its inverse."""
-        kept = {f"memory/{name}": tensor.detach().to("cpu", copy=True) for name, tensor in self.memory.items()}
+        kept = to_host({f"memory/{name}": tensor for name, tensor in self.memory.items()})
         return self.learner.state() | kept | self._worn()
 
     def _worn(self) -> dict[str, Tensor]:

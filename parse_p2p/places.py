@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from parse_p2p.config import AgentEntry, RunFile
+from parse_p2p.config import RunFile
 from parse_p2p.discovery.base import FoundOptions, GossipOptions
 from parse_p2p.discovery.notice import at
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.names import PeerId
+from parse_p2p.sections import AgentEntry
 from parse_p2p.transports import curve
 from parse_p2p.transports.base import Address
 from parse_p2p.transports.curve import Guard

@@ -80,7 +80,7 @@ class Presence:
         if first is None:
             first = await self._late_start()
         elif unheard := self._unheard():
-            raise JoinTimeout(await self._absent(unheard))
+            raise JoinTimeout(await self._absent(sorted(unheard)))
         if not self.participant.span:
             first = await self._come(first)
         await self._due(first)

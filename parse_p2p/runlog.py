@@ -2,7 +2,9 @@
 
 Every line has ``event``, ``agent`` and ``time`` (Unix seconds). ``round`` lines carry the ledger of bytes:
 ``sent[peer][slice]`` is payload, ``wire_out`` and ``wire_in`` are all bytes handed to and taken from the
-transport, headers and heartbeats included. ``sketch[before][slice]`` and ``sketch[after][slice]`` are what a slice was
+transport, headers and heartbeats included. ``seconds`` is the whole round, ``exchange`` the part of it between a
+method's asking for an exchange and having the answers, the wait for neighbours included; ``memory`` is in bytes, see
+``devices.memory``. ``sketch[before][slice]`` and ``sketch[after][slice]`` are what a slice was
 like before and after mixing, by which agents can be compared afterwards (see ``sketch.py``).
 """
 

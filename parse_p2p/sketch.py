@@ -14,6 +14,7 @@ from torch import Tensor
 from parse_p2p.draws import seeded
 from parse_p2p.errors import QuorumLost
 from parse_p2p.methods.base import Done, Inbox, Local, Script, advance
+from parse_p2p.staging import to_host
 
 WIDTH = 32
 DIGITS = 5  # significant ones that are kept
@@ -54,7 +55,8 @@ def sketched(local: Local, script: Script, into: Sketches) -> Script:
 def _all(local: Local) -> dict[str, list[float]]:
     """Of the slices that are mixed with neighbours."""
     plan = local.plan
-    return {str(key): sketch(str(key), local.learner.arena.view(plan.regions[key])) for key in plan.weights}
+    mine = to_host({str(key): local.learner.arena.view(plan.regions[key]) for key in plan.weights})
+    return {name: sketch(name, values) for name, values in mine.items()}
 
 
 @lru_cache(64)

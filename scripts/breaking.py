@@ -22,7 +22,7 @@ from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.draws import seeded
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.launch.local import Fleet
+from parse_p2p.launch.local import LocalFleet
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import Tail
 from parse_p2p.simulate import simulate
@@ -111,7 +111,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
         world = World(run)
         folder.write(run)
         end = time.monotonic() + GUARD
-        with Fleet(world, folder, 0) as fleet:
+        with LocalFleet(world, folder, 0) as fleet:
             while fleet.running() and time.monotonic() < end:
                 fleet.tend()
                 if broker is not None and all(passed(folder, me, CHANGE) for me in world.seats):

@@ -96,7 +96,7 @@ def agent(world, me, transport, folder):
     log = RunLog(me, folder.events(me))
     start = world.spans[me].start
     hurt = Injection(world, me, transport, folder, log)
-    found = finder(world, me, transport, world.run.clocks, log)
+    found = finder(world, me, transport, world.run.clocks, folder, log)
     told = settings(world, me, folder, start)
     made = Agent(world.participant(me), hurt.transport, world.neighbours(me), told, log, found)
     made.on_round = hurt.begin

@@ -15,7 +15,7 @@ FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in sorted(
 FLOORS = {
     "values": "__init__ names errors draws parcel slices mixing membership plugins topology",
     "wire": "framing codecs faults transports",
-    "learning": "arena data models learner losses information probes",
+    "learning": "arena data devices models learner losses information probes staging",
     "methods": "methods",
     "runtime": "participant sketch introduction announcer simulate desk directory discovery courier presence agent "
     "runlog checkpoint",

@@ -2,13 +2,15 @@
 
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
-from parse_p2p import cli
+from parse_p2p import cli, config
+from parse_p2p.assembly import World
 from parse_p2p.launch import folder as folders
-from parse_p2p.launch.local import Fleet
+from parse_p2p.launch.fleet import Fleet, Launcher
 
 RUN = {
     "graph": {"generator": "ring"},
@@ -105,6 +107,8 @@ CHANGES = {
     ),
     "the same id twice": ({"agents": [PAIR[0], PAIR[0]]}, ["'a0'", "twice"]),
     "device": ({"device": "abacus"}, ["'abacus'", "try cpu or auto"]),
+    "a GPU": ({"device": "cuda:99"}, ["'cuda:99'", "try cpu or auto"]),
+    "autocast": ({"train": {"autocast": "fp8"}}, ["train.autocast", "'none' or 'bf16', not 'fp8'"]),
     "network": ({"model": {"network": "fision"}}, ["'fision'", "did you mean 'fission'"]),
     "a name that is no folder's": ({"name": "/three"}, ["name"]),
     "a method that is no module's": ({"method": ".parse"}, ["'.parse'"]),
@@ -219,7 +223,8 @@ class Done(Fleet):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(cli, "Fleet", Done)
+    done = Launcher(lambda run: run, lambda world, folder: None, Done)
+    monkeypatch.setitem(cli.LAUNCHERS, "local", done)
     monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
     monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
 
@@ -238,3 +243,21 @@ def test_a_run_is_not_resumed_with_other_options(file, agent, refused, at_once, 
     assert agent("--topology", "three.yaml", "--quiet", "--out", "out")[0] == 0
     for arguments, said in ((["--seed", "1"], "another seed (0, now 1)"), (["--set", "train.lr=1"], "another train")):
         assert said in refused("--topology", "three.yaml", "--out", "out", "--resume", *arguments)
+
+
+def test_an_agent_is_named_by_its_place_in_the_file_too_and_by_the_environment(file, monkeypatch):
+    world = World(config.load(Path(file())))
+    assert [cli._meant(id, world) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
+    named = [{"id": "2", "modalities": ["audio"]}, *PAIR]
+    assert cli._meant("2", World(config.load(Path(file(agents=named))))) == "2", "a name comes first"
+
+
+def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):
+    monkeypatch.setenv("PARSE_AGENT_ID", "3")
+    said = refused("--topology", "three.yaml")
+    assert "--id 3: there is no such agent in the file: Known: a0, a1, a2, or a number up to 2" in said
+
+
+def test_a_launcher_that_there_is_not_is_refused(file, refused):
+    said = refused("--topology", "three.yaml", "--launcher", "rya")
+    assert "--launcher rya: there is no such launcher: did you mean 'ray'? Known: local, ray" in said

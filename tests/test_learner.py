@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
-from worlds import learner, world
+from worlds import finished, learner, world
 
 from parse_p2p import losses
 from parse_p2p.errors import ConfigError, Interrupted, TrainingError
@@ -175,3 +176,60 @@ def test_evaluation_changes_nothing():
     agent.evaluate()
     agent.branch_accuracy()
     assert all(torch.equal(before[name], tensor) for name, tensor in agent.state().items())
+
+
+BF16 = {"train": {"autocast": "bf16"}}
+
+
+def seen_types(agent):
+    """The types of what a step's loss sees and is."""
+    types = set()
+
+    def spy(network, batch, outputs):
+        types.update(x.dtype for x in outputs.branches.values())
+        return losses.task(network, batch, outputs)
+
+    agent.begin(0, 4)
+    agent.train(spy)
+    return types
+
+
+def test_autocast_computes_steps_in_bfloat16_and_keeps_all_that_lasts_in_float32():
+    agent = learner(**BF16)
+    assert seen_types(agent) == {torch.bfloat16} and seen_types(learner()) == {torch.float32}
+    lasting = [agent.arena.values, agent.arena.grads, *agent.state().values(), *agent.cut(agent.arena.regions).values()]
+    assert {tensor.dtype for tensor in lasting if tensor.is_floating_point()} == {torch.float32}
+    assert {x.dtype for x in agent.outputs(agent.test).branches.values()} == {torch.float32}, "evaluation"
+
+
+def test_autocast_learns_and_the_seed_decides():
+    def trained(**changes):
+        agent = learner(**changes)
+        told = []
+        for round in range(6):
+            agent.begin(round, 6)
+            told.append(agent.train(losses.task)["loss"])
+        return agent, told
+
+    (one, falling), (other, _), (full, wanted) = trained(**BF16), trained(**BF16), trained()
+    assert torch.equal(one.arena.values, other.arena.values)
+    assert not torch.equal(one.arena.values, full.arena.values)
+    assert falling[-1] < 0.8 * falling[0]
+    assert falling == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["parse", "harmony", "fedprox", "creamfl", "fedafd", "fedcmi", "fedmosaic"],
+)
+def test_every_loss_can_be_computed_under_autocast(method):
+    lossy, exact = (finished(world(method=method, **changes), 2)[0] for changes in (BF16, {}))
+    for me, participant in lossy.items():
+        values = participant.learner.arena.values
+        assert values.dtype == torch.float32
+        torch.testing.assert_close(values, exact[me].learner.arena.values, rtol=0, atol=0.2)
+
+
+def test_an_unknown_autocast_is_refused():
+    with pytest.raises(ValidationError, match="'none' or 'bf16'"):
+        learner(train={"autocast": "fp8"})

@@ -3,9 +3,9 @@
 import pytest
 from worlds import world
 
-from parse_p2p.config import AgentEntry
 from parse_p2p.errors import ConfigError
 from parse_p2p.places import Places
+from parse_p2p.sections import AgentEntry
 from parse_p2p.transports import curve
 
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}
@@ -103,3 +103,61 @@ def test_who_can_be_reached_from_elsewhere_encrypts(discovery, encrypted):
     assert places(**changes, security="curve").encrypted
     assert places("tcp://10.0.0.3:7000", **changes).encrypted
     assert places("tcp://127.0.0.1:7000", **changes).encrypted == encrypted
+
+
+def test_it_listens_where_bind_says_and_at_the_port_of_its_address(tmp_path):
+    own = {"address": "tcp://a0.lan:7000", "bind": "10.0.0.3"}
+    for entry, run, listens in (  # run: keys of all agents
+        (own, {}, "tcp://10.0.0.3:7000"),
+        (own, {"bind": "0.0.0.0"}, "tcp://10.0.0.3:7000"),
+        ("tcp://a0.lan:7000", {"bind": "::"}, "tcp://[::]:7000"),
+        ("tcp://[fd00::1]:7000", {}, "tcp://[fd00::1]:7000"),
+        ("tcp://[fd00::1]:7000", {"bind": "[fd00::2]"}, "tcp://[fd00::2]:7000"),
+    ):
+        here = places(entry, **run)
+        assert here.listens("a0", tmp_path)[0] == listens
+        assert here.address("a0", tmp_path)[0] == (entry if isinstance(entry, str) else entry["address"])
+    assert places("tcp://localhost:7000").listens("a0", tmp_path)[0] in ("tcp://127.0.0.1:7000", "tcp://[::1]:7000")
+
+
+def test_what_listens_beyond_loopback_encrypts():
+    assert places({"address": "tcp://127.0.0.1:7000", "bind": "0.0.0.0"}).encrypted
+    assert places("tcp://127.0.0.1:7000", bind="0.0.0.0").encrypted
+    assert not places("tcp://127.0.0.1:7000", bind="::1").encrypted
+    assert not places(bind="0.0.0.0", base_port=7000).encrypted, "it is for agents that have an address"
+
+
+def test_one_that_only_dials_is_found_nowhere_and_finds_the_others(tmp_path):
+    deaf = places({"dials": True})
+    assert deaf.addresses("a0", {"a1"}, tmp_path)["a0"] is None
+    assert deaf.addresses("a1", {"a0"}, tmp_path)["a0"] is None
+    assert places({"dials": True}, base_port=7000).address("a1", tmp_path)[0] == "tcp://127.0.0.1:7002"
+    for contacts in (["a0"], {"a0": "tcp://10.0.0.3:7000"}):
+        with pytest.raises(ConfigError, match="does not say where a0 can be reached"):
+            places({"dials": True}, discovery={"kind": "gossip", "contacts": contacts})
+
+
+def test_an_agent_advertises_its_address_unless_it_is_told_another_host():
+    assert places("tcp://a0.lan:7000", discovery=MQTT).advertised("a0") == "a0.lan"
+    assert places("tcp://[fd00::1]:7000", discovery=MQTT).advertised("a0") == "fd00::1"
+    assert places("tcp://a0.lan:7000", discovery=MQTT | {"advertise": "host3"}).advertised("a0") == "host3"
+    assert places("tcp://0.0.0.0:7000", discovery=MQTT).advertised("a0") is None
+
+
+def test_a_port_may_be_chosen_only_where_it_can_be_found(tmp_path):
+    assert places("tcp://10.0.0.3:*", discovery=MQTT).listens("a0", tmp_path) == ("tcp://10.0.0.3:*",) * 2
+    with pytest.raises(ConfigError, match=r"^agents: a0: nobody would know the port that is chosen"):
+        places("tcp://10.0.0.3:*")
+    with pytest.raises(ConfigError, match="does not say where a0 can be reached"):
+        places("tcp://10.0.0.3:*", discovery=NAMED)
+
+
+def test_hosts_may_know_an_agent_by_different_addresses_and_still_talk():
+    def digest(**keys):
+        agents = [{"id": f"a{i}", "modalities": ["audio"]} | (keys if i == 0 else {}) for i in range(3)]
+        return world(agents=agents).run.digest()
+
+    same = digest()
+    for keys in ({"address": "tcp://a0.lan:7000"}, {"address": "tcp://a0.lan:7000", "bind": "::"}, {"dials": True}):
+        assert digest(**keys) == same
+    assert world(bind="::").run.digest() == world().run.digest()

@@ -45,6 +45,13 @@ class MqttOptions(FoundOptions):
     broker: str = Field(description="mqtt://[user@]host[:1883], or mqtts:// for TLS; a password is none of the file's")
 
 
+class RendezvousOptions(FoundOptions):
+    """Agents find each other by small files in a folder that all of them see."""
+
+    kind: Literal["rendezvous"]
+    folder: str | None = Field(None, description="beside this file; by default the run folder's addresses/")
+
+
 class GossipOptions(FoundOptions):
     """Agents find each other from one contact, or a few, whose places all know."""
 
@@ -60,7 +67,7 @@ class GossipOptions(FoundOptions):
         return dict.fromkeys(given, "") if isinstance(given, list) and all(isinstance(x, str) for x in given) else given
 
 
-DiscoveryOptions = Annotated[FileOptions | MqttOptions | GossipOptions, Field(discriminator="kind")]
+DiscoveryOptions = Annotated[FileOptions | MqttOptions | GossipOptions | RendezvousOptions, Field(discriminator="kind")]
 
 Send = Callable[[PeerId, Mapping[str, Fact]], Awaitable[None]]
 """Says something to an agent that the transport knows how to reach; it may be lost."""

@@ -16,7 +16,7 @@ from parse_p2p.names import Modality, PeerId
 from parse_p2p.transports.base import Address
 
 LONGEST = 1 << 16  # bytes of a presence
-EVERYWHERE = ("tcp://0.0.0.0", "tcp://[::]")
+EVERYWHERE = ("tcp://0.0.0.0", "tcp://[::ffff:0.0.0.0]", "tcp://[::]")
 
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]"
 _PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"

@@ -18,6 +18,7 @@ EXAMPLES = """
   parse-lab topology topologies/torus.yaml --suggest --degree 4
   parse-lab compare experiments/equal-bytes.yaml                       stop it and start it again as you like
   parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture   a quick look
+  parse-lab compare experiments/equal-bytes.yaml --engine ray          on the nodes of a Ray cluster
   parse-lab tensorboard runs/ring-parse-htad-s0
   parse-lab pid runs/ring-parse-htad-s0                                what its slices hold
   parse-lab pid runs/ring-parse-htad-s0 --every 5 --k 4                every fifth round, with fewer codes

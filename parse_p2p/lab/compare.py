@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +17,12 @@ from rich.table import Table as Shown
 from parse_p2p import __version__, programs
 from parse_p2p.errors import ConfigError
 from parse_p2p.lab import experiment as experiments
+from parse_p2p.lab.elsewhere import Elsewhere
 from parse_p2p.lab.experiment import Experiment
 from parse_p2p.lab.outcome import Store
 from parse_p2p.lab.statistics import markdown
 from parse_p2p.lab.study import Study, Table
-from parse_p2p.lab.sweep import Sweep
+from parse_p2p.lab.sweep import Here, Sweep
 
 RUNS = Path("runs") / "lab"
 WIDE = 150  # columns of a terminal from which on a table is shown whole
@@ -28,7 +31,10 @@ WIDE = 150  # columns of a terminal from which on a table is shown whole
 def compare(
     experiment: Annotated[Path, typer.Argument(help="An experiment file; experiments/ has examples.")],
     workers: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one for each core.")] = 0,
-    engine: Annotated[str | None, typer.Option(help="simulator or processes, in place of the file's.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="simulator or processes, in place of the file's; or ray: the simulator's runs on a cluster."),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Only the first so many seeds, for a quick look.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where outcomes are kept; by default in runs/lab/.")] = None,
     picture: Annotated[bool, typer.Option("--picture", help="Draw accuracy over rounds and bytes.")] = False,
@@ -39,9 +45,13 @@ def compare(
     Interrupted, the same command goes on where it stopped; what is done is never run again.
     """
     chosen = experiments.load(experiment)
-    if engine is not None and engine not in ("simulator", "processes"):
-        raise ConfigError(f"--engine {engine}: take simulator or processes")
-    changes = {"engine": engine} if engine else {}
+    if engine is not None and engine not in ("simulator", "processes", "ray"):
+        raise ConfigError(f"--engine {engine}: take simulator, processes or ray")
+    if engine == "ray" and workers:
+        raise ConfigError(
+            "--workers is for this machine: with --engine ray as many run at once as the cluster has CPUs"
+        )
+    changes = {"engine": "simulator" if engine == "ray" else engine} if engine else {}
     chosen = chosen.model_copy(update={**changes, "seeds": chosen.seeds[:seeds]})
     folder = out or RUNS / chosen.name
     try:
@@ -49,7 +59,8 @@ def compare(
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
     console = Console()
-    study = complete(chosen, folder, workers or default_workers(chosen), quiet, console)
+    pool = Elsewhere if engine == "ray" else Here
+    study = complete(chosen, folder, workers or default_workers(chosen), quiet, console, pool)
     tables = list(study.tables())
     for table in tables:
         console.print(shown(table, console.width))
@@ -69,7 +80,8 @@ def default_workers(experiment: Experiment) -> int:
     return 1 if experiment.engine == "processes" else mine
 
 
-def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, console: Console) -> Study:
+def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, console: Console,
+             pool: Callable[[int], Executor] = Here) -> Study:  # fmt: skip
     """Run what is missing, with a bar that says how long it will take."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn())  # fmt: skip
@@ -82,7 +94,7 @@ def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, co
             bar.update(task, completed=done)
 
         try:
-            with Sweep(Store(folder / "outcomes"), workers, told) as sweep:
+            with Sweep(Store(folder / "outcomes"), workers, told, pool) as sweep:
                 study = Study(experiment, sweep)
                 study.run()
         except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import yaml
 from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.sections import NAME
 from parse_p2p.topology import families, files
 
 Setting = tuple[str, Any]
@@ -54,7 +55,7 @@ def agents_of(graph: nx.Graph) -> list[dict[str, Any]] | None:
         return None
     if missing := [node for node in graph if node not in have]:
         raise ConfigError(f"the node {missing[0]!r} has no modalities and {have[0]!r} has: give all some, or none")
-    plain = all(re.match(config.NAME, str(node)) for node in graph)
+    plain = all(re.match(NAME, str(node)) for node in graph)
     return [_agent(str(node) if plain else f"a{i}", facts[node]) for i, node in enumerate(graph)]
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache, cached_property
 from multiprocessing.process import BaseProcess
@@ -66,31 +66,42 @@ def _contents(file: str) -> str:
         return hashlib.file_digest(opened, "blake2b").hexdigest()
 
 
+class Here(ProcessPoolExecutor):
+    """Workers of this machine, each on one core."""
+
+    def __init__(self, workers: int) -> None:
+        self._others = set(multiprocessing.active_children())
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["parse_p2p.launch.preload"])
+        super().__init__(workers, context, _begin)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        for process in set(multiprocessing.active_children()) - self._others:
+            process.terminate()
+
+
 class Sweep:
     """``workers`` runs go at once, each on one core; for use in a ``with``, at whose end they are gone."""
 
-    def __init__(self, store: Store, workers: int, progress: Progress = lambda done, of: None) -> None:
+    def __init__(self, store: Store, workers: int, progress: Progress = lambda done, of: None,
+                 pool: Callable[[int], Executor] = Here) -> None:  # fmt: skip
         self.store = store
         self.workers = workers
         self.progress = progress
+        self._open = pool
         self._keys: dict[tuple[Labels, int, str], str] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if "_pool" not in vars(self):
-            return
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - self._others:
-            process.terminate()
+        if "_pool" in vars(self):
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     @cached_property
-    def _pool(self) -> ProcessPoolExecutor:
-        self._others = set(multiprocessing.active_children())
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["parse_p2p.launch.preload"])
-        return ProcessPoolExecutor(self.workers, context, _begin)
+    def _pool(self) -> Executor:
+        return self._open(self.workers)
 
     def key(self, job: Job) -> str:
         at = (job.labels, job.seed, repr(job.tuned))

@@ -3,6 +3,7 @@
 runs/ring-parse-htad-s0/run.yaml
                         agents/a0/events.jsonl
                         agents/a0/checkpoints/round-000020.npz
+                        addresses/a0.json
                         summary.json
 """
 
@@ -44,6 +45,11 @@ class RunFolder:
 
     def checkpoints(self, me: PeerId) -> Path:
         return self.path / "agents" / me / "checkpoints"
+
+    @property
+    def addresses(self) -> Path:
+        """Where agents that find each other by files look for them."""
+        return self.path / "addresses"
 
     def write(self, run: RunFile) -> None:
         """Keep the resolved run file; several agents may do so at once."""

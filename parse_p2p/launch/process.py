@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -19,11 +20,12 @@ from parse_p2p.announcer import Announcer
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.directory import Clocks
-from parse_p2p.discovery.base import Finder, FromFile, GossipOptions, MqttOptions
+from parse_p2p.discovery.base import Finder, FromFile, GossipOptions, MqttOptions, RendezvousOptions
 from parse_p2p.discovery.cards import Card, label
 from parse_p2p.discovery.contacts import GossipFinder
 from parse_p2p.discovery.mqtt import MqttFinder
 from parse_p2p.discovery.notice import Profile
+from parse_p2p.discovery.rendezvous import RendezvousFinder
 from parse_p2p.errors import P2PError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
@@ -94,7 +96,7 @@ async def run_agent(
     hurt = Injection(world, me, transport, folder, log)
     told = settings(world, me, folder, start)
     told = replace(told, clocks=told.clocks.model_copy(update={"join": wait}))
-    found = finder(world, me, transport, told.clocks, log, start is None)
+    found = finder(world, me, transport, told.clocks, folder, log, start is None)
     agent = Agent(participant, hurt.transport, neighbours, told, log, found)
     agent.on_round = hurt.begin
     if start is None:
@@ -109,21 +111,29 @@ def _stray(log: RunLog, loop: asyncio.AbstractEventLoop, context: dict[str, obje
 
 
 def finder(
-    world: World, me: PeerId, transport: ZmqTransport, clocks: Clocks, log: RunLog, returning: bool = False
-) -> Finder:
+    world: World, me: PeerId, transport: ZmqTransport, clocks: Clocks, folder: RunFolder, log: RunLog,
+    returning: bool = False,
+) -> Finder:  # fmt: skip
     """How an agent finds its neighbours, as its run file says."""
-    options = world.run.discovery
+    options, host = world.run.discovery, world.places.advertised(me)
     if isinstance(options, GossipOptions):
         return GossipFinder(me, cards(world), world.places.contacts, world.neighbours(me), transport,
-                            world.places.advertised(me), clocks, world.run.seed, returning)  # fmt: skip
+                            host, clocks, world.run.seed, returning)  # fmt: skip
+    if isinstance(options, RendezvousOptions):
+        meet = folder.addresses if options.folder is None else Path(options.folder)
+        return RendezvousFinder(profile(world, me), meet, host, world.neighbours(me), transport, clocks, log)
     if not isinstance(options, MqttOptions):
         return FromFile()
-    first = world.spans[me].start
-    slices = {str(key): region.digest for key, region in world.laid(first).offers.get(me, {}).items()}
-    profile = Profile(run=world.run.digest(), id=me, modalities=world.senses(me, first), slices=slices)
-    mqtt = MqttFinder(profile, options, world.neighbours(me), transport, clocks, log, world.places.advertised(me))
+    mqtt = MqttFinder(profile(world, me), options, world.neighbours(me), transport, clocks, log, host)
     log.listener = mqtt.tell
     return mqtt
+
+
+def profile(world: World, me: PeerId) -> Profile:
+    """What an agent begins with, for others to read."""
+    first = world.spans[me].start
+    slices = {str(key): region.digest for key, region in world.laid(first).offers.get(me, {}).items()}
+    return Profile(run=world.run.digest(), id=me, modalities=world.senses(me, first), slices=slices)
 
 
 def cards(world: World) -> dict[PeerId, Card]:

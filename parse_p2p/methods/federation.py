@@ -21,6 +21,7 @@ from parse_p2p.methods.base import Exchange, Inbox, Local, Script
 from parse_p2p.methods.objective import LossOptions
 from parse_p2p.names import Metrics, PeerId
 from parse_p2p.parcel import Parcel
+from parse_p2p.staging import to_device
 
 SAMPLES = 2**40  # nobody has more
 GLOBAL = "global/"  # in the coordinator's memory, before the name of a slice that its own model does not hold
@@ -136,9 +137,10 @@ def broadcast(local: Local, receivers: tuple[PeerId, ...]) -> dict[PeerId, Parce
 @torch.no_grad()
 def load(local: Local, slices: Mapping[str, Tensor]) -> None:
     """Write slices into my model."""
-    for key, region in local.plan.regions.items():
-        if str(key) in slices:
-            local.learner.arena.view(region).copy_(slices[str(key)])
+    arena = local.learner.arena
+    came = {key: slices[str(key)] for key in local.plan.regions if str(key) in slices}
+    for key, values in to_device(came, arena.values.device).items():
+        arena.view(local.plan.regions[key]).copy_(values)
 
 
 def counted(local: Local) -> Callable[[PeerId, Parcel], None]:

@@ -20,6 +20,7 @@ from parse_p2p.methods.objective import SliceLossOptions, slice_terms
 from parse_p2p.names import PeerId, Role
 from parse_p2p.parcel import NEWEST, Parcel
 from parse_p2p.slices import SliceKey
+from parse_p2p.staging import to_device
 
 ExchangeName = Literal["synchronous", "asynchronous", "push-sum", "acknowledged"]
 
@@ -78,7 +79,7 @@ def asynchronous(local: Local, options: GossipOptions) -> Stretch:
     ages = {peer: max(0, local.round - round_of(parcel)) for peer, parcel in inbox.items()}
     for key, row in local.plan.weights.items():
         weights = {peer: row[peer] * options.decay ** ages[peer] for peer in row if peer in inbox}
-        mixer(local.learner.arena.view(local.plan.regions[key]), copies(inbox, key, weights), weights)
+        mixer(local.learner.arena.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
 
 def check_dated(local: Local, sender: PeerId, parcel: Parcel) -> None:
@@ -105,12 +106,13 @@ def slices(local: Local) -> Exchange:
 def mix(local: Local, inbox: Inbox, mixer: mixing.Mixer = mixing.weighted) -> None:
     """Mix every slice with the copies that came, by the weights of its overlay."""
     for key, weights in local.plan.weights.items():
-        mixer(local.learner.arena.view(local.plan.regions[key]), copies(inbox, key, weights), weights)
+        mixer(local.learner.arena.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
 
-def copies(inbox: Inbox, key: SliceKey, weights: Mapping[PeerId, float]) -> dict[PeerId, Tensor]:
-    """The neighbours' copies of one slice among what came."""
-    return {peer: inbox[peer].tensors[str(key)] for peer in weights if peer in inbox}
+def copies(local: Local, inbox: Inbox, key: SliceKey, weights: Mapping[PeerId, float]) -> dict[PeerId, Tensor]:
+    """The neighbours' copies of one slice among what came, where my own is."""
+    came = {peer: inbox[peer].tensors[str(key)] for peer in weights if peer in inbox}
+    return to_device(came, local.learner.arena.values.device)
 
 
 EXCHANGES: Mapping[ExchangeName, Callable[[Local, GossipOptions], Stretch]] = {

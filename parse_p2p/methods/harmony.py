@@ -97,7 +97,7 @@ def mix_alike(local: Local, inbox: Inbox, mine: list[float], sigma: float) -> No
     """Mix with weights that fall with the distance of the drifts; the rest stays at home."""
     for key, row in local.plan.weights.items():
         weights = {p: w * likeness(mine, inbox[p].meta.get("drift"), sigma) for p, w in row.items() if p in inbox}
-        mixing.weighted(local.learner.arena.view(local.plan.regions[key]), copies(inbox, key, weights), weights)
+        mixing.weighted(local.learner.arena.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
 
 def likeness(mine: list[float], theirs: object, sigma: float) -> float:

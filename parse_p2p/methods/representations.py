@@ -34,6 +34,7 @@ from parse_p2p.models.embedding import Embedding
 from parse_p2p.names import Kind, Metrics, Modality, PeerId
 from parse_p2p.parcel import Parcel, Shapes, fit
 from parse_p2p.slices import Sharing, nobody
+from parse_p2p.staging import to_device, to_host
 
 ENCODER = ("trunk.", "rows.")
 UNIT = 0.02  # how far from one the length of a row may be: a lossy codec rounds
@@ -173,7 +174,7 @@ def take(local: Local, inbox: Inbox, way: Way) -> Lesson | None:
     if known_items(local) != items:
         return None
     inputs = {m: local.memory[f"public.{m}"].to(device) for m in mine}
-    return Lesson(items, inputs, {m: parcel.tensors[f"repr.{m}"].to(device) for m in everything(local)})
+    return Lesson(items, inputs, to_device({m: parcel.tensors[f"repr.{m}"] for m in everything(local)}, device))
 
 
 def known_items(local: Local) -> str:
@@ -187,7 +188,7 @@ def upload(local: Local, lesson: Lesson | None) -> Parcel:
     if lesson is None:
         return Parcel()
     rows = represent(local.learner, lesson.inputs)
-    return Parcel({f"repr.{m}": u.cpu() for m, u in rows.items()}, {"items": lesson.items})
+    return Parcel(to_host({f"repr.{m}": u for m, u in rows.items()}), {"items": lesson.items})
 
 
 def everything(local: Local) -> tuple[Modality, ...]:
@@ -281,8 +282,8 @@ def unfused(outputs: Outputs) -> Rows:
 
 def broadcast(local: Local, way: Way, chosen: tuple[PeerId, ...], items: str, rows: Rows) -> dict[PeerId, Parcel]:
     """G and what goes with it for the chosen clients, an empty parcel for the others: nobody runs ahead."""
-    common = {f"repr.{m}": g.cpu() for m, g in rows.items()}
-    encoders = {m: network(local.learner).encoder(m).cpu() for m in rows if way.encoders}
+    common = to_host({f"repr.{m}": g for m, g in rows.items()})
+    encoders = to_host({m: network(local.learner).encoder(m) for m in rows if way.encoders})
 
     def parcel(peer: PeerId) -> Parcel:
         theirs = local.plan.holders[peer].modalities
@@ -319,7 +320,7 @@ def distil(local: Local, options: RepresentationOptions, way: Way, rows: Rows, i
     """One pass over the public set towards the ensemble of the uploads; the losses, none where there is nothing."""
     learner, device = local.learner, local.learner.data.targets.device
     model = network(learner)
-    uploads = {peer: {m: parcel.tensors[f"repr.{m}"].to(device) for m in local.plan.holders[peer].modalities}
+    uploads = {peer: to_device({m: parcel.tensors[f"repr.{m}"] for m in local.plan.holders[peer].modalities}, device)
                for peer, parcel in inbox.items()}  # fmt: skip
     taught = teachers(uploads, way.anchors(rows))
     if not taught or not options.gamma:

@@ -113,9 +113,9 @@ class Link:
                 return await _sent(self._router, [self._way, *frames])
             except zmq.ZMQError:  # it is there no more
                 self._lose()
-        if await _sent(self._dealer, list(frames)):
-            return True
-        if not self.up and self._way is not None and self._vain:
+        if self.up:
+            return await _sent(self._dealer, list(frames))
+        if self._way is not None and self._vain:
             self._back = True
             return await self.give(frames)
         return False
@@ -170,7 +170,7 @@ async def view(me: str, peer: str, mine: Address | None, links: Sequence[Link]) 
     elif refused:
         there = f"{me} dials {link.address} in vain ({refused})"
     else:
-        why = link.trouble or "the handshake fails: is another program there, or is its key not the one that I have?"
+        why = link.trouble or "the handshake fails, as with another program or other keys"
         there = f"somebody answers at {link.address}, but {why}"
     if mine is None:
         return f"{there}, and {me} only dials out"

@@ -5,16 +5,19 @@ Mail goes out by the DEALER, and where that reaches nobody by the ROUTER, along 
 mail, a bounded number at a time.
 
 Each plane has a context, hence an I/O thread, of its own, so that heartbeats pass while a model is on its way.
-The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarted peer (HANDOVER), queues to dead
-endpoints (IMMEDIATE), a close that hangs for ever (LINGER), frames without bound (MAXMSGSIZE), a host that vanished
-and is never noticed (TCP_KEEPALIVE, TCP_MAXRT), and reconnects that eat a core (RECONNECT_IVL_MAX). ZeroMQ's own
-heartbeats are no answer to that: libzmq 4.3 aborts the process when one is due on a link whose other end is gone
-and whose mail has not been read (its issue 4364). Who hangs is noticed by the agents' cards.
+The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarted peer (HANDOVER), a close that hangs
+for ever (LINGER), frames without bound (MAXMSGSIZE), a host that vanished and is never noticed (TCP_KEEPALIVE,
+TCP_MAXRT), and reconnects that eat a core (RECONNECT_IVL_MAX). ZeroMQ's own heartbeats are no answer to that: libzmq
+4.3 aborts the process when one is due on a link whose other end is gone and whose mail has not been read (its issue
+4364). Who hangs is noticed by the agents' cards. Nor is IMMEDIATE one to queues for dead endpoints: a DEALER that has
+it throws away what came and was not read when its link breaks, and aborts the process if that is half a message. A
+monitor tells which links are up.
 """
 
 import asyncio
 import contextlib
 import errno
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,6 +42,7 @@ GARBLED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROT
 KNOCK_AGAIN = 1.0  # seconds after one was not let in
 VISITS = 64  # agents that are no neighbours and are talked to at a time
 WAITING = 4  # messages for one of them that is not there
+MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")  # an address of IPv4 as a socket of IPv6 has it
 YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
 TAKEN = "end the program that has it, or give another address or base_port"
 REMEDIES = {
@@ -111,7 +115,7 @@ class ZmqTransport:
         if self._mine is None:
             return None
         data, control = (self._routers[plane].get_string(zmq.LAST_ENDPOINT) for plane in Plane)
-        return data, control
+        return MAPPED.sub(r"\1", data), MAPPED.sub(r"\1", control)
 
     def connect(self, peer: PeerId, address: Address) -> None:
         """A neighbour listens here from now on. Raises MalformedFrame if that is no address.
@@ -119,6 +123,7 @@ class ZmqTransport:
         What is on its way to where it was before is lost; what still waits goes to the new place. One that never
         moved, and is dialled again for another's lie, may lose the first message.
         """
+        self._addresses[peer] = address
         for plane in Plane:
             link = self._links[peer, plane]
             if link.address == address[plane]:
@@ -221,7 +226,6 @@ class ZmqTransport:
 
     def _link(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> Link:
         dealer = self._caller(context, peer)
-        dealer.set(zmq.IMMEDIATE, 1)
         self._dealers.append(dealer)
         monitor = dealer.get_monitor_socket(OPENED | GONE | DENIED | GARBLED)
         self._monitors.append(monitor)

@@ -8,7 +8,7 @@ from parse_p2p.errors import ConfigError
 from parse_p2p.lab.record import record
 from parse_p2p.launch.folder import RunFolder
 
-OF_THE_CLOCK = {"time", "seconds", "wire_out", "wire_in", "alive", "late", "round_seconds"}
+OF_THE_CLOCK = {"time", "seconds", "wire_out", "wire_in", "alive", "late", "round_seconds", "exchange", "memory"}
 
 
 def plain(event):

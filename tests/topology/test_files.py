@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.errors import ConfigError
+from parse_p2p.sections import NAME
 from parse_p2p.topology import families, files
 
 SUFFIXES = sorted(files.READERS)
 WITH_FACTS = (".gexf", ".graphml", ".json")
-names = st.from_regex(config.NAME, fullmatch=True).filter(lambda name: not name.endswith("\n"))
+names = st.from_regex(NAME, fullmatch=True).filter(lambda name: not name.endswith("\n"))
 
 
 @st.composite

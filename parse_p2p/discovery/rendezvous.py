@@ -1,0 +1,155 @@
+"""Neighbours found by files in a folder that all agents see, such as one on NFS: ``ID.json`` says where ID listens.
+
+A file is a notice (``notice.py``), written beside its place and moved there, so that it is whole or not there. One that
+an agent left behind when it died does no harm: its neighbours knock at a door where nobody of that name answers, until
+the agent is back and has written where. Who can write the folder can hide agents or name wrong doors; with keys it can
+speak for none.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from parse_p2p.directory import Card, Clocks
+from parse_p2p.discovery.base import Deaf, Send
+from parse_p2p.discovery.notice import EVERYWHERE, LONGEST, Notice, Profile
+from parse_p2p.errors import ConfigError, MalformedFrame, WireError, WrongRun
+from parse_p2p.names import PeerId
+from parse_p2p.runlog import RunLog
+from parse_p2p.transports.zmq import ZmqTransport
+
+FIRST = 0.1  # seconds between the first two looks
+SLOWER = 1.5  # times as long between any two after that, up to a heartbeat
+COMPLAINTS = 10  # lines in the log about files that are of no use
+ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses that stand for all other hosts (RFC 5737, RFC 3849)."""
+
+
+class RendezvousFinder(Deaf):
+    """Writes where one agent listens, and tells its transport where its neighbours do, whenever one has moved.
+
+    ``host`` is where others reach me; None: at what I bound, or at the address from which this host reaches others.
+    """
+
+    def __init__(self, profile: Profile, folder: Path, host: str | None, neighbours: Collection[PeerId],
+                 transport: ZmqTransport, clocks: Clocks, log: RunLog) -> None:  # fmt: skip
+        self._profile = profile
+        self._folder = folder
+        self._own = self._path(profile.id)
+        self._host = host
+        self._neighbours = neighbours
+        self._transport = transport
+        self._clocks = clocks
+        self._log = log
+        self._seen: dict[PeerId, bytes] = {}
+        self._refusals = 0
+        self._mine = b""  # until I am announced
+        self._looking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+            await asyncio.to_thread(self._withdraw)
+
+    async def announce(self, card: Card, send: Send) -> None:
+        """Raises ConfigError if nobody could dial me, or the folder cannot be written."""
+        endpoints = self._transport.endpoints
+        host = self._host or (endpoints and towards_others(endpoints[0]))
+        notice = self._profile.at(endpoints, host, card.incarnation)
+        self._mine = notice.model_dump_json().encode()
+        try:
+            await asyncio.to_thread(self._post)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._profile.id} cannot write where it listens into {self._folder}: "
+                f"{(error.strerror or str(error)).lower()}; name a folder that all hosts share as discovery.folder"
+            ) from None
+        self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        pause = FIRST
+        while True:
+            for peer, text in (await asyncio.to_thread(self._read)).items():  # a folder on a network may hang
+                if text != self._seen.get(peer):
+                    self._seen[peer] = text
+                    self._take(peer, text)
+            await asyncio.sleep(pause)
+            pause = min(SLOWER * pause, self._clocks.heartbeat)
+
+    def _take(self, peer: PeerId, text: bytes) -> None:
+        try:
+            notice = Notice.read(text)
+            if notice.id != peer:
+                raise MalformedFrame(f"the file of {peer} speaks of another")
+            if notice.run != self._profile.run:
+                raise WrongRun(f"the file of {peer} is of another run")
+            if notice.address is not None:  # otherwise it dials me
+                self._transport.connect(peer, notice.address)
+        except WireError as error:
+            self._refusals += 1
+            if self._refusals <= COMPLAINTS:
+                self._log.write("refused", peer=peer, kind="address", why=f"{self._path(peer)}: {error}")
+
+    # files, on a thread of their own
+
+    def _path(self, peer: str) -> Path:
+        return self._folder / f"{peer}.json"
+
+    def _post(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = self._folder / f".{self._profile.id}.partial"
+        partial.write_bytes(self._mine)
+        partial.replace(self._own)
+
+    def _read(self) -> dict[PeerId, bytes]:
+        """What is there of my neighbours; as long as one is missing I write mine anew, unless a later life of mine did.
+
+        A host that has changed a folder asks a file server what else is new in it; one that has not may go by what it
+        remembers for a minute.
+        """
+        found = {peer: text for peer in sorted(self._neighbours) if (text := _contents(self._path(peer))) is not None}
+        if len(found) < len(self._neighbours) and _contents(self._own) in (None, self._mine):
+            with contextlib.suppress(OSError):
+                self._post()
+        return found
+
+    def _withdraw(self) -> None:
+        """Take my file away, unless a later life of mine wrote it."""
+        with contextlib.suppress(OSError):
+            if _contents(self._own) == self._mine:
+                self._own.unlink()
+
+
+def _contents(path: Path) -> bytes | None:
+    """Up to a little more than the longest notice; None where nothing can be read. A pipe is empty and never waits."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            return file.read(LONGEST + 1)
+    except OSError:
+        return None
+
+
+def towards_others(endpoint: str) -> str | None:
+    """This host's address on its way to others, for one that listens everywhere; nothing is sent to find it out.
+
+    None for one that listens at some address, and where there is no way to others.
+    """
+    bound = endpoint.rpartition(":")[0]
+    if bound not in EVERYWHERE:
+        return None
+    family = socket.AF_INET if "0.0.0.0" in bound else socket.AF_INET6
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((ELSEWHERE[family], 9))
+        return str(probe.getsockname()[0])
+    return None

@@ -1,0 +1,49 @@
+"""What can be said of a run on a cluster without one."""
+
+import pytest
+from worlds import world
+
+from parse_p2p.config import RunFile
+from parse_p2p.discovery.base import MqttOptions, RendezvousOptions
+from parse_p2p.errors import ConfigError
+from parse_p2p.launch.cluster import adapt, check, share
+
+MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}
+PLACED = [{"id": f"a{i}", "modalities": ["audio"], "address": f"tcp://10.0.0.{i + 1}:7000"} for i in range(2)]
+
+
+def test_agents_without_addresses_meet_in_the_runs_folder():
+    assert adapt(world().run).discovery == RendezvousOptions(kind="rendezvous", bind="0.0.0.0")
+    assert adapt(world().run).digest() == world().run.digest()
+
+
+def test_agents_listen_everywhere_unless_the_file_says_where():
+    for given, bound in (({}, "0.0.0.0"), ({"bind": "127.0.0.1"}, "127.0.0.1")):
+        discovery = adapt(world(discovery=MQTT | given).run).discovery
+        assert isinstance(discovery, MqttOptions) and discovery.bind == bound
+        assert adapt(world(discovery={"kind": "rendezvous"} | given).run).discovery.bind == bound
+
+
+def test_each_agent_asks_for_the_runs_share_or_its_own():
+    given = world(resources={"cpus": 2, "gpus": 0.25, "agents": {"a1": {"gpus": 1}}})
+    assert (share(given, "a0").cpus, share(given, "a0").gpus) == (2, 0.25)
+    assert (share(given, "a1").cpus, share(given, "a1").gpus) == (1, 1)
+    assert given.run.digest() == world().run.digest()
+    with pytest.raises(ValueError, match=r"whole ones: 1.5 cannot be had"):
+        RunFile.model_validate(given.run.model_dump() | {"resources": {"gpus": 1.5}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"agents": PLACED}, "agent a0 has an address"),
+        (
+            {"discovery": {"kind": "gossip", "contacts": {"a0": "tcp://h:1"}}},
+            "the contacts of discovery have addresses",
+        ),
+        ({"resources": {"agents": {"a9": {}}}}, "there is no agent 'a9' in this run: Known"),
+    ],
+)
+def test_what_cannot_be_placed_anywhere_is_refused(changes, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        check(world(**changes), tmp_path)

@@ -1,0 +1,83 @@
+"""Which device an agent gets, and what is said of one that is not there; the rest is in test_cuda."""
+
+import subprocess
+import sys
+
+import pytest
+import running
+import torch
+
+from parse_p2p import devices
+from parse_p2p.errors import ConfigError, TrainingError
+
+COUNT = torch.cuda.device_count()
+
+TRIPWIRE = """
+import torch
+
+def touched(*args, **kwargs):
+    raise AssertionError("the fork server touches CUDA")
+
+for name in ("init", "is_available", "current_device", "_lazy_init"):
+    setattr(torch.cuda, name, touched)
+import parse_p2p.launch.preload
+"""
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu():
+    dealt = [str(devices.choose("auto", "a0", turn)) for turn in range(5)]
+    assert dealt == [f"cuda:{turn % COUNT}" if COUNT else "cpu" for turn in range(5)]
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "abacus", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused_in_a_sentence(name):
+    with pytest.raises(ConfigError, match=rf"device: '{name}' of agent a3 cannot be used \(.+\): try cpu or auto"):
+        devices.choose(name, "a3", 0)
+
+
+@pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch has CUDA")
+def test_a_torch_without_cuda_says_so():
+    with pytest.raises(ConfigError, match="this torch is built without CUDA"):
+        devices.choose("cuda:0", "a3", 0)
+
+
+def test_what_the_fork_server_loads_does_not_touch_cuda():
+    subprocess.run([sys.executable, "-c", TRIPWIRE], check=True)
+
+
+def test_the_host_memory_of_a_process_is_its_peak_in_bytes():
+    before = devices.memory(torch.device("cpu"))
+    block = torch.ones(10 * 2**20)  # 40 MiB
+    after = devices.memory(torch.device("cpu"))
+    del block
+    assert after.keys() == {"host"}
+    assert 20 * 2**20 < before["host"] <= after["host"] <= devices.memory(torch.device("cpu"))["host"]
+    assert after["host"] >= 60 * 2**20
+
+
+def test_rounds_in_the_log_say_what_memory_was_taken_and_how_long_the_exchange_took(tmp_path):
+    world = running.world()
+    running.over_memory(world, tmp_path)
+    for me in world.seats:
+        rounds = running.events(tmp_path, me, "round")
+        assert len(rounds) == world.run.rounds
+        assert all(0 < event["exchange"] < event["seconds"] for event in rounds)
+        assert [event["memory"]["host"] for event in rounds] == sorted(event["memory"]["host"] for event in rounds)
+
+
+def test_methods_that_exchange_nothing_wait_for_nothing(tmp_path):
+    world = running.world(method="local")
+    running.over_memory(world, tmp_path)
+    assert [event["exchange"] for event in running.events(tmp_path, "a0", "round")] == [0.0] * world.run.rounds
+
+
+def test_an_agent_without_memory_left_says_so_in_a_sentence(tmp_path):
+    def hungry(local, options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        yield
+
+    world = running.worlds.under(running.world(), script=hungry)
+    agents = [running.agent(world, me, mail, running.RunFolder(tmp_path)) for me, mail in running.memory(world)]
+    for me, error in zip(world.seats, running.together(agents), strict=True):
+        assert isinstance(error, TrainingError)
+        assert str(error).startswith(f"cpu has no memory left for agent {me}: put fewer agents on it")

@@ -1,0 +1,198 @@
+"""One connection serves both directions, where only one of two agents can dial the other."""
+
+import asyncio
+import socket
+from tempfile import TemporaryDirectory
+
+import ports
+import pytest
+import zmq
+from contract.test_transports import CONTROL, DATA, GUARD, numbered, run, send_all, take, until_heard
+
+from parse_p2p.framing import CHUNK
+from parse_p2p.transports import curve, links
+from parse_p2p.transports.zmq import ZmqTransport
+
+
+@pytest.fixture(params=["named", "curve"])
+def opened(request, tmp_path, monkeypatch):
+    """Makes a transport: a listens and b only dials, as c does; ``at`` is where a thinks that b is."""
+    monkeypatch.setattr(links, "GRACE", 0.2)
+    curve.make(tmp_path, "abc")
+    with TemporaryDirectory(prefix="p2p-") as folder:  # the path of a socket must be short
+        place = f"ipc://{folder}/a.data", f"ipc://{folder}/a.control"
+
+        def open_(me, at=None, drain=GUARD):
+            guard = curve.read(tmp_path, me, set("abc") - {me}) if request.param == "curve" else None
+            mine = {"a": place, "b": at, "c": None} if me == "a" else {me: None, "a": place}
+            return ZmqTransport(me, mine, drain=drain, guard=guard)
+
+        open_.place = place
+        open_.keys = tmp_path if request.param == "curve" else None
+        yield open_
+
+
+def test_mail_goes_both_ways_in_order_on_both_planes(opened):
+    frames = [[b"%d" % i, bytes(1000 * i), b""] for i in range(300)]
+
+    async def scenario():
+        async with opened("a") as a, opened("b") as b:
+            assert b.endpoints is None
+            waiting = asyncio.create_task(send_all(a, "b", frames))  # which b has not asked for by any mail of its own
+            assert await take(b, 300, lambda plane, _: plane == DATA) == [("a", DATA, each) for each in frames]
+            await waiting
+            assert await until_heard(a, b, "b") == ("a", CONTROL, [b"hello"])
+            for plane in (DATA, CONTROL):
+                await send_all(b, "a", numbered(40), plane)
+                assert await take(a, 40) == [("b", plane, each) for each in numbered(40)]
+
+    run(scenario())
+
+
+def test_one_that_dials_again_is_heard_and_reached_again(opened):
+    async def scenario():
+        async with opened("a") as a:
+            told = asyncio.Queue()
+            a.on_disconnect = told.put_nowait
+            for life in (b"first", b"second", b"third"):
+                waiting = asyncio.create_task(a.send("b", [life], DATA))
+                async with opened("b") as b:
+                    assert await take(b, 1) == [("a", DATA, [life])]
+                    await waiting
+                    assert await until_heard(a, b, "b", [life]) == ("a", CONTROL, [life])
+                    assert await until_heard(b, a, "a", [life]) == ("b", CONTROL, [life])
+                    assert told.empty()
+                assert await told.get() == "b"
+
+    run(scenario())
+
+
+def test_an_address_that_nobody_answers_is_no_hindrance(opened):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        vain = (f"tcp://127.0.0.1:{nobody.getsockname()[1]}",) * 2
+
+        async def scenario():
+            async with opened("a", at=vain, drain=0) as a, opened("b") as b:
+                await a.send("b", [b"model"], DATA)
+                assert await take(b, 1) == [("a", DATA, [b"model"])]
+                assert await until_heard(a, b, "b") == ("a", CONTROL, [b"hello"])
+
+        run(scenario())
+
+
+def test_who_leaves_right_after_sending_is_heard_to_the_end(opened):
+    messages = numbered(50, size=100_000)
+
+    async def scenario():
+        async with opened("b") as b:
+            async with opened("a") as a:
+                await send_all(a, "b", messages)
+            assert await take(b, 50) == [("a", DATA, frames) for frames in messages]
+
+    run(scenario())
+
+
+def test_one_that_does_not_read_is_waited_for_and_holds_up_nobody_else(opened):
+    chunk = [bytes(CHUNK)]
+
+    async def scenario():
+        async with opened("a", drain=0) as a, opened("b") as b, opened("c") as c:
+            flood = asyncio.create_task(send_all(a, "b", 600 * [chunk]))
+            while not b._arrived.full():
+                await asyncio.sleep(0.05)
+            await a.send("c", [b"model"], DATA)
+            assert await take(c, 1) == [("a", DATA, [b"model"])]
+            await asyncio.sleep(0.5)
+            assert not flood.done(), "there is no end to what is kept for it"
+            found = await take(b, 600)
+            await flood
+            assert len(found) == 600 and all(frames == chunk for _, _, frames in found)
+
+    run(scenario())
+
+
+def test_mail_for_one_never_goes_to_another_that_takes_its_name(opened):
+    """With keys, since without them there are no more than names."""
+    if opened.keys is None:
+        pytest.skip("without keys a name is all there is")
+
+    async def scenario():
+        async with opened("a") as a:
+            liar = zmq.asyncio.Context()
+            with liar.socket(zmq.DEALER) as thief:
+                curve.read(opened.keys, "c", "ab").as_client_of("a", thief)
+                thief.set(zmq.ROUTING_ID, b"b")
+                thief.connect(opened.place[DATA])
+                await thief.send(b"I am b")
+                assert await take(a, 1) == [("c", DATA, [b"I am b"])]
+                waiting = asyncio.create_task(a.send("b", [b"for b"], DATA))
+                await a.send("c", [b"for c"], DATA)
+                assert await thief.recv() == b"for c"
+                async with opened("b") as b:
+                    assert await take(b, 1) == [("a", DATA, [b"for b"])]
+                    await waiting
+                assert not await thief.poll(100)
+            liar.term()
+
+    run(scenario())
+
+
+def test_gossip_is_answered_along_the_link_of_one_that_is_no_neighbour():
+    async def scenario():
+        async with ZmqTransport("a", {"a": ("tcp://127.0.0.1:*",) * 2}) as a, ZmqTransport("b", {"b": None}) as b:
+            b.visit("a", a.endpoints[CONTROL])
+            assert await until_heard(b, a, "a", [b"who is there?"]) == ("b", CONTROL, [b"who is there?"])
+            assert await until_heard(a, b, "b", [b"I am"]) == ("a", CONTROL, [b"I am"])
+            await a.send("nobody", [b"lost"], CONTROL)
+
+    run(scenario())
+
+
+async def troubled(mine, theirs, *guards, until=lambda transport: True):
+    """What a says of b, whose address is ``theirs``."""
+    async with ZmqTransport("a", {"a": mine, "b": theirs}, 0.1, *guards) as a:
+        while not until(a):
+            await asyncio.sleep(0.02)
+        return await a.trouble("b")
+
+
+def test_why_a_neighbour_is_not_there_is_told_from_both_sides(tmp_path):
+    first = ports.free(6)
+    mine, vain = ((f"tcp://127.0.0.1:{first + i}", f"tcp://127.0.0.1:{first + i + 1}") for i in (0, 2))
+    foreign = "tcp://there.is.no.such.host.invalid:7000", "tcp://there.is.no.such.host.invalid:7001"
+    asked = f"b has not called at {mine[0]} or {mine[1]}"
+
+    async def scenario():
+        assert await troubled(mine, vain) == f"a dials {vain[1]} in vain (connection refused), and {asked}"
+        assert await troubled(None, vain) == f"a dials {vain[1]} in vain (connection refused), and a only dials out"
+        assert await troubled(mine, None) == f"a has been told no address of b, and {asked}"
+        assert "(the name there.is.no.such.host.invalid is not known here)" in await troubled(mine, foreign)
+        async with await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", first + 3):
+            said = await troubled(mine, vain)
+            reason = "the handshake fails, as with another program or other keys"
+            assert said == f"somebody answers at {vain[1]}, but {reason}, and {asked}"
+        async with ZmqTransport("b", {"b": vain, "a": None}) as b:  # only one of its two ports is open to others
+            half = vain[0], f"tcp://127.0.0.1:{first + 5}"
+            said = await troubled(mine, half, until=lambda a: a._links["b", DATA].up)
+            assert said.startswith(f"a dials {half[1]} in vain (connection refused)")
+            said = await troubled(mine, vain, until=lambda a: all(link.up for link in a._links.values()))
+            assert said == f"a has a link to {vain[1]}, over which nothing came, and {asked}"
+            b.connect("a", mine)
+            said = await troubled(mine, vain, until=lambda a: a._links["b", CONTROL].called)
+            assert said.endswith(f"and b has called at {mine[0]} or {mine[1]}")
+
+    run(scenario())
+
+
+def test_a_key_that_the_other_does_not_know_is_named(tmp_path):
+    curve.make(tmp_path, "abc")
+    place = tuple(f"tcp://127.0.0.1:{ports.free(2) + i}" for i in range(2))
+
+    async def scenario():
+        mine, unaware = curve.read(tmp_path, "a", "b"), curve.read(tmp_path, "b", "c")
+        async with ZmqTransport("b", {"b": place, "c": None}, 0.1, unaware):
+            said = await troubled(None, place, mine, until=lambda a: a._links["b", CONTROL].trouble)
+            assert said == f"somebody answers at {place[1]}, but it does not know the key of a, and a only dials out"
+
+    run(scenario())

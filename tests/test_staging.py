@@ -1,0 +1,60 @@
+"""What goes to the host is a copy that nothing changes afterwards; on a CPU what comes to the device is as it was."""
+
+import pytest
+import torch
+from worlds import finished, learner, world
+
+from parse_p2p import losses
+from parse_p2p.codecs import raw
+from parse_p2p.framing import Header, pack
+from parse_p2p.parcel import Parcel
+from parse_p2p.staging import to_device, to_host
+
+TENSORS = {
+    "flat": torch.arange(6.0),
+    "transposed": torch.arange(6.0).reshape(2, 3).T,
+    "every other": torch.arange(12.0)[::2],
+    "double": torch.arange(3, dtype=torch.float64),
+    "count": torch.tensor(7),
+    "yes": torch.tensor(True),
+    "none": torch.zeros(0, 4),
+    "parameter": torch.nn.Parameter(torch.ones(3)),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_a_copy_on_the_host_is_equal_and_a_tensor_of_its_own(name):
+    tensor = TENSORS[name]
+    copy = to_host({name: tensor})[name]
+    assert torch.equal(copy, tensor) and copy.dtype == tensor.dtype and not copy.requires_grad
+    assert not copy.numel() or copy.data_ptr() != tensor.data_ptr()
+
+
+def test_tensors_come_to_the_device_they_are_on_without_a_copy():
+    came = to_device(TENSORS, torch.device("cpu"))
+    assert all(came[name] is tensor for name, tensor in TENSORS.items())
+
+
+def test_frames_that_are_on_their_way_do_not_change_while_the_agent_trains_on():
+    agent = learner()
+    parcel = Parcel(agent.cut(agent.arena.regions))
+    frames = [frame for message in pack(Header("run", "a0", 0, "slices"), parcel, raw.CODEC) for frame in message]
+    before = [bytes(frame) for frame in frames]
+    del parcel  # the wire alone holds the memory now
+    for round in range(2):
+        agent.begin(round, 4)
+        agent.train(losses.task)
+        agent.cut(agent.arena.regions)
+        agent.state()
+    assert [bytes(frame) for frame in frames] == before
+
+
+def test_a_state_is_that_of_the_moment_it_was_taken():
+    participants, _ = finished(world(method="harmony"), 2)
+    for participant in participants.values():
+        state = participant.state()
+        before = {name: tensor.clone() for name, tensor in state.items()}
+        participant.learner.begin(2, 4)
+        participant.learner.train(losses.task)
+        assert all(torch.equal(before[name], tensor) for name, tensor in state.items())
+        assert not torch.equal(participant.state()["parameters"], before["parameters"])
