@@ -1,7 +1,7 @@
 # Agents in containers: docker build -t parse-p2p .
 #   CUDA instead of the CPU:  --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
 #   another base:             --build-arg BASE=… (with python3 >= 3.11, its venv, and the CAs that pip is to trust)
-#   wheels at hand:           put them into wheels/, a torch among them, and nothing of theirs is downloaded
+#   wheels at hand:           put them into wheels/: a torch among them is taken, others where no newer one is found
 # Works with BuildKit and with the classic builder.
 ARG BASE=python:3.11-slim
 
