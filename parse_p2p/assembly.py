@@ -296,7 +296,8 @@ class World:
     @property
     def threads(self) -> int:
         """Compute threads of one agent, so that all of them fit the cores of one host."""
-        return max(1, (os.cpu_count() or 1) // len(self.seats))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // len(self.seats))
 
     @cached_property
     def places(self) -> Places:

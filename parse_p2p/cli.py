@@ -139,6 +139,8 @@ def parse_agent(
     chosen = LAUNCHERS[launcher]
     world = World(chosen.adapt(config.load(topology, settings)))
     console = Console()
+    if id is not None and launcher != "local":
+        raise ConfigError(f"--launcher {launcher} starts all agents of the file: leave out --id (or {ID})")
     if start_or_resume and id is None:
         raise ConfigError("--start-or-resume is for one agent: add its --id, or take --resume")
     if id is not None:
@@ -222,7 +224,7 @@ def _one(world: World, me: PeerId, out: Path | None, resume: bool, either: bool,
     folder.write(world.run)
     next_round = run_here(world, me, folder, None if resume else 0)
     if next_round < world.spans[me].stop:
-        console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {_again(folder)}", soft_wrap=True)
+        console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {_again(folder, me)}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
     console.print(f"{me} finished its rounds; its log is in {folder.events(me)}", soft_wrap=True)
 
@@ -321,13 +323,13 @@ def _signal(code: int) -> str:
 
 
 def _again(folder: RunFolder, me: PeerId | None = None) -> str:
-    """The command line that goes on with this run."""
-    given = sys.argv[1:]
-    kept = [a for a in given if a != "--resume"]
+    """The command line that goes on with this run, or with one agent of it."""
+    if me is not None:  # from the file with all that it was started with
+        kept = ["--topology", str(folder.file), "--out", str(folder.path), "--id", me]
+        return shlex.join(["parse-agent", *kept, "--resume"])
+    kept = [a for a in sys.argv[1:] if a != "--resume"]
     if "--out" not in " ".join(kept):
         kept += ["--out", str(folder.path)]
-    if me is not None:
-        kept += ["--id", me]
     return shlex.join(["parse-agent", *kept, "--resume"])
 
 

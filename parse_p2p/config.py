@@ -89,8 +89,8 @@ class RunFile(Section):
     )
     keyring: str = Field("keys", description="the folder of keys, beside this file")
 
-    def digest(self) -> str:
-        """Equal for two runs exactly when their agents may talk to each other."""
+    def agreed(self) -> dict[str, Any]:
+        """What all agents of a run must have the same."""
         mine = dict.fromkeys(
             ("device", "resources", "checkpoint", "bind", "base_port", "discovery", "keyring", "limits"), True
         )
@@ -100,7 +100,11 @@ class RunFile(Section):
             same["agents"] = [
                 {k: v for k, v in entry.items() if k not in places} | {"address": None} for entry in same["agents"]
             ]
-        return hashlib.blake2b(json.dumps(same, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return same
+
+    def digest(self) -> str:
+        """Equal for two runs exactly when their agents may talk to each other."""
+        return hashlib.blake2b(json.dumps(self.agreed(), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def load(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> RunFile:

@@ -10,15 +10,13 @@ from pathlib import Path
 
 from parse_p2p.config import RunFile
 from parse_p2p.discovery.base import FoundOptions, GossipOptions
-from parse_p2p.discovery.notice import at
+from parse_p2p.discovery.notice import ANYWHERE, at, is_numeric
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.names import PeerId
 from parse_p2p.sections import AgentEntry
 from parse_p2p.transports import curve
 from parse_p2p.transports.base import Address
 from parse_p2p.transports.curve import Guard
-
-ANYWHERE = ("0.0.0.0", "::", "*")
 
 
 class Places:
@@ -33,12 +31,13 @@ class Places:
         self._run = run
         self._entries = entries
         self._found = run.discovery if isinstance(run.discovery, FoundOptions) else None
-        for me, entry in entries.items():
-            if self._found is None and (entry.address or "").endswith(":*"):
-                raise ConfigError(
-                    f"agents: {me}: nobody would know the port that is chosen for {entry.address}: give one, or set "
-                    "discovery"
-                )
+        if self._found is None:
+            for me, entry in entries.items():
+                _refuse_unknown(me, entry)
+        elif run.base_port is not None and not _loopback(self._found.bind):
+            raise ConfigError(
+                f"base_port is for agents of one host, and discovery.bind is {self._found.bind}: leave one of them out"
+            )
         named = run.discovery.contacts if isinstance(run.discovery, GossipOptions) else {}
         self.contacts = {PeerId(peer): self._contact(PeerId(peer), address) for peer, address in named.items()}
 
@@ -81,11 +80,11 @@ class Places:
         if self._found is None or self._fixed(me) is not None:
             return self.address(me, folder)
         port = self.contacts[me][0].rpartition(":")[2] if me in self.contacts else "*"
-        return _pair(at(self._found.bind, port))
+        return _pair(at(own.bind or self._run.bind or self._found.bind, port))
 
     def _bound(self, me: PeerId, address: str, bind: str | None) -> str:
         host, port = _host(address), address.rpartition(":")[2]
-        if bind is None and host not in ANYWHERE and not _numeric(host):
+        if bind is None and host not in ANYWHERE and not is_numeric(host):
             bind = _resolved(host)
             if bind is None:
                 raise ConfigError(
@@ -113,7 +112,8 @@ class Places:
             return self._run.security == "curve"
         addresses = [entry.address for entry in self._entries.values() if entry.address is not None]
         hosts = [_host(address) for address in (*addresses, *(data for data, _ in self.contacts.values()))]
-        hosts += filter(None, [entry.bind or (entry.address and self._run.bind) for entry in self._entries.values()])
+        all_of_them = self._run.bind if self._found is not None or addresses else None
+        hosts += filter(None, [all_of_them, *(entry.bind for entry in self._entries.values())])
         if self._found is not None:
             hosts += filter(None, [self._found.bind, self._found.advertise])
         return not all(map(_loopback, hosts))
@@ -137,11 +137,21 @@ def _pair(entry: str) -> Address:
     return entry, entry if port == "*" else f"{host}:{int(port) + 1}"
 
 
-def _numeric(host: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(host))
-    except ValueError:
-        return False
+def _refuse_unknown(me: PeerId, entry: AgentEntry) -> None:
+    """Raise ConfigError for what others would have to find out, where nobody finds anything."""
+    if entry.bind is not None and entry.address is None:
+        raise ConfigError(f"agents: {me} binds {entry.bind} and has no address, where others dial it: give it one")
+    if entry.address is None:
+        return
+    if entry.address.endswith(":*"):
+        raise ConfigError(
+            f"agents: {me}: nobody would know the port that is chosen for {entry.address}: give one, or set discovery"
+        )
+    if _host(entry.address) in ANYWHERE:
+        raise ConfigError(
+            f"agents: {me}: nobody can dial {entry.address}: give a name or an address of its host, and bind: "
+            f"{_host(entry.address)} beside it"
+        )
 
 
 def _resolved(name: str) -> str | None:
@@ -149,7 +159,7 @@ def _resolved(name: str) -> str | None:
     for family in (socket.AF_INET6, socket.AF_INET):
         try:
             return str(socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)[0][4][0])
-        except OSError:
+        except (OSError, UnicodeError):
             continue
     return None
 

@@ -8,6 +8,8 @@ import torch
 
 from parse_p2p import plugins
 from parse_p2p.assembly import World
+from parse_p2p.config import RunFile
+from parse_p2p.errors import ConfigError
 from parse_p2p.methods.base import Method
 from parse_p2p.names import Metrics, PeerId
 from parse_p2p.simulate import simulate
@@ -99,10 +101,20 @@ def train_alone(world: World, progress: Callable[[int], None]) -> dict[PeerId, f
     model = world.run.model.model_copy(update={"network": network})
     lonely = World(world.run.model_copy(update={"method": "local", "options": options, "model": model}))
     torch.set_num_threads(lonely.threads)
-    participants = lonely.participants()
+    try:
+        participants = lonely.participants()
+    except ConfigError:  # the agents' devices are on other hosts
+        participants = World(_on_any_device(lonely.run)).participants()
 
     def watch(round: int, metrics: Mapping[PeerId, Metrics], ledger: object) -> None:
         progress(round + 1)
 
     simulate(participants, lonely.run.rounds, watch=watch)
     return {p.me: p.learner.evaluate()["accuracy"] for p in participants}
+
+
+def _on_any_device(run: RunFile) -> RunFile:
+    agents = run.agents
+    if isinstance(agents, list):
+        agents = [entry.model_copy(update={"device": None}) for entry in agents]
+    return run.model_copy(update={"device": "auto", "agents": agents})

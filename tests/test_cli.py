@@ -141,7 +141,7 @@ def test_a_command_line_that_cannot_be_is_refused(file, refused, arguments, said
     assert [part for part in said if part not in sentence] == []
 
 
-EVERYWHERE = [PAIR[0] | {"address": "tcp://0.0.0.0:7000"}, PAIR[1] | {"address": "tcp://10.0.0.2:7000"}]
+EVERYWHERE = [PAIR[0] | {"address": "tcp://10.0.0.1:7000", "bind": "0.0.0.0"}, PAIR[1] | {"address": "tcp://10.0.0.2:7000"}]
 
 
 def test_an_address_beyond_loopback_needs_keys_or_a_clear_word(file, refused):
@@ -149,6 +149,16 @@ def test_an_address_beyond_loopback_needs_keys_or_a_clear_word(file, refused):
     sentence = refused("--topology", path, "--id", "a0")
     for part in ("keys", "no such file", "parse-agent keys --topology", "security: none"):
         assert part in sentence
+
+
+def test_a_file_of_many_hosts_is_not_run_on_one(file, refused):
+    path = file(agents=[PAIR[0] | {"address": "tcp://192.0.2.77:7000"}, PAIR[1]], graph={"edges": [["a0", "a1"]]},
+                security="none")  # fmt: skip
+    assert "start it on its own host, with --id" in refused("--topology", path)
+
+
+def test_a_cluster_starts_all_agents(file, refused):
+    assert "leave out --id" in refused("--topology", file(), "--launcher", "ray", "--id", "a0")
 
 
 def test_keys_are_made_once_and_lie_beside_the_file(file, agent, tmp_path):

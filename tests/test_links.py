@@ -196,3 +196,43 @@ def test_a_key_that_the_other_does_not_know_is_named(tmp_path):
             assert said == f"somebody answers at {place[1]}, but it does not know the key of a, and a only dials out"
 
     run(scenario())
+
+
+def test_a_wait_for_a_way_ends_when_it_is_cancelled():
+    """Also in the moment in which there is news."""
+
+    async def scenario():
+        for turns in range(5):
+            link = links.Link(None, None, None)
+            waiting = asyncio.create_task(link.carry([b"model"]))
+            await asyncio.sleep(0)
+            link.broke()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(waiting, GUARD)
+
+    run(scenario())
+
+
+def test_what_comes_back_along_a_link_is_bounded(opened):
+    """The one that was dialled answers with more than a chunk: the link is broken, and nothing of it gets through."""
+
+    async def scenario():
+        async with opened("b") as b:
+            with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as host:
+                host.setsockopt(zmq.LINGER, 0)
+                if opened.keys is not None:
+                    curve.read(opened.keys, "a", "bc").as_server(host)
+                host.bind(opened.place[DATA])
+                way, _ = await host.recv_multipart()
+                link = b._links["a", DATA]
+                while not link.up:
+                    await asyncio.sleep(0.01)
+                await host.send_multipart([way, bytes(3 * CHUNK)])
+                while link.up:
+                    await asyncio.sleep(0.01)
+                assert b._arrived.empty()
+
+    run(scenario())

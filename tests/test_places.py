@@ -161,3 +161,34 @@ def test_hosts_may_know_an_agent_by_different_addresses_and_still_talk():
     for keys in ({"address": "tcp://a0.lan:7000"}, {"address": "tcp://a0.lan:7000", "bind": "::"}, {"dials": True}):
         assert digest(**keys) == same
     assert world(bind="::").run.digest() == world().run.digest()
+
+
+@pytest.mark.parametrize(
+    ("entry", "changes", "said"),
+    [
+        ({"address": "tcp://0.0.0.0:7000"}, {}, "nobody can dial tcp://0.0.0.0:7000"),
+        ({"bind": "10.0.0.4"}, {}, "a0 binds 10.0.0.4 and has no address"),
+        ({}, {"base_port": 7000, "discovery": MQTT | {"bind": "0.0.0.0"}}, "base_port is for agents of one host"),
+    ],
+)
+def test_where_nobody_could_come_is_refused(entry, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        places(entry, **changes)
+
+
+def test_a_bind_of_ones_own_goes_before_that_of_the_discovery(tmp_path):
+    assert places({"bind": "10.0.0.4"}, discovery=MQTT).listens("a0", tmp_path) == ("tcp://10.0.0.4:*",) * 2
+    assert places(discovery=MQTT, bind="::1").listens("a1", tmp_path) == ("tcp://[::1]:*",) * 2
+    assert places({"bind": "10.0.0.4"}, discovery=MQTT).encrypted
+
+
+@pytest.mark.parametrize("text", ["tcp://a..b:7000", f"tcp://{'a' * 64}:7000", "tcp://[:::::]:7000", "tcp://.a:7000"])
+def test_what_no_resolver_takes_is_no_address(text):
+    with pytest.raises(ValueError, match="write tcp://host:port"):
+        AgentEntry(id="a0", modalities=["audio"], address=text)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_nobody_is_told_to_dial_any_host(host):
+    with pytest.raises(ValueError, match="nobody can dial that"):
+        places(discovery=MQTT | {"advertise": host})

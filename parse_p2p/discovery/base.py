@@ -12,13 +12,10 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from parse_p2p.directory import Card
-from parse_p2p.discovery.notice import entrance
+from parse_p2p.discovery.notice import HOST, binding, entrance, somewhere
 from parse_p2p.errors import MalformedFrame
 from parse_p2p.names import PeerId
 from parse_p2p.parcel import Fact
-
-HOST = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$"
-"""A host's name or address; one of IPv6 without brackets."""
 
 
 class FileOptions(BaseModel):
@@ -34,8 +31,12 @@ class FoundOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bind: str = Field("127.0.0.1", pattern=HOST, description="IP address of an agent that the file gives no address")
-    advertise: str | None = Field(None, pattern=HOST, description="host by which others reach it; else what it bound")
+    bind: Annotated[str, AfterValidator(binding)] = Field(
+        "127.0.0.1", description="IP address of an agent that the file gives no address"
+    )
+    advertise: Annotated[str, AfterValidator(somewhere)] | None = Field(
+        None, pattern=HOST, max_length=253, description="host by which others reach it; else what it bound"
+    )
 
 
 class MqttOptions(FoundOptions):

@@ -16,16 +16,22 @@ from parse_p2p.names import Modality, PeerId
 from parse_p2p.transports.base import Address
 
 LONGEST = 1 << 16  # bytes of a presence
+ANYWHERE = ("0.0.0.0", "::", "*")
 EVERYWHERE = ("tcp://0.0.0.0", "tcp://[::ffff:0.0.0.0]", "tcp://[::]")
 
-_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]"
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = rf"{_LABEL}(\.{_LABEL})*"
+_HOST = rf"{_NAME}|\[[0-9A-Fa-f:.]{{2,45}}\]"
 _PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 PLACE = rf"^tcp://({_HOST}):({_PORT})$"
 """Where somebody listens: nothing that stands for any address or any port."""
 
-Place = Annotated[str, StringConstraints(pattern=PLACE)]
+HOST = rf"^({_NAME}|[0-9A-Fa-f:.]{{2,45}})$"
+"""A host's name or address; one of IPv6 without brackets."""
+
+Place = Annotated[str, StringConstraints(pattern=PLACE, max_length=300)]
 
 
 class Profile(BaseModel):
@@ -79,9 +85,25 @@ _ENTRANCE = re.compile(rf"tcp://({_HOST}):({_PORT}|\*)")
 
 def entrance(text: str) -> str:
     """The address of an agent in a run file. Raises ValueError saying what one looks like."""
-    if not _ENTRANCE.fullmatch(text) or text.endswith(":65535"):
+    found = _ENTRANCE.fullmatch(text) if len(text) <= 300 and not text.endswith(":65535") else None
+    if found is None or (found[1].startswith("[") and not is_numeric(found[1])):
         raise ValueError("write tcp://host:port, such as tcp://10.0.0.4:7000 or tcp://[fd00::4]:7000")
     return text
+
+
+def is_numeric(host: str) -> bool:
+    """Whether it is an IP address, in brackets or not, and no name."""
+    try:
+        return bool(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return False
+
+
+def somewhere(host: str) -> str:
+    """A host that others may dial. Raises ValueError for what stands for any."""
+    if host.strip("[]") in ANYWHERE:
+        raise ValueError("nobody can dial that: give a name or an address of the host")
+    return host
 
 
 def binding(text: str) -> str:

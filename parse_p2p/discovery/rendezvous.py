@@ -8,6 +8,7 @@ speak for none.
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 from collections.abc import Collection
@@ -50,6 +51,7 @@ class RendezvousFinder(Deaf):
         self._refusals = 0
         self._mine = b""  # until I am announced
         self._looking: asyncio.Task[None] | None = None
+        self._left = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,6 +60,7 @@ class RendezvousFinder(Deaf):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._looking is not None:
+            self._left = True
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
             await asyncio.to_thread(self._withdraw)
@@ -119,7 +122,7 @@ class RendezvousFinder(Deaf):
         remembers for a minute.
         """
         found = {peer: text for peer in sorted(self._neighbours) if (text := _contents(self._path(peer))) is not None}
-        if len(found) < len(self._neighbours) and _contents(self._own) in (None, self._mine):
+        if len(found) < len(self._neighbours) and _contents(self._own) in (None, self._mine) and not self._left:
             with contextlib.suppress(OSError):
                 self._post()
         return found
@@ -134,7 +137,7 @@ class RendezvousFinder(Deaf):
 def _contents(path: Path) -> bytes | None:
     """Up to a little more than the longest notice; None where nothing can be read. A pipe is empty and never waits."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             return file.read(LONGEST + 1)
     except OSError:
         return None
@@ -152,4 +155,7 @@ def towards_others(endpoint: str) -> str | None:
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((ELSEWHERE[family], 9))
         return str(probe.getsockname()[0])
+    with contextlib.suppress(OSError):  # no way out, as on a cluster's inner nodes: what the others call this host
+        own = str(socket.getaddrinfo(socket.gethostname(), None, family)[0][4][0])
+        return None if ipaddress.ip_address(own).is_loopback else own
     return None

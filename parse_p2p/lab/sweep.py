@@ -139,7 +139,7 @@ def _result(future: "Future[Outcome]", job: Job) -> Outcome:
     except BrokenProcessPool:
         raise P2PError(
             f"{job.experiment.path}: a process that ran {job.called} was killed, perhaps for want of memory: "
-            "start again with fewer --workers; what is done is kept"
+            "start again with fewer at once (--workers, or CPUs of the cluster); what is done is kept"
         ) from None
     except P2PError as error:
         raise P2PError(f"{job.experiment.path}: {job.called}: {error}") from None

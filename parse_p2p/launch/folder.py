@@ -115,7 +115,7 @@ def _refuse_other(folder: RunFolder, run: RunFile) -> None:
     before = config.load(folder.file)
     # more rounds may be asked of an old run; anything else would make it another run
     if before.model_copy(update={"rounds": run.rounds}).digest() != run.digest():
-        old, new = before.model_dump(), run.model_dump()
+        old, new = before.agreed(), run.agreed()
         odd = next((key for key in old if old[key] != new[key] and key != "rounds"), "run")
         raise ConfigError(
             f"{folder.file} was made with another {odd} ({old[odd]!r}, now {new[odd]!r}): "

@@ -8,11 +8,11 @@ import socket
 from multiprocessing.context import ForkServerProcess
 
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
 from parse_p2p.launch.fleet import Fleet, Launcher
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import child
 from parse_p2p.names import PeerId
+from parse_p2p.transports.base import cannot_listen
 
 
 class Forked:
@@ -66,11 +66,7 @@ def _refuse_if_taken(me: PeerId, address: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(
-            f"agent {me} cannot listen on {address}: {reason}; end the program that has the port, or give another "
-            "address or base_port"
-        ) from None
+        raise cannot_listen(me, address, error.errno, error.strerror or str(error)) from None
 
 
 LAUNCHER = Launcher(adapt=lambda run: run, check=check, fleet=LocalFleet)

@@ -4,11 +4,13 @@ Messages come at most once, in order for each pair of agents and plane, without 
 There are two planes, so that a heartbeat never waits behind a model: data and control.
 """
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from enum import IntEnum
 from types import TracebackType
 from typing import Protocol, Self
 
+from parse_p2p.errors import ConfigError
 from parse_p2p.framing import Frames
 from parse_p2p.names import PeerId
 
@@ -58,3 +60,16 @@ class Transport(Protocol):
 
 def ignore(*told: PeerId) -> None:
     """The callback of nobody."""
+
+
+REMEDIES = {
+    errno.EADDRNOTAVAIL: "that is no address of this host: give the agent bind: 0.0.0.0 or one that the host has, or "
+    "start it on its own host, with --id",
+    errno.EACCES: "give a port above 1023",
+}
+
+
+def cannot_listen(me: PeerId, address: str, number: int | None, reason: str) -> ConfigError:
+    """What to say where the system gives no port, with its error's number and text."""
+    remedy = REMEDIES.get(number or 0, "end the program that has the port, or give another address or base_port")
+    return ConfigError(f"agent {me} cannot listen on {address}: {reason.lower()}; {remedy}")

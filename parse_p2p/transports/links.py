@@ -156,7 +156,7 @@ async def knock(address: str) -> str:
         writer.close()
     except TimeoutError:
         return "no answer, as where a firewall drops what comes"
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         return f"the name {host} is not known here"
     except OSError as error:
         return os.strerror(error.errno).lower() if error.errno else str(error).lower()

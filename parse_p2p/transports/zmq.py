@@ -16,7 +16,6 @@ monitor tells which links are up.
 
 import asyncio
 import contextlib
-import errno
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -27,10 +26,10 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
-from parse_p2p.errors import ConfigError, MalformedFrame
+from parse_p2p.errors import MalformedFrame
 from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 from parse_p2p.names import PeerId
-from parse_p2p.transports.base import Address, Arrival, Plane, ignore
+from parse_p2p.transports.base import Address, Arrival, Plane, cannot_listen, ignore
 from parse_p2p.transports.curve import Doorkeeper, Guard
 from parse_p2p.transports.links import GREETING, Link, view
 
@@ -44,11 +43,6 @@ VISITS = 64  # agents that are no neighbours and are talked to at a time
 WAITING = 4  # messages for one of them that is not there
 MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")  # an address of IPv4 as a socket of IPv6 has it
 YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
-TAKEN = "end the program that has it, or give another address or base_port"
-REMEDIES = {
-    errno.EADDRNOTAVAIL: "that is no address of this host: give the agent bind: 0.0.0.0, or one that the host has",
-    errno.EACCES: "give a port above 1023",
-}
 
 
 @dataclass(frozen=True)
@@ -217,10 +211,7 @@ class ZmqTransport:
             router.bind(address)
         except zmq.ZMQError as error:
             router.close(0)
-            remedy = REMEDIES.get(error.errno or 0, TAKEN)
-            raise ConfigError(
-                f"agent {self._me} cannot listen on {address}: {error.strerror.lower()}; {remedy}"
-            ) from None
+            raise cannot_listen(self._me, address, error.errno, error.strerror) from None
         return router
 
     def _link(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> Link:

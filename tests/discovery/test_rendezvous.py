@@ -9,7 +9,7 @@ import pytest
 
 from parse_p2p.directory import Card, Clocks
 from parse_p2p.discovery.notice import LONGEST, Notice, Profile
-from parse_p2p.discovery.rendezvous import COMPLAINTS, RendezvousFinder, towards_others
+from parse_p2p.discovery.rendezvous import COMPLAINTS, RendezvousFinder, _contents, towards_others
 from parse_p2p.errors import ConfigError
 from parse_p2p.runlog import RunLog, Tail
 from parse_p2p.transports.base import Plane
@@ -212,3 +212,10 @@ def test_one_that_listens_everywhere_tells_its_hosts_address_or_the_one_it_is_gi
         assert towards_others("tcp://127.0.0.1:1") is None
 
     run(scenario())
+
+
+def test_looking_leaves_no_file_open(tmp_path):
+    (tmp_path / "b.json").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    assert all(_contents(tmp_path / "b.json") is None for _ in range(20))
+    assert len(os.listdir("/proc/self/fd")) == before
