@@ -1,8 +1,12 @@
 """What all tests have in common; its place also makes ``worlds`` importable from every folder of tests."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import settings
+
+from parse_p2p import cli
 
 settings.register_profile("untimed", deadline=None)  # nothing timed decides a test
 settings.load_profile("untimed")
@@ -12,3 +16,21 @@ settings.load_profile("untimed")
 def _one_thread():
     """As an agent's process does: small tensors gain nothing from more."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def agent(monkeypatch, capsys):
+    """``parse-agent`` in this process: exit code, stdout, stderr."""
+
+    def agent(*arguments):
+        monkeypatch.setattr(sys, "argv", ["parse-agent", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return agent

@@ -1,7 +1,6 @@
 """Every bad input is one sentence on stderr and exit code 2, and leaves no folder behind."""
 
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,24 +34,6 @@ def file(tmp_path, monkeypatch):
 
     file()
     return file
-
-
-@pytest.fixture
-def agent(monkeypatch, capsys):
-    """``parse-agent`` in this process: exit code, stdout, stderr."""
-
-    def agent(*arguments):
-        monkeypatch.setattr(sys, "argv", ["parse-agent", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return agent
 
 
 @pytest.fixture

@@ -108,10 +108,9 @@ def somewhere(host: str) -> str:
 
 def binding(text: str) -> str:
     """What an agent listens on. Raises ValueError unless it is an IP address."""
-    try:
-        return str(ipaddress.ip_address(text.strip("[]")))
-    except ValueError:
-        raise ValueError("give an IP address of the host, 0.0.0.0 for all of them, or :: with IPv6") from None
+    if not is_numeric(text):
+        raise ValueError("give an IP address of the host, 0.0.0.0 for all of them, or :: with IPv6")
+    return str(ipaddress.ip_address(text.strip("[]")))
 
 
 def at(host: str, port: str) -> str:

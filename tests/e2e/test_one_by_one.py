@@ -1,13 +1,12 @@
 """Agents that are started one by one, again and again by the same command, and the summary of what they came to."""
 
 import json
-import sys
 
 import pytest
 import running
 import worlds
 
-from parse_p2p import cli, config
+from parse_p2p import config
 from parse_p2p.launch.folder import RunFolder
 
 AGAIN = "--start-or-resume"
@@ -16,24 +15,6 @@ AGAIN = "--start-or-resume"
 def pair(**changes):
     """Two agents that share all they have."""
     return worlds.world({"audio": 1, "audio+motion": 1}, graph="line", **changes)
-
-
-@pytest.fixture
-def agent(monkeypatch, capsys):
-    """``parse-agent`` in this process: exit code, stdout, stderr."""
-
-    def agent(*arguments):
-        monkeypatch.setattr(sys, "argv", ["parse-agent", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return agent
 
 
 @pytest.fixture
