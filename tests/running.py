@@ -34,7 +34,7 @@ def world(**changes):
 
 def lengthy(rounds, **changes):
     """A world whose rounds take long enough to be interrupted."""
-    slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}}
+    slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 2}}
     return world(rounds=rounds, **slow | changes)
 
 

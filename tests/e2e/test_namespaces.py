@@ -21,6 +21,7 @@ def hindrance():
     return tried.stderr.strip()
 
 
+@pytest.mark.timeout(500)  # it ends itself before
 def test_on_hosts_of_their_own_they_end_as_on_one_and_bear_what_befalls_them():
     if why := hindrance():
         pytest.skip(why)
