@@ -23,6 +23,7 @@ from parse_p2p.transports.memory import MemoryTransport, Post
 from parse_p2p.transports.zmq import ZmqTransport
 
 TYPES = {"audio": 2, "motion": 2, "audio+motion": 1}
+SLOW = {"kind": "delay", "seconds": 0.25}
 GUARD = 90  # seconds after which something hangs; nothing is decided by it
 COMMAND = Path(sys.executable).with_name("parse-agent")
 
@@ -33,9 +34,8 @@ def world(**changes):
 
 
 def lengthy(rounds, **changes):
-    """A world whose rounds take long enough to be interrupted."""
-    slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 2}}
-    return world(rounds=rounds, **slow | changes)
+    """A world whose rounds take long enough to be interrupted, and cost little: mail is slow."""
+    return world(rounds=rounds, **{**changes, "faults": [SLOW, *changes.get("faults", ())]})
 
 
 # in this process

@@ -79,7 +79,7 @@ def test_without_a_broker_nobody_begins(tmp_path):
 
 
 def test_one_that_is_killed_is_marked_gone_and_found_again_elsewhere(broker, tmp_path):
-    world, out = running.lengthy(2000, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"  # its end is not awaited
+    world, out = running.lengthy(2000, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"
     file = running.write(world, tmp_path)
     topic = f"parse-p2p/{world.run.digest()}/agents/a1"
     with running.started(file, out, "--quiet", "--no-alone"), brokers.Ear(broker.port, topic) as ear:

@@ -83,7 +83,7 @@ def test_a_run_that_is_stopped_among_its_events_is_resumed_to_the_same_end(tmp_p
 
 def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_path):
     def made(events):
-        return running.lengthy(40, events=events, train={"batch": 8}, clocks={"heartbeat": 0.2, "lost": 30})
+        return running.lengthy(40, events=events, clocks={"heartbeat": 0.2, "lost": 30})
 
     out, file, peers = tmp_path / "run", running.write(made([]), tmp_path), made([]).peers
     with running.started(file, out, "--quiet", "--no-alone") as process:
@@ -107,7 +107,7 @@ def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_p
 
 def test_an_agent_whose_sensor_breaks_finds_out_and_goes_on_with_the_other(tmp_path):
     sensor = {"kind": "sensor", "agents": ["a2"], "modality": "audio", "round": 3}
-    made = running.lengthy(20, events=[], train={"batch": 8}, faults=[sensor], clocks={"heartbeat": 0.2, "lost": 30})
+    made = running.lengthy(20, events=[], faults=[sensor], clocks={"heartbeat": 0.2, "lost": 30})
     out = tmp_path / "run"
     code, printed = running.everything(running.write(made, tmp_path), out)
     assert code == 0 and "Traceback" not in printed, printed
@@ -120,7 +120,7 @@ def test_an_agent_whose_sensor_breaks_finds_out_and_goes_on_with_the_other(tmp_p
 
 
 def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
-    made = running.lengthy(60, events=[{"agent": "a3", "join": True}], clocks={"heartbeat": 0.2, "lost": 90})
+    made = running.lengthy(30, events=[{"agent": "a3", "join": True}], clocks={"heartbeat": 0.2, "lost": 90})
     out, file = tmp_path / "run", running.write(made, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone") as process:
         running.until_round(out, "a0", 2)

@@ -59,7 +59,7 @@ def missed(out, me, who):
 def test_the_run_goes_on_without_one_and_finds_it_again(who, tmp_path):
     """The contact comes back where it was and knows nobody; the other comes back elsewhere."""
     discovery = by("a0", ports.free(2))
-    world, out = running.lengthy(2000, clocks=CLOCKS, discovery=discovery), tmp_path / "run"  # its end is not awaited
+    world, out = running.lengthy(2000, clocks=CLOCKS, discovery=discovery), tmp_path / "run"
     file = running.write(world, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone"):
         running.until_round(out, who, 1)

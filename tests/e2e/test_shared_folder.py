@@ -23,7 +23,7 @@ def test_they_find_each_other_and_end_as_the_simulator_does(tmp_path):
 
 def test_one_that_is_killed_is_found_again_elsewhere(tmp_path):
     clocks = {"heartbeat": 0.2, "lost": 10}
-    world, out = running.lengthy(2000, clocks=clocks, discovery=RENDEZVOUS), tmp_path / "run"  # its end is not awaited
+    world, out = running.lengthy(2000, clocks=clocks, discovery=RENDEZVOUS), tmp_path / "run"
     file, left = running.write(world, tmp_path), out / "addresses" / "a1.json"
     with running.started(file, out, "--quiet", "--no-alone"):
         running.until_round(out, "a1", 1)
