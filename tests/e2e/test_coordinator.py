@@ -23,7 +23,8 @@ def updates(out):
 def test_clients_wait_for_a_dead_coordinator_then_train_alone_then_follow_it_again(clock, tmp_path):
     rounds = 20 if clock == 60 else 45
     # who is alone waits for no mail, however slow: so that the hub is back in time, there is much to compute
-    slow = {"faults": [running.SLOW]} if clock == 60 else {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}}
+    busy = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}}
+    slow = {"faults": [running.SLOW]} if clock == 60 else busy
     world = running.world(rounds=rounds, method="fedavg", clocks=CLOCKS | {"coordinator": clock}, **slow)
     out, file = tmp_path / "run", running.write(world, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone") as process:
