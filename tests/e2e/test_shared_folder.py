@@ -4,6 +4,7 @@ import os
 import signal
 
 import running
+import worlds
 
 from parse_p2p.transports import curve
 
@@ -40,3 +41,10 @@ def test_one_that_is_killed_is_found_again_elsewhere(tmp_path):
         rounds = running.events(out, me, "round")
         assert [event["round"] for event in rounds] == list(range(len(rounds))), "a round was lost"
         assert "a1" in rounds[again]["sent"] and not all("a1" in event["sent"] for event in rounds)
+
+
+def test_one_that_only_dials_takes_part(tmp_path):
+    agents = [{"id": f"a{i}", "modalities": ["audio"], "dials": i == 1} for i in range(3)]
+    world = worlds.world(graph="line", agents=agents, rounds=3, discovery=RENDEZVOUS)
+    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
+    assert not any(running.events(tmp_path, me, "refused") for me in world.seats)
