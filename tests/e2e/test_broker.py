@@ -8,6 +8,7 @@ import brokers
 import ports
 import pytest
 import running
+import worlds
 
 from parse_p2p.transports import curve
 
@@ -55,6 +56,12 @@ def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
                 gained.append((me, told["round"], told["modalities"]))
     assert said == logged
     assert gained == [("a0", 2, ["audio", "motion"])]
+
+
+def test_one_that_only_dials_takes_part(broker, tmp_path):
+    agents = [{"id": f"a{i}", "modalities": ["audio"], "dials": i == 1} for i in range(3)]
+    world = worlds.world(graph="line", agents=agents, rounds=3, discovery=by(broker))
+    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
 
 
 def test_the_run_goes_on_when_the_broker_dies(broker, tmp_path):
