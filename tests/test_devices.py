@@ -6,14 +6,17 @@ import sys
 import pytest
 import running
 import torch
+import worlds
 
 from parse_p2p import devices
 from parse_p2p.errors import ConfigError, TrainingError
+from parse_p2p.summary import train_alone
 
 COUNT = torch.cuda.device_count()
 
 TRIPWIRE = """
 import torch
+import worlds
 
 def touched(*args, **kwargs):
     raise AssertionError("the fork server touches CUDA")
@@ -81,3 +84,8 @@ def test_an_agent_without_memory_left_says_so_in_a_sentence(tmp_path):
     for me, error in zip(world.seats, running.together(agents), strict=True):
         assert isinstance(error, TrainingError)
         assert str(error).startswith(f"cpu has no memory left for agent {me}: put fewer agents on it")
+
+
+def test_agents_are_trained_alone_for_a_summary_where_their_device_is_not():
+    built = worlds.world({"audio": 1, "motion": 1}, rounds=1, device="cuda:77")
+    assert train_alone(built, lambda done: None).keys() == set(built.seats)
