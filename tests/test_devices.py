@@ -16,7 +16,6 @@ COUNT = torch.cuda.device_count()
 
 TRIPWIRE = """
 import torch
-import worlds
 
 def touched(*args, **kwargs):
     raise AssertionError("the fork server touches CUDA")
