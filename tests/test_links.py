@@ -7,7 +7,17 @@ from tempfile import TemporaryDirectory
 import ports
 import pytest
 import zmq
-from contract.test_transports import CONTROL, DATA, GUARD, numbered, run, send_all, take, until_heard
+from contract.test_transports import (
+    CONTROL,
+    DATA,
+    GUARD,
+    left_after_sending,
+    numbered,
+    run,
+    send_all,
+    take,
+    until_heard,
+)
 
 from parse_p2p.framing import CHUNK
 from parse_p2p.transports import curve, links
@@ -82,13 +92,22 @@ def test_an_address_that_nobody_answers_is_no_hindrance(opened):
 
 
 def test_who_leaves_right_after_sending_is_heard_to_the_end(opened):
-    messages = numbered(50, size=100_000)
+    run(left_after_sending(opened))
 
+
+def test_who_left_before_it_was_greeted_is_not_waited_for(opened):
     async def scenario():
         async with opened("b") as b:
-            async with opened("a") as a:
-                await send_all(a, "b", messages)
-            assert await take(b, 50) == [("a", DATA, frames) for frames in messages]
+            told = asyncio.Queue()
+            b.on_disconnect = told.put_nowait
+            with zmq.Context() as context, context.socket(zmq.ROUTER) as host:
+                if opened.keys is not None:
+                    curve.read(opened.keys, "a", "bc").as_server(host)
+                with host.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
+                    host.bind(opened.place[DATA])
+                    assert monitor.poll(1000 * GUARD)  # b, which stands still meanwhile, hears of it when it is over
+                    host.disable_monitor()
+            assert await told.get() == "a"
 
     run(scenario())
 
@@ -192,7 +211,7 @@ def test_a_key_that_the_other_does_not_know_is_named(tmp_path):
     async def scenario():
         mine, unaware = curve.read(tmp_path, "a", "b"), curve.read(tmp_path, "b", "c")
         async with ZmqTransport("b", {"b": place, "c": None}, 0.1, unaware):
-            said = await troubled(None, place, mine, until=lambda a: a._links["b", CONTROL].trouble)
+            said = await troubled(None, place, mine, until=lambda a: a._links["b", CONTROL].denied)
             assert said == f"somebody answers at {place[1]}, but it does not know the key of a, and a only dials out"
 
     run(scenario())
@@ -203,17 +222,19 @@ def test_a_wait_for_a_way_ends_when_it_is_cancelled():
 
     async def scenario():
         for turns in range(5):
-            link = links.Link(None, None, None)
+            link = links.Link(context.socket(zmq.DEALER), None)
             waiting = asyncio.create_task(link.carry([b"model"]))
             await asyncio.sleep(0)
-            link.broke()
+            link.dial(None)
             for _ in range(turns):
                 await asyncio.sleep(0)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(waiting, GUARD)
+            await link.close(0)
 
-    run(scenario())
+    with zmq.asyncio.Context() as context:
+        run(scenario())
 
 
 def test_what_comes_back_along_a_link_is_bounded(opened):

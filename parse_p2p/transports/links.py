@@ -10,11 +10,12 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
 import zmq.asyncio
+from zmq.utils.monitor import recv_monitor_message
 
 from parse_p2p.framing import Frames
 from parse_p2p.transports.base import Address
@@ -22,17 +23,23 @@ from parse_p2p.transports.base import Address
 GRACE = 2.0  # seconds for my own link to come up before mail goes along the other's
 PAUSES = (0.001, 0.02)  # seconds until a full queue is tried again: at first, at most
 PROBE = 2.0  # seconds for somebody to answer
+KNOCK_AGAIN = 1.0  # seconds after one was not let in
 GREETING = b""  # what a link says when it is up: here is a way back
+OPENED = zmq.EVENT_HANDSHAKE_SUCCEEDED
+GONE = zmq.EVENT_DISCONNECTED
+DENIED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+GARBLED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
 
 class Link:
     """``dealer`` dials the peer, ``router`` takes what dials me. ``address`` is None while it is not known where."""
 
-    def __init__(self, dealer: zmq.asyncio.Socket, router: zmq.asyncio.Socket, address: str | None) -> None:
+    def __init__(self, dealer: zmq.asyncio.Socket, router: zmq.asyncio.Socket) -> None:
         self.up = False  # the link that I opened
-        self.trouble = ""  # why its handshake failed last
+        self.denied = False  # the peer did not let me in when I dialled it last
         self.called = False  # the peer ever opened one to me
         self._dealer = dealer
+        self._monitor = dealer.get_monitor_socket(OPENED | GONE | DENIED | GARBLED)
         self._router = router
         self._way: bytes | None = None  # of the link that the peer opened
         self._past: bytes | None = None  # the one before: mail that was under way says nothing of where the peer is
@@ -41,13 +48,12 @@ class Link:
         self._news = asyncio.Event()
         self._down_since = time.monotonic()
         self.address: str | None = None
-        self.dial(address)
 
     def dial(self, address: str | None) -> None:
         """The peer listens here from now on. Raises ZMQError if that is no address."""
         before, self.address, self.up = self.address, address, False
         if before != address:  # it moved, or is found
-            self.trouble, self._down_since, self._back = "", time.monotonic(), False
+            self.denied, self._down_since, self._back = False, time.monotonic(), False
         if before is not None:
             with contextlib.suppress(zmq.ZMQError):  # it was no address
                 self._dealer.disconnect(before)
@@ -55,9 +61,23 @@ class Link:
             self._dealer.connect(address)
         self._news.set()
 
-    async def opened(self) -> None:
+    async def watch(self, on_gone: Callable[[], None]) -> None:
+        """Follow what becomes of the link that I open, for as long as it lasts."""
+        while True:
+            event = (await recv_monitor_message(self._monitor))["event"]
+            if event == OPENED:
+                await self._opened()
+                continue
+            self._broke(event)
+            if event == GONE:
+                on_gone()
+            elif event == DENIED:
+                await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
+                self.dial(self.address)
+
+    async def _opened(self) -> None:
         """My link is up: say so, so that the peer knows a way back."""
-        self.up, self.trouble = True, ""
+        self.up, self.denied = True, False
         self._news.set()
         for _ in range(10):  # the socket may be a moment behind the news of it
             with contextlib.suppress(zmq.Again):
@@ -65,12 +85,19 @@ class Link:
                 return
             await asyncio.sleep(PAUSES[0])
 
-    def broke(self, why: str = "") -> None:
-        """My link is gone."""
+    def _broke(self, event: int) -> None:
+        """My link is gone, or did not come up."""
         if self.up:
             self._down_since = time.monotonic()
-        self.up, self.trouble = False, why
+        self.up, self.denied = False, event == DENIED
         self._news.set()
+
+    async def close(self, drain: float) -> None:
+        """What waits for a peer that is there may go out for ``drain`` seconds; one that has left holds up nobody."""
+        while await self._monitor.poll(0):
+            self.up = (await recv_monitor_message(self._monitor))["event"] == OPENED
+        self._monitor.close(0)
+        self._dealer.close(int(1000 * drain) if self.up else 0)
 
     def came(self, way: bytes, frame: Any) -> None:
         """Mail of the peer came along a link that it opened."""
@@ -166,7 +193,7 @@ async def knock(address: str) -> str:
 async def view(me: str, peer: str, mine: Address | None, links: Sequence[Link]) -> str:
     """Both sides of why nothing came: what dialling the peer says, and whether it dialled me."""
     link = next((link for link in links if not link.up), links[0])
-    refused = "" if link.address is None or link.up or link.trouble else await knock(link.address)
+    refused = "" if link.address is None or link.up or link.denied else await knock(link.address)
     if link.address is None:
         there = f"{me} has been told no address of {peer}"
     elif link.up:
@@ -174,7 +201,8 @@ async def view(me: str, peer: str, mine: Address | None, links: Sequence[Link]) 
     elif refused:
         there = f"{me} dials {link.address} in vain ({refused})"
     else:
-        why = link.trouble or "the handshake fails, as with another program or other keys"
+        known = f"it does not know the key of {me}"
+        why = known if link.denied else "the handshake fails, as with another program or other keys"
         there = f"somebody answers at {link.address}, but {why}"
     if mine is None:
         return f"{there}, and {me} only dials out"

@@ -16,6 +16,7 @@ monitor tells which links are up.
 
 import asyncio
 import contextlib
+import itertools
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -31,14 +32,9 @@ from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 from parse_p2p.names import PeerId
 from parse_p2p.transports.base import Address, Arrival, Plane, cannot_listen, ignore
 from parse_p2p.transports.curve import Doorkeeper, Guard
-from parse_p2p.transports.links import GREETING, Link, view
+from parse_p2p.transports.links import DENIED, GARBLED, GONE, GREETING, Link, view
 
 QUEUE = 64  # messages; a message is at most a chunk
-OPENED = zmq.EVENT_HANDSHAKE_SUCCEEDED
-GONE = zmq.EVENT_DISCONNECTED
-DENIED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
-GARBLED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-KNOCK_AGAIN = 1.0  # seconds after one was not let in
 VISITS = 64  # agents that are no neighbours and are talked to at a time
 WAITING = 4  # messages for one of them that is not there
 MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")  # an address of IPv4 as a socket of IPv6 has it
@@ -79,7 +75,6 @@ class ZmqTransport:
         self._doorkeepers: list[Doorkeeper] = []
         self._contexts: dict[Plane, zmq.asyncio.Context] = {}
         self._routers: dict[Plane, zmq.asyncio.Socket] = {}
-        self._dealers: list[zmq.asyncio.Socket] = []
         self._links: dict[tuple[PeerId, Plane], Link] = {}
         self._visits: dict[PeerId, Visit] = {}  # those not visited for longest come first
         self._visitors: dict[PeerId, bytes] = {}  # the ways back to those that are no neighbours, likewise
@@ -191,7 +186,7 @@ class ZmqTransport:
             self._spawn(doorkeeper.serve(), f"doorkeeper-{plane.name.lower()}")
         self._routers[plane] = self._listen(context, plane)
         for peer in self._addresses:
-            self._links[peer, plane] = self._link(context, peer, plane)
+            self._link(context, peer, plane)
         self._spawn(self._receive(plane), f"receive-{plane.name.lower()}")
 
     def _listen(self, context: zmq.asyncio.Context, plane: Plane) -> zmq.asyncio.Socket:
@@ -214,16 +209,13 @@ class ZmqTransport:
             raise cannot_listen(self._me, address, error.errno, error.strerror) from None
         return router
 
-    def _link(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> Link:
+    def _link(self, context: zmq.asyncio.Context, peer: PeerId, plane: Plane) -> None:
         dealer = self._caller(context, peer)
-        self._dealers.append(dealer)
-        monitor = dealer.get_monitor_socket(OPENED | GONE | DENIED | GARBLED)
-        self._monitors.append(monitor)
+        link = self._links[peer, plane] = Link(dealer, self._routers[plane])
         address = self._addresses[peer]
-        link = Link(dealer, self._routers[plane], None if address is None else address[plane])
-        self._spawn(self._watch(peer, plane, link, monitor), f"watch-{peer}-{plane.name.lower()}")
+        link.dial(None if address is None else address[plane])
+        self._spawn(link.watch(lambda: self._lost(peer, plane)), f"watch-{peer}-{plane.name.lower()}")
         self._spawn(self._answers(peer, plane, dealer), f"answers-{peer}-{plane.name.lower()}")
-        return link
 
     def _caller(self, context: zmq.asyncio.Context, peer: PeerId) -> zmq.asyncio.Socket:
         dealer = self._socket(context, zmq.DEALER)
@@ -250,28 +242,17 @@ class ZmqTransport:
         return socket
 
     async def _receive(self, plane: Plane) -> None:
-        router = self._routers[plane]
-        count = 0
-        while True:
-            way, *frames = await router.recv_multipart(copy=False)
-            count += 1
+        async for way, *frames in _messages(self._routers[plane]):
             if 0 < len(frames) <= MAX_TENSORS + 1:
                 sender = self._name(way, frames)
                 self._remember(sender, plane, way.bytes, frames[0])
                 await self._take_in(sender, plane, frames)
-            if count % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
 
     async def _answers(self, peer: PeerId, plane: Plane, dealer: zmq.asyncio.Socket) -> None:
         """What comes back along a link that I opened: whoever answers there is the one that I dialled."""
-        count = 0
-        while True:
-            frames = await dealer.recv_multipart(copy=False)
-            count += 1
+        async for frames in _messages(dealer):
             if len(frames) <= MAX_TENSORS + 1:
                 await self._take_in(peer, plane, frames)
-            if count % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
 
     async def _take_in(self, sender: PeerId, plane: Plane, frames: list[Any]) -> None:
         if len(frames) > 1 or len(frames[0].buffer) > len(GREETING):
@@ -292,22 +273,9 @@ class ZmqTransport:
             return PeerId(frames[0].get("User-Id"))
         return PeerId(way.bytes.decode(errors="replace"))
 
-    async def _watch(self, peer: PeerId, plane: Plane, link: Link, monitor: Any) -> None:
-        """What becomes of a link that I open."""
-        while True:
-            event = (await recv_monitor_message(monitor))["event"]
-            if event == OPENED:
-                await link.opened()
-            elif event == GONE:
-                link.broke()
-                if plane == Plane.DATA:
-                    self.on_disconnect(peer)
-            elif event == DENIED:
-                link.broke(f"it does not know the key of {self._me}")
-                await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
-                link.dial(link.address)
-            else:
-                link.broke()
+    def _lost(self, peer: PeerId, plane: Plane) -> None:
+        if plane == Plane.DATA:
+            self.on_disconnect(peer)
 
     async def _watch_door(self, plane: Plane, monitor: Any) -> None:
         """What becomes of links that others open to me."""
@@ -317,8 +285,8 @@ class ZmqTransport:
                 self.on_knock()
                 continue
             for (peer, its), link in self._links.items():
-                if its == plane and link.left(event["value"]) and plane == Plane.DATA and not link.up:
-                    self.on_disconnect(peer)
+                if its == plane and link.left(event["value"]) and not link.up:
+                    self._lost(peer, plane)
 
     def _spawn(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -329,11 +297,21 @@ class ZmqTransport:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in self._links.values():
+            await link.close(drain)
         for monitor in self._monitors:
             monitor.close(0)
-        for socket in (*self._dealers, *self._routers.values()):
-            socket.close(int(1000 * drain))
+        for router in self._routers.values():
+            router.close(int(1000 * drain))
         for doorkeeper in self._doorkeepers:
             doorkeeper.close()
         # term waits for the last mail, at most the linger time, so it must not hold up the loop
         await asyncio.gather(*(asyncio.to_thread(context.term) for context in self._contexts.values()))
+
+
+async def _messages(socket: zmq.asyncio.Socket) -> AsyncIterator[list[Any]]:
+    """Whatever comes on a socket, with a turn for the rest of the loop every few messages."""
+    for count in itertools.count(1):
+        yield await socket.recv_multipart(copy=False)
+        if count % YIELD_EVERY == 0:
+            await asyncio.sleep(0)

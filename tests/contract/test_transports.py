@@ -194,16 +194,16 @@ def test_an_absent_peer_holds_up_nobody_else(opened):
     run(scenario())
 
 
-def test_who_leaves_right_after_sending_is_heard_to_the_end(opened):
+async def left_after_sending(opened):
     messages = numbered(50, size=100_000)
+    async with opened("b") as b:
+        async with opened("a") as a:
+            await send_all(a, "b", messages)
+        assert await take(b, 50) == [("a", DATA, frames) for frames in messages]
 
-    async def scenario():
-        async with opened("b") as b:
-            async with opened("a") as a:
-                await send_all(a, "b", messages)
-            assert await take(b, 50) == [("a", DATA, frames) for frames in messages]
 
-    run(scenario())
+def test_who_leaves_right_after_sending_is_heard_to_the_end(opened):
+    run(left_after_sending(opened))
 
 
 def test_a_restarted_peer_is_heard_and_reached_again(opened):
