@@ -51,7 +51,7 @@ _logger.addHandler(logging.NullHandler())  # what happens to the connection stan
 class MqttFinder(Deaf):
     """Tells the broker of one agent, and its transport of the neighbours that the broker knows.
 
-    ``host`` is where others reach this agent unless the options say; None: at what it bound.
+    ``host`` is where others reach this agent; None: at what it bound.
     """
 
     def __init__(self, profile: Profile, options: MqttOptions, neighbours: Collection[PeerId],
@@ -59,13 +59,14 @@ class MqttFinder(Deaf):
         self.refusals: Counter[str] = Counter()
         self._profile = profile
         self._broker = Broker.parse(options.broker)
-        self._host = options.advertise or host
+        self._host = host
         self._neighbours = neighbours
         self._transport = transport
         self._clocks = clocks
         self._log = log
         self._reports: asyncio.Queue[str | None] = asyncio.Queue()
         self._connected = asyncio.Event()
+        self._leaving = False
         self._trouble = "no answer"
         self._staying: asyncio.Task[None] | None = None
 
@@ -152,16 +153,19 @@ class MqttFinder(Deaf):
         await client.subscribe([(self._topic("agents", peer), 1) for peer in sorted({presence.id, *self._neighbours})])
         self._connected.set()
         self._log.write("broker found", broker=self._broker.url)
-        tasks = [asyncio.create_task(self._read(client, presence)), asyncio.create_task(self._report(client))]
+        reading = asyncio.create_task(self._read(client, presence))
+        reporting = asyncio.create_task(self._report(client))
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([reading, reporting], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            self._leaving = True
+            await client.publish(mine, b"", qos=1, retain=True)  # takes the presence back
+            await reading  # until the broker says so too: some drop what one said last when it goes
         finally:
-            for task in tasks:
+            for task in (reading, reporting):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        await client.publish(mine, b"", qos=1, retain=True)  # takes the presence back
+            await asyncio.gather(reading, reporting, return_exceptions=True)
 
     async def _report(self, client: aiomqtt.Client) -> None:
         while (report := await self._reports.get()) is not None:
@@ -176,7 +180,11 @@ class MqttFinder(Deaf):
             except WireError as error:
                 self._complain(error)
                 continue
-            if said is not None and said.id == mine.id and said.gone:  # the will of an earlier life of mine
+            if message.topic.value != self._topic("agents", mine.id):
+                continue
+            if self._leaving and said is None:
+                return
+            if said is not None and said.gone:  # the will of an earlier life of mine
                 await client.publish(message.topic.value, mine.model_dump_json(), qos=1, retain=True)
 
     # what comes
