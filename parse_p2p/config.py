@@ -80,7 +80,7 @@ class RunFile(Section):
     rounds: int = Field(20, ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"
-    bind: Binding | None = Field(None, description="bind of all agents that have an address and no bind of their own")
+    bind: Binding | None = Field(None, description="bind of all agents that have none of their own")
     resources: ResourcesEntry = Field(ResourcesEntry(), description="what an agent takes of a cluster's node")
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
     discovery: DiscoveryOptions = Field(FileOptions(), description="how agents learn where the others listen")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parse_p2p.config import RunFile
 from parse_p2p.discovery.base import FoundOptions, GossipOptions
-from parse_p2p.discovery.notice import ANYWHERE, at, is_numeric
+from parse_p2p.discovery.notice import ANYWHERE, at, host_of, is_numeric
 from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.names import PeerId
 from parse_p2p.sections import AgentEntry
@@ -46,7 +46,7 @@ class Places:
             near = nearest(peer, self._entries)
             raise ConfigError(f"discovery.contacts: there is no agent {peer!r} in this run: {near}")
         entry = None if self._entries[peer].dials else address or self._fixed(peer)
-        if entry is None or _host(entry) in ANYWHERE or entry.endswith(":*"):
+        if entry is None or host_of(entry) in ANYWHERE or entry.endswith(":*"):
             raise ConfigError(
                 f"discovery.contacts: the file does not say where {peer} can be reached: give it an address, or name "
                 f"it as {{{peer}: tcp://host:port}}"
@@ -83,7 +83,7 @@ class Places:
         return _pair(at(own.bind or self._run.bind or self._found.bind, port))
 
     def _bound(self, me: PeerId, address: str, bind: str | None) -> str:
-        host, port = _host(address), address.rpartition(":")[2]
+        host, port = host_of(address), address.rpartition(":")[2]
         if bind is None and host not in ANYWHERE and not is_numeric(host):
             bind = _resolved(host)
             if bind is None:
@@ -96,7 +96,7 @@ class Places:
     def advertised(self, me: PeerId) -> str | None:
         """The host under which an agent says that it can be reached, where the file says."""
         own = self._entries[me].address
-        host = None if own is None or _host(own) in ANYWHERE else _host(own)
+        host = None if own is None or host_of(own) in ANYWHERE else host_of(own)
         return (self._found.advertise if self._found else None) or host
 
     def _fixed(self, peer: PeerId) -> str | None:
@@ -111,7 +111,7 @@ class Places:
         if self._run.security != "auto":
             return self._run.security == "curve"
         addresses = [entry.address for entry in self._entries.values() if entry.address is not None]
-        hosts = [_host(address) for address in (*addresses, *(data for data, _ in self.contacts.values()))]
+        hosts = [host_of(address) for address in (*addresses, *(data for data, _ in self.contacts.values()))]
         all_of_them = self._run.bind if self._found is not None or addresses else None
         hosts += filter(None, [all_of_them, *(entry.bind for entry in self._entries.values())])
         if self._found is not None:
@@ -147,10 +147,10 @@ def _refuse_unknown(me: PeerId, entry: AgentEntry) -> None:
         raise ConfigError(
             f"agents: {me}: nobody would know the port that is chosen for {entry.address}: give one, or set discovery"
         )
-    if _host(entry.address) in ANYWHERE:
+    if host_of(entry.address) in ANYWHERE:
         raise ConfigError(
             f"agents: {me}: nobody can dial {entry.address}: give a name or an address of its host, and bind: "
-            f"{_host(entry.address)} beside it"
+            f"{host_of(entry.address)} beside it"
         )
 
 
@@ -162,10 +162,6 @@ def _resolved(name: str) -> str | None:
         except (OSError, UnicodeError):
             continue
     return None
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0].removeprefix("tcp://").strip("[]")
 
 
 def _loopback(host: str) -> bool:

@@ -122,7 +122,10 @@ def test_a_command_line_that_cannot_be_is_refused(file, refused, arguments, said
     assert [part for part in said if part not in sentence] == []
 
 
-EVERYWHERE = [PAIR[0] | {"address": "tcp://10.0.0.1:7000", "bind": "0.0.0.0"}, PAIR[1] | {"address": "tcp://10.0.0.2:7000"}]
+EVERYWHERE = [
+    PAIR[0] | {"address": "tcp://10.0.0.1:7000", "bind": "0.0.0.0"},
+    PAIR[1] | {"address": "tcp://10.0.0.2:7000"},
+]
 
 
 def test_an_address_beyond_loopback_needs_keys_or_a_clear_word(file, refused):

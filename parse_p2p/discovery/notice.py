@@ -17,7 +17,6 @@ from parse_p2p.transports.base import Address
 
 LONGEST = 1 << 16  # bytes of a presence
 ANYWHERE = ("0.0.0.0", "::", "*")
-EVERYWHERE = ("tcp://0.0.0.0", "tcp://[::ffff:0.0.0.0]", "tcp://[::]")
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = rf"{_LABEL}(\.{_LABEL})*"
@@ -113,6 +112,11 @@ def binding(text: str) -> str:
     return str(ipaddress.ip_address(text.strip("[]")))
 
 
+def host_of(address: str) -> str:
+    """Of ``tcp://host:port``, without brackets: the inverse of ``at``."""
+    return address.rpartition(":")[0].removeprefix("tcp://").strip("[]")
+
+
 def at(host: str, port: str) -> str:
     """``tcp://host:port``, whichever kind of address the host's is."""
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
@@ -128,10 +132,9 @@ def reached(me: PeerId, endpoints: Address, host: str | None) -> Address:
 
 
 def _reached(me: PeerId, endpoint: str, host: str | None) -> str:
-    bound, _, port = endpoint.rpartition(":")
     if host is not None:
-        return at(host, port)
-    if bound in EVERYWHERE:
+        return at(host, endpoint.rpartition(":")[2])
+    if host_of(endpoint) in ANYWHERE:
         raise ConfigError(
             f"agent {me} listens on all addresses of its host, {endpoint}, and others must be told one that they "
             "reach: set discovery.advertise"

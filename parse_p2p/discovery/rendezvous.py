@@ -18,7 +18,7 @@ from typing import Self
 
 from parse_p2p.directory import Card, Clocks
 from parse_p2p.discovery.base import Deaf, Send
-from parse_p2p.discovery.notice import EVERYWHERE, LONGEST, Notice, Profile
+from parse_p2p.discovery.notice import ANYWHERE, LONGEST, Notice, Profile, host_of
 from parse_p2p.errors import ConfigError, MalformedFrame, WireError, WrongRun
 from parse_p2p.names import PeerId
 from parse_p2p.runlog import RunLog
@@ -146,12 +146,13 @@ def _contents(path: Path) -> bytes | None:
 def towards_others(endpoint: str) -> str | None:
     """This host's address on its way to others, for one that listens everywhere; nothing is sent to find it out.
 
-    None for one that listens at some address, and where there is no way to others.
+    Where there is no way to others it is what this host's name stands for, unless that is loopback. None then, and for
+    one that listens at some address.
     """
-    bound = endpoint.rpartition(":")[0]
-    if bound not in EVERYWHERE:
+    bound = host_of(endpoint)
+    if bound not in ANYWHERE:
         return None
-    family = socket.AF_INET if "0.0.0.0" in bound else socket.AF_INET6
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((ELSEWHERE[family], 9))
         return str(probe.getsockname()[0])

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 
 import brokers
 import ports
 import pytest
+from finders import Finding
 
-from parse_p2p.directory import Card, Clocks
+from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import MqttOptions
 from parse_p2p.discovery.mqtt import BACKLOG, COMPLAINTS, MqttFinder
 from parse_p2p.discovery.notice import LONGEST, Notice, Profile
@@ -38,7 +38,7 @@ def run(scenario):
     return asyncio.run(guarded())
 
 
-class Agent:
+class Agent(Finding):
     """An agent's ends: sockets on free ports, the finder, and the log."""
 
     def __init__(self, me, broker, folder, peers="abc", clocks=None):
@@ -53,19 +53,6 @@ class Agent:
         self._tail.skip()
         self._events = []
 
-    @asynccontextmanager
-    async def there(self, incarnation=1):
-        try:
-            async with self.transport, self.finder:
-                await self.finder.announce(Card(incarnation, 0), nobody)
-                yield self
-        finally:
-            self.log.close()
-
-    async def heard(self):
-        async for sender, _, frames in self.transport.arrivals():
-            return sender, [bytes(frame) for frame in frames]
-
     async def until(self, event, count=1):
         """Wait until so many of these events were logged; all of them."""
         while True:
@@ -73,10 +60,6 @@ class Agent:
             if len(found := [e for e in self._events if e["event"] == event]) >= count:
                 return found
             await asyncio.sleep(0.02)
-
-
-async def nobody(peer, facts):
-    raise AssertionError("there is no gossip where there is a broker")
 
 
 def presence(of, address, **changes):

@@ -3,11 +3,11 @@
 import asyncio
 import os
 import socket
-from contextlib import asynccontextmanager
 
 import pytest
+from finders import Finding
 
-from parse_p2p.directory import Card, Clocks
+from parse_p2p.directory import Clocks
 from parse_p2p.discovery.notice import LONGEST, Notice, Profile
 from parse_p2p.discovery.rendezvous import COMPLAINTS, RendezvousFinder, _contents, towards_others
 from parse_p2p.errors import ConfigError
@@ -29,7 +29,7 @@ def run(scenario):
     asyncio.run(guarded())
 
 
-class Agent:
+class Agent(Finding):
     """An agent's ends: sockets on free ports, the finder, and the log."""
 
     def __init__(self, me, folder, peers="ab", host=None, bind=ANYWHERE, logs=None):
@@ -40,19 +40,6 @@ class Agent:
         profile = PROFILE.model_copy(update={"id": me})
         clocks = Clocks(heartbeat=0.2)
         self.finder = RendezvousFinder(profile, folder, host, neighbours, self.transport, clocks, self.log)
-
-    @asynccontextmanager
-    async def there(self, incarnation=1):
-        try:
-            async with self.transport, self.finder:
-                await self.finder.announce(Card(incarnation, 0), None)
-                yield self
-        finally:
-            self.log.close()
-
-    async def heard(self):
-        async for sender, _, frames in self.transport.arrivals():
-            return sender, [bytes(frame) for frame in frames]
 
 
 def said(folder, me, address, **changes):
