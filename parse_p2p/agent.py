@@ -267,12 +267,19 @@ class Agent:
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
             device = self.participant.learner.arena.values.device
-            raise TrainingError(
-                f"{device} has no memory left for agent {self.me}: put fewer agents on it, or lower train.batch or the "
-                "widths under model"
-            ) from None
+            if isinstance(error, torch.OutOfMemoryError):
+                raise TrainingError(
+                    f"{device} has no memory left for agent {self.me}: put fewer agents on it, or lower train.batch or "
+                    "the widths under model"
+                ) from None
+            if devices.failed(error):
+                raise TrainingError(
+                    f"{device} failed under agent {self.me} ({str(error).splitlines()[0]}): go on with --resume, and "
+                    "place it on another device if that happens again"
+                ) from None
+            raise
 
     def _log_start(self) -> None:
         learner = self.participant.learner

@@ -56,6 +56,11 @@ def memory(device: torch.device) -> dict[str, int]:
     return host | {"allocated": allocated, "reserved": reserved}
 
 
+def failed(error: RuntimeError) -> bool:
+    """Whether a device broke down in the middle of its work, whatever was asked of it."""
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or str(error).startswith("CUDA error")
+
+
 def _unusable(name: str, me: PeerId, reason: str) -> ConfigError:
     first = reason.splitlines()[0].rstrip(".")
     return ConfigError(f"device: {name!r} of agent {me} cannot be used ({first}): try cpu or auto")

@@ -8,7 +8,7 @@ import running
 import torch
 import worlds
 
-from parse_p2p import devices
+from parse_p2p import checkpoint, devices
 from parse_p2p.errors import ConfigError, TrainingError
 from parse_p2p.summary import train_alone
 
@@ -73,16 +73,24 @@ def test_methods_that_exchange_nothing_wait_for_nothing(tmp_path):
     assert [event["exchange"] for event in running.events(tmp_path, "a0", "round")] == [0.0] * world.run.rounds
 
 
-def test_an_agent_without_memory_left_says_so_in_a_sentence(tmp_path):
-    def hungry(local, options):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), "no memory left for agent {me}"),
+        (RuntimeError("CUDA error: unspecified launch failure\nCompile with"), "failed under agent {me} (CUDA"),
+    ],
+)
+def test_an_agent_whose_device_fails_it_says_so_in_a_sentence_and_leaves_a_checkpoint(error, said, tmp_path):
+    def unlucky(local, options):
+        raise error
         yield
 
-    world = running.worlds.under(running.world(), script=hungry)
+    world = running.worlds.under(running.world(), script=unlucky)
     agents = [running.agent(world, me, mail, running.RunFolder(tmp_path)) for me, mail in running.memory(world)]
-    for me, error in zip(world.seats, running.together(agents), strict=True):
-        assert isinstance(error, TrainingError)
-        assert str(error).startswith(f"cpu has no memory left for agent {me}: put fewer agents on it")
+    for me, found in zip(world.seats, running.together(agents), strict=True):
+        assert isinstance(found, TrainingError)
+        assert said.format(me=me) in str(found) and "\n" not in str(found)
+        assert checkpoint.rounds(running.RunFolder(tmp_path).checkpoints(me)) == [0]
 
 
 def test_agents_are_trained_alone_for_a_summary_where_their_device_is_not():
