@@ -136,7 +136,7 @@ def conclude(
     summary = summarise(world, view.accuracy(), baseline, view.sent(), world.run.rounds - view.first, seconds)
     if keep:
         folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
-    console.print("\naccuracy on the test set, with each agent's own modalities (mean ± std over agents)\n")
+    console.print("\naccuracy on the test set, each agent with its own modalities (mean ± std)\n")
     console.print(summary_table(summary))
     console.print(
         f"\n{size(summary.bytes_per_round)} on the wire for each agent in a round, {size(summary.bytes_total)} in all; "
