@@ -111,7 +111,7 @@ class MqttFinder(Deaf):
     async def _stay(self, presence: Notice) -> None:
         """Be connected until told to leave; when the connection breaks, again after a pause that grows."""
         pause = SHORTEST_PAUSE
-        while True:
+        while not self._leaving:
             began = asyncio.get_running_loop().time()
             try:
                 async with self._client(presence) as client:
@@ -180,11 +180,10 @@ class MqttFinder(Deaf):
             except WireError as error:
                 self._complain(error)
                 continue
-            if message.topic.value != self._topic("agents", mine.id):
-                continue
-            if self._leaving and said is None:
-                return
-            if said is not None and said.gone:  # the will of an earlier life of mine
+            if message.topic.value == self._topic("agents", mine.id) and (said is None or said.gone):
+                if self._leaving:
+                    return
+                # an earlier life of mine left, or its will says so
                 await client.publish(message.topic.value, mine.model_dump_json(), qos=1, retain=True)
 
     # what comes

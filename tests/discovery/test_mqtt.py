@@ -243,6 +243,21 @@ def test_a_broker_that_hangs_holds_up_nobody_who_leaves(broker, tmp_path):
     run(scenario())
 
 
+def test_a_presence_that_somebody_else_took_away_is_there_again(broker, tmp_path):
+    async def scenario(ear):
+        async with Agent("a", broker, tmp_path).there() as a:
+            said = (await asyncio.to_thread(ear.next))[1]
+            for _ in range(3):
+                await asyncio.to_thread(ear.say, f"{AGENTS}/a", b"")
+                assert [(await asyncio.to_thread(ear.next))[1] for _ in range(2)] == [b"", said]
+            async with Agent("b", broker, tmp_path).there() as b:
+                await a.transport.send("b", [b"still there"], Plane.DATA)
+                assert await b.heard() == ("a", [b"still there"])
+
+    with brokers.Ear(broker.port, f"{AGENTS}/a") as ear:
+        run(scenario(ear))
+
+
 def test_telemetry_is_small_and_says_what_the_log_says(broker, tmp_path):
     async def scenario(ear):
         async with Agent("a", broker, tmp_path).there() as a:
