@@ -232,6 +232,27 @@ def test_leaving_is_possible_with_mail_for_nobody(opened):
 
 
 @sockets_only
+def test_a_peer_to_which_my_own_link_holds_is_not_gone(opened):
+    async def scenario():
+        async with opened("a") as a, opened("b") as b:
+            told = asyncio.Queue()
+            a.on_disconnect = told.put_nowait
+            await a.send("b", [b"model"], DATA)
+            await b.send("a", [b"model"], DATA)
+            assert await take(a, 1) == [("b", DATA, [b"model"])]
+            while not a._links["b", DATA].up:
+                await asyncio.sleep(0.01)
+            b.connect("a", opened.places["elsewhere"])
+            while a._links["b", DATA]._way is not None:
+                await asyncio.sleep(0.01)
+            assert told.empty()
+            await a.send("b", [b"more"], DATA)
+            assert await take(b, 2) == [("a", DATA, [b"model"]), ("a", DATA, [b"more"])]
+
+    run(scenario())
+
+
+@sockets_only
 def test_a_second_connection_takes_over_the_name_of_a_half_open_one(opened):
     async def scenario():
         async with opened("a") as a, opened("b") as gone:
