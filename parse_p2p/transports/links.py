@@ -8,9 +8,10 @@ CURVE that id is known from authenticated mail alone; without it, it is the name
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zmq
@@ -29,6 +30,7 @@ OPENED = zmq.EVENT_HANDSHAKE_SUCCEEDED
 GONE = zmq.EVENT_DISCONNECTED
 DENIED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 GARBLED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")  # an address of IPv4 as a socket of IPv6 has it
 
 
 class Link:
@@ -48,12 +50,13 @@ class Link:
         self._news = asyncio.Event()
         self._down_since = time.monotonic()
         self.address: str | None = None
+        self._moved: str | None = None  # from there: for a moment ZeroMQ may still tell of a link to it
 
     def dial(self, address: str | None) -> None:
         """The peer listens here from now on. Raises ZMQError if that is no address."""
         before, self.address, self.up = self.address, address, False
         if before != address:  # it moved, or is found
-            self.denied, self._down_since, self._back = False, time.monotonic(), False
+            self._moved, self.denied, self._down_since, self._back = before, False, time.monotonic(), False
         if before is not None:
             with contextlib.suppress(zmq.ZMQError):  # it was no address
                 self._dealer.disconnect(before)
@@ -64,16 +67,21 @@ class Link:
     async def watch(self, on_gone: Callable[[], None]) -> None:
         """Follow what becomes of the link that I open, for as long as it lasts."""
         while True:
-            event = (await recv_monitor_message(self._monitor))["event"]
-            if event == OPENED:
-                await self._opened()
+            event = await recv_monitor_message(self._monitor)
+            if event["event"] == OPENED:
+                if self._leads_there(event):
+                    await self._opened()
                 continue
-            self._broke(event)
-            if event == GONE:
+            self._broke(event["event"])
+            if event["event"] == GONE:
                 on_gone()
-            elif event == DENIED:
+            elif event["event"] == DENIED:
                 await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
                 self.dial(self.address)
+
+    def _leads_there(self, opened: Mapping[str, Any]) -> bool:
+        just_now = time.monotonic() - self._down_since < GRACE
+        return not (just_now and plain(opened["endpoint"].decode()) == self._moved)
 
     async def _opened(self) -> None:
         """My link is up: say so, so that the peer knows a way back."""
@@ -95,7 +103,8 @@ class Link:
     async def close(self, drain: float) -> None:
         """What waits for a peer that is there may go out for ``drain`` seconds; one that has left holds up nobody."""
         while await self._monitor.poll(0):
-            self.up = (await recv_monitor_message(self._monitor))["event"] == OPENED
+            event = await recv_monitor_message(self._monitor)
+            self.up = event["event"] == OPENED and self._leads_there(event)
         self._monitor.close(0)
         self._dealer.close(int(1000 * drain) if self.up else 0)
 
@@ -168,6 +177,11 @@ async def _sent(socket: zmq.asyncio.Socket, frames: list[Any]) -> bool:
     except zmq.Again:
         return False
     return True
+
+
+def plain(endpoint: str) -> str:
+    """As people write it."""
+    return MAPPED.sub(r"\1", endpoint)
 
 
 async def knock(address: str) -> str:

@@ -17,7 +17,6 @@ monitor tells which links are up.
 import asyncio
 import contextlib
 import itertools
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -32,12 +31,11 @@ from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 from parse_p2p.names import PeerId
 from parse_p2p.transports.base import Address, Arrival, Plane, cannot_listen, ignore
 from parse_p2p.transports.curve import Doorkeeper, Guard
-from parse_p2p.transports.links import DENIED, GARBLED, GONE, GREETING, Link, view
+from parse_p2p.transports.links import DENIED, GARBLED, GONE, GREETING, Link, plain, view
 
 QUEUE = 64  # messages; a message is at most a chunk
 VISITS = 64  # agents that are no neighbours and are talked to at a time
 WAITING = 4  # messages for one of them that is not there
-MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")  # an address of IPv4 as a socket of IPv6 has it
 YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
 
 
@@ -104,7 +102,7 @@ class ZmqTransport:
         if self._mine is None:
             return None
         data, control = (self._routers[plane].get_string(zmq.LAST_ENDPOINT) for plane in Plane)
-        return MAPPED.sub(r"\1", data), MAPPED.sub(r"\1", control)
+        return plain(data), plain(control)
 
     def connect(self, peer: PeerId, address: Address) -> None:
         """A neighbour listens here from now on. Raises MalformedFrame if that is no address.
