@@ -275,8 +275,9 @@ class Agent:
                     "the widths under model"
                 ) from None
             if devices.failed(error):
+                first, _, _ = str(error).partition("\n")
                 raise TrainingError(
-                    f"{device} failed under agent {self.me} ({str(error).splitlines()[0]}): go on with --resume, and "
+                    f"{device} failed under agent {self.me} ({first}): go on with --resume, and "
                     "place it on another device if that happens again"
                 ) from None
             raise

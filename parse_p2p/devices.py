@@ -3,6 +3,7 @@
 Every process that computes on a GPU has a context of its own there, of some hundred MB, whatever its model's size.
 """
 
+import re
 import resource
 import sys
 
@@ -12,6 +13,8 @@ from parse_p2p.errors import ConfigError
 from parse_p2p.names import PeerId
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what getrusage counts resident memory in
+
+BROKE = re.compile(r"(CUDA|cuDNN|HIP)( driver)? error")
 
 
 def choose(name: str, me: PeerId, turn: int) -> torch.device:
@@ -57,8 +60,9 @@ def memory(device: torch.device) -> dict[str, int]:
 
 
 def failed(error: RuntimeError) -> bool:
-    """Whether a device broke down in the middle of its work, whatever was asked of it."""
-    return isinstance(error, getattr(torch, "AcceleratorError", ())) or str(error).startswith("CUDA error")
+    """Whether a device gave up in the middle of its work, and not over an assertion, which is the program's fault."""
+    told = isinstance(error, getattr(torch, "AcceleratorError", ())) or BROKE.match(str(error))
+    return bool(told) and "assert" not in str(error)
 
 
 def _unusable(name: str, me: PeerId, reason: str) -> ConfigError:

@@ -93,6 +93,14 @@ def test_an_agent_whose_device_fails_it_says_so_in_a_sentence_and_leaves_a_check
         assert checkpoint.rounds(running.RunFolder(tmp_path).checkpoints(me)) == [0]
 
 
+@pytest.mark.parametrize(
+    "said", ["CUDA error: device-side assert triggered", "mat1 and mat2 shapes cannot be multiplied"]
+)
+def test_a_fault_of_the_program_is_not_laid_upon_the_device(said):
+    assert devices.failed(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
+    assert not devices.failed(RuntimeError(said))
+
+
 def test_agents_are_trained_alone_for_a_summary_where_their_device_is_not():
     built = worlds.world({"audio": 1, "motion": 1}, rounds=1, device="cuda:77")
     assert train_alone(built, lambda done: None).keys() == set(built.seats)

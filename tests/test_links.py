@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from tempfile import TemporaryDirectory
 
 import ports
@@ -235,6 +237,93 @@ def test_a_wait_for_a_way_ends_when_it_is_cancelled():
 
     with zmq.asyncio.Context() as context:
         run(scenario())
+
+
+@pytest.mark.parametrize("left", [b"tcp://127.0.0.1:1", b"tcp://[::ffff:127.0.0.1]:1"])  # dialled once, or again
+def test_what_is_told_of_a_place_that_was_left_changes_nothing(left, monkeypatch):
+    new = b"tcp://127.0.0.1:2"
+    story = [
+        (links.OPENED, left, False),
+        (links.OPENED, new, True),
+        (links.GONE, left, True),
+        (links.DENIED, left, True),
+        (links.GARBLED, left, True),
+        (links.GONE, new, False),
+    ]
+
+    async def scenario():
+        told, lost = asyncio.Queue(), []
+        monkeypatch.setattr(links, "recv_monitor_message", lambda monitor: told.get())
+        link = links.Link(context.socket(zmq.DEALER), None)
+        for place in (left, new):
+            link.dial(place.decode())
+        watching = asyncio.create_task(link.watch(lambda: lost.append(place)))
+        for event, place, up in story:
+            told.put_nowait({"event": event, "endpoint": place})
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert (link.up, told.empty()) == (up, True)
+        assert lost == [new]
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await link.close(0)
+
+    with zmq.asyncio.Context() as context:
+        run(scenario())
+
+
+def test_a_neighbour_that_hung_and_lives_elsewhere_is_reached_there():
+    """Also when the life that hung ends at last, with mail for it that never went out."""
+
+    async def scenario():
+        lost = asyncio.Queue()
+        with zmq.Context() as context, context.socket(zmq.ROUTER) as hung:
+            hung.rcvhwm = 1
+            place = tuple(f"tcp://127.0.0.1:{hung.bind_to_random_port('tcp://127.0.0.1')}" for _ in range(2))
+            async with ZmqTransport("a", {"a": None, "b": place}, drain=5) as a:
+                a.on_disconnect = lost.put_nowait
+                while not a._links["b", DATA].up:
+                    await asyncio.sleep(0.01)
+                for _ in range(3):  # until it is full, and what is in between too
+                    while await a._links["b", DATA].give([bytes(CHUNK)]):
+                        await asyncio.sleep(0)
+                    await asyncio.sleep(0.05)
+                async with ZmqTransport("b", {"b": ("tcp://127.0.0.1:*",) * 2, "a": None}) as b:
+                    a.connect("b", b.endpoints)
+                    await a.send("b", [b"first"], DATA)
+                    assert await take(b, 1) == [("a", DATA, [b"first"])]
+                    hung.close(0)
+                    await asyncio.sleep(0.3)
+                    await a.send("b", [b"second"], DATA)
+                    assert await take(b, 1) == [("a", DATA, [b"second"])]
+                    assert lost.empty()
+
+    run(scenario())
+
+
+def test_one_that_may_open_too_few_files_for_its_neighbours_says_so():
+    script = """
+import asyncio, resource
+from parse_p2p.errors import ConfigError
+from parse_p2p.transports.zmq import ZmqTransport
+
+async def opened():
+    async with ZmqTransport("a", {"a": None} | {f"b{i}": None for i in range(100)}):
+        pass
+
+for limit in range(60, 200, 10):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        asyncio.run(opened())
+    except ConfigError as error:
+        print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=GUARD, check=True)
+    sentences = said.stdout.splitlines()
+    assert len(sentences) == 14 and set(sentences) == {
+        "agent a cannot open sockets for 100 neighbours: they need more files than this process may open: raise that "
+        "limit (ulimit -n)"
+    }
 
 
 def test_what_comes_back_along_a_link_is_bounded(opened):

@@ -111,7 +111,7 @@ class MqttFinder(Deaf):
     async def _stay(self, presence: Notice) -> None:
         """Be connected until told to leave; when the connection breaks, again after a pause that grows."""
         pause = SHORTEST_PAUSE
-        while not self._leaving:
+        while True:
             began = asyncio.get_running_loop().time()
             try:
                 async with self._client(presence) as client:
@@ -119,6 +119,8 @@ class MqttFinder(Deaf):
                     return
             except Exception as error:  # whatever the other end did to the library: the run goes on without it
                 self._trouble = str(error) or type(error).__name__
+            if self._leaving:
+                return
             if self._connected.is_set():
                 self._connected.clear()
                 self._log.write("broker lost", why=self._trouble)
@@ -183,7 +185,7 @@ class MqttFinder(Deaf):
             if message.topic.value == self._topic("agents", mine.id) and (said is None or said.gone):
                 if self._leaving:
                     return
-                # an earlier life of mine left, or its will says so
+                # an earlier life of mine left, or its will says so, or somebody took my presence away
                 await client.publish(message.topic.value, mine.model_dump_json(), qos=1, retain=True)
 
     # what comes

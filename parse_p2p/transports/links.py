@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
@@ -48,15 +48,17 @@ class Link:
         self._descriptor = -1  # of that link
         self._back = False  # mail goes along it
         self._news = asyncio.Event()
-        self._down_since = time.monotonic()
+        self._down_since = self._dialled = time.monotonic()
         self.address: str | None = None
         self._moved: str | None = None  # from there: for a moment ZeroMQ may still tell of a link to it
 
     def dial(self, address: str | None) -> None:
         """The peer listens here from now on. Raises ZMQError if that is no address."""
+        address = None if address is None else plain(address)
         before, self.address, self.up = self.address, address, False
         if before != address:  # it moved, or is found
-            self._moved, self.denied, self._down_since, self._back = before, False, time.monotonic(), False
+            self._moved, self.denied, self._back = before, False, False
+            self._down_since = self._dialled = time.monotonic()
         if before is not None:
             with contextlib.suppress(zmq.ZMQError):  # it was no address
                 self._dealer.disconnect(before)
@@ -67,21 +69,22 @@ class Link:
     async def watch(self, on_gone: Callable[[], None]) -> None:
         """Follow what becomes of the link that I open, for as long as it lasts."""
         while True:
-            event = await recv_monitor_message(self._monitor)
-            if event["event"] == OPENED:
-                if self._leads_there(event):
-                    await self._opened()
-                continue
-            self._broke(event["event"])
-            if event["event"] == GONE:
+            event = await self._event()
+            if event == OPENED:
+                await self._opened()
+            elif event is not None:
+                self._broke(event)
+            if event == GONE:
                 on_gone()
-            elif event["event"] == DENIED:
+            elif event == DENIED:
                 await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
                 self.dial(self.address)
 
-    def _leads_there(self, opened: Mapping[str, Any]) -> bool:
-        just_now = time.monotonic() - self._down_since < GRACE
-        return not (just_now and plain(opened["endpoint"].decode()) == self._moved)
+    async def _event(self) -> int | None:
+        """What becomes of the link next; None where that was one to where the peer is no more."""
+        told = await recv_monitor_message(self._monitor)
+        just_now = time.monotonic() - self._dialled < GRACE
+        return None if just_now and plain(told["endpoint"].decode()) == self._moved else told["event"]
 
     async def _opened(self) -> None:
         """My link is up: say so, so that the peer knows a way back."""
@@ -103,8 +106,8 @@ class Link:
     async def close(self, drain: float) -> None:
         """What waits for a peer that is there may go out for ``drain`` seconds; one that has left holds up nobody."""
         while await self._monitor.poll(0):
-            event = await recv_monitor_message(self._monitor)
-            self.up = event["event"] == OPENED and self._leads_there(event)
+            if (event := await self._event()) is not None:
+                self.up = event == OPENED
         self._monitor.close(0)
         self._dealer.close(int(1000 * drain) if self.up else 0)
 

@@ -16,6 +16,7 @@ monitor tells which links are up.
 
 import asyncio
 import contextlib
+import errno
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
-from parse_p2p.errors import MalformedFrame
+from parse_p2p.errors import ConfigError, MalformedFrame
 from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 from parse_p2p.names import PeerId
 from parse_p2p.transports.base import Address, Arrival, Plane, cannot_listen, ignore
@@ -86,8 +87,13 @@ class ZmqTransport:
         try:
             for plane in Plane:
                 self._open(plane)
-        except BaseException:
+        except BaseException as error:
             await self._close(0)
+            if isinstance(error, zmq.ZMQError) and error.errno == errno.EMFILE:
+                raise ConfigError(
+                    f"agent {self._me} cannot open sockets for {len(self._addresses)} neighbours: they need more files "
+                    "than this process may open: raise that limit (ulimit -n)"
+                ) from None
             raise
         return self
 
@@ -113,7 +119,7 @@ class ZmqTransport:
         self._addresses[peer] = address
         for plane in Plane:
             link = self._links[peer, plane]
-            if link.address == address[plane]:
+            if link.address == plain(address[plane]):
                 continue
             try:
                 link.dial(address[plane])
@@ -225,7 +231,7 @@ class ZmqTransport:
 
     def _socket(self, context: zmq.asyncio.Context, kind: int) -> zmq.asyncio.Socket:
         socket: zmq.asyncio.Socket = context.socket(kind)
-        socket.set(zmq.LINGER, int(1000 * self._drain))
+        socket.set(zmq.LINGER, 0)  # of a place that is left nothing stays; who closes says for how long
         socket.set(zmq.SNDHWM, QUEUE)
         socket.set(zmq.RCVHWM, QUEUE)
         socket.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
@@ -303,6 +309,9 @@ class ZmqTransport:
             router.close(int(1000 * drain))
         for doorkeeper in self._doorkeepers:
             doorkeeper.close()
+        if not drain:
+            for context in self._contexts.values():
+                context.destroy(0)  # and what was not opened to the end
         # term waits for the last mail, at most the linger time, so it must not hold up the loop
         await asyncio.gather(*(asyncio.to_thread(context.term) for context in self._contexts.values()))
 

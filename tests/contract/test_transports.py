@@ -233,8 +233,6 @@ def test_leaving_is_possible_with_mail_for_nobody(opened):
 
 @sockets_only
 def test_a_peer_to_which_my_own_link_holds_is_not_gone(opened):
-    """And nobody waits for the other to end, whose link to nowhere may be told of as the one that it had before."""
-
     async def scenario():
         async with opened("a") as a, opened("b") as b:
             told = asyncio.Queue()
