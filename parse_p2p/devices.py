@@ -13,7 +13,6 @@ from parse_p2p.errors import ConfigError
 from parse_p2p.names import PeerId
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what getrusage counts resident memory in
-
 BROKE = re.compile(r"(CUDA|cuDNN|HIP)( driver)? error")
 
 
