@@ -254,6 +254,7 @@ def test_what_is_told_of_a_place_that_was_left_changes_nothing(left, monkeypatch
     async def scenario():
         told, lost = asyncio.Queue(), []
         monkeypatch.setattr(links, "recv_monitor_message", lambda monitor: told.get())
+        monkeypatch.setattr(links, "GRACE", GUARD)  # however slow this goes
         link = links.Link(context.socket(zmq.DEALER), None)
         for place in (left, new):
             link.dial(place.decode())
@@ -272,8 +273,22 @@ def test_what_is_told_of_a_place_that_was_left_changes_nothing(left, monkeypatch
         run(scenario())
 
 
-def test_a_neighbour_that_hung_and_lives_elsewhere_is_reached_there():
-    """Also when the life that hung ends at last, with mail for it that never went out."""
+def test_another_spelling_of_where_a_neighbour_is_leaves_the_link_to_it_alone():
+    first, hosts = ports.free(2), ("127.0.0.1", "[::ffff:127.0.0.1]")
+
+    async def scenario():
+        place, mapped = ((f"tcp://{host}:{first}", f"tcp://{host}:{first + 1}") for host in hosts)
+        async with ZmqTransport("b", {"b": place, "a": None}), ZmqTransport("a", {"a": None, "b": place}) as a:
+            while not all(link.up for link in a._links.values()):
+                await asyncio.sleep(0.01)
+            a.connect("b", mapped)
+            assert all(link.up for link in a._links.values())
+
+    run(scenario())
+
+
+def test_a_neighbour_that_hung_and_lives_elsewhere_is_reached_there(monkeypatch):
+    """Also when the life that hung ends at last, with mail for it that never went out, and long after the move."""
 
     async def scenario():
         lost = asyncio.Queue()
@@ -292,6 +307,7 @@ def test_a_neighbour_that_hung_and_lives_elsewhere_is_reached_there():
                     a.connect("b", b.endpoints)
                     await a.send("b", [b"first"], DATA)
                     assert await take(b, 1) == [("a", DATA, [b"first"])]
+                    monkeypatch.setattr(links, "GRACE", 0)
                     hung.close(0)
                     await asyncio.sleep(0.3)
                     await a.send("b", [b"second"], DATA)
