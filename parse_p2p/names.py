@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PeerId = NewType("PeerId", str)
 """The name of one agent, unique in a run."""
@@ -12,7 +13,7 @@ PeerId = NewType("PeerId", str)
 Modality = NewType("Modality", str)
 """The name of one kind of input, such as ``audio``."""
 
-TensorMap = Mapping[str, Tensor]
+TensorMap = Mapping[str, "Tensor"]
 Metrics = Mapping[str, float]
 
 

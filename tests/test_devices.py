@@ -110,3 +110,8 @@ def test_a_fault_of_the_program_is_not_laid_upon_the_device(said):
 def test_agents_are_trained_alone_for_a_summary_where_their_device_is_not():
     built = worlds.world({"audio": 1, "motion": 1}, rounds=1, device="cuda:77")
     assert train_alone(built, lambda done: None).keys() == set(built.seats)
+
+
+def test_what_watches_an_agent_on_a_cluster_loads_no_torch():
+    script = "import sys, parse_p2p.launch.actor; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
