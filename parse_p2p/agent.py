@@ -23,17 +23,17 @@ from parse_p2p import checkpoint, devices
 from parse_p2p.announcer import Announcer
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
+from parse_p2p.core.errors import Interrupted, QuorumLost, TrainingError
+from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.membership import Modalities
+from parse_p2p.core.types import PeerId, Role
 from parse_p2p.courier import Courier, Limits
 from parse_p2p.desk import AHEAD, Collected, Desk, nobody
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import Finder, FromFile
-from parse_p2p.errors import Interrupted, QuorumLost, TrainingError
-from parse_p2p.membership import Modalities
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
-from parse_p2p.names import PeerId, Role
 from parse_p2p.participant import Participant
 from parse_p2p.presence import Presence
-from parse_p2p.runlog import RunLog
 from parse_p2p.transports.base import Transport
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from parse_p2p.errors import ConfigError, MalformedFrame
-from parse_p2p.membership import Change, Membership, Modalities
-from parse_p2p.names import Modality, PeerId
+from parse_p2p.core.errors import ConfigError, MalformedFrame
+from parse_p2p.core.membership import Change, Membership, Modalities
+from parse_p2p.core.types import Modality, PeerId
 
 MOST = 64  # changes that one agent may announce in a run
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from parse_p2p.slices import Component, Region
+from parse_p2p.core.slices import Component, Region
 
 Parts = Sequence[tuple[Component, Mapping[str, nn.Parameter]]]
 

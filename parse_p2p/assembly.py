@@ -11,27 +11,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from parse_p2p import checks, devices, plugins, roles
+from parse_p2p import checks, devices, roles
 from parse_p2p.arena import regions
 from parse_p2p.codecs.base import Codec
 from parse_p2p.config import RunFile, options
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.membership import Modalities, planned
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.slices import Holder, Sharing
+from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, split_groups, standardise
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.stream import Stream, stream
 from parse_p2p.data.tasks import seen_as
-from parse_p2p.draws import seeded
-from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.faults import broken, refuse_strangers
 from parse_p2p.learner import Learner
-from parse_p2p.membership import Modalities, planned
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, Network, initialise, load_weights
-from parse_p2p.names import PeerId
 from parse_p2p.participant import Participant, Wardrobe
 from parse_p2p.places import Places
 from parse_p2p.seats import Seat, seats
 from parse_p2p.seats import seat as seated
-from parse_p2p.slices import Holder, Sharing
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.varying import VaryingOptions, drawn
 

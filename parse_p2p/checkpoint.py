@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile,
               zlib.error)  # fmt: skip

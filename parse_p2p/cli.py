@@ -13,20 +13,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import checkpoint, config, ending, plugins, programs, roles
+from parse_p2p import checkpoint, config, ending, programs, roles
 from parse_p2p.announcer import order
 from parse_p2p.assembly import World
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError, P2PError, nearest
+from parse_p2p.core.event_log import Tail
+from parse_p2p.core.types import PeerId
 from parse_p2p.ending import conclude
-from parse_p2p.errors import ConfigError, P2PError, nearest
 from parse_p2p.launch import cluster, local
 from parse_p2p.launch import folder as folders
 from parse_p2p.launch.fleet import Fleet, Launcher
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall, run_here
 from parse_p2p.methods.base import Method
-from parse_p2p.names import PeerId
 from parse_p2p.programs import FAILED, INTERRUPTED
-from parse_p2p.runlog import Tail
 from parse_p2p.transports import curve
 from parse_p2p.view import RunView, Screen
 

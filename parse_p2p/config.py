@@ -16,16 +16,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.membership import EventEntry
 from parse_p2p.courier import Limits
 from parse_p2p.data.stream import StreamOptions
 from parse_p2p.data.tasks import TaskOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
 from parse_p2p.discovery.broker import Broker
-from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.faults import Fault
 from parse_p2p.learner import Training
-from parse_p2p.membership import EventEntry
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.sections import (
     NAME,

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec, suited
+from parse_p2p.core.errors import MalformedFrame, WireError, WrongRun
+from parse_p2p.core.event_log import Ledger, RunLog
+from parse_p2p.core.message import Fact, Parcel
+from parse_p2p.core.types import PeerId
 from parse_p2p.directory import Card
-from parse_p2p.errors import MalformedFrame, WireError, WrongRun
 from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import Fact, Parcel
-from parse_p2p.runlog import Ledger, RunLog
 from parse_p2p.transports.base import Plane, Transport
 
 GOSSIP = "gossip"  # the topic of control mail by which agents find each other

@@ -11,10 +11,10 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from parse_p2p.errors import MalformedFrame, WireError
+from parse_p2p.core.errors import MalformedFrame, WireError
+from parse_p2p.core.message import NEWEST, Parcel
+from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import NEWEST, Parcel
 
 AHEAD = 16  # rounds a neighbour may be ahead of me
 TOPICS = 16  # topics a neighbour may use in one round

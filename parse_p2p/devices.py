@@ -9,8 +9,8 @@ import sys
 
 import torch
 
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import PeerId
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what getrusage counts resident memory in
 BROKE = re.compile(r"(CUDA|cuDNN|HIP)( driver)? error")

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from parse_p2p.errors import MalformedFrame
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import Fact
+from parse_p2p.core.errors import MalformedFrame
+from parse_p2p.core.message import Fact
+from parse_p2p.core.types import PeerId
 
 NEVER = -1
 MANY = 256  # entries in a list of a card

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from parse_p2p import config
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError, P2PError
+from parse_p2p.core.errors import ConfigError, P2PError
+from parse_p2p.core.event_log import Tail
+from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall
-from parse_p2p.names import PeerId
-from parse_p2p.runlog import Tail
 from parse_p2p.summary import summarise, train_alone
 from parse_p2p.view import RunView, Screen, clock, size, summary_table
 

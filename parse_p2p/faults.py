@@ -11,10 +11,10 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from parse_p2p.draws import seeded
-from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.types import PeerId
 from parse_p2p.framing import Frames
-from parse_p2p.names import PeerId
 
 Agents = Annotated[list[str], Field(min_length=1)]
 

@@ -7,12 +7,12 @@ holders stays where it is and their spread does not grow: with v = x̄ in x̄' �
 import torch
 from torch import Tensor
 
+from parse_p2p.core.message import Parcel, fit
+from parse_p2p.core.slices import SliceKey
+from parse_p2p.core.types import PeerId
 from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Exchange, Local, Script, Stretch
 from parse_p2p.methods.federation import load, weighted_average
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import Parcel, fit
-from parse_p2p.slices import SliceKey
 from parse_p2p.topology.overlay import Overlays
 
 KEPT = "kept/"  # in an agent's memory, before the name of a component that it lost

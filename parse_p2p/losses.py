@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from parse_p2p.core.types import Kind
 from parse_p2p.data.base import Batch
 from parse_p2p.learner import LossTerm
 from parse_p2p.models.base import Network, Outputs
-from parse_p2p.names import Kind
 
 
 def task(network: Network, batch: Batch, outputs: Outputs) -> Tensor:

@@ -15,13 +15,13 @@ import torch
 
 from parse_p2p import config
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.types import PeerId
 from parse_p2p.lab import sources
 from parse_p2p.lab.export import annotated
 from parse_p2p.lab.record import record, rehearse
 from parse_p2p.lab.shape import Shape, shape
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.names import PeerId
 from parse_p2p.simulate import Ledger
 from parse_p2p.topology import files
 

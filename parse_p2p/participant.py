@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.membership import Membership, Modalities
+from parse_p2p.core.types import PeerId, Role
 from parse_p2p.data.base import Dataset, without
-from parse_p2p.errors import ConfigError
 from parse_p2p.introduction import carry, introduced
 from parse_p2p.learner import Learner
-from parse_p2p.membership import Membership, Modalities
 from parse_p2p.methods.base import Local, Method, Script
-from parse_p2p.names import PeerId, Role
 from parse_p2p.sketch import Sketches, sketched
 from parse_p2p.staging import to_host
 from parse_p2p.topology.overlay import Overlays, Plan

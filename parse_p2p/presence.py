@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from parse_p2p.announcer import Announcer
+from parse_p2p.core.errors import JoinTimeout, MalformedFrame, WrongRun
+from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.membership import Modalities
+from parse_p2p.core.types import PeerId
 from parse_p2p.courier import Courier
 from parse_p2p.directory import NEVER, Card, Clocks, Directory
-from parse_p2p.errors import JoinTimeout, MalformedFrame, WrongRun
-from parse_p2p.membership import Modalities
-from parse_p2p.names import PeerId
 from parse_p2p.participant import Participant
-from parse_p2p.runlog import RunLog
 
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
 TOLD = 3  # neighbours of whom it is said why they did not come

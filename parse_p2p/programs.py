@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from parse_p2p.errors import P2PError
+from parse_p2p.core.errors import P2PError
 
 USAGE: Any = typer.BadParameter.__bases__[0]  # typer has a click of its own, under a private name
 FAILED, INTERRUPTED = 2, 130

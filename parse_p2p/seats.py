@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parse_p2p.config import RunFile, options
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Modality, PeerId, Role
 from parse_p2p.models.base import EncoderOptions, ModelOptions
-from parse_p2p.names import Modality, PeerId, Role
 from parse_p2p.roles import Cast
 from parse_p2p.sections import AgentEntry
 

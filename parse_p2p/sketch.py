@@ -11,8 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from parse_p2p.draws import seeded
-from parse_p2p.errors import QuorumLost
+from parse_p2p.core.errors import QuorumLost
+from parse_p2p.core.rng import seeded
 from parse_p2p.methods.base import Done, Inbox, Local, Script, advance
 from parse_p2p.staging import to_host
 

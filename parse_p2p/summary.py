@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from parse_p2p import plugins
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
-from parse_p2p.errors import ConfigError
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.methods.base import Method
-from parse_p2p.names import Metrics, PeerId
 from parse_p2p.simulate import simulate
 
 

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from parse_p2p.names import PeerId
+from parse_p2p.core.types import PeerId
 from parse_p2p.summary import Summary
 
 

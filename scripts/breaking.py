@@ -20,11 +20,11 @@ from exchanging import alike, frozen, lossy, parameters
 
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
-from parse_p2p.draws import seeded
+from parse_p2p.core.event_log import Tail
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.local import LocalFleet
-from parse_p2p.names import PeerId
-from parse_p2p.runlog import Tail
 from parse_p2p.simulate import simulate
 
 GUARD = 600  # seconds after which a run counts as hanging

@@ -16,10 +16,10 @@ import torch
 from parse_p2p import __version__
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
-from parse_p2p.draws import seeded
+from parse_p2p.core.message import Parcel
+from parse_p2p.core.rng import seeded
 from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.methods.base import Done, Local, Script, advance
-from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
 
 MIXERS = ("weighted", "clipped", "trimmed-mean", "median", "krum")

@@ -14,14 +14,14 @@ import torch
 from matplotlib import pyplot
 
 from parse_p2p import __version__
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.slices import Component, Holder, Region, offers
+from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.discovery.book import RUMOURS, VIEW
 from parse_p2p.discovery.cards import Card, label
 from parse_p2p.discovery.crowd import Crowd, strangers
-from parse_p2p.draws import seeded
 from parse_p2p.lab.statistics import SEEDS, half, interval, markdown
 from parse_p2p.methods.parse import METHOD
-from parse_p2p.names import Modality, PeerId
-from parse_p2p.slices import Component, Holder, Region, offers
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIZES = (8, 16, 32, 64, 128, 256)

@@ -21,10 +21,10 @@ import torch
 from parse_p2p.agent import Agent
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import settings
-from parse_p2p.names import PeerId
-from parse_p2p.runlog import RunLog
 from parse_p2p.transports.base import Plane, ignore
 from parse_p2p.transports.memory import MemoryTransport, Post
 

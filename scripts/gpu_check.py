@@ -20,9 +20,9 @@ from torch import Tensor
 
 from parse_p2p import checkpoint, config
 from parse_p2p.assembly import World
+from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.methods.base import Done, advance
-from parse_p2p.runlog import Tail
 from parse_p2p.staging import to_host
 
 END = time.monotonic() + 460  # what is not done by then has failed

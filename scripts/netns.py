@@ -26,7 +26,7 @@ import yaml
 
 from parse_p2p import checkpoint, config
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import run_agent
 from parse_p2p.transports import curve

@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from parse_p2p import checkpoint, config, plugins
+from parse_p2p import checkpoint, config
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.core import plugins
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.simulate import simulate
 

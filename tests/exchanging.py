@@ -3,7 +3,7 @@
 import torch
 from worlds import under, world
 
-from parse_p2p.draws import seeded
+from parse_p2p.core.rng import seeded
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.gossip import EXCHANGES
 

@@ -4,8 +4,8 @@ import pytest
 from worlds import world
 
 from parse_p2p.config import RunFile
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.discovery.base import MqttOptions, RendezvousOptions
-from parse_p2p.errors import ConfigError
 from parse_p2p.launch.actor import Host
 from parse_p2p.launch.cluster import adapt, check, share
 

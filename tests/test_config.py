@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parse_p2p import config
 from parse_p2p.config import RunFile
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 GOOD = """\
 graph: {generator: ring}

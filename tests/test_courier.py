@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from parse_p2p.codecs import raw
+from parse_p2p.core.errors import MalformedFrame
+from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.message import Parcel
 from parse_p2p.courier import COMPLAINTS, GOSSIP, OUTBOX, STRANGER, Courier, Limits
 from parse_p2p.directory import Card
-from parse_p2p.errors import MalformedFrame
 from parse_p2p.framing import Header, pack
-from parse_p2p.parcel import Parcel
-from parse_p2p.runlog import RunLog
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.memory import MemoryTransport, Post
 

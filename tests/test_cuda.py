@@ -10,7 +10,7 @@ from worlds import learner, world
 
 from parse_p2p import devices, losses
 from parse_p2p.codecs import raw
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.simulate import simulate
 from parse_p2p.staging import to_device, to_host
 

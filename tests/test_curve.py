@@ -10,7 +10,7 @@ import zmq.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.transports import curve
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.curve import Doorkeeper, Guard

@@ -6,10 +6,10 @@ import time
 import pytest
 import torch
 
+from parse_p2p.core.errors import MalformedFrame, SpecMismatch
+from parse_p2p.core.message import NEWEST, Parcel
 from parse_p2p.desk import AHEAD, TOPICS, Desk, nobody
-from parse_p2p.errors import MalformedFrame, SpecMismatch
 from parse_p2p.methods.base import Exchange
-from parse_p2p.parcel import NEWEST, Parcel
 
 LONG = 100.0  # seconds no test waits for
 

@@ -9,7 +9,7 @@ import torch
 import worlds
 
 from parse_p2p import checkpoint, devices
-from parse_p2p.errors import ConfigError, TrainingError
+from parse_p2p.core.errors import ConfigError, TrainingError
 from parse_p2p.summary import train_alone
 
 COUNT = torch.cuda.device_count()

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
+from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.directory import LIVES, NEVER, Card, Clocks, Directory
-from parse_p2p.errors import MalformedFrame
 
 CLOCKS = Clocks(heartbeat=1, lost=10)
 ME = 77

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from parse_p2p import framing
 from parse_p2p.codecs import bf16, raw
-from parse_p2p.errors import MalformedFrame
+from parse_p2p.core.errors import MalformedFrame
+from parse_p2p.core.message import NEWEST, Parcel
 from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Assembler, Header, pack, unpack
-from parse_p2p.parcel import NEWEST, Parcel
 
 CODECS = [raw.CODEC, bf16.CODEC]
 HEADER = Header("run", "a0", 3, "slices")

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from worlds import finished, learner, world
 
 from parse_p2p import losses
-from parse_p2p.errors import ConfigError, Interrupted, TrainingError
+from parse_p2p.core.errors import ConfigError, Interrupted, TrainingError
 
 
 def drawn(agent, round):

@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy
 from worlds import BOTH, inputs, network
 
 from parse_p2p import losses
+from parse_p2p.core.types import Kind
 from parse_p2p.data.base import Batch
 from parse_p2p.models.base import Outputs
-from parse_p2p.names import Kind
 
 THREE = {"a": (5,), "b": (3, 9), "c": (1, 4, 4)}
 TARGETS = torch.tensor([0, 1, 0, 3, 2, 1])

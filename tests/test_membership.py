@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parse_p2p.errors import ConfigError
-from parse_p2p.membership import Change, EventEntry, Membership, planned
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.membership import Change, EventEntry, Membership, planned
 
 FIRST = {"a": ("audio",), "b": ("audio", "motion"), "c": ("motion",)}
 

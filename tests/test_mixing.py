@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from worlds import finished, world
 
-from parse_p2p import mixing
+from parse_p2p.core import mixing
+from parse_p2p.core.message import LARGEST, Parcel
+from parse_p2p.core.mixing import clipped, krum, median, trimmed_mean, weighted
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.gossip import GossipOptions
-from parse_p2p.mixing import clipped, krum, median, trimmed_mean, weighted
-from parse_p2p.parcel import LARGEST, Parcel
 
 MIXERS = {
     "weighted": weighted,

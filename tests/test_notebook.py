@@ -7,8 +7,8 @@ from worlds import finished
 import parse_p2p
 from parse_p2p import config
 from parse_p2p.assembly import World
+from parse_p2p.core.event_log import Tail
 from parse_p2p.lab.shape import shape
-from parse_p2p.runlog import Tail
 
 SMALL = {
     "dataset": "bits",

@@ -3,7 +3,7 @@
 import pytest
 from worlds import world
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.places import Places
 from parse_p2p.sections import AgentEntry
 from parse_p2p.transports import curve

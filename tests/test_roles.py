@@ -6,11 +6,12 @@ import pytest
 import torch
 from worlds import world
 
-from parse_p2p import config, plugins
+from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import Role
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Role
 
 AGENTS = [
     {"id": "m", "modalities": ["audio"]},

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from parse_p2p.runlog import Ledger, RunLog, Tail, last
+from parse_p2p.core.event_log import Ledger, RunLog, Tail, last
 
 
 def events(tail):

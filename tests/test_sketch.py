@@ -4,7 +4,7 @@ import pytest
 import torch
 import worlds
 
-from parse_p2p.draws import seeded
+from parse_p2p.core.rng import seeded
 from parse_p2p.simulate import simulate
 from parse_p2p.sketch import WIDTH, consensus_distance, sketch
 

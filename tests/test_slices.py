@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from parse_p2p.errors import ConfigError
-from parse_p2p.slices import (
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.slices import (
     Component,
     Holder,
     Region,

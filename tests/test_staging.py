@@ -6,8 +6,8 @@ from worlds import finished, learner, world
 
 from parse_p2p import losses
 from parse_p2p.codecs import raw
+from parse_p2p.core.message import Parcel
 from parse_p2p.framing import Header, pack
-from parse_p2p.parcel import Parcel
 from parse_p2p.staging import to_device, to_host
 
 TENSORS = {

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import torch
 
-from parse_p2p import plugins
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.core import plugins
+from parse_p2p.core.types import Modality, Role
 from parse_p2p.methods.gossip import mix, slices
 from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.models.fission import Fission
 from parse_p2p.models.monolithic import Monolithic
-from parse_p2p.names import Modality, Role
 from parse_p2p.simulate import simulate
 
 MIX = {"audio": 2, "motion": 2, "audio+motion": 3}

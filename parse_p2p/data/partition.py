@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
-from parse_p2p.errors import ConfigError
 
 RowArray = NDArray[np.int64]
 Partition = Callable[[Dataset, int, np.random.Generator, float], list[RowArray]]

@@ -14,8 +14,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from parse_p2p.core.rng import seeded
 from parse_p2p.data.base import Dataset
-from parse_p2p.draws import seeded
 
 
 class StreamOptions(BaseModel):

@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
-from parse_p2p.errors import ConfigError
 
 
 class TaskOptions(BaseModel):

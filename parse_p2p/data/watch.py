@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, Field
 
+from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, packaged_file
-from parse_p2p.names import Modality
 
 REMEDY = "run pip install 'parse-p2p[watch]'"
 

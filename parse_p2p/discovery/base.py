@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from parse_p2p.core.errors import MalformedFrame
+from parse_p2p.core.message import Fact
+from parse_p2p.core.types import PeerId
 from parse_p2p.directory import Card
 from parse_p2p.discovery.notice import HOST, binding, entrance, somewhere
-from parse_p2p.errors import MalformedFrame
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import Fact
 
 
 class FileOptions(BaseModel):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 PASSWORD = "PARSE_MQTT_PASSWORD"
 """The environment's word for the password of the user in the broker's URL."""

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from parse_p2p.errors import MalformedFrame
-from parse_p2p.names import Modality, PeerId
-from parse_p2p.parcel import Fact
-from parse_p2p.slices import SliceKey
+from parse_p2p.core.errors import MalformedFrame
+from parse_p2p.core.message import Fact
+from parse_p2p.core.slices import SliceKey
+from parse_p2p.core.types import Modality, PeerId
 
 OLDEST = 32  # rounds: a card of that age is forgotten, and its owner with it
 MAX_CARDS = 16  # in a message

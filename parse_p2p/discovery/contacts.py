@@ -15,14 +15,14 @@ from types import TracebackType
 from typing import Self
 
 from parse_p2p import directory
+from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, WrongRun
+from parse_p2p.core.message import Fact
+from parse_p2p.core.types import PeerId
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import Send
 from parse_p2p.discovery.cards import Card, Message, read, write
 from parse_p2p.discovery.gossip import Gossiper
 from parse_p2p.discovery.notice import PLACE, reached
-from parse_p2p.errors import ConfigError, JoinTimeout, MalformedFrame, WrongRun
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import Fact
 from parse_p2p.transports.base import Address
 from parse_p2p.transports.zmq import ZmqTransport
 

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from parse_p2p.errors import ConfigError, MalformedFrame
-from parse_p2p.names import Modality, PeerId
+from parse_p2p.core.errors import ConfigError, MalformedFrame
+from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.transports.base import Address
 
 LONGEST = 1 << 16  # bytes of a presence

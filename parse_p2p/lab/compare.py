@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Shown
 
 from parse_p2p import __version__, programs
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import experiment as experiments
 from parse_p2p.lab.elsewhere import Elsewhere
 from parse_p2p.lab.experiment import Experiment

@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from parse_p2p import config
 from parse_p2p.config import RunFile
-from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, nearest
 
 Labels = tuple[tuple[str, str], ...]
 """By axis, in the order of the file, the label of each."""

@@ -37,13 +37,13 @@ from typing import Any
 from parse_p2p import config, roles
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
-from parse_p2p.errors import ConfigError, P2PError
+from parse_p2p.core.errors import ConfigError, P2PError
+from parse_p2p.core.event_log import Tail
+from parse_p2p.core.types import PeerId
 from parse_p2p.lab import timeline
 from parse_p2p.lab.spread import Spread
 from parse_p2p.lab.theory import Laid, Theory
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.names import PeerId
-from parse_p2p.runlog import Tail
 
 MOST_ROUNDS = 400  # that are shown
 MOST_EVENTS = 2000

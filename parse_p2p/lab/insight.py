@@ -37,11 +37,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from parse_p2p.assembly import World
+from parse_p2p.core.types import Kind, Modality, PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.information import Codes, Decomposition, count, decompose, entropy, needed, null
 from parse_p2p.lab import accord, pooling
 from parse_p2p.learner import Learner
-from parse_p2p.names import Kind, Modality, PeerId
 from parse_p2p.probes import Features, cka, codebook, correlation, explained, one_thread, probe
 
 Record = dict[str, Any]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 Scores = dict[str, float]
 

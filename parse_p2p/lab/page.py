@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 SCRIPTS = ("charts.js", "network.js", "tables.js", "page.js", "live.js")
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.names import Metrics, PeerId
 from parse_p2p.participant import Participant
-from parse_p2p.runlog import RunLog
 from parse_p2p.simulate import Ledger, simulate
 from parse_p2p.summary import summarise
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 
 def report(

@@ -6,11 +6,11 @@ import torch
 
 from parse_p2p import checkpoint, config
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall
 from parse_p2p.learner import Learner
-from parse_p2p.names import PeerId
 
 
 def opened(path: Path) -> tuple[World, RunFolder]:

@@ -15,8 +15,8 @@ import numpy as np
 
 from parse_p2p.assembly import World
 from parse_p2p.codecs.base import Codec
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import PeerId
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 from parse_p2p.topology import spectrum
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays

@@ -10,7 +10,7 @@ import yaml
 
 from parse_p2p import config
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.sections import NAME
 from parse_p2p.topology import families, files
 

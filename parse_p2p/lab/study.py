@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parse_p2p.errors import ConfigError, P2PError, nearest
+from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.lab.experiment import Experiment, Labels, jobs, row_label, tables
 from parse_p2p.lab.outcome import Outcome
 from parse_p2p.lab.statistics import differences, interval, verdict

@@ -11,9 +11,9 @@ from typing import Any
 import networkx as nx
 
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 from parse_p2p.lab.shape import EPSILON, mail, refuse_coordinator
-from parse_p2p.names import PeerId
 from parse_p2p.topology import families, spectrum
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays

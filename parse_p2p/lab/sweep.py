@@ -20,17 +20,18 @@ from typing import Any, Self
 import torch
 
 import parse_p2p
-from parse_p2p import config, plugins
+from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
-from parse_p2p.errors import P2PError, TrainingError
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import P2PError, TrainingError
+from parse_p2p.core.event_log import Tail
 from parse_p2p.lab.experiment import Job, Labels
 from parse_p2p.lab.outcome import Outcome, Store, padded, plain
 from parse_p2p.lab.record import rehearse
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.methods.base import Method
 from parse_p2p.participant import Participant
-from parse_p2p.runlog import Tail
 from parse_p2p.simulate import Ledger
 
 Measure = Callable[[World, Mapping[str, Participant]], Mapping[str, float]]

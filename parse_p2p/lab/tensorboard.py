@@ -9,9 +9,9 @@ from rich.console import Console
 
 from parse_p2p import config
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.runlog import Tail
 
 SHOWN = ("accuracy", "loss", "test_loss", "seconds", "alive", "late")  # beside the bytes by slice
 

@@ -12,10 +12,10 @@ from typing import Any
 import networkx as nx
 
 from parse_p2p.assembly import World
-from parse_p2p.errors import P2PError
+from parse_p2p.core.errors import P2PError
+from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall
-from parse_p2p.names import PeerId
 from parse_p2p.topology.graph import Topology
 
 Edge = tuple[int, int]

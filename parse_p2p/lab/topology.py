@@ -12,7 +12,7 @@ from rich.table import Table
 
 from parse_p2p import config
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import sources
 from parse_p2p.lab.export import annotated
 from parse_p2p.lab.shape import Shape, shape

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 LOOK = 0.5  # seconds between two looks at the logs
 PING = 15.0  # seconds of silence after which a stream says that it is there

@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from parse_p2p.names import PeerId
-from parse_p2p.runlog import RunLog
+from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.types import PeerId
 
 EVERYWHERE = ("0.0.0.0", "::")
 

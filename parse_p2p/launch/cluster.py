@@ -13,14 +13,14 @@ from typing import Any, Self
 
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.base import FileOptions, FoundOptions, GossipOptions, RendezvousOptions
-from parse_p2p.errors import ConfigError, nearest
 from parse_p2p.launch.actor import Host
 from parse_p2p.launch.fleet import Fleet, Launcher
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.names import PeerId
 from parse_p2p.programs import FAILED
-from parse_p2p.runlog import RunLog
 from parse_p2p.sections import Share
 
 EVERYWHERE = "0.0.0.0"

@@ -10,9 +10,9 @@ from typing import Protocol, Self
 
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
+from parse_p2p.core.event_log import last
+from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.names import PeerId
-from parse_p2p.runlog import last
 
 
 class Process(Protocol):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from parse_p2p import checkpoint, config
 from parse_p2p.config import RunFile
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import PeerId
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 
 RUNS = Path("runs")
 

@@ -7,10 +7,10 @@ import sys
 from collections import Counter
 
 from parse_p2p.assembly import World
+from parse_p2p.core.event_log import RunLog, Tail
+from parse_p2p.core.types import PeerId
 from parse_p2p.faults import Kill, OfMail, OfProcess, struck
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.names import PeerId
-from parse_p2p.runlog import RunLog, Tail
 from parse_p2p.transports.base import Transport
 from parse_p2p.transports.faulty import FaultyTransport
 

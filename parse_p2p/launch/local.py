@@ -8,10 +8,10 @@ import socket
 from multiprocessing.context import ForkServerProcess
 
 from parse_p2p.assembly import World
+from parse_p2p.core.types import PeerId
 from parse_p2p.launch.fleet import Fleet, Launcher
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import child
-from parse_p2p.names import PeerId
 from parse_p2p.transports.base import cannot_listen
 
 

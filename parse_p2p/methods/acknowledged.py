@@ -19,11 +19,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from parse_p2p.errors import SpecMismatch
+from parse_p2p.core.errors import SpecMismatch
+from parse_p2p.core.message import NEWEST, Fact, Parcel, fit
+from parse_p2p.core.slices import SliceKey
+from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import NEWEST, Fact, Parcel, fit
-from parse_p2p.slices import SliceKey
 
 NUMBERS = 2**53  # no run has as many exchanges
 

@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import BaseModel
 from torch import Tensor
 
+from parse_p2p.core.errors import QuorumLost
+from parse_p2p.core.message import NEWEST, Parcel
+from parse_p2p.core.slices import Sharing
+from parse_p2p.core.types import Metrics, PeerId, Role
 from parse_p2p.data.base import Dataset
-from parse_p2p.errors import QuorumLost
 from parse_p2p.learner import Learner
-from parse_p2p.names import Metrics, PeerId, Role
-from parse_p2p.parcel import NEWEST, Parcel
-from parse_p2p.slices import Sharing
 from parse_p2p.topology.overlay import Plan
 
 Inbox = Mapping[PeerId, Parcel]

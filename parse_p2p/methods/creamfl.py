@@ -9,6 +9,7 @@ from functools import partial
 from pydantic import Field
 from torch import Tensor
 
+from parse_p2p.core.types import Metrics, Role
 from parse_p2p.methods import representations
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.ensemble import Rows, inter, intra, other
@@ -23,7 +24,6 @@ from parse_p2p.methods.representations import (
     represent,
     task_pass,
 )
-from parse_p2p.names import Metrics, Role
 
 
 class Options(RepresentationOptions):

@@ -3,9 +3,9 @@
 Decentralised SGD (Lian et al. 2017, arXiv 1705.09056) per modality; reconstructed from arXiv 2601.10012.
 """
 
+from parse_p2p.core.slices import Sharing, having, nobody
 from parse_p2p.methods.base import Method
 from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
-from parse_p2p.slices import Sharing, having, nobody
 
 TABLE: Sharing = {
     "trunk": having,

@@ -4,9 +4,9 @@ Decentralised SGD (Lian et al. 2017, arXiv 1705.09056) inside each agent type; t
 a reconstruction from arXiv 2601.10012.
 """
 
+from parse_p2p.core.slices import Sharing, nobody, same_type
 from parse_p2p.methods.base import Method
 from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
-from parse_p2p.slices import Sharing, nobody, same_type
 
 TABLE: Sharing = {
     "trunk": same_type,

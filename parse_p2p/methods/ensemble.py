@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.names import Modality, PeerId
+from parse_p2p.core.types import Modality, PeerId
 
 Rows = Mapping[Modality, Tensor]
 """One party's representations, by modality."""

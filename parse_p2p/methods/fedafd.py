@@ -20,7 +20,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from parse_p2p.draws import seeded
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.types import Metrics, Modality, Role
 from parse_p2p.methods import representations
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.ensemble import Rows, other
@@ -36,7 +37,6 @@ from parse_p2p.methods.representations import (
     task_pass,
 )
 from parse_p2p.models.embedding import Embedding
-from parse_p2p.names import Metrics, Modality, Role
 
 
 class Options(RepresentationOptions):

@@ -4,12 +4,12 @@ Encoders are averaged over the owners of their modality and heads over the agent
 modality-wise FedAvg is done in multimodal federated learning (arXiv 2401.00894, its baselines).
 """
 
+from parse_p2p.core.slices import Sharing, everyone, having, nobody, same_type
+from parse_p2p.core.types import Role
 from parse_p2p.methods import federation
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions, coordinator
 from parse_p2p.methods.objective import SliceLossOptions, slice_terms
-from parse_p2p.names import Role
-from parse_p2p.slices import Sharing, everyone, having, nobody, same_type
 
 TABLE: Sharing = {
     "trunk": having,

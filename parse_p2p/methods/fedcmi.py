@@ -24,6 +24,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from parse_p2p import losses
+from parse_p2p.core.slices import Sharing, everyone, having, nobody
+from parse_p2p.core.types import Metrics, Modality, Role
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.learner import EVALUATION_BATCH, Learner, LossTerm
 from parse_p2p.methods import federation
@@ -33,8 +35,6 @@ from parse_p2p.methods.fedprox import pull
 from parse_p2p.methods.objective import terms
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.models.infiltration import Infiltration
-from parse_p2p.names import Metrics, Modality, Role
-from parse_p2p.slices import Sharing, everyone, having, nobody
 
 LEAST = 1e-12  # of a mean probability, so that a ratio of two is a number
 

@@ -15,12 +15,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from parse_p2p.draws import seeded
-from parse_p2p.errors import SpecMismatch
+from parse_p2p.core.errors import SpecMismatch
+from parse_p2p.core.message import Parcel
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.methods.base import Exchange, Inbox, Local, Script
 from parse_p2p.methods.objective import LossOptions
-from parse_p2p.names import Metrics, PeerId
-from parse_p2p.parcel import Parcel
 from parse_p2p.staging import to_device
 
 SAMPLES = 2**40  # nobody has more

@@ -21,8 +21,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from parse_p2p.draws import seeded
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.message import Parcel, fit
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.slices import Sharing, everyone, nobody
+from parse_p2p.core.types import PeerId, Role, TensorMap
 from parse_p2p.methods import relevance
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions, hub, selected, weighted_average, with_content
@@ -31,9 +34,6 @@ from parse_p2p.methods.mosaic_setup import Setup, Size, smallest, within
 from parse_p2p.methods.objective import terms
 from parse_p2p.models.adapters import Adapters
 from parse_p2p.models.backbone import EXPANSION
-from parse_p2p.names import PeerId, Role, TensorMap
-from parse_p2p.parcel import Parcel, fit
-from parse_p2p.slices import Sharing, everyone, nobody
 
 PQ = "adapter.pq"
 

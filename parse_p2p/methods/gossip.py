@@ -12,14 +12,14 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from parse_p2p import mixing
-from parse_p2p.errors import SpecMismatch
+from parse_p2p.core import mixing
+from parse_p2p.core.errors import SpecMismatch
+from parse_p2p.core.message import NEWEST, Parcel
+from parse_p2p.core.slices import SliceKey
+from parse_p2p.core.types import PeerId, Role
 from parse_p2p.methods import acknowledged, pushsum
 from parse_p2p.methods.base import Exchange, Inbox, Local, Script, Stretch
 from parse_p2p.methods.objective import SliceLossOptions, slice_terms
-from parse_p2p.names import PeerId, Role
-from parse_p2p.parcel import NEWEST, Parcel
-from parse_p2p.slices import SliceKey
 from parse_p2p.staging import to_device
 
 ExchangeName = Literal["synchronous", "asynchronous", "push-sum", "acknowledged"]

@@ -1,10 +1,10 @@
 """Every agent alone: the floor that any exchange has to beat."""
 
+from parse_p2p.core.slices import Sharing, nobody
+from parse_p2p.core.types import Role
 from parse_p2p.methods import dsgd_task
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.objective import SliceLossOptions, slice_terms
-from parse_p2p.names import Role
-from parse_p2p.slices import Sharing, nobody
 
 TABLE: Sharing = dict.fromkeys(dsgd_task.TABLE, nobody)
 

@@ -2,13 +2,13 @@
 
 import torch
 
-from parse_p2p.errors import SpecMismatch
+from parse_p2p.core.errors import SpecMismatch
+from parse_p2p.core.message import Parcel, Shapes, fit
+from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Check
 from parse_p2p.methods.mosaic_setup import Size
 from parse_p2p.models.adapters import Adapters, slots
 from parse_p2p.models.backbone import EXPANSION, MAPS
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import Parcel, Shapes, fit
 
 
 def adapter_shapes(model: Adapters, size: Size, lora: bool) -> Shapes:

@@ -11,14 +11,14 @@ from collections.abc import Iterable, MutableMapping
 import torch
 from torch import Tensor
 
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.types import Modality, TensorMap
 from parse_p2p.data.base import Batch, Dataset
-from parse_p2p.draws import seeded
 from parse_p2p.models.adapters import Adapters, slots
 from parse_p2p.models.alignment import Frame, aligned, merged, orthonormal
 from parse_p2p.models.backbone import Backbone, Tap, tapped
 from parse_p2p.models.base import key_of
 from parse_p2p.models.pretraining import pretrain, views
-from parse_p2p.names import Modality, TensorMap
 
 Size = tuple[int, int]
 """Width and depth of a backbone."""

@@ -7,9 +7,9 @@ exchange the redundant head and nothing else.
 
 from pydantic import Field
 
+from parse_p2p.core.slices import Sharing, both, everyone, having, multimodal, same_type
 from parse_p2p.methods.base import Method
 from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
-from parse_p2p.slices import Sharing, both, everyone, having, multimodal, same_type
 
 
 class Options(GossipOptions):

@@ -20,10 +20,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from parse_p2p.core.message import LARGEST, NEWEST, Parcel, fit
+from parse_p2p.core.slices import SliceKey
+from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import LARGEST, NEWEST, Parcel, fit
-from parse_p2p.slices import SliceKey
 
 KEEP = 1 / 64  # share of a mass that is never given away, lest a ratio be 0/0
 LEAST = 2.0**-20  # weight below which nothing is given away

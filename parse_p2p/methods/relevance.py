@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, normalize
 
+from parse_p2p.core.types import PeerId, TensorMap
 from parse_p2p.data.base import Batch
 from parse_p2p.models.backbone import Backbone
-from parse_p2p.names import PeerId, TensorMap
 
 
 def probed(probe: Backbone) -> str:

@@ -21,9 +21,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from parse_p2p.core.errors import SpecMismatch
+from parse_p2p.core.message import Parcel, Shapes, fit
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.slices import Sharing, nobody
+from parse_p2p.core.types import Kind, Metrics, Modality, PeerId
 from parse_p2p.data.base import Batch
-from parse_p2p.draws import seeded
-from parse_p2p.errors import SpecMismatch
 from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Script
 from parse_p2p.methods.ensemble import Rows, distance, recall, retrieval, teachers
@@ -31,9 +34,6 @@ from parse_p2p.methods.federation import FederatedOptions, hub, selected, with_c
 from parse_p2p.methods.objective import terms
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.embedding import Embedding
-from parse_p2p.names import Kind, Metrics, Modality, PeerId
-from parse_p2p.parcel import Parcel, Shapes, fit
-from parse_p2p.slices import Sharing, nobody
 from parse_p2p.staging import to_device, to_host
 
 ENCODER = ("trunk.", "rows.")

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from parse_p2p.arena import Parts
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.slices import Component
+from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models import fusion
 from parse_p2p.models.base import (
     EncoderOptions,
@@ -23,8 +25,6 @@ from parse_p2p.models.base import (
     module_dict,
     trainable,
 )
-from parse_p2p.names import Kind, Modality
-from parse_p2p.slices import Component
 
 KINDS = (Kind.REDUNDANT, Kind.UNIQUE, Kind.SYNERGISTIC)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, nearest
 
 
 class Mlp(nn.Module):

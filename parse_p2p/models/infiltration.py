@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from parse_p2p.arena import Parts
+from parse_p2p.core.slices import Component
+from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import EncoderOptions, ModelOptions, Network, Outputs, key_of, module_dict, trainable
-from parse_p2p.names import Kind, Modality
-from parse_p2p.slices import Component
 
 
 class Infiltration(Network):

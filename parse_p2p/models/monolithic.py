@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from parse_p2p.arena import Parts
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.slices import Component
+from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import (
     EncoderOptions,
     ModelOptions,
@@ -24,8 +26,6 @@ from parse_p2p.models.base import (
 )
 from parse_p2p.models.fission import Fission, sizes
 from parse_p2p.models.fusion import Mlp
-from parse_p2p.names import Kind, Modality
-from parse_p2p.slices import Component
 
 
 class Monolithic(Network):

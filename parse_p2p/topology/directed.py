@@ -6,7 +6,7 @@ from functools import cached_property
 import networkx as nx
 import numpy as np
 
-from parse_p2p.names import PeerId
+from parse_p2p.core.types import PeerId
 from parse_p2p.topology import spectrum
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.weights import Matrix

@@ -14,7 +14,7 @@ from typing import Any
 
 import networkx as nx
 
-from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, nearest
 
 DRAWS = 200  # seeds tried before a random family is said to be disconnected at these settings
 TWISTED = 2  # columns to rows from which a torus is closed with a twist

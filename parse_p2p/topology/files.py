@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 import networkx as nx
 
-from parse_p2p.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.topology import families
 
 LARGEST = 16_000_000  # bytes of a file; its graph takes some twenty times that in memory

@@ -12,8 +12,8 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from parse_p2p.errors import ConfigError, nearest
-from parse_p2p.names import PeerId
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.types import PeerId
 from parse_p2p.topology import families, rings, spectrum
 from parse_p2p.topology.weights import WEIGHTS
 

@@ -6,8 +6,8 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from parse_p2p.errors import ConfigError, nearest
-from parse_p2p.names import Modality
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.types import Modality
 
 Type = tuple[Modality, ...]
 Types = Sequence[tuple[Type, int]]

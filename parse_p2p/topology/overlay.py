@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import PeerId
-from parse_p2p.parcel import Parcel, fit
-from parse_p2p.slices import Holder, Region, Sharing, SliceKey, offers
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.message import Parcel, fit
+from parse_p2p.core.slices import Holder, Region, Sharing, SliceKey, offers
+from parse_p2p.core.types import PeerId
 from parse_p2p.topology.graph import Topology
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from heapq import nsmallest
 
-from parse_p2p.names import PeerId
+from parse_p2p.core.types import PeerId
 
 CIRCLE = 1 << 64
 RINGS = 2

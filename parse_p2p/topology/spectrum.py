@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 ROUNDING = 1e-12  # an SLEM this near 0 or 1 is 0 or 1
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 
 Contact = tuple[int, str, str]
 """A round, counted from 0, and the two that meet in it."""

@@ -15,7 +15,7 @@ import networkx as nx
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from parse_p2p.draws import seeded
+from parse_p2p.core.rng import seeded
 from parse_p2p.topology.directed import Directed
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.trace import Contact

@@ -10,9 +10,9 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Protocol, Self
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 from parse_p2p.framing import Frames
-from parse_p2p.names import PeerId
 
 
 class Plane(IntEnum):

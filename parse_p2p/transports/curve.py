@@ -15,8 +15,8 @@ import zmq
 import zmq.asyncio
 import zmq.utils.z85
 
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import PeerId
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 
 ENDPOINT = "inproc://zeromq.zap.01"
 KEY = 40  # characters of a key in Z85

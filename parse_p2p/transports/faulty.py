@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Self
 
+from parse_p2p.core.types import PeerId
 from parse_p2p.faults import Corrupt, Delay, Drop, Duplicate, Fault, Mail, Partition, Reorder, Strike, corrupted, fate
 from parse_p2p.framing import Frames, unpack
-from parse_p2p.names import PeerId
 from parse_p2p.transports.base import Arrival, Plane, Transport
 
 HELD = 256  # messages held back at a time; beyond it they go at once

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Self
 
+from parse_p2p.core.types import PeerId
 from parse_p2p.framing import Frames
-from parse_p2p.names import PeerId
 from parse_p2p.transports.base import Arrival, Plane, ignore
 
 

@@ -27,9 +27,9 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
-from parse_p2p.errors import ConfigError, MalformedFrame
+from parse_p2p.core.errors import ConfigError, MalformedFrame
+from parse_p2p.core.types import PeerId
 from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
-from parse_p2p.names import PeerId
 from parse_p2p.transports.base import Address, Arrival, Plane, cannot_listen, ignore
 from parse_p2p.transports.curve import Doorkeeper, Guard
 from parse_p2p.transports.links import DENIED, GARBLED, GONE, GREETING, Link, plain, view

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parse_p2p import plugins
+from parse_p2p.core import plugins
+from parse_p2p.core.message import Parcel
 from parse_p2p.framing import Assembler, Header, pack, unpack
-from parse_p2p.parcel import Parcel
 
 NAMES = plugins.known(plugins.CODECS)
 LOSS = 0.1  # of the norm, for normal numbers; a codec that loses more needs a method that feeds its errors back

@@ -9,10 +9,10 @@ from pydantic import TypeAdapter
 from test_transports import CONTROL, DATA, run, take, until_heard
 
 from parse_p2p.codecs import raw
-from parse_p2p.errors import MalformedFrame
+from parse_p2p.core.errors import MalformedFrame
+from parse_p2p.core.message import Parcel
 from parse_p2p.faults import Fault
 from parse_p2p.framing import Header, pack, unpack
-from parse_p2p.parcel import Parcel
 from parse_p2p.transports.faulty import HELD, FaultyTransport
 
 FAULT = TypeAdapter(Fault)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from worlds import world
 
-from parse_p2p import plugins
+from parse_p2p.core import plugins
+from parse_p2p.core.message import Parcel
 from parse_p2p.methods.base import Done, advance
-from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
 
 METHODS = [name for name in plugins.known(plugins.METHODS) if name != "local"]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from worlds import differing, finished, under, world
 
-from parse_p2p import plugins
-from parse_p2p.errors import ConfigError
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.message import Parcel
+from parse_p2p.core.types import Role
 from parse_p2p.methods.base import Exchange
-from parse_p2p.names import Role
-from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
 from parse_p2p.summary import train_alone
 

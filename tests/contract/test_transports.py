@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import zmq
 
-from parse_p2p.errors import ConfigError, MalformedFrame
+from parse_p2p.core.errors import ConfigError, MalformedFrame
 from parse_p2p.framing import CHUNK
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.memory import MemoryTransport, Post

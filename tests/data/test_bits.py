@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from parse_p2p.core.types import Modality
 from parse_p2p.data import bits
-from parse_p2p.names import Modality
 
 TWO, THREE = ("audio", "motion"), ("a", "b", "c")
 EVERY = ("redundant", "unique", "synergistic")

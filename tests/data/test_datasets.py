@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Modality
 from parse_p2p.data import base, digits4, htad, mfeat, watch
 from parse_p2p.data.base import Dataset, split, split_groups, standardise
 from parse_p2p.data.partition import PARTITIONS
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import Modality
 
 A, B = Modality("a"), Modality("b")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.data import npz
-from parse_p2p.errors import ConfigError
 
 GOOD = {
     "audio": np.arange(12.0).reshape(4, 3),

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.partition import PARTITIONS, dirichlet
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import Modality
 
 
 def labelled(labels, groups=None):

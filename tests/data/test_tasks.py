@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.tasks import TaskOptions, refuse_unknown, seen_as
-from parse_p2p.errors import ConfigError
 
 CLASSES = 6
 

@@ -8,12 +8,12 @@ import ports
 import pytest
 from finders import Finding
 
+from parse_p2p.core.errors import JoinTimeout
+from parse_p2p.core.event_log import RunLog, Tail
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import MqttOptions
 from parse_p2p.discovery.mqtt import BACKLOG, COMPLAINTS, MqttFinder
 from parse_p2p.discovery.notice import LONGEST, Notice, Profile
-from parse_p2p.errors import JoinTimeout
-from parse_p2p.runlog import RunLog, Tail
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport
 

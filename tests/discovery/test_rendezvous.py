@@ -7,11 +7,11 @@ import socket
 import pytest
 from finders import Finding
 
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.event_log import RunLog, Tail
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.notice import LONGEST, Notice, Profile
 from parse_p2p.discovery.rendezvous import COMPLAINTS, RendezvousFinder, _contents, towards_others
-from parse_p2p.errors import ConfigError
-from parse_p2p.runlog import RunLog, Tail
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport
 

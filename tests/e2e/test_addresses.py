@@ -9,7 +9,7 @@ import pytest
 import running
 import worlds
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.transports import curve, links
 from parse_p2p.transports.zmq import ZmqTransport

@@ -9,7 +9,7 @@ import pytest
 import running
 
 from parse_p2p import cli
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.folder import RunFolder
 
 EVENTS = [

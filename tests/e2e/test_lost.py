@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import running
 
-from parse_p2p import plugins
+from parse_p2p.core import plugins
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.transports.memory import MemoryTransport, Post
 

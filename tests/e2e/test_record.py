@@ -4,7 +4,7 @@ import pytest
 import running
 import worlds
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.record import record
 from parse_p2p.launch.folder import RunFolder
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiment import Job, load
 from parse_p2p.lab.outcome import Outcome, Store
 from parse_p2p.lab.study import Study

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiment import Job, load, tables
 
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parse_p2p import config
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.gather import MOST_ROUNDS, REST, Gathering
 from parse_p2p.lab.page import dumped
 from parse_p2p.lab.patch import applied, changes

@@ -8,10 +8,10 @@ import pytest
 import torch
 import worlds
 
+from parse_p2p.core.types import Kind, Modality
 from parse_p2p.data.base import Dataset
 from parse_p2p.lab import accord
 from parse_p2p.lab.insight import ATOMS, TOPICS, View, flat, insight, pairs, pid, purity
-from parse_p2p.names import Kind, Modality
 
 BITS = {"data": {"samples": 2400}, "test": 0.8, "rounds": 2}
 

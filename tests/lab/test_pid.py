@@ -8,7 +8,7 @@ import worlds
 from typer.testing import CliRunner
 
 from parse_p2p import checkpoint
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import restored
 from parse_p2p.lab.cli import app
 from parse_p2p.launch.folder import RunFolder

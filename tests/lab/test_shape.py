@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from worlds import VARYING, finished, world
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import sources
 from parse_p2p.lab.export import annotated
 from parse_p2p.lab.shape import contraction, mail, shape

@@ -3,7 +3,7 @@
 import pytest
 from worlds import world
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import sources
 from parse_p2p.lab.shape import shape
 from parse_p2p.lab.suggest import suggest

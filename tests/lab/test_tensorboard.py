@@ -7,7 +7,7 @@ import worlds
 from tensorboardX.proto.event_pb2 import Event
 from typer.testing import CliRunner
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.cli import app
 from parse_p2p.lab.record import record
 from parse_p2p.lab.tensorboard import export

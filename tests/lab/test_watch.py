@@ -10,7 +10,7 @@ import ports
 import pytest
 import running
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.live import Feed, source
 from parse_p2p.lab.patch import applied
 from parse_p2p.lab.watch import Server, watch, welcome

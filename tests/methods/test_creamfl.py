@@ -4,13 +4,13 @@ import pytest
 import torch
 from worlds import finished, world
 
-from parse_p2p.errors import SpecMismatch
+from parse_p2p.core.errors import SpecMismatch
+from parse_p2p.core.message import Parcel
 from parse_p2p.methods import representations
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.creamfl import WAY, Options, contrast
 from parse_p2p.methods.ensemble import inter, intra, teachers, weights
 from parse_p2p.methods.representations import Lesson, digest, fitting, represent
-from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
 
 ROUNDS = 3

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from parse_p2p.draws import seeded
+from parse_p2p.core.rng import seeded
 from parse_p2p.methods.ensemble import (
     distance,
     info_nce,

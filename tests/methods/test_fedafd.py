@@ -4,14 +4,14 @@ import pytest
 import torch
 from worlds import finished, world
 
-from parse_p2p.draws import seeded
-from parse_p2p.errors import SpecMismatch
+from parse_p2p.core.errors import SpecMismatch
+from parse_p2p.core.message import Parcel
+from parse_p2p.core.rng import seeded
 from parse_p2p.methods import fedafd, representations
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.ensemble import other, separability
 from parse_p2p.methods.fedafd import Options, passing, telling, view, way
 from parse_p2p.methods.representations import Lesson, aligned, digest, fitting, represent
-from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
 
 ROUNDS = 3

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from worlds import finished, world
 
+from parse_p2p.core.message import Parcel
 from parse_p2p.methods.base import Exchange, Local
 from parse_p2p.methods.harmony import (
     METHOD,
@@ -23,7 +24,6 @@ from parse_p2p.methods.harmony import (
     unimodal_loss,
     with_drift,
 )
-from parse_p2p.parcel import Parcel
 
 ROUNDS = 4
 

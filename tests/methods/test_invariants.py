@@ -8,13 +8,13 @@ import torch
 from torch.nn.functional import cross_entropy, linear, relu
 from worlds import MIX, differing, finished, mixing_only, under, world
 
-from parse_p2p import plugins
-from parse_p2p.draws import seeded
+from parse_p2p.core import plugins
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.slices import nobody
+from parse_p2p.core.types import Role
 from parse_p2p.methods import dsgd_modality, dsgd_task, parse
 from parse_p2p.models.base import key_of
-from parse_p2p.names import Role
 from parse_p2p.simulate import simulate
-from parse_p2p.slices import nobody
 from parse_p2p.topology.spectrum import slem
 
 METHODS = [m for m in plugins.known(plugins.METHODS) if not plugins.load(plugins.METHODS, m).centralised]

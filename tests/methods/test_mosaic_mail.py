@@ -7,12 +7,12 @@ import torch
 from mosaics import ROUNDS, SIZES, SMALL, locals_of, mail, mosaic
 from worlds import finished
 
-from parse_p2p.errors import ConfigError, SpecMismatch
+from parse_p2p.core.errors import ConfigError, SpecMismatch
+from parse_p2p.core.message import Parcel
+from parse_p2p.core.types import Role
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.fedmosaic import Options, uploaded
 from parse_p2p.methods.mosaic_mail import first_shapes, from_coordinator, greeting
-from parse_p2p.names import Role
-from parse_p2p.parcel import Parcel
 from parse_p2p.simulate import simulate
 
 

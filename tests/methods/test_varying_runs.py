@@ -9,7 +9,7 @@ from worlds import VARYING, differing, finished, mixing_only, under, world
 
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.methods import parse
 from parse_p2p.simulate import simulate
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mosaics import adapters, loss, samples, scrambled
 from worlds import BOTH, inputs
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.models.adapters import slots, targets
 from parse_p2p.models.base import EncoderOptions, ModelOptions
 

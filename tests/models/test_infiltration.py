@@ -7,9 +7,9 @@ import torch
 from torch.nn.functional import linear
 from worlds import inputs, learner, world
 
+from parse_p2p.core.types import Kind
 from parse_p2p.models.base import EncoderOptions, ModelOptions, count, key_of
 from parse_p2p.models.infiltration import Infiltration, infiltrated, own
-from parse_p2p.names import Kind
 
 THREE = {"audio": (16,), "motion": (3, 20), "touch": (1, 8, 8)}
 TWO = {m: THREE[m] for m in ("audio", "motion")}

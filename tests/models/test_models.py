@@ -12,11 +12,11 @@ from torch.nn.functional import linear
 from worlds import BOTH, finished, inputs, learner, network, world
 
 from parse_p2p import losses
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Kind
 from parse_p2p.models import fusion
 from parse_p2p.models.base import EncoderOptions, count, initialise, key_of
 from parse_p2p.models.fission import sizes
-from parse_p2p.names import Kind
 
 MIXED = {"a.left": (7,), "b": (3, 20), "c": (1, 8, 8), "d": (2, 4, 9)}
 DATA = {

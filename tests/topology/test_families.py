@@ -3,7 +3,7 @@
 import networkx as nx
 import pytest
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology import families
 from parse_p2p.topology.spectrum import spectral_gap
 from parse_p2p.topology.weights import metropolis

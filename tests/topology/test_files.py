@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from parse_p2p import config
 from parse_p2p.assembly import World
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.sections import NAME
 from parse_p2p.topology import families, files
 

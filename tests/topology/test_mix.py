@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology.mix import PLACEMENTS, place
 
 MIX = {"audio": 3, "motion": 3, "motion+audio": 2}

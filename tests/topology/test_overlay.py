@@ -10,10 +10,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parse_p2p.errors import ConfigError, SpecMismatch
-from parse_p2p.mixing import weighted
-from parse_p2p.parcel import Parcel
-from parse_p2p.slices import Component, Holder, Region, SliceKey, both, everyone, having, multimodal, nobody, same_type
+from parse_p2p.core.errors import ConfigError, SpecMismatch
+from parse_p2p.core.message import Parcel
+from parse_p2p.core.mixing import weighted
+from parse_p2p.core.slices import (
+    Component,
+    Holder,
+    Region,
+    SliceKey,
+    both,
+    everyone,
+    having,
+    multimodal,
+    nobody,
+    same_type,
+)
 from parse_p2p.topology import families
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays

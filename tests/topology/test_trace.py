@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from worlds import world
 
 from parse_p2p import config
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology import trace
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 
 from parse_p2p.assembly import World
-from parse_p2p.draws import seeded
+from parse_p2p.core.rng import seeded
 from parse_p2p.methods.ensemble import separability
 from parse_p2p.methods.representations import represent
 from parse_p2p.participant import Participant

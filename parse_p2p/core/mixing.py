@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from parse_p2p.names import PeerId
+from parse_p2p.core.types import PeerId
 
 Mixer = Callable[[Tensor, Mapping[PeerId, Tensor], Mapping[PeerId, float]], None]
 MixerName = Literal["weighted", "clipped", "trimmed-mean", "median", "krum"]

@@ -10,8 +10,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from parse_p2p.errors import ConfigError
-from parse_p2p.names import Modality, PeerId
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Modality, PeerId
 
 Modalities = tuple[Modality, ...]
 """Sorted; empty for an agent that is not there."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from parse_p2p.errors import SpecMismatch
-from parse_p2p.names import TensorMap
+from parse_p2p.core.errors import SpecMismatch
+from parse_p2p.core.types import TensorMap
 
 LARGEST = 1e6  # no parameter of a network that learns, and no standardised input, comes near this
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
-from parse_p2p.errors import ConfigError, nearest
-from parse_p2p.names import Kind, Modality, PeerId
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.types import Kind, Modality, PeerId
 
 HEAD = "head"
 """What the parts that depend on the label space begin with, in every network."""

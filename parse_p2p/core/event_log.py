@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from parse_p2p.names import PeerId
+from parse_p2p.core.types import PeerId
 
 
 @dataclass
