@@ -33,8 +33,8 @@ from parse_p2p.participant import Participant, Wardrobe
 from parse_p2p.places import Places
 from parse_p2p.seats import Seat, seats
 from parse_p2p.seats import seat as seated
+from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
-from parse_p2p.topology.varying import VaryingOptions, drawn
 
 RECENT = 4  # rounds whose drawn graphs are kept
 

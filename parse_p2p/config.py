@@ -39,8 +39,8 @@ from parse_p2p.sections import (
     ResourcesEntry,
     Section,
 )
-from parse_p2p.topology import files, trace
-from parse_p2p.topology.varying import VaryingOptions
+from parse_p2p.topology import contact_trace, graph_io
+from parse_p2p.topology.dynamic import VaryingOptions
 
 Loc = tuple[str | int, ...]
 
@@ -134,10 +134,10 @@ def resolve(
     _beside(path, raw, "discovery", "folder")
     graph_file = _beside(path, raw, "graph")
     if graph_file is not None and raw["graph"].keys() <= {"file", "args"}:  # a run that was written down has the rest
-        raw["graph"] |= files.entry(files.read(graph_file))
+        raw["graph"] |= graph_io.entry(graph_io.read(graph_file))
     trace_file = _beside(path, raw, "varying")
     if trace_file is not None and "contacts" not in raw["varying"]:  # likewise
-        raw["varying"]["contacts"] = trace.read(Path(trace_file))
+        raw["varying"]["contacts"] = contact_trace.read(Path(trace_file))
     return _validate(raw, Origin(path, lines or {}, overridden))
 
 

@@ -23,7 +23,7 @@ from parse_p2p.lab.record import record, rehearse
 from parse_p2p.lab.shape import Shape, shape
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.simulate import Ledger
-from parse_p2p.topology import files
+from parse_p2p.topology import graph_io
 
 if TYPE_CHECKING:
     from parse_p2p.lab.picture import Picture
@@ -163,12 +163,12 @@ def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinato
             raise ConfigError(f"agents: the nodes of {graph} have no names: count agents by type, as {{'audio': 3}}")
         keys = sources.of_generator(graph, agents)
     else:
-        plain = files.plain("the graph", graph)
+        plain = graph_io.plain("the graph", graph)
         if not counted:
             _give(plain, {str(node): modalities for node, modalities in (agents or {}).items()})
         mix = dict(agents) if agents is not None and counted else None
         listed = sources.agents_of(plain) if mix is None else None
-        keys = {"graph": files.entry(plain), "agents": listed or {"mix": mix or sources.thirds(len(plain))}}
+        keys = {"graph": graph_io.entry(plain), "agents": listed or {"mix": mix or sources.thirds(len(plain))}}
     if coordinator is not None and isinstance(keys["agents"], dict):
         keys["agents"]["coordinator"] = coordinator
     elif coordinator is not None:

@@ -14,9 +14,9 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Method
 from parse_p2p.sections import AgentEntry, MixEntry
-from parse_p2p.topology import families
+from parse_p2p.topology import generators
 from parse_p2p.topology.graph import Topology
-from parse_p2p.topology.mix import Type, place
+from parse_p2p.topology.placement import Type, place
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def _dealt(tasks: list[str], types: list[Type]) -> dict[int, str]:
 def _topology(run: RunFile, ids: list[PeerId], hubs: set[str]) -> Topology:
     family = None
     if run.graph.generator is not None:
-        family = partial(families.build, run.graph.generator, args=run.graph.args)
-        graph = nx.relabel_nodes(families.build(run.graph.generator, len(ids), run.graph.args), dict(enumerate(ids)))
+        family = partial(generators.build, run.graph.generator, args=run.graph.args)
+        graph = nx.relabel_nodes(generators.build(run.graph.generator, len(ids), run.graph.args), dict(enumerate(ids)))
     else:
         graph = _named(run, ids, hubs)
     ordered = nx.Graph()

@@ -25,7 +25,7 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.book import Book, Entry, pick
 from parse_p2p.discovery.cards import MAX_SLICES, Card, Edge, Message, fitting
-from parse_p2p.topology.rings import RINGS, nearer, nearest, reach
+from parse_p2p.topology.ring_overlay import RINGS, nearer, nearest, reach
 
 MOST = 4 * RINGS  # edges of one agent for one slice
 SPARE = 2  # kept on each side of each ring, so that one who goes leaves a neighbour behind

@@ -3,7 +3,7 @@
 import networkx as nx
 
 from parse_p2p.assembly import World
-from parse_p2p.topology.files import GIVEN
+from parse_p2p.topology.graph_io import GIVEN
 
 
 def annotated(world: World) -> nx.Graph:

@@ -18,9 +18,9 @@ from parse_p2p.codecs.base import Codec
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.topology import spectrum
+from parse_p2p.topology.dynamic import drawn
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays
-from parse_p2p.topology.varying import drawn
 from parse_p2p.topology.weights import Matrix
 
 EPSILON = 1e-3  # of the first disagreement; rounds are counted until it is reached

@@ -12,7 +12,7 @@ from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.sections import NAME
-from parse_p2p.topology import families, files
+from parse_p2p.topology import generators, graph_io
 
 Setting = tuple[str, Any]
 RUN_FILES = (".yaml", ".yml")
@@ -29,7 +29,7 @@ def world(source: str, mix: Mapping[str, int] | None = None, settings: Sequence[
     if path.suffix in RUN_FILES:
         own = [] if mix is None else [("agents", {"mix": dict(mix)})]
         return World(config.load(path, [*own, *settings]))
-    raw = _of_file(path, mix) if path.suffix in files.READERS else of_generator(source, mix)
+    raw = _of_file(path, mix) if path.suffix in graph_io.READERS else of_generator(source, mix)
     return World(config.resolve(raw, path, settings))
 
 
@@ -70,8 +70,8 @@ def of_generator(text: str, mix: Mapping[str, int] | None) -> dict[str, Any]:
     words = [word.strip() for word in rest.split(",") if word.strip()]
     count = int(words.pop(0)) if words and words[0].isdecimal() and len(words[0]) < 10 else sum((mix or {}).values())
     if not count:
-        if name not in families.FAMILIES and not hasattr(nx.generators, name):
-            raise ConfigError(f"{text}: there is no such file or generator: {nearest(name, families.FAMILIES)}")
+        if name not in generators.FAMILIES and not hasattr(nx.generators, name):
+            raise ConfigError(f"{text}: there is no such file or generator: {nearest(name, generators.FAMILIES)}")
         raise ConfigError(f"{text}: of how many agents? Write {name}:8, or name them as --mix audio=4,motion=4")
     _refuse_size(text, count)
     if mix is not None and sum(mix.values()) != count:
@@ -93,7 +93,7 @@ def _agent(id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_file(path: Path, mix: Mapping[str, int] | None) -> dict[str, Any]:
-    graph = files.read(path)
+    graph = graph_io.read(path)
     _refuse_size(str(path), len(graph))
     agents = agents_of(graph) if mix is None else None
     return {"graph": {"file": path.name}, "agents": agents or {"mix": dict(mix or thirds(len(graph)))}}

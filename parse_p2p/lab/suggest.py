@@ -14,7 +14,7 @@ from parse_p2p.assembly import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.lab.shape import EPSILON, mail, refuse_coordinator
-from parse_p2p.topology import families, spectrum
+from parse_p2p.topology import generators, spectrum
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays
 
@@ -78,7 +78,7 @@ def _graphs(world: World, degree: int | None) -> Iterator[tuple[str, Args, nx.Gr
     n = len(world.peers)
     for generator, args in _parameters(n, min(degree or n - 1, n - 1)):
         try:
-            yield generator, args, families.build(generator, n, args)
+            yield generator, args, generators.build(generator, n, args)
         except ConfigError:  # there is none of this kind on so many nodes
             continue
 
@@ -105,7 +105,7 @@ def _measured(world: World, generator: str, args: Args, graph: nx.Graph) -> Cand
         return None
     named = nx.relabel_nodes(graph, dict(enumerate(world.peers)))
     run = world.run
-    topology = Topology(run.name, named, run.weights, run.overlay, partial(families.build, generator, args=args))
+    topology = Topology(run.name, named, run.weights, run.overlay, partial(generators.build, generator, args=args))
     sharing = world.method.sharing(world.options, 0, run.rounds)
     overlays = Overlays(topology, sharing, world.holders.values())
     graphs = {name: g for name, g in overlays.groups().items() if len(g.peers) > 1}

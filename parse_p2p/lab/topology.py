@@ -18,7 +18,7 @@ from parse_p2p.lab.export import annotated
 from parse_p2p.lab.shape import Shape, shape
 from parse_p2p.lab.suggest import Candidate
 from parse_p2p.lab.suggest import suggest as search
-from parse_p2p.topology import files
+from parse_p2p.topology import graph_io
 from parse_p2p.view import size
 
 LEGEND = "\nrounds: until 1e-3 of a disagreement is left; bytes: sent in a round"
@@ -63,7 +63,7 @@ def topology(
     counts = None if mix is None else sources.parse_mix(mix)
     worlds = [sources.world(name, counts, settings) for name in source]
     if export is not None:
-        files.write(annotated(worlds[0]), export)
+        graph_io.write(annotated(worlds[0]), export)
     if picture is not None:
         from parse_p2p.lab.picture import drawn, save
 

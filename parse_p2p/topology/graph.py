@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
-from parse_p2p.topology import families, rings, spectrum
+from parse_p2p.topology import generators, ring_overlay, spectrum
 from parse_p2p.topology.weights import WEIGHTS
 
 OVERLAYS = ("per-slice", "induced", "rings")
@@ -99,7 +99,7 @@ class Topology:
 
     def _overlay(self, order: Sequence[PeerId]) -> nx.Graph:
         if self.overlay == "rings":
-            return _on(order, rings.edges(order))
+            return _on(order, ring_overlay.edges(order))
         induced = _on(order, self.graph.subgraph(order).edges)
         if self.overlay == "induced":
             return induced
@@ -107,7 +107,7 @@ class Topology:
         if laid is not None:
             return laid
         connected = len(order) > 0 and nx.is_connected(induced)
-        return induced if connected else _named(families.ring(len(order)), order)
+        return induced if connected else _named(generators.ring(len(order)), order)
 
     def _laid(self, order: Sequence[PeerId]) -> nx.Graph | None:
         """The family over these agents, or None where it does not exist for so many or falls apart."""

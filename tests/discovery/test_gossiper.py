@@ -12,7 +12,7 @@ from parse_p2p.discovery.cards import MAX_CARDS, MAX_SLICES, OLDEST, Card, Edge,
 from parse_p2p.discovery.crowd import CONTACTS, Crowd, strangers
 from parse_p2p.discovery.gossip import ANSWERS, MOST, RECALL, RINGS, SPARE, Gossiper
 from parse_p2p.topology.graph import Topology
-from parse_p2p.topology.rings import nearest
+from parse_p2p.topology.ring_overlay import nearest
 
 TYPES = ("audio", "motion", "audio+motion", "video")
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from parse_p2p.lab import cli
-from parse_p2p.topology import files
+from parse_p2p.topology import graph_io
 
 BITS = ("--set", "dataset=bits")
 
@@ -61,7 +61,7 @@ def test_a_suggestion_can_be_pasted(lab, tmp_path):
 
 def test_pictures_and_exports_are_files(lab, tmp_path):
     code, _, _ = lab("torus:9", "--picture", "nine.svg", "--export", "nine.graphml", *BITS)
-    assert code == 0 and len(files.read(tmp_path / "nine.graphml")) == 9
+    assert code == 0 and len(graph_io.read(tmp_path / "nine.graphml")) == 9
     picture = (tmp_path / "nine.svg").read_text()
     assert "torus-9, and slices of all" in picture and "audio+motion" in picture
     code, out, _ = lab("nine.graphml", *BITS)

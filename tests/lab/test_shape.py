@@ -11,7 +11,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import sources
 from parse_p2p.lab.export import annotated
 from parse_p2p.lab.shape import contraction, mail, shape
-from parse_p2p.topology import families, files
+from parse_p2p.topology import generators, graph_io
 from parse_p2p.topology.spectrum import rounds_to, slem
 from parse_p2p.topology.weights import metropolis
 
@@ -121,7 +121,7 @@ def test_nobody_ever_meets():
 def test_an_exported_graph_is_the_same_world_again(tmp_path, source, suffix):
     settings = [("dataset", "bits")]
     before = sources.world(source, None, settings)
-    files.write(annotated(before), tmp_path / f"net{suffix}")
+    graph_io.write(annotated(before), tmp_path / f"net{suffix}")
     mix = None if suffix != ".edges" else sources.thirds(len(before.peers))
     after = sources.world(str(tmp_path / f"net{suffix}"), mix, settings)
     assert set(map(frozenset, after.topology.graph.edges)) == set(map(frozenset, before.topology.graph.edges))
@@ -161,7 +161,7 @@ def test_nodes_that_say_what_they_sense_are_the_agents(tmp_path):
 
 def test_a_generator_has_the_arguments_of_its_function():
     built = sources.world("watts-strogatz:12,k=4,p=0.3,seed=5", None, [("dataset", "bits")])
-    wanted = families.build("watts-strogatz", 12, {"k": 4, "p": 0.3, "seed": 5})
+    wanted = generators.build("watts-strogatz", 12, {"k": 4, "p": 0.3, "seed": 5})
     assert nx.utils.graphs_equal(nx.relabel_nodes(wanted, dict(enumerate(built.peers))), built.topology.graph)
     assert [built.kind(me) for me in built.peers].count("audio+motion") == 4
 

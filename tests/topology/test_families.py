@@ -4,26 +4,26 @@ import networkx as nx
 import pytest
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.topology import families
+from parse_p2p.topology import generators
 from parse_p2p.topology.spectrum import spectral_gap
 from parse_p2p.topology.weights import metropolis
 
 ARGS = {"erdos-renyi": {"p": 0.5}}
 
 
-@pytest.mark.parametrize("name", sorted(families.FAMILIES))
+@pytest.mark.parametrize("name", sorted(generators.FAMILIES))
 @pytest.mark.parametrize("n", [8, 16])
 def test_every_family_is_connected_simple_and_numbered_in_order(name, n):
-    graph = families.build(name, n, ARGS.get(name, {}))
+    graph = generators.build(name, n, ARGS.get(name, {}))
     assert list(graph) == list(range(n))
     assert nx.is_connected(graph) and nx.number_of_selfloops(graph) == 0
-    assert nx.utils.graphs_equal(graph, families.build(name, n, ARGS.get(name, {})))
+    assert nx.utils.graphs_equal(graph, generators.build(name, n, ARGS.get(name, {})))
 
 
 @pytest.mark.parametrize("name", ["ring", "chordal-ring", "complete", "star", "line", "tree", "exponential"])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 def test_families_shrink_to_a_single_node(name, n):
-    graph = families.build(name, n, {})
+    graph = generators.build(name, n, {})
     assert len(graph) == n and nx.is_connected(graph) and nx.number_of_selfloops(graph) == 0
 
 
@@ -47,32 +47,32 @@ def test_families_shrink_to_a_single_node(name, n):
     ],
 )
 def test_a_named_graph_is_that_graph(name, n, args, same):
-    assert nx.is_isomorphic(families.build(name, n, args), same)
+    assert nx.is_isomorphic(generators.build(name, n, args), same)
 
 
 @pytest.mark.parametrize("n", range(3, 60))
 def test_a_torus_of_any_size_mixes_at_least_as_well_as_a_ring_and_is_a_grid_where_it_may_be(n):
-    graph, ring = (families.build(name, n, {}) for name in ("torus", "ring"))
+    graph, ring = (generators.build(name, n, {}) for name in ("torus", "ring"))
     gap, least = (spectral_gap(metropolis(g)) for g in (graph, ring))
     assert gap >= least - 1e-12 and max(d for _, d in graph.degree) <= 4
     grids = [nx.grid_2d_graph(a, n // a, periodic=True) for a in range(2, n) if n % a == 0 and a <= n // a <= 2 * a]
     if grids:
         assert nx.is_isomorphic(graph, grids[-1])
     elif n > 4:
-        assert gap > 1.5 * least and nx.is_isomorphic(graph, families.build("chordal-ring", n, {}))
+        assert gap > 1.5 * least and nx.is_isomorphic(graph, generators.build("chordal-ring", n, {}))
 
 
 def test_seeds_choose_the_draw_and_networkx_generators_are_seeded_too():
-    assert all(d == 4 for _, d in families.build("random-regular", 20, {"seed": 3}).degree)
-    draws = [set(families.build("random-regular", 20, {"seed": s}).edges) for s in (0, 0, 1)]
+    assert all(d == 4 for _, d in generators.build("random-regular", 20, {"seed": 3}).degree)
+    draws = [set(generators.build("random-regular", 20, {"seed": s}).edges) for s in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
-    twice = [set(families.build("gnp_random_graph", 20, {"p": 0.4}).edges) for _ in range(2)]
+    twice = [set(generators.build("gnp_random_graph", 20, {"p": 0.4}).edges) for _ in range(2)]
     assert twice[0] == twice[1]
 
 
 def test_a_disconnected_draw_is_drawn_again():
     seed = next(s for s in range(100) if not nx.is_connected(nx.gnp_random_graph(12, 0.25, seed=s)))
-    assert nx.is_connected(families.build("erdos-renyi", 12, {"p": 0.25, "seed": seed}))
+    assert nx.is_connected(generators.build("erdos-renyi", 12, {"p": 0.25, "seed": seed}))
 
 
 BAD = [
@@ -112,5 +112,5 @@ BAD = [
 @pytest.mark.parametrize(("name", "n", "args", "says"), BAD)
 def test_what_cannot_be_built_is_one_sentence(name, n, args, says):
     with pytest.raises(ConfigError, match=says) as caught:
-        families.build(name, n, args)
+        generators.build(name, n, args)
     assert "\n" not in str(caught.value)

@@ -11,9 +11,9 @@ from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.sections import NAME
-from parse_p2p.topology import families, files
+from parse_p2p.topology import generators, graph_io
 
-SUFFIXES = sorted(files.READERS)
+SUFFIXES = sorted(graph_io.READERS)
 WITH_FACTS = (".gexf", ".graphml", ".json")
 names = st.from_regex(NAME, fullmatch=True).filter(lambda name: not name.endswith("\n"))
 
@@ -42,8 +42,8 @@ def weights(graph, name="weight"):
 @given(graph=graphs())
 def test_what_is_written_comes_back(tmp_path_factory, suffix, graph):
     path = tmp_path_factory.mktemp("graphs") / f"net{suffix}"
-    files.write(graph, path)
-    back = files.read(path)
+    graph_io.write(graph, path)
+    back = graph_io.read(path)
     assert set(back) == set(graph) and weights(back) == weights(graph)
     if suffix in WITH_FACTS:
         assert list(back) == list(graph) and weights(back, "bytes") == weights(graph, "bytes")
@@ -63,8 +63,8 @@ WRITERS = {".graphml": nx.write_graphml, ".gexf": nx.write_gexf, ".json": networ
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_networkx_writes_keeps_names_order_and_edges(tmp_path, suffix):
     path = tmp_path / f"net{suffix}"
-    WRITERS.get(suffix, nx.write_edgelist)(families.from_edges(PAIRS), path)
-    graph = files.read(path)
+    WRITERS.get(suffix, nx.write_edgelist)(generators.from_edges(PAIRS), path)
+    graph = graph_io.read(path)
     assert list(graph) == ["b", "a", "c", "d"]
     assert {frozenset(e) for e in graph.edges} == {frozenset(e) for e in PAIRS}
 
@@ -90,7 +90,7 @@ def test_hosts_agree_on_a_graph_by_what_is_in_the_file_wherever_it_lies(tmp_path
     digests = []
     for place, edges in (("here", PAIRS), ("there", PAIRS), ("elsewhere", [*PAIRS[:3], ("a", "d")])):
         (tmp_path / place).mkdir()
-        files.write(families.from_edges(edges), tmp_path / place / "net.json")
+        graph_io.write(generators.from_edges(edges), tmp_path / place / "net.json")
         run = tmp_path / place / "run.yaml"
         run.write_text("graph: {file: net.json}\nagents: {mix: {audio: 4}}\n")
         digests.append(config.load(run).digest())
@@ -98,7 +98,7 @@ def test_hosts_agree_on_a_graph_by_what_is_in_the_file_wherever_it_lies(tmp_path
 
 
 def test_a_run_that_was_written_down_needs_its_graph_file_no_more(tmp_path):
-    files.write(families.from_edges(PAIRS), tmp_path / "net.json")
+    graph_io.write(generators.from_edges(PAIRS), tmp_path / "net.json")
     (tmp_path / "run.yaml").write_text("graph: {file: net.json}\nagents: {mix: {audio: 4}}\n")
     run = config.load(tmp_path / "run.yaml")
     (tmp_path / "net.json").unlink()
@@ -109,7 +109,7 @@ def test_a_run_that_was_written_down_needs_its_graph_file_no_more(tmp_path):
 def test_an_edge_list_may_hold_comments_commas_and_weights(tmp_path):
     path = tmp_path / "net.txt"
     path.write_text("# mine\na, b\n\nb c 0.5  # slow\n")
-    graph = files.read(str(path))
+    graph = graph_io.read(str(path))
     assert list(graph.edges(data="weight")) == [("a", "b", None), ("b", "c", 0.5)]
 
 
@@ -144,7 +144,7 @@ HOSTILE = {
     "parallel edges": ("net.json", f'{{"multigraph": true, {NODES}, "edges": []}}', "parallel"),
     "a loop": ("net.json", f'{{{NODES}, "edges": [{{"source": "a", "target": "a"}}]}}', "joins 'a' to itself"),
     "no node": ("net.json", '{"nodes": [], "edges": []}', "without nodes"),
-    "too much": ("net.txt", "a b\n" * (files.LARGEST // 4 + 1), "larger than the 16 MB"),
+    "too much": ("net.txt", "a b\n" * (graph_io.LARGEST // 4 + 1), "larger than the 16 MB"),
 }
 
 
@@ -155,7 +155,7 @@ def test_a_bad_file_is_one_sentence_with_its_path(tmp_path, case):
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError, match=says) as caught:
-        files.read(path)
+        graph_io.read(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -165,20 +165,20 @@ def test_a_file_must_hold_one_undirected_simple_graph(tmp_path, kind, suffix):
     path = tmp_path / f"net{suffix}"
     WRITERS[suffix](kind, path)
     with pytest.raises(ConfigError, match=rf"net{suffix}"):
-        files.read(path)
+        graph_io.read(path)
 
 
 @pytest.mark.parametrize("text", ["a b", "a#b", "a,b"])
 def test_a_name_that_an_edge_list_cannot_hold_is_not_written(tmp_path, text):
     with pytest.raises(ConfigError, match="fall apart"):
-        files.write(nx.Graph([(text, "c")]), tmp_path / "net.txt")
+        graph_io.write(nx.Graph([(text, "c")]), tmp_path / "net.txt")
 
 
 def test_an_agent_without_edges_is_not_lost_in_an_edge_list(tmp_path):
     graph = nx.Graph([("a", "b")])
     graph.add_node("c")
     with pytest.raises(ConfigError, match="'c', which has no edge"):
-        files.write(graph, tmp_path / "net.txt")
+        graph_io.write(graph, tmp_path / "net.txt")
 
 
 @settings(deadline=None, max_examples=60)
@@ -187,7 +187,7 @@ def test_whatever_a_file_holds_the_answer_is_a_graph_or_one_sentence(tmp_path_fa
     path = tmp_path_factory.mktemp("graphs") / f"net{suffix}"
     path.write_bytes(data)
     try:
-        assert len(files.read(path))
+        assert len(graph_io.read(path))
     except ConfigError as error:
         assert "\n" not in str(error)
 
@@ -210,7 +210,7 @@ def test_nearly_node_link_json_is_a_graph_or_one_sentence(tmp_path_factory, data
     path = tmp_path_factory.mktemp("graphs") / "net.json"
     path.write_text(json.dumps(data))
     try:
-        assert all(isinstance(node, str) for node in files.read(path))
+        assert all(isinstance(node, str) for node in graph_io.read(path))
     except ConfigError as error:
         assert "\n" not in str(error)
 

@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.topology import families
+from parse_p2p.topology import generators
 from parse_p2p.topology.graph import Topology
 
 ARGS = {"erdos-renyi": {"p": 0.4}}
 
 
 def topology(name, n=16, **kwargs):
-    family = partial(families.build, name, args=ARGS.get(name, {}))
+    family = partial(generators.build, name, args=ARGS.get(name, {}))
     graph = nx.relabel_nodes(family(n), {i: f"a{i}" for i in range(n)})
     return Topology(name, graph, **{"family": family, **kwargs})
 
 
 def test_neighbours_and_peers_come_in_the_order_of_the_file():
-    star = Topology("net", families.from_edges([("z", "hub"), ("hub", "m"), ("a", "hub")]))
+    star = Topology("net", generators.from_edges([("z", "hub"), ("hub", "m"), ("a", "hub")]))
     assert star.peers == ("z", "hub", "m", "a")
     assert star.neighbours("hub") == ("z", "m", "a") and star.neighbours("a") == ("hub",)
 
@@ -59,7 +59,7 @@ def test_all_holders_share_the_topology_itself(overlay):
 
 
 @settings(max_examples=60, deadline=None)
-@given(name=st.sampled_from([*families.FAMILIES, "petersen_graph"]), data=st.data())
+@given(name=st.sampled_from([*generators.FAMILIES, "petersen_graph"]), data=st.data())
 def test_overlays_are_connected_whatever_the_family_and_the_holders(name, data):
     whole = topology(name, 10 if name == "petersen_graph" else 16)
     holders = data.draw(st.sets(st.sampled_from(whole.peers), min_size=1))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.topology.mix import PLACEMENTS, place
+from parse_p2p.topology.placement import PLACEMENTS, place
 
 MIX = {"audio": 3, "motion": 3, "motion+audio": 2}
 A, M, B = ("audio",), ("motion",), ("audio", "motion")

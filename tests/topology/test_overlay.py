@@ -25,7 +25,7 @@ from parse_p2p.core.slices import (
     nobody,
     same_type,
 )
-from parse_p2p.topology import families
+from parse_p2p.topology import generators
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays
 
@@ -54,7 +54,7 @@ def holder(id, modalities, sizes=SIZES):
 
 def overlays(types, family="ring", table=TABLE, **options):
     """The overlays of agents a0, a1, … of these types."""
-    lay = partial(families.build, family, args={})
+    lay = partial(generators.build, family, args={})
     graph = nx.relabel_nodes(lay(len(types)), {i: f"a{i}" for i in range(len(types))})
     topology = Topology(family, graph, family=lay, **options)
     return Overlays(topology, table, [holder(f"a{i}", kind) for i, kind in enumerate(types)])

@@ -4,7 +4,7 @@ import networkx as nx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parse_p2p.topology.rings import nearer, nearest, reach
+from parse_p2p.topology.ring_overlay import nearer, nearest, reach
 
 NAMES = st.sets(st.text(min_size=1, max_size=6), min_size=2, max_size=24)
 

@@ -7,7 +7,7 @@ from worlds import world
 
 from parse_p2p import config
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.topology import trace
+from parse_p2p.topology import contact_trace
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
 contacts = st.lists(st.tuples(st.integers(0, 99999), names, names).filter(lambda c: c[1] != c[2]), max_size=9)
@@ -23,14 +23,14 @@ def path(tmp_path_factory):
 def test_what_was_written_is_read(path, written, header, ending):
     text = header + "".join(f' {r},{a} ,"{b}"{ending}\n' for r, a, b in written)
     path.write_text(text, encoding="utf-8", newline="")
-    assert trace.read(path) == tuple(written)
+    assert contact_trace.read(path) == tuple(written)
 
 
 @given(st.text(max_size=40) | st.lists(st.text('0123,a"\n \r-', max_size=9)).map("\n".join) | st.binary(max_size=40))
 def test_whatever_stands_there_is_read_or_refused_in_a_sentence(path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "replace"))
     try:
-        for round, one, other in trace.read(path):
+        for round, one, other in contact_trace.read(path):
             assert round >= 0 and one and other and one != other
     except ConfigError as error:
         assert str(path) in str(error)
@@ -45,13 +45,13 @@ def test_whatever_stands_there_is_read_or_refused_in_a_sentence(path, text):
 def test_a_line_that_is_no_contact_is_named(path, line, said):
     path.write_text(f"round,agent,agent\n0,a0,a1\n\n{line}\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        trace.read(path)
+        contact_trace.read(path)
     assert str(caught.value).startswith(f"{path}:4: ") and said in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"the trace .*none\.csv cannot be read: no such file"):
-        trace.read(tmp_path / "none.csv")
+        contact_trace.read(tmp_path / "none.csv")
 
 
 def loaded(folder, text="0,a0,a1\n1,a1,a2\n", run=RUN):

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from parse_p2p.topology import families
+from parse_p2p.topology import generators
+from parse_p2p.topology.dynamic import KINDS, VaryingOptions, drawn
 from parse_p2p.topology.graph import Topology
-from parse_p2p.topology.varying import KINDS, VaryingOptions, drawn
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 symmetric = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "el-local"])
@@ -23,7 +23,7 @@ TRACE = [(r % 10, f"a{r * r % 13}", f"a{(r * r + r % 3 + 1) % 13}") for r in ran
 
 
 def base(n, family="ring", **options):
-    lay = partial(families.build, family, args={})
+    lay = partial(generators.build, family, args={})
     return Topology(family, nx.relabel_nodes(lay(n), {i: f"a{i}" for i in range(n)}), family=lay, **options)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology import spectrum
-from parse_p2p.topology.families import build
+from parse_p2p.topology.generators import build
 from parse_p2p.topology.weights import WEIGHTS, fastest_mixing, metropolis, uniform
 
 

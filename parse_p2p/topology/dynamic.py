@@ -16,9 +16,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from parse_p2p.core.rng import seeded
+from parse_p2p.topology.contact_trace import Contact
 from parse_p2p.topology.directed import Directed
 from parse_p2p.topology.graph import Topology
-from parse_p2p.topology.trace import Contact
 
 Edges = list[tuple[int, int]]
 """Pairs of places in ``Topology.peers``; of a directed graph first who sends."""

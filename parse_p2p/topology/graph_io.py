@@ -13,7 +13,7 @@ from xml.parsers import expat
 import networkx as nx
 
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.topology import families
+from parse_p2p.topology import generators
 
 LARGEST = 16_000_000  # bytes of a file; its graph takes some twenty times that in memory
 GIVEN = "given"
@@ -53,7 +53,7 @@ def plain(source: str, graph: Any) -> nx.Graph:
 
     Raises ConfigError, naming the source, for one that is directed, has parallel edges or loops, or odd names.
     """
-    families.checked(source, graph)
+    generators.checked(source, graph)
     names = {node: str(node) for node in graph}
     if odd := [node for node in graph if not isinstance(node, str | int)]:
         raise ConfigError(f"{source}: the node {odd[0]!r} has no plain name; write text or a number")
@@ -112,7 +112,7 @@ def _read_edges(path: Path) -> nx.Graph:
     # not networkx's: it passes over a line with a single name, and an agent would silently be missing
     lines = (line.split("#")[0].replace(",", " ").split() for line in path.read_text("utf-8").splitlines())
     rows = [words for words in lines if words]
-    graph = families.from_edges(words[:2] for words in rows)
+    graph = generators.from_edges(words[:2] for words in rows)
     for words in rows:
         if len(words) == 3 and _is_number(words[2]):
             graph.edges[words[0], words[1]]["weight"] = float(words[2])
