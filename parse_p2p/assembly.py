@@ -22,9 +22,9 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Sharing
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, split_groups, standardise
+from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.partition import PARTITIONS
-from parse_p2p.data.stream import Stream, stream
-from parse_p2p.data.tasks import seen_as
+from parse_p2p.data.streams import Stream, stream
 from parse_p2p.faults import broken, refuse_strangers
 from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Method

@@ -6,7 +6,7 @@ from parse_p2p.config import RunFile
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.tasks import refuse_unknown
+from parse_p2p.data.label_spaces import refuse_unknown
 from parse_p2p.faults import Sensor
 from parse_p2p.methods.base import Method
 from parse_p2p.seats import Seat

@@ -19,8 +19,8 @@ from pydantic import BaseModel, Field, ValidationError
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
 from parse_p2p.courier import Limits
-from parse_p2p.data.stream import StreamOptions
-from parse_p2p.data.tasks import TaskOptions
+from parse_p2p.data.label_spaces import TaskOptions
+from parse_p2p.data.streams import StreamOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
 from parse_p2p.discovery.broker import Broker

@@ -21,7 +21,7 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Batch, Dataset
-from parse_p2p.data.stream import Stream
+from parse_p2p.data.streams import Stream
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.staging import to_host
 

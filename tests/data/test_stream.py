@@ -4,7 +4,7 @@ import pytest
 import torch
 from worlds import differing, finished, world
 
-from parse_p2p.data.stream import StreamOptions, change, join, stream
+from parse_p2p.data.streams import StreamOptions, change, join, stream
 from parse_p2p.simulate import simulate
 
 STREAM = {"tasks": 2, "groups": 2, "rounds": 2}

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.tasks import TaskOptions, refuse_unknown, seen_as
+from parse_p2p.data.label_spaces import TaskOptions, refuse_unknown, seen_as
 
 CLASSES = 6
 
