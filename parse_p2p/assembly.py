@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from parse_p2p import checks, devices, roles
-from parse_p2p.arena import regions
 from parse_p2p.codecs.base import Codec
 from parse_p2p.config import RunFile, options
 from parse_p2p.core import plugins
@@ -29,6 +28,7 @@ from parse_p2p.faults import broken, refuse_strangers
 from parse_p2p.learner import Learner
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, Network, initialise, load_weights
+from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.participant import Participant, Wardrobe
 from parse_p2p.places import Places
 from parse_p2p.seats import Seat, seats

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.arena import Arena
 from parse_p2p.core.errors import Interrupted, TrainingError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
@@ -23,6 +22,7 @@ from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
 from parse_p2p.models.base import Network, Outputs
+from parse_p2p.models.parameter_buffer import Arena
 from parse_p2p.staging import to_host
 
 LossTerm = Callable[[Network, Batch, Outputs], Tensor]

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from worlds import inputs, learner, network
 
-from parse_p2p.arena import Arena, regions
 from parse_p2p.core.slices import Component
 from parse_p2p.models.base import key_of
+from parse_p2p.models.parameter_buffer import Arena, regions
 
 CPU = torch.device("cpu")
 

@@ -33,7 +33,7 @@ from parse_p2p.methods.mosaic_mail import adapter_shapes, begins, from_coordinat
 from parse_p2p.methods.mosaic_setup import Setup, Size, smallest, within
 from parse_p2p.methods.objective import terms
 from parse_p2p.models.adapters import Adapters
-from parse_p2p.models.backbone import EXPANSION
+from parse_p2p.models.lora.backbone import EXPANSION
 
 PQ = "adapter.pq"
 

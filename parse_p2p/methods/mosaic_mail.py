@@ -8,7 +8,7 @@ from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Check
 from parse_p2p.methods.mosaic_setup import Size
 from parse_p2p.models.adapters import Adapters, slots
-from parse_p2p.models.backbone import EXPANSION, MAPS
+from parse_p2p.models.lora.backbone import EXPANSION, MAPS
 
 
 def adapter_shapes(model: Adapters, size: Size, lora: bool) -> Shapes:

@@ -15,10 +15,10 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Modality, TensorMap
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.models.adapters import Adapters, slots
-from parse_p2p.models.alignment import Frame, aligned, merged, orthonormal
-from parse_p2p.models.backbone import Backbone, Tap, tapped
 from parse_p2p.models.base import key_of
-from parse_p2p.models.pretraining import pretrain, views
+from parse_p2p.models.lora.alignment import Frame, aligned, merged, orthonormal
+from parse_p2p.models.lora.backbone import Backbone, Tap, tapped
+from parse_p2p.models.lora.pretraining import pretrain, views
 
 Size = tuple[int, int]
 """Width and depth of a backbone."""

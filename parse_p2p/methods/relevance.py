@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from parse_p2p.core.types import PeerId, TensorMap
 from parse_p2p.data.base import Batch
-from parse_p2p.models.backbone import Backbone
+from parse_p2p.models.lora.backbone import Backbone
 
 
 def probed(probe: Backbone) -> str:

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from parse_p2p.arena import Parts
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Modality
-from parse_p2p.models.backbone import MAPS, Backbone
 from parse_p2p.models.base import EncoderOptions, ModelOptions, as_buffers, initialise, key_of, module_dict
-from parse_p2p.models.colora import Adapter, CoLoRA, LoRA
+from parse_p2p.models.lora.backbone import MAPS, Backbone
+from parse_p2p.models.lora.colora import Adapter, CoLoRA, LoRA
+from parse_p2p.models.parameter_buffer import Parts
 
 
 def targets(depth: int, blocks: int) -> list[int]:

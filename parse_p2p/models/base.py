@@ -14,10 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from parse_p2p.arena import Parts
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Kind, Modality
+from parse_p2p.models.parameter_buffer import Parts
 
 MARK = "m·"  # before every key of a ModuleDict
 BY_AXES = {1: "vector", 2: "series", 3: "image"}

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from parse_p2p.arena import Parts
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import (
@@ -30,6 +29,7 @@ from parse_p2p.models.base import (
     trunk,
 )
 from parse_p2p.models.fusion import Mlp
+from parse_p2p.models.parameter_buffer import Parts
 
 RATIO = 4  # how much narrower the middle of a gate's branch is
 SLOPE = 0.2  # of the leaky rectifiers in a discriminator

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from parse_p2p.arena import Parts
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
@@ -25,6 +24,7 @@ from parse_p2p.models.base import (
     module_dict,
     trainable,
 )
+from parse_p2p.models.parameter_buffer import Parts
 
 KINDS = (Kind.REDUNDANT, Kind.UNIQUE, Kind.SYNERGISTIC)
 

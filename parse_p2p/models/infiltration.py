@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from parse_p2p.arena import Parts
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import EncoderOptions, ModelOptions, Network, Outputs, key_of, module_dict, trainable
+from parse_p2p.models.parameter_buffer import Parts
 
 
 class Infiltration(Network):

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from parse_p2p.arena import Parts
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
@@ -26,6 +25,7 @@ from parse_p2p.models.base import (
 )
 from parse_p2p.models.fission import Fission, sizes
 from parse_p2p.models.fusion import Mlp
+from parse_p2p.models.parameter_buffer import Parts
 
 
 class Monolithic(Network):

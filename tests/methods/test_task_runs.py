@@ -6,12 +6,12 @@ import pytest
 import torch
 from worlds import differing, finished, mixing_only, under, world
 
-from parse_p2p.arena import regions
 from parse_p2p.config import RunFile
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.models.base import EncoderOptions, ModelOptions
+from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.simulate import simulate
 from parse_p2p.summary import summarise, train_alone
 

@@ -8,10 +8,10 @@ import torch
 from mosaics import adapters, loss, prepared, public
 
 from parse_p2p.data.base import Batch
-from parse_p2p.models import alignment
 from parse_p2p.models.adapters import slots
-from parse_p2p.models.alignment import adapter_cca, align_inputs, orthonormal, polar
-from parse_p2p.models.backbone import Tap, tapped
+from parse_p2p.models.lora import alignment
+from parse_p2p.models.lora.alignment import adapter_cca, align_inputs, orthonormal, polar
+from parse_p2p.models.lora.backbone import Tap, tapped
 
 SMALL, LARGE = (24, 3), (36, 6)
 RANK = 6

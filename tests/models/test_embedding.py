@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import BOTH, inputs
 
-from parse_p2p.arena import Arena
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Kind
 from parse_p2p.models.base import EncoderOptions, ModelOptions, count, initialise, key_of
 from parse_p2p.models.embedding import Embedding, Gate
+from parse_p2p.models.parameter_buffer import Arena
 
 SIZE = 16
 AUDIO = {"audio": (16,)}

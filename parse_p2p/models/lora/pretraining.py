@@ -5,8 +5,8 @@ from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Batch, Dataset
-from parse_p2p.models.backbone import Backbone
 from parse_p2p.models.base import initialise
+from parse_p2p.models.lora.backbone import Backbone
 
 BATCH = 64
 RATE = 3e-3

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from parse_p2p.models.backbone import Tap
+from parse_p2p.models.lora.backbone import Tap
 
 RIDGE = 1e-3  # of the mean square of the regressors
 GAMMA = 1e-4  # added to the scatter matrices of the canonical correlation

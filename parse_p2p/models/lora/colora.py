@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.models.alignment import orthonormal
+from parse_p2p.models.lora.alignment import orthonormal
 
 SCALE = 2.0
 

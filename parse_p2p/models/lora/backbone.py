@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, layer_norm, linear, relu
 
-from parse_p2p.arena import Parts
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.data.base import Batch
 from parse_p2p.models.base import EncoderOptions, ModelOptions, Network, Outputs, key_of, trainable
+from parse_p2p.models.parameter_buffer import Parts
 
 MAPS = {"in": "up", "out": "down"}  # the linear maps of a layer by their roles
 EXPANSION = 2  # hidden width of a layer over its width
