@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from parse_p2p import checkpoint, devices
+from parse_p2p import checkpoint
 from parse_p2p.announcer import Announcer
 from parse_p2p.codecs import raw
 from parse_p2p.codecs.base import Codec
@@ -31,6 +31,7 @@ from parse_p2p.courier import Courier, Limits
 from parse_p2p.desk import AHEAD, Collected, Desk, nobody
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import Finder, FromFile
+from parse_p2p.learning import devices
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
 from parse_p2p.participant import Participant
 from parse_p2p.presence import Presence

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parse_p2p import checks, devices, roles
+from parse_p2p import checks, roles
 from parse_p2p.codecs.base import Codec
 from parse_p2p.config import RunFile, options
 from parse_p2p.core import plugins
@@ -25,7 +25,8 @@ from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.streams import Stream, stream
 from parse_p2p.faults import broken, refuse_strangers
-from parse_p2p.learner import Learner
+from parse_p2p.learning import devices
+from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, Network, initialise, load_weights
 from parse_p2p.models.parameter_buffer import regions

@@ -25,7 +25,7 @@ from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
 from parse_p2p.discovery.broker import Broker
 from parse_p2p.faults import Fault
-from parse_p2p.learner import Training
+from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.sections import (
     NAME,

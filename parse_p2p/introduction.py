@@ -10,7 +10,7 @@ from torch import Tensor
 from parse_p2p.core.message import Parcel, fit
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
-from parse_p2p.learner import Learner
+from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Exchange, Local, Script, Stretch
 from parse_p2p.methods.federation import load, weighted_average
 from parse_p2p.topology.overlay import Overlays

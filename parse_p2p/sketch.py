@@ -13,8 +13,8 @@ from torch import Tensor
 
 from parse_p2p.core.errors import QuorumLost
 from parse_p2p.core.rng import seeded
+from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Done, Inbox, Local, Script, advance
-from parse_p2p.staging import to_host
 
 WIDTH = 32
 DIGITS = 5  # significant ones that are kept

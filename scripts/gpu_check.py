@@ -22,8 +22,8 @@ from parse_p2p import checkpoint, config
 from parse_p2p.assembly import World
 from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.folder import RunFolder
+from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Done, advance
-from parse_p2p.staging import to_host
 
 END = time.monotonic() + 460  # what is not done by then has failed
 FIRST, LAST = 0.02, 0.1

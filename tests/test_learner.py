@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 from worlds import finished, learner, world
 
-from parse_p2p import losses
 from parse_p2p.core.errors import ConfigError, Interrupted, TrainingError
+from parse_p2p.learning import losses
 
 
 def drawn(agent, round):

@@ -8,9 +8,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from worlds import BOTH, inputs, network
 
-from parse_p2p import losses
 from parse_p2p.core.types import Kind
 from parse_p2p.data.base import Batch
+from parse_p2p.learning import losses
 from parse_p2p.models.base import Outputs
 
 THREE = {"a": (5,), "b": (3, 9), "c": (1, 4, 4)}

@@ -41,7 +41,7 @@ from parse_p2p.core.types import Kind, Modality, PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.information import Codes, Decomposition, count, decompose, entropy, needed, null
 from parse_p2p.lab import accord, pooling
-from parse_p2p.learner import Learner
+from parse_p2p.learning.learner import Learner
 from parse_p2p.probes import Features, cka, codebook, correlation, explained, one_thread, probe
 
 Record = dict[str, Any]

@@ -10,7 +10,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall
-from parse_p2p.learner import Learner
+from parse_p2p.learning.learner import Learner
 
 
 def opened(path: Path) -> tuple[World, RunFolder]:

@@ -18,7 +18,7 @@ from parse_p2p.core.message import NEWEST, Parcel
 from parse_p2p.core.slices import Sharing
 from parse_p2p.core.types import Metrics, PeerId, Role
 from parse_p2p.data.base import Dataset
-from parse_p2p.learner import Learner
+from parse_p2p.learning.learner import Learner
 from parse_p2p.topology.overlay import Plan
 
 Inbox = Mapping[PeerId, Parcel]

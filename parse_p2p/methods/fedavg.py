@@ -6,10 +6,10 @@ modality-wise FedAvg is done in multimodal federated learning (arXiv 2401.00894,
 
 from parse_p2p.core.slices import Sharing, everyone, having, nobody, same_type
 from parse_p2p.core.types import Role
+from parse_p2p.learning.objective import SliceLossOptions, slice_terms
 from parse_p2p.methods import federation
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions, coordinator
-from parse_p2p.methods.objective import SliceLossOptions, slice_terms
 
 TABLE: Sharing = {
     "trunk": having,

@@ -23,16 +23,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from parse_p2p import losses
 from parse_p2p.core.slices import Sharing, everyone, having, nobody
 from parse_p2p.core.types import Metrics, Modality, Role
 from parse_p2p.data.base import Batch, Dataset
-from parse_p2p.learner import EVALUATION_BATCH, Learner, LossTerm
+from parse_p2p.learning import losses
+from parse_p2p.learning.learner import EVALUATION_BATCH, Learner, LossTerm
+from parse_p2p.learning.objective import terms
 from parse_p2p.methods import federation
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions
 from parse_p2p.methods.fedprox import pull
-from parse_p2p.methods.objective import terms
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.models.infiltration import Infiltration
 

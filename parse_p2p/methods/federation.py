@@ -19,9 +19,9 @@ from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Metrics, PeerId
+from parse_p2p.learning.objective import LossOptions
+from parse_p2p.learning.transfer import to_device
 from parse_p2p.methods.base import Exchange, Inbox, Local, Script
-from parse_p2p.methods.objective import LossOptions
-from parse_p2p.staging import to_device
 
 SAMPLES = 2**40  # nobody has more
 GLOBAL = "global/"  # in the coordinator's memory, before the name of a slice that its own model does not hold

@@ -6,11 +6,11 @@ The pull is part of the gradient when that is clipped.
 from pydantic import Field
 
 from parse_p2p.core.types import Metrics, Role
-from parse_p2p.learner import Adjust
+from parse_p2p.learning.learner import Adjust
+from parse_p2p.learning.objective import slice_terms
 from parse_p2p.methods import fedavg, federation
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.federation import coordinator
-from parse_p2p.methods.objective import slice_terms
 from parse_p2p.models.parameter_buffer import Arena
 
 

@@ -17,10 +17,10 @@ from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import NEWEST, Parcel
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId, Role
+from parse_p2p.learning.objective import SliceLossOptions, slice_terms
+from parse_p2p.learning.transfer import to_device
 from parse_p2p.methods import acknowledged, pushsum
 from parse_p2p.methods.base import Exchange, Inbox, Local, Script, Stretch
-from parse_p2p.methods.objective import SliceLossOptions, slice_terms
-from parse_p2p.staging import to_device
 
 ExchangeName = Literal["synchronous", "asynchronous", "push-sum", "acknowledged"]
 

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from parse_p2p import losses
 from parse_p2p.core import mixing
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.slices import Sharing, both, having, multimodal, nobody, same_type, unimodal
 from parse_p2p.core.types import Role
 from parse_p2p.data.base import Batch
+from parse_p2p.learning import losses
 from parse_p2p.methods.base import Exchange, Inbox, Local, Method, Script
 from parse_p2p.methods.gossip import copies, mix, slices
 from parse_p2p.models.base import Network, Outputs

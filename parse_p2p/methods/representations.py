@@ -27,14 +27,14 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Sharing, nobody
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId
 from parse_p2p.data.base import Batch
-from parse_p2p.learner import Learner
+from parse_p2p.learning.learner import Learner
+from parse_p2p.learning.objective import terms
+from parse_p2p.learning.transfer import to_device, to_host
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Script
 from parse_p2p.methods.ensemble import Rows, distance, recall, retrieval, teachers
 from parse_p2p.methods.federation import FederatedOptions, hub, selected, with_content
-from parse_p2p.methods.objective import terms
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.embedding import Embedding
-from parse_p2p.staging import to_device, to_host
 
 ENCODER = ("trunk.", "rows.")
 UNIT = 0.02  # how far from one the length of a row may be: a lossy codec rounds

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import differing, finished, world
 
-from parse_p2p import losses
 from parse_p2p.core.errors import ConfigError, SpecMismatch
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.types import Role
+from parse_p2p.learning import losses
 from parse_p2p.methods import acknowledged, pushsum
 from parse_p2p.methods.base import Done, Local, advance
 from parse_p2p.methods.gossip import gossip

@@ -8,9 +8,9 @@ from worlds import differing, finished, world
 
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Parcel
+from parse_p2p.learning.objective import SliceLossOptions, slice_terms
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.federation import counted, selected, weighted_average
-from parse_p2p.methods.objective import SliceLossOptions, slice_terms
 
 PLAIN = {"partition": {"kind": "dirichlet", "alpha": 1.0}}
 

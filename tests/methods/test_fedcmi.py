@@ -8,11 +8,11 @@ from infiltrating import ALIKE, CLASSIFIED, MIXED, OTHER, PROJECTED, branch, cmi
 from worlds import differing, finished
 
 from parse_p2p.core.types import Role
+from parse_p2p.learning.objective import terms
 from parse_p2p.methods import fedcmi, federation
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.fedcmi import METHOD, Lesson, Options
 from parse_p2p.methods.fedprox import pull
-from parse_p2p.methods.objective import terms
 from parse_p2p.simulate import simulate
 
 # B5, B8, B9: reductions

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import linear
 from worlds import BOTH, finished, inputs, learner, network, world
 
-from parse_p2p import losses
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Kind
+from parse_p2p.learning import losses
 from parse_p2p.models import fusion
 from parse_p2p.models.base import EncoderOptions, count, initialise, key_of
 from parse_p2p.models.fission import sizes

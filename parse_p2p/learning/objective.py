@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from parse_p2p import losses
-from parse_p2p.learner import LossTerm
+from parse_p2p.learning import losses
+from parse_p2p.learning.learner import LossTerm
 
 
 class LossOptions(BaseModel):

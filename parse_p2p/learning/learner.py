@@ -21,9 +21,9 @@ from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
+from parse_p2p.learning.transfer import to_host
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.models.parameter_buffer import Arena
-from parse_p2p.staging import to_host
 
 LossTerm = Callable[[Network, Batch, Outputs], Tensor]
 """A scalar to be minimised; the sum of a round's terms is the loss."""

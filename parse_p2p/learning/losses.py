@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from parse_p2p.core.types import Kind
 from parse_p2p.data.base import Batch
-from parse_p2p.learner import LossTerm
+from parse_p2p.learning.learner import LossTerm
 from parse_p2p.models.base import Network, Outputs
 
 
