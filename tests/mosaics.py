@@ -10,7 +10,7 @@ from parse_p2p.core.types import Role
 from parse_p2p.data import bits
 from parse_p2p.data.base import Batch, split, standardise
 from parse_p2p.methods.base import Done, advance
-from parse_p2p.methods.mosaic_setup import Setup
+from parse_p2p.methods.fedmosaic.setup import Setup
 from parse_p2p.models.adapters import Adapters
 from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.simulate import simulate

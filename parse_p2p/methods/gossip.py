@@ -19,7 +19,7 @@ from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.learning.objective import SliceLossOptions, slice_terms
 from parse_p2p.learning.transfer import to_device
-from parse_p2p.methods import acknowledged, pushsum
+from parse_p2p.methods import acknowledged, push_sum
 from parse_p2p.methods.base import Exchange, Inbox, Local, Script, Stretch
 
 ExchangeName = Literal["synchronous", "asynchronous", "push-sum", "acknowledged"]
@@ -118,7 +118,7 @@ def copies(local: Local, inbox: Inbox, key: SliceKey, weights: Mapping[PeerId, f
 EXCHANGES: Mapping[ExchangeName, Callable[[Local, GossipOptions], Stretch]] = {
     "synchronous": synchronous,
     "asynchronous": asynchronous,
-    "push-sum": lambda local, options: pushsum.push_sum(local, options.patience),
+    "push-sum": lambda local, options: push_sum.push_sum(local, options.patience),
     "acknowledged": lambda local, options: acknowledged.acknowledged(local, options.patience),
 }
 SCRIPTS = {Role.PEER: gossip}

@@ -6,11 +6,11 @@ from worlds import finished, world
 
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Parcel
-from parse_p2p.methods import representations
 from parse_p2p.methods.base import Local
-from parse_p2p.methods.creamfl import WAY, Options, contrast
-from parse_p2p.methods.ensemble import inter, intra, teachers, weights
-from parse_p2p.methods.representations import Lesson, digest, fitting, represent
+from parse_p2p.methods.public_data import base
+from parse_p2p.methods.public_data.base import Lesson, digest, fitting, represent
+from parse_p2p.methods.public_data.creamfl import WAY, Options, contrast
+from parse_p2p.methods.public_data.ensemble import inter, intra, teachers, weights
 from parse_p2p.simulate import simulate
 
 ROUNDS = 3
@@ -114,7 +114,7 @@ def test_A6_an_encoder_is_refused_where_none_is_sent():
 
 def test_no_encoder_of_the_coordinator_is_ever_present():
     participants, _ = finished(made())
-    assert not any(representations.network(p.learner).present for p in participants.values())
+    assert not any(base.network(p.learner).present for p in participants.values())
 
 
 def test_A10_without_distillation_the_coordinator_is_one_that_only_has_its_public_set():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from parse_p2p.core.rng import seeded
-from parse_p2p.methods.ensemble import (
+from parse_p2p.methods.public_data.ensemble import (
     distance,
     info_nce,
     inter,

@@ -16,7 +16,7 @@ from parse_p2p.core.errors import ConfigError, SpecMismatch
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.types import Role
 from parse_p2p.learning import losses
-from parse_p2p.methods import acknowledged, pushsum
+from parse_p2p.methods import acknowledged, push_sum
 from parse_p2p.methods.base import Done, Local, advance
 from parse_p2p.methods.gossip import gossip
 from parse_p2p.simulate import simulate
@@ -229,11 +229,11 @@ def test_who_may_give_everything_keeps_a_little():
     plan = participant.plan(0)
     plan = replace(plan, weights={key: {"a1": 1.0} for key in plan.weights})
     before = participant.learner.arena.values.clone()
-    script = pushsum.push_sum(Local("a0", Role.PEER, 0, 9, participant.learner, plan, participant.memory), 0.0)
+    script = push_sum.push_sum(Local("a0", Role.PEER, 0, 9, participant.learner, plan, participant.memory), 0.0)
     next(script)
     with pytest.raises(StopIteration):
         script.send({})
-    assert {t[-1].item() for n, t in participant.memory.items() if n.endswith("/mass")} == {pushsum.KEEP}
+    assert {t[-1].item() for n, t in participant.memory.items() if n.endswith("/mass")} == {push_sum.KEEP}
     torch.testing.assert_close(participant.learner.arena.values, before)
 
 
@@ -405,7 +405,7 @@ def test_a_link_is_not_drained_by_crumbs():
         return Parcel({n: torch.tensor([0.0] * s + [crumb, 0.0, 0.0], dtype=torch.float64) for n, s in sizes.items()})
 
     agent = told("push-sum", message, 100)
-    assert all(t[-1] >= pushsum.LEAST / 4 for n, t in agent.memory.items() if n.endswith("/mass"))
+    assert all(t[-1] >= push_sum.LEAST / 4 for n, t in agent.memory.items() if n.endswith("/mass"))
     assert agent.learner.arena.values.isfinite().all()
 
 

@@ -7,11 +7,11 @@ from worlds import finished, world
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.rng import seeded
-from parse_p2p.methods import fedafd, representations
 from parse_p2p.methods.base import Local
-from parse_p2p.methods.ensemble import other, separability
-from parse_p2p.methods.fedafd import Options, passing, telling, view, way
-from parse_p2p.methods.representations import Lesson, aligned, digest, fitting, represent
+from parse_p2p.methods.public_data import base, fedafd
+from parse_p2p.methods.public_data.base import Lesson, aligned, digest, fitting, represent
+from parse_p2p.methods.public_data.ensemble import other, separability
+from parse_p2p.methods.public_data.fedafd import Options, passing, telling, view, way
 from parse_p2p.simulate import simulate
 
 ROUNDS = 3
@@ -90,13 +90,13 @@ def test_A1_a_step_of_the_one_side_leaves_the_other_as_it_is(wanted, variant, mo
 def test_A1_a_task_step_leaves_the_discriminators_as_they_are():
     me, _ = scene()
     before = parts(me.learner, "discriminator", "gate")
-    representations.task_pass(me, Options())
+    base.task_pass(me, Options())
     assert same(before, parts(me.learner, "discriminator", "gate"))  # no gate is open before an encoder came
 
 
 def test_A2_both_levels_draw_the_encoder():
     me, lesson = scene("audio")
-    model, rows = representations.network(me.learner), torch.arange(8)
+    model, rows = base.network(me.learner), torch.arange(8)
 
     def pull(seen):
         me.learner.arena.grads.zero_()
@@ -113,7 +113,7 @@ def test_A2_both_levels_draw_the_encoder():
 
 def test_A2_the_losses_are_those_of_plain_or_doubled_sigmoids():
     me, lesson = scene("audio")
-    model = representations.network(me.learner)
+    model = base.network(me.learner)
     seen = view(model, lesson, torch.arange(8))
     [(u, g, q)] = seen.values()
     judges = model.discriminators("audio")
@@ -148,8 +148,8 @@ def test_A2_discriminators_are_kept_from_round_to_round_and_never_sent():
 
 def test_A3_what_came_from_the_coordinator_stays_as_it_came():
     me, lesson = scene()
-    model, hub = representations.network(me.learner), made().participant("hub")
-    model.receive({m: representations.network(hub.learner).encoder(m) for m in model.modalities})
+    model, hub = base.network(me.learner), made().participant("hub")
+    model.receive({m: base.network(hub.learner).encoder(m) for m in model.modalities})
     buffers = {name: b.clone() for name, b in model.named_buffers()}
     rows = {m: g.clone() for m, g in lesson.rows.items()}
     fedafd.learn(me, lesson, Options())
@@ -172,9 +172,9 @@ def test_A5_without_alignment_and_fusion_a_client_is_one_that_learns_alone(off):
 
 def test_A6_an_upload_is_the_rows_before_fusion_in_the_coordinators_order():
     me, lesson = scene()
-    model, hub = representations.network(me.learner), made().participant("hub")
-    model.receive({m: representations.network(hub.learner).encoder(m) for m in model.modalities})
-    sent = representations.upload(me, lesson)
+    model, hub = base.network(me.learner), made().participant("hub")
+    model.receive({m: base.network(hub.learner).encoder(m) for m in model.modalities})
+    sent = base.upload(me, lesson)
     assert sent.tensors.keys() == {"repr.audio", "repr.motion"}
     assert sent.meta["items"] == lesson.items == digest(hub.learner.data.inputs)
     for m in model.modalities:
@@ -219,7 +219,7 @@ SPOILT = ["items in another order", "no digest", "a row too few", "too narrow", 
 @pytest.mark.parametrize("how", SPOILT)
 def test_A6_a_spoilt_upload_is_refused(how):
     me, lesson = scene("audio")
-    sent = representations.upload(me, lesson)
+    sent = base.upload(me, lesson)
     with pytest.raises(SpecMismatch):
         aligned(at(made().participant("hub")), lesson.items)(me.me, spoilt(how, sent))
 
@@ -231,7 +231,7 @@ def test_A6_a_spoilt_lesson_is_refused_too(how):
     hub, agent = at(w.participant("hub")), at(w.participant(someone(w, "audio")))
     ways = way(Options())
     rows = represent(hub.learner, hub.learner.data.inputs)
-    sent = representations.broadcast(hub, ways, w.peers, "ab", rows)[agent.me]
+    sent = base.broadcast(hub, ways, w.peers, "ab", rows)[agent.me]
     check = fitting(agent, ways)
     check("hub", sent)
     check("hub", Parcel())
@@ -269,8 +269,8 @@ def test_A9_a_modality_nobody_uploads_is_not_distilled():
     rows = represent(hub.learner, hub.learner.data.inputs)
     me, lesson = scene("audio")
     before = parts(hub.learner, *ENCODERS)
-    inbox = {me.me: representations.upload(me, lesson)}
-    assert representations.distil(hub, Options(), way(Options()), rows, inbox)
+    inbox = {me.me: base.upload(me, lesson)}
+    assert base.distil(hub, Options(), way(Options()), rows, inbox)
     after = parts(hub.learner, *ENCODERS)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"trunk.audio", "rows.joint.audio"}
@@ -298,7 +298,7 @@ def test_A12_bytes_are_those_of_the_formula(gff):
     participants, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
     hub = participants["hub"].learner
     rows = 4 * hub.samples * 12
-    encoder = {m: 4 * representations.network(hub).encoder(m).numel() for m in hub.data.modalities}
+    encoder = {m: 4 * base.network(hub).encoder(m).numel() for m in hub.data.modalities}
     for round, ledger in enumerate(ledgers):
         for me in w.peers:
             mine = w.seats[me].modalities
@@ -336,7 +336,7 @@ def test_a_client_that_hears_nothing_learns_alone():
     agent = w.participant("a0")
     metrics = simulate([agent], ROUNDS)
     assert metrics["a0"].keys() == {"loss"}
-    assert not representations.network(agent.learner).present
+    assert not base.network(agent.learner).present
 
 
 def test_clients_that_are_not_chosen_get_nothing_and_rest():
@@ -356,7 +356,7 @@ def test_no_label_and_no_modality_of_others_is_sent_with_the_public_inputs():
     w = made()
     hub = at(w.participant("hub"))
     rows = represent(hub.learner, hub.learner.data.inputs)
-    for me, parcel in representations.broadcast(hub, way(Options()), w.peers, "ab", rows).items():
+    for me, parcel in base.broadcast(hub, way(Options()), w.peers, "ab", rows).items():
         public = {n for n in parcel.tensors if n.startswith("public.")}
         assert public == {f"public.{m}" for m in w.seats[me].modalities}
         assert parcel.meta == {"items": "ab"}

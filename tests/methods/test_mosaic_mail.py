@@ -11,8 +11,8 @@ from parse_p2p.core.errors import ConfigError, SpecMismatch
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.types import Role
 from parse_p2p.methods.base import Done, advance
-from parse_p2p.methods.fedmosaic import Options, uploaded
-from parse_p2p.methods.mosaic_mail import first_shapes, from_coordinator, greeting
+from parse_p2p.methods.fedmosaic.fedmosaic import Options, uploaded
+from parse_p2p.methods.fedmosaic.messages import first_shapes, from_coordinator, greeting
 from parse_p2p.simulate import simulate
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mosaics import adapters, prepared, public, samples
 
 from parse_p2p.data.base import Batch
-from parse_p2p.methods.relevance import gradient, probed, rows, sanitised, similarity, smoothed, weights
+from parse_p2p.methods.fedmosaic.relevance import gradient, probed, rows, sanitised, similarity, smoothed, weights
 
 PIVOT = (16, 2)
 NOISE = 0.05  # the default

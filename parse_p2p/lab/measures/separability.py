@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from parse_p2p.assembly import World
 from parse_p2p.core.rng import seeded
-from parse_p2p.methods.ensemble import separability
-from parse_p2p.methods.representations import represent
+from parse_p2p.methods.public_data.base import represent
+from parse_p2p.methods.public_data.ensemble import separability
 from parse_p2p.participant import Participant
 
 

@@ -27,11 +27,11 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Sharing, everyone, nobody
 from parse_p2p.core.types import PeerId, Role, TensorMap
 from parse_p2p.learning.objective import terms
-from parse_p2p.methods import relevance
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions, hub, selected, weighted_average, with_content
-from parse_p2p.methods.mosaic_mail import adapter_shapes, begins, from_coordinator, greeting
-from parse_p2p.methods.mosaic_setup import Setup, Size, smallest, within
+from parse_p2p.methods.fedmosaic import relevance
+from parse_p2p.methods.fedmosaic.messages import adapter_shapes, begins, from_coordinator, greeting
+from parse_p2p.methods.fedmosaic.setup import Setup, Size, smallest, within
 from parse_p2p.models.adapters import Adapters
 from parse_p2p.models.lora.backbone import EXPANSION
 

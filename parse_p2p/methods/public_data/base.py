@@ -31,8 +31,8 @@ from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.objective import terms
 from parse_p2p.learning.transfer import to_device, to_host
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Script
-from parse_p2p.methods.ensemble import Rows, distance, recall, retrieval, teachers
 from parse_p2p.methods.federation import FederatedOptions, hub, selected, with_content
+from parse_p2p.methods.public_data.ensemble import Rows, distance, recall, retrieval, teachers
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.embedding import Embedding
 

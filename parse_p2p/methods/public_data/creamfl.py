@@ -10,10 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from parse_p2p.core.types import Metrics, Role
-from parse_p2p.methods import representations
 from parse_p2p.methods.base import Local, Method, Script
-from parse_p2p.methods.ensemble import Rows, inter, intra, other
-from parse_p2p.methods.representations import (
+from parse_p2p.methods.public_data import base
+from parse_p2p.methods.public_data.base import (
     TABLE,
     Lesson,
     RepresentationOptions,
@@ -24,6 +23,7 @@ from parse_p2p.methods.representations import (
     represent,
     task_pass,
 )
+from parse_p2p.methods.public_data.ensemble import Rows, inter, intra, other
 
 
 class Options(RepresentationOptions):
@@ -66,12 +66,12 @@ WAY = Way(encoders=False, anchors=lambda rows: {m: rows[other(m, rows)] for m in
 
 def client(local: Local, options: Options) -> Script:
     """One round of a client."""
-    return representations.client(local, options, WAY, partial(learn, options=options))
+    return base.client(local, options, WAY, partial(learn, options=options))
 
 
 def coordinator(local: Local, options: Options) -> Script:
     """One round of the coordinator."""
-    return representations.coordinator(local, options, WAY)
+    return base.coordinator(local, options, WAY)
 
 
 METHOD = Method(

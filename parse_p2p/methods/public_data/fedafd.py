@@ -22,10 +22,9 @@ from torch.nn.functional import softplus
 
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Metrics, Modality, Role
-from parse_p2p.methods import representations
 from parse_p2p.methods.base import Local, Method, Script
-from parse_p2p.methods.ensemble import Rows, other
-from parse_p2p.methods.representations import (
+from parse_p2p.methods.public_data import base
+from parse_p2p.methods.public_data.base import (
     TABLE,
     Lesson,
     RepresentationOptions,
@@ -36,6 +35,7 @@ from parse_p2p.methods.representations import (
     public_batches,
     task_pass,
 )
+from parse_p2p.methods.public_data.ensemble import Rows, other
 from parse_p2p.models.embedding import Embedding
 
 
@@ -145,12 +145,12 @@ def way(options: Options) -> Way:
 
 def client(local: Local, options: Options) -> Script:
     """One round of a client."""
-    return representations.client(local, options, way(options), partial(learn, options=options))
+    return base.client(local, options, way(options), partial(learn, options=options))
 
 
 def coordinator(local: Local, options: Options) -> Script:
     """One round of the coordinator."""
-    return representations.coordinator(local, options, way(options))
+    return base.coordinator(local, options, way(options))
 
 
 METHOD = Method(

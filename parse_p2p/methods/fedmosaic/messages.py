@@ -6,7 +6,7 @@ from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Parcel, Shapes, fit
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Check
-from parse_p2p.methods.mosaic_setup import Size
+from parse_p2p.methods.fedmosaic.setup import Size
 from parse_p2p.models.adapters import Adapters, slots
 from parse_p2p.models.lora.backbone import EXPANSION, MAPS
 
