@@ -59,8 +59,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 app.command()(ending.summary)
 
 
-def _options_of(room: plugins.Room) -> str:
-    return ", ".join(plugins.known(room))
+def _options_of(kind: plugins.PluginKind) -> str:
+    return ", ".join(plugins.known(kind))
 
 
 def _methods() -> str:
