@@ -21,8 +21,6 @@ from torch import Tensor
 
 from parse_p2p import checkpoint
 from parse_p2p.announcer import Announcer
-from parse_p2p.codecs import raw
-from parse_p2p.codecs.base import Codec
 from parse_p2p.core.errors import Interrupted, QuorumLost, TrainingError
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.membership import Modalities
@@ -36,6 +34,8 @@ from parse_p2p.methods.base import Done, Exchange, Inbox, advance
 from parse_p2p.participant import Participant
 from parse_p2p.presence import Presence
 from parse_p2p.transports.base import Transport
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.codecs.base import Codec
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from parse_p2p import checks, roles
-from parse_p2p.codecs.base import Codec
 from parse_p2p.config import RunFile, options
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
@@ -24,7 +23,6 @@ from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, split_gro
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.streams import Stream, stream
-from parse_p2p.faults import broken, refuse_strangers
 from parse_p2p.learning import devices
 from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Method
@@ -36,6 +34,8 @@ from parse_p2p.seats import Seat, seats
 from parse_p2p.seats import seat as seated
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
+from parse_p2p.wire.codecs.base import Codec
+from parse_p2p.wire.faults import broken, refuse_strangers
 
 RECENT = 4  # rounds whose drawn graphs are kept
 

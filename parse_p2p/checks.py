@@ -7,10 +7,10 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.label_spaces import refuse_unknown
-from parse_p2p.faults import Sensor
 from parse_p2p.methods.base import Method
 from parse_p2p.seats import Seat
 from parse_p2p.topology.graph import Topology
+from parse_p2p.wire.faults import Sensor
 
 
 def refuse_unlike(run: RunFile, method: Method, seats: Iterable[Seat], train: Dataset, public: Dataset | None) -> None:

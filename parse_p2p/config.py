@@ -24,7 +24,6 @@ from parse_p2p.data.streams import StreamOptions
 from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
 from parse_p2p.discovery.broker import Broker
-from parse_p2p.faults import Fault
 from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.sections import (
@@ -41,6 +40,7 @@ from parse_p2p.sections import (
 )
 from parse_p2p.topology import contact_trace, graph_io
 from parse_p2p.topology.dynamic import VaryingOptions
+from parse_p2p.wire.faults import Fault
 
 Loc = tuple[str | int, ...]
 

@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from parse_p2p.codecs import raw
-from parse_p2p.codecs.base import Codec, suited
 from parse_p2p.core.errors import MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import Ledger, RunLog
 from parse_p2p.core.message import Fact, Parcel
 from parse_p2p.core.types import PeerId
 from parse_p2p.directory import Card
-from parse_p2p.framing import Assembler, Frames, Header, pack, unpack
 from parse_p2p.transports.base import Plane, Transport
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.codecs.base import Codec, suited
+from parse_p2p.wire.framing import Assembler, Frames, Header, pack, unpack
 
 GOSSIP = "gossip"  # the topic of control mail by which agents find each other
 COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted

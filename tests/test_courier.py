@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from parse_p2p.codecs import raw
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.message import Parcel
 from parse_p2p.courier import COMPLAINTS, GOSSIP, OUTBOX, STRANGER, Courier, Limits
 from parse_p2p.directory import Card
-from parse_p2p.framing import Header, pack
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.framing import Header, pack
 
 RUN = "run"
 LIMITS = Limits(refused=3, window=10, shut=30)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from parse_p2p import config
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.faults import Fault, Mail, corrupted, fate, refuse_strangers, struck
+from parse_p2p.wire.faults import Fault, Mail, corrupted, fate, refuse_strangers, struck
 
 BASE = {"graph": {"generator": "ring"}, "agents": [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]}
 NAMES = [f"a{i}" for i in range(10)]

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parse_p2p import framing
-from parse_p2p.codecs import bf16, raw
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import NEWEST, Parcel
-from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Assembler, Header, pack, unpack
+from parse_p2p.wire import framing
+from parse_p2p.wire.codecs import bf16, raw
+from parse_p2p.wire.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Assembler, Header, pack, unpack
 
 CODECS = [raw.CODEC, bf16.CODEC]
 HEADER = Header("run", "a0", 3, "slices")

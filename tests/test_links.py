@@ -21,9 +21,9 @@ from contract.test_transports import (
     until_heard,
 )
 
-from parse_p2p.framing import CHUNK
-from parse_p2p.transports import curve, links
+from parse_p2p.transports import curve, link
 from parse_p2p.transports.zmq import ZmqTransport
+from parse_p2p.wire.framing import CHUNK
 
 
 @pytest.fixture(params=["named", "curve"])
@@ -243,12 +243,12 @@ def test_a_wait_for_a_way_ends_when_it_is_cancelled():
 def test_what_is_told_of_a_place_that_was_left_changes_nothing(left, monkeypatch):
     new = b"tcp://127.0.0.1:2"
     story = [
-        (links.OPENED, left, False),
-        (links.OPENED, new, True),
-        (links.GONE, left, True),
-        (links.DENIED, left, True),
-        (links.GARBLED, left, True),
-        (links.GONE, new, False),
+        (link.OPENED, left, False),
+        (link.OPENED, new, True),
+        (link.GONE, left, True),
+        (link.DENIED, left, True),
+        (link.GARBLED, left, True),
+        (link.GONE, new, False),
     ]
 
     async def scenario():

@@ -4,11 +4,11 @@ import pytest
 import torch
 from worlds import finished, learner, world
 
-from parse_p2p.codecs import raw
 from parse_p2p.core.message import Parcel
-from parse_p2p.framing import Header, pack
 from parse_p2p.learning import losses
 from parse_p2p.learning.transfer import to_device, to_host
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.framing import Header, pack
 
 TENSORS = {
     "flat": torch.arange(6.0),

@@ -25,7 +25,7 @@ class PluginKind:
 
 METHODS = PluginKind("method", "parse_p2p.methods", "METHOD")
 DATA = PluginKind("data set", "parse_p2p.data", "open")
-CODECS = PluginKind("codec", "parse_p2p.codecs", "CODEC")
+CODECS = PluginKind("codec", "parse_p2p.wire.codecs", "CODEC")
 ENCODERS = PluginKind("encoder", "parse_p2p.models.encoders", "build")
 NETWORKS = PluginKind("network", "parse_p2p.models", "NETWORK")
 MEASURES = PluginKind("measure", "parse_p2p.lab.measures", "measure")

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 import networkx as nx
 import torch
 
-from parse_p2p.codecs import raw
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.cards import Card, Message, read, write
 from parse_p2p.discovery.gossip import Gossiper
-from parse_p2p.framing import Frames, Header, pack, unpack
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.framing import Frames, Header, pack, unpack
 
 CONTACTS = ("first", "chain", "tree")
 """Whom an agent knows: all know the first; each the one before it; each one that is drawn from those before it."""

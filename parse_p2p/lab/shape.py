@@ -14,7 +14,6 @@ import networkx as nx
 import numpy as np
 
 from parse_p2p.assembly import World
-from parse_p2p.codecs.base import Codec
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.topology import spectrum
@@ -22,6 +21,7 @@ from parse_p2p.topology.dynamic import drawn
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.weights import Matrix
+from parse_p2p.wire.codecs.base import Codec
 
 EPSILON = 1e-3  # of the first disagreement; rounds are counted until it is reached
 HORIZON = 200  # rounds of a graph that varies that are looked at

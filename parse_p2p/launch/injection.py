@@ -9,10 +9,10 @@ from collections import Counter
 from parse_p2p.assembly import World
 from parse_p2p.core.event_log import RunLog, Tail
 from parse_p2p.core.types import PeerId
-from parse_p2p.faults import Kill, OfMail, OfProcess, struck
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.transports.base import Transport
 from parse_p2p.transports.faulty import FaultyTransport
+from parse_p2p.wire.faults import Kill, OfMail, OfProcess, struck
 
 WAKER = """
 import os, select, signal, sys

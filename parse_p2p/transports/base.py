@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
-from parse_p2p.framing import Frames
+from parse_p2p.wire.framing import Frames
 
 
 class Plane(IntEnum):

@@ -7,9 +7,21 @@ from types import TracebackType
 from typing import Self
 
 from parse_p2p.core.types import PeerId
-from parse_p2p.faults import Corrupt, Delay, Drop, Duplicate, Fault, Mail, Partition, Reorder, Strike, corrupted, fate
-from parse_p2p.framing import Frames, unpack
 from parse_p2p.transports.base import Arrival, Plane, Transport
+from parse_p2p.wire.faults import (
+    Corrupt,
+    Delay,
+    Drop,
+    Duplicate,
+    Fault,
+    Mail,
+    Partition,
+    Reorder,
+    Strike,
+    corrupted,
+    fate,
+)
+from parse_p2p.wire.framing import Frames, unpack
 
 HELD = 256  # messages held back at a time; beyond it they go at once
 

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from parse_p2p.core.types import PeerId
-from parse_p2p.framing import Frames
 from parse_p2p.transports.base import Arrival, Plane, ignore
+from parse_p2p.wire.framing import Frames
 
 
 class Post:

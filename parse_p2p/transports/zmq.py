@@ -29,10 +29,10 @@ from zmq.utils.monitor import recv_monitor_message
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame
 from parse_p2p.core.types import PeerId
-from parse_p2p.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 from parse_p2p.transports.base import Address, Arrival, Plane, cannot_listen, ignore
 from parse_p2p.transports.curve import Doorkeeper, Guard
-from parse_p2p.transports.links import DENIED, GARBLED, GONE, GREETING, Link, plain, view
+from parse_p2p.transports.link import DENIED, GARBLED, GONE, GREETING, Link, plain, view
+from parse_p2p.wire.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 
 QUEUE = 64  # messages; a message is at most a chunk
 VISITS = 64  # agents that are no neighbours and are talked to at a time

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from parse_p2p.core import plugins
 from parse_p2p.core.message import Parcel
-from parse_p2p.framing import Assembler, Header, pack, unpack
+from parse_p2p.wire.framing import Assembler, Header, pack, unpack
 
 NAMES = plugins.known(plugins.CODECS)
 LOSS = 0.1  # of the norm, for normal numbers; a codec that loses more needs a method that feeds its errors back

@@ -8,12 +8,12 @@ import test_transports
 from pydantic import TypeAdapter
 from test_transports import CONTROL, DATA, run, take, until_heard
 
-from parse_p2p.codecs import raw
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Parcel
-from parse_p2p.faults import Fault
-from parse_p2p.framing import Header, pack, unpack
 from parse_p2p.transports.faulty import HELD, FaultyTransport
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.faults import Fault
+from parse_p2p.wire.framing import Header, pack, unpack
 
 FAULT = TypeAdapter(Fault)
 ROUND, AFTER = 3, 9

@@ -12,10 +12,10 @@ import pytest
 import zmq
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame
-from parse_p2p.framing import CHUNK
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.memory import MemoryTransport, Post
 from parse_p2p.transports.zmq import VISITS, WAITING, ZmqTransport
+from parse_p2p.wire.framing import CHUNK
 
 DATA, CONTROL = Plane.DATA, Plane.CONTROL
 GUARD = 60  # seconds after which a test has failed

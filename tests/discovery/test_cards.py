@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parse_p2p.codecs import raw
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.discovery import cards
 from parse_p2p.discovery.cards import MAX_CARDS, MAX_SLICES, MAX_TABLE, OLDEST, Card, Edge, Message, read, write
-from parse_p2p.framing import Header, pack, unpack
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.framing import Header, pack, unpack
 
 WORDS = st.text(string.ascii_letters + string.digits + ".:/@é-", min_size=1, max_size=12)
 LABELS = st.text(string.ascii_letters + ".@#+&:~", min_size=1, max_size=20)

@@ -9,7 +9,6 @@ import torch
 import zmq
 import zmq.asyncio
 
-from parse_p2p.codecs import raw
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.core.event_log import RunLog, Tail
 from parse_p2p.core.message import Parcel
@@ -19,9 +18,10 @@ from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import FromFile
 from parse_p2p.discovery.cards import Card, Edge, Message, write
 from parse_p2p.discovery.contacts import GossipFinder
-from parse_p2p.framing import MAX_HEADER, Header, pack
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.framing import MAX_HEADER, Header, pack
 
 RUN = "run"
 GUARD = 60  # seconds no test waits for

@@ -11,7 +11,7 @@ import worlds
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.transports import curve, links
+from parse_p2p.transports import curve, link
 from parse_p2p.transports.zmq import ZmqTransport
 
 
@@ -40,7 +40,7 @@ def six():
 @pytest.mark.parametrize("security", ["none", "curve"])
 def test_with_an_agent_that_only_dials_it_ends_as_the_simulator_does(tmp_path, monkeypatch, security):
     """And with one whose address leads nowhere, so that its neighbours answer along the links that it opens."""
-    monkeypatch.setattr(links, "GRACE", 0.2)
+    monkeypatch.setattr(link, "GRACE", 0.2)
     first = ports.free(12)
     vain = {"address": f"tcp://127.0.0.1:{first + 10}"}
     world = row(entries(first, a1=DIALS, a3=vain), security=security, keyring=str(tmp_path / "keys"))

@@ -18,8 +18,8 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
-from parse_p2p.framing import Frames
 from parse_p2p.transports.base import Address
+from parse_p2p.wire.framing import Frames
 
 GRACE = 2.0  # seconds for my own link to come up before mail goes along the other's
 PAUSES = (0.001, 0.02)  # seconds until a full queue is tried again: at first, at most

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
-from parse_p2p.framing import Frames
+from parse_p2p.wire.framing import Frames
 
 Agents = Annotated[list[str], Field(min_length=1)]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from parse_p2p.codecs.base import Codec, memory
+from parse_p2p.wire.codecs.base import Codec, memory
 
 
 def encode(tensor: Tensor) -> memoryview:

@@ -18,10 +18,10 @@ import msgpack
 import torch
 from torch import Tensor
 
-from parse_p2p.codecs.base import DOUBLE, Codec, suited
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import NEWEST, Fact, Parcel
 from parse_p2p.core.types import PeerId
+from parse_p2p.wire.codecs.base import DOUBLE, Codec, suited
 
 VERSION = 1
 CHUNK = 1 << 20  # bytes of tensors in one message
