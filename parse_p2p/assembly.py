@@ -28,8 +28,8 @@ from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, Network, initialise, load_weights
 from parse_p2p.models.parameter_buffer import regions
-from parse_p2p.participant import Participant, Wardrobe
 from parse_p2p.places import Places
+from parse_p2p.runtime.agent_state import Participant, Wardrobe
 from parse_p2p.seats import Seat, seats
 from parse_p2p.seats import seat as seated
 from parse_p2p.topology.dynamic import VaryingOptions, drawn

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import checkpoint, config, ending, programs, roles
-from parse_p2p.announcer import order
+from parse_p2p import config, ending, programs, roles
 from parse_p2p.assembly import World
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
@@ -28,6 +27,8 @@ from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall, run_here
 from parse_p2p.methods.base import Method
 from parse_p2p.programs import FAILED, INTERRUPTED
+from parse_p2p.runtime import checkpoint
+from parse_p2p.runtime.announcements import order
 from parse_p2p.transports import curve
 from parse_p2p.view import RunView, Screen
 

@@ -18,14 +18,14 @@ from pydantic import BaseModel, Field, ValidationError
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
-from parse_p2p.courier import Limits
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.streams import StreamOptions
-from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
 from parse_p2p.discovery.broker import Broker
 from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
+from parse_p2p.runtime.messenger import Limits
+from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.sections import (
     NAME,
     AgentEntry,

@@ -12,7 +12,7 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.methods.base import Method
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.local import LocalFleet
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 GUARD = 600  # seconds after which a run counts as hanging
 

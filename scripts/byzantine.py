@@ -20,7 +20,7 @@ from parse_p2p.core.message import Parcel
 from parse_p2p.core.rng import seeded
 from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.methods.base import Done, Local, Script, advance
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 MIXERS = ("weighted", "clipped", "trimmed-mean", "median", "krum")
 ATTACKS = ("nobody lies", "sign flipped, ten times as large", "noise of norm 10 a slice", "wrong labels")

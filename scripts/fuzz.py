@@ -18,13 +18,13 @@ from typing import Any
 import msgpack
 import torch
 
-from parse_p2p.agent import Agent
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import settings
+from parse_p2p.runtime.agent import Agent
 from parse_p2p.transports.base import Plane, ignore
 from parse_p2p.transports.memory import MemoryTransport, Post
 

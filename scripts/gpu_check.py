@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parse_p2p import checkpoint, config
+from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Done, advance
+from parse_p2p.runtime import checkpoint
 
 END = time.monotonic() + 460  # what is not done by then has failed
 FIRST, LAST = 0.02, 0.1

@@ -24,11 +24,12 @@ from typing import Any
 import torch
 import yaml
 
-from parse_p2p import checkpoint, config
+from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import run_agent
+from parse_p2p.runtime import checkpoint
 from parse_p2p.transports import curve
 
 ROUNDS = 5

@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 
-from parse_p2p import checkpoint, config
+from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.core import plugins
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime import checkpoint
+from parse_p2p.runtime.simulator import simulate
 
 RECORDED = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1)

@@ -14,7 +14,7 @@ from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.core.slices import Component, Holder, Sharing, both
 from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 CLASSES = range(7)
 SPACES: dict[str, dict[str, list[list[int]]]] = {

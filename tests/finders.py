@@ -2,7 +2,7 @@
 
 from contextlib import asynccontextmanager
 
-from parse_p2p.directory import Card
+from parse_p2p.runtime.peer_table import Card
 
 
 class Finding:

@@ -13,7 +13,7 @@ from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.fedmosaic.setup import Setup
 from parse_p2p.models.adapters import Adapters
 from parse_p2p.models.base import EncoderOptions, ModelOptions
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 CLASSES = 16
 

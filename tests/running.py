@@ -13,12 +13,13 @@ from pathlib import Path
 
 import worlds
 
-from parse_p2p import checkpoint, config
-from parse_p2p.agent import Agent
+from parse_p2p import config
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
 from parse_p2p.launch.process import finder, settings
+from parse_p2p.runtime import checkpoint
+from parse_p2p.runtime.agent import Agent
 from parse_p2p.transports.memory import MemoryTransport, Post
 from parse_p2p.transports.zmq import ZmqTransport
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from parse_p2p.announcer import MOST, Announcer, order, recall
 from parse_p2p.core.errors import ConfigError, MalformedFrame
 from parse_p2p.core.membership import Change, Membership
+from parse_p2p.runtime.announcements import MOST, Announcer, order, recall
 
 FIRST = {"a": ("audio",), "b": ("audio", "motion")}
 KNOWN = ("audio", "motion", "video")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from parse_p2p import checkpoint
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.folder import RunFolder, newest_common
+from parse_p2p.runtime import checkpoint
 
 
 def state(round=0):

@@ -9,8 +9,8 @@ import torch
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.message import Parcel
-from parse_p2p.courier import COMPLAINTS, GOSSIP, OUTBOX, STRANGER, Courier, Limits
-from parse_p2p.directory import Card
+from parse_p2p.runtime.messenger import COMPLAINTS, GOSSIP, OUTBOX, STRANGER, Courier, Limits
+from parse_p2p.runtime.peer_table import Card
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.memory import MemoryTransport, Post
 from parse_p2p.wire.codecs import raw
@@ -74,7 +74,7 @@ class Scene:
 def clock(monkeypatch):
     """The courier's clock, to be set."""
     now = [0.0]
-    monkeypatch.setattr("parse_p2p.courier.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("parse_p2p.runtime.messenger.time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 

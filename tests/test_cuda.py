@@ -11,7 +11,7 @@ from worlds import learner, world
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.learning import devices, losses
 from parse_p2p.learning.transfer import to_device, to_host
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 from parse_p2p.wire.codecs import raw
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -8,8 +8,8 @@ import torch
 
 from parse_p2p.core.errors import MalformedFrame, SpecMismatch
 from parse_p2p.core.message import NEWEST, Parcel
-from parse_p2p.desk import AHEAD, TOPICS, Desk, nobody
 from parse_p2p.methods.base import Exchange
+from parse_p2p.runtime.mailbox import AHEAD, TOPICS, Desk, nobody
 
 LONG = 100.0  # seconds no test waits for
 
@@ -53,7 +53,7 @@ def test_a_wait_ends_with_the_last_of_its_mail_sorted_by_sender():
 
 
 def test_mail_wakes_the_wait_at_once(monkeypatch):
-    monkeypatch.setattr("parse_p2p.desk.LOOK_AGAIN", LONG)
+    monkeypatch.setattr("parse_p2p.runtime.mailbox.LOOK_AGAIN", LONG)
     desk, began = Desk(), time.monotonic()
     assert received(collect(desk, exchange("b"), meanwhile=[arrival(desk, "b", 1)])) == {"b": 1}
     assert time.monotonic() < began + LONG / 2

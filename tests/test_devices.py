@@ -8,9 +8,9 @@ import running
 import torch
 import worlds
 
-from parse_p2p import checkpoint
 from parse_p2p.core.errors import ConfigError, TrainingError
 from parse_p2p.learning import devices
+from parse_p2p.runtime import checkpoint
 from parse_p2p.summary import train_alone
 
 COUNT = torch.cuda.device_count()

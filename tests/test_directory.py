@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.directory import LIVES, NEVER, Card, Clocks, Directory
+from parse_p2p.runtime.peer_table import LIVES, NEVER, Card, Clocks, Directory
 
 CLOCKS = Clocks(heartbeat=1, lost=10)
 ME = 77

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from worlds import world
 
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import worlds
 
-from parse_p2p.agent import Agent
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.event_log import RunLog
-from parse_p2p.directory import Card
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import settings
+from parse_p2p.runtime.agent import Agent
+from parse_p2p.runtime.peer_table import Card
 from parse_p2p.transports.memory import MemoryTransport, Post
 
 

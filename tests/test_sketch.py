@@ -5,8 +5,8 @@ import torch
 import worlds
 
 from parse_p2p.core.rng import seeded
-from parse_p2p.simulate import simulate
-from parse_p2p.sketch import WIDTH, consensus_distance, sketch
+from parse_p2p.runtime.simulator import simulate
+from parse_p2p.runtime.sketch import WIDTH, consensus_distance, sketch
 
 
 def drawn(*names, size=5000):

@@ -12,7 +12,7 @@ from parse_p2p.methods.gossip import mix, slices
 from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.models.fission import Fission
 from parse_p2p.models.monolithic import Monolithic
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 MIX = {"audio": 2, "motion": 2, "audio+motion": 3}
 VARYING = {

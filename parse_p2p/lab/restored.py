@@ -4,13 +4,14 @@ from pathlib import Path
 
 import torch
 
-from parse_p2p import checkpoint, config
+from parse_p2p import config
 from parse_p2p.assembly import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall
 from parse_p2p.learning.learner import Learner
+from parse_p2p.runtime import checkpoint
 
 
 def opened(path: Path) -> tuple[World, RunFolder]:

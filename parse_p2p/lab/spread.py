@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parse_p2p.sketch import WIDTH
+from parse_p2p.runtime.sketch import WIDTH
 
 Sums = NDArray[np.float64]
 """WIDTH sums, the sum of squares, and the count."""

@@ -31,8 +31,8 @@ from parse_p2p.lab.outcome import Outcome, Store, padded, plain
 from parse_p2p.lab.record import rehearse
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.methods.base import Method
-from parse_p2p.participant import Participant
-from parse_p2p.simulate import Ledger
+from parse_p2p.runtime.agent_state import Participant
+from parse_p2p.runtime.simulator import Ledger
 
 Measure = Callable[[World, Mapping[str, Participant]], Mapping[str, float]]
 """What is asked of the agents as they end: numbers by name."""

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from parse_p2p import checkpoint, config
+from parse_p2p import config
 from parse_p2p.config import RunFile
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
+from parse_p2p.runtime import checkpoint
 
 RUNS = Path("runs")
 

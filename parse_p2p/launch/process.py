@@ -13,17 +13,12 @@ from pathlib import Path
 
 import torch
 
-from parse_p2p import announcer as announcements
-from parse_p2p import checkpoint
-from parse_p2p.agent import Agent, Settings
-from parse_p2p.announcer import Announcer
 from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.slices import offers
 from parse_p2p.core.types import PeerId
-from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import Finder, FromFile, GossipOptions, MqttOptions, RendezvousOptions
 from parse_p2p.discovery.cards import Card, label
 from parse_p2p.discovery.contacts import GossipFinder
@@ -33,6 +28,10 @@ from parse_p2p.discovery.rendezvous import RendezvousFinder
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
 from parse_p2p.programs import FAILED
+from parse_p2p.runtime import announcements, checkpoint
+from parse_p2p.runtime.agent import Agent, Settings
+from parse_p2p.runtime.announcements import Announcer
+from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.transports.zmq import ZmqTransport
 
 ORPHAN_PATIENCE = 30.0  # seconds

@@ -11,7 +11,7 @@ from worlds import world
 from parse_p2p.core import plugins
 from parse_p2p.core.message import Parcel
 from parse_p2p.methods.base import Done, advance
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 METHODS = [name for name in plugins.known(plugins.METHODS) if name != "local"]
 CASES = [(name, {}) for name in METHODS] + [

@@ -12,7 +12,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.types import Role
 from parse_p2p.methods.base import Exchange
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 from parse_p2p.summary import train_alone
 
 METHODS = {name: plugins.load(plugins.METHODS, name) for name in plugins.known(plugins.METHODS)}

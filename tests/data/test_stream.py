@@ -5,7 +5,7 @@ import torch
 from worlds import differing, finished, world
 
 from parse_p2p.data.streams import StreamOptions, change, join, stream
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 STREAM = {"tasks": 2, "groups": 2, "rounds": 2}
 DATA = world(data={"samples": 1600}).data

@@ -12,12 +12,12 @@ import zmq.asyncio
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.core.event_log import RunLog, Tail
 from parse_p2p.core.message import Parcel
-from parse_p2p.courier import GOSSIP, Courier, Limits
-from parse_p2p.directory import Card as Greeting
-from parse_p2p.directory import Clocks
 from parse_p2p.discovery.base import FromFile
 from parse_p2p.discovery.cards import Card, Edge, Message, write
 from parse_p2p.discovery.contacts import GossipFinder
+from parse_p2p.runtime.messenger import GOSSIP, Courier, Limits
+from parse_p2p.runtime.peer_table import Card as Greeting
+from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport
 from parse_p2p.wire.codecs import raw

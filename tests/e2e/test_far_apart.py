@@ -4,8 +4,8 @@ import threading
 
 import running
 
-from parse_p2p.desk import AHEAD
 from parse_p2p.launch.folder import RunFolder
+from parse_p2p.runtime.mailbox import AHEAD
 from parse_p2p.transports.memory import MemoryTransport, Post
 
 MEET = 2 * AHEAD  # the round in which the two meet again

@@ -9,9 +9,9 @@ import pytest
 import running
 import worlds
 
-from parse_p2p import checkpoint
 from parse_p2p.core.errors import JoinTimeout
 from parse_p2p.launch.folder import RunFolder
+from parse_p2p.runtime import checkpoint
 from parse_p2p.transports.memory import MemoryTransport, Post
 
 ROUNDS = 16

@@ -16,7 +16,7 @@ from parse_p2p.lab.gather import MOST_ROUNDS, REST, Gathering
 from parse_p2p.lab.page import dumped
 from parse_p2p.lab.patch import applied, changes
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.sketch import consensus_distance
+from parse_p2p.runtime.sketch import consensus_distance
 
 
 @pytest.fixture(scope="module")

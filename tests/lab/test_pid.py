@@ -7,12 +7,12 @@ import pytest
 import worlds
 from typer.testing import CliRunner
 
-from parse_p2p import checkpoint
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import restored
 from parse_p2p.lab.cli import app
 from parse_p2p.launch.folder import RunFolder
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime import checkpoint
+from parse_p2p.runtime.simulator import simulate
 
 
 def left(world, path, rounds=(1, 2), of=None):

@@ -11,7 +11,7 @@ from parse_p2p.methods.public_data import base
 from parse_p2p.methods.public_data.base import Lesson, digest, fitting, represent
 from parse_p2p.methods.public_data.creamfl import WAY, Options, contrast
 from parse_p2p.methods.public_data.ensemble import inter, intra, teachers, weights
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 ROUNDS = 3
 MIXED = {"audio": 1, "motion": 1, "audio+motion": 2}

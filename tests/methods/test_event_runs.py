@@ -5,7 +5,7 @@ import torch
 from worlds import differing, finished, mixing_only, under, world
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 MIX = {"audio": 3, "motion": 2, "audio+motion": 3}  # a0 .. a7, alternating
 PLAN = [

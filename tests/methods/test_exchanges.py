@@ -19,7 +19,7 @@ from parse_p2p.learning import losses
 from parse_p2p.methods import acknowledged, push_sum
 from parse_p2p.methods.base import Done, Local, advance
 from parse_p2p.methods.gossip import gossip
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 BEARING = ["push-sum", "acknowledged"]
 UNWAITING = ["asynchronous", *BEARING]

@@ -12,7 +12,7 @@ from parse_p2p.methods.public_data import base, fedafd
 from parse_p2p.methods.public_data.base import Lesson, aligned, digest, fitting, represent
 from parse_p2p.methods.public_data.ensemble import other, separability
 from parse_p2p.methods.public_data.fedafd import Options, passing, telling, view, way
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 ROUNDS = 3
 MIXED = {"audio": 1, "motion": 1, "audio+motion": 2}

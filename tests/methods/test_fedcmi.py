@@ -13,7 +13,7 @@ from parse_p2p.methods import fedcmi, federation
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.fedcmi import METHOD, Lesson, Options
 from parse_p2p.methods.fedprox import pull
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 # B5, B8, B9: reductions
 

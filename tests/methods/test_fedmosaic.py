@@ -10,12 +10,12 @@ import torch
 from mosaics import ROUNDS, SIZES, kinds_of, locals_of, mail, mosaic
 from worlds import differing, finished, world
 
-from parse_p2p.checkpoint import load, save
 from parse_p2p.methods.federation import selected
 from parse_p2p.methods.fedmosaic import relevance
 from parse_p2p.methods.fedmosaic.fedmosaic import Options, customised, receive
 from parse_p2p.methods.fedmosaic.messages import adapter_shapes
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.checkpoint import load, save
+from parse_p2p.runtime.simulator import simulate
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from parse_p2p.core.slices import nobody
 from parse_p2p.core.types import Role
 from parse_p2p.methods import dsgd_modality, dsgd_task, parse
 from parse_p2p.models.base import key_of
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 from parse_p2p.topology.spectrum import slem
 
 METHODS = [m for m in plugins.known(plugins.METHODS) if not plugins.load(plugins.METHODS, m).centralised]

@@ -13,7 +13,7 @@ from parse_p2p.core.types import Role
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.fedmosaic.fedmosaic import Options, uploaded
 from parse_p2p.methods.fedmosaic.messages import first_shapes, from_coordinator, greeting
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.models.parameter_buffer import regions
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 from parse_p2p.summary import summarise, train_alone
 
 TASKS = {  # of the 16 classes of bits

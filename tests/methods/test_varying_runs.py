@@ -11,7 +11,7 @@ from parse_p2p.assembly import World
 from parse_p2p.config import RunFile
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.methods import parse
-from parse_p2p.simulate import simulate
+from parse_p2p.runtime.simulator import simulate
 
 ROUNDS = 4
 MET = [[t, f"a{i}", f"a{j}"] for t in range(3) for i in range(7) for j in range(i) if (i + j + t) % 3]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from parse_p2p.assembly import World
-from parse_p2p.participant import Participant
+from parse_p2p.runtime.agent_state import Participant
 
 
 def measure(world: World, participants: Mapping[str, Participant]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from parse_p2p.assembly import World
 from parse_p2p.core.rng import seeded
 from parse_p2p.methods.public_data.base import represent
 from parse_p2p.methods.public_data.ensemble import separability
-from parse_p2p.participant import Participant
+from parse_p2p.runtime.agent_state import Participant
 
 
 def measure(world: World, participants: Mapping[str, Participant]) -> dict[str, float]:

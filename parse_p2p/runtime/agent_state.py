@@ -15,11 +15,11 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.membership import Membership, Modalities
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.data.base import Dataset, without
-from parse_p2p.introduction import carry, introduced
 from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Local, Method, Script
-from parse_p2p.sketch import Sketches, sketched
+from parse_p2p.runtime.modality_handover import carry, introduced
+from parse_p2p.runtime.sketch import Sketches, sketched
 from parse_p2p.topology.overlay import Overlays, Plan
 
 WORN = "modalities"  # in a state

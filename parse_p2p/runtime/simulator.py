@@ -13,7 +13,7 @@ from parse_p2p.core.errors import QuorumLost, WireError
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.methods.base import Done, Exchange, Inbox, Script, advance
-from parse_p2p.participant import Participant
+from parse_p2p.runtime.agent_state import Participant
 from parse_p2p.wire.codecs.base import Codec, suited
 
 Ledger = dict[PeerId, dict[PeerId, dict[str, int]]]
