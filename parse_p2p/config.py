@@ -21,7 +21,7 @@ from parse_p2p.core.membership import EventEntry
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.streams import StreamOptions
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
-from parse_p2p.discovery.broker import Broker
+from parse_p2p.discovery.mqtt_broker import Broker
 from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.runtime.messenger import Limits

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from parse_p2p.discovery.notice import binding, entrance
+from parse_p2p.discovery.advertisement import binding, entrance
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 

@@ -17,9 +17,9 @@ from parse_p2p import __version__
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Component, Holder, Region, offers
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.discovery.book import RUMOURS, VIEW
-from parse_p2p.discovery.cards import Card, label
-from parse_p2p.discovery.crowd import Crowd, strangers
+from parse_p2p.discovery.gossip.crowd import Crowd, strangers
+from parse_p2p.discovery.gossip.messages import Card, label
+from parse_p2p.discovery.gossip.peer_sample import RUMOURS, VIEW
 from parse_p2p.lab.statistics import SEEDS, half, interval, markdown
 from parse_p2p.methods.parse import METHOD
 

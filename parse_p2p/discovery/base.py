@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Fact
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.notice import HOST, binding, entrance, somewhere
+from parse_p2p.discovery.advertisement import HOST, binding, entrance, somewhere
 from parse_p2p.runtime.peer_table import Card
 
 

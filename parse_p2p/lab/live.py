@@ -8,7 +8,7 @@ from typing import Any
 
 from parse_p2p import config
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.discovery.broker import Broker
+from parse_p2p.discovery.mqtt_broker import Broker
 from parse_p2p.lab.gather import Gathering
 from parse_p2p.lab.page import dumped
 from parse_p2p.lab.patch import changes

@@ -17,9 +17,9 @@ from typing import Any
 import aiomqtt
 
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.broker import PASSWORD, Broker
+from parse_p2p.discovery.advertisement import LONGEST
 from parse_p2p.discovery.mqtt import LONGEST_PAUSE, SHORTEST_PAUSE, TOLD
-from parse_p2p.discovery.notice import LONGEST
+from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
 
 WAITING = 10_000  # events that nobody has read yet; later ones are dropped
 

@@ -19,12 +19,12 @@ from parse_p2p.core.errors import P2PError
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.slices import offers
 from parse_p2p.core.types import PeerId
+from parse_p2p.discovery.advertisement import Profile
 from parse_p2p.discovery.base import Finder, FromFile, GossipOptions, MqttOptions, RendezvousOptions
-from parse_p2p.discovery.cards import Card, label
-from parse_p2p.discovery.contacts import GossipFinder
+from parse_p2p.discovery.gossip.discovery import GossipFinder
+from parse_p2p.discovery.gossip.messages import Card, label
 from parse_p2p.discovery.mqtt import MqttFinder
-from parse_p2p.discovery.notice import Profile
-from parse_p2p.discovery.rendezvous import RendezvousFinder
+from parse_p2p.discovery.shared_folder import RendezvousFinder
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
 from parse_p2p.programs import FAILED

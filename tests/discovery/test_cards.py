@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.slices import SliceKey
-from parse_p2p.discovery import cards
-from parse_p2p.discovery.cards import MAX_CARDS, MAX_SLICES, MAX_TABLE, OLDEST, Card, Edge, Message, read, write
+from parse_p2p.discovery.gossip import messages
+from parse_p2p.discovery.gossip.messages import (
+    MAX_CARDS,
+    MAX_SLICES,
+    MAX_TABLE,
+    OLDEST,
+    Card,
+    Edge,
+    Message,
+    read,
+    write,
+)
 from parse_p2p.wire.codecs import raw
 from parse_p2p.wire.framing import Header, pack, unpack
 
@@ -19,12 +29,12 @@ LABELS = st.text(string.ascii_letters + ".@#+&:~", min_size=1, max_size=20)
 CARDS = st.builds(
     Card,
     WORDS,
-    st.lists(WORDS, max_size=cards.MAX_ADDRESSES).map(tuple),
+    st.lists(WORDS, max_size=messages.MAX_ADDRESSES).map(tuple),
     st.lists(WORDS, max_size=3).map(tuple),
     st.frozensets(LABELS, max_size=8),
     st.integers(0, OLDEST - 1),
 )
-EDGES = st.dictionaries(LABELS, st.builds(Edge, st.booleans(), st.integers(0, cards.MAX_DEGREE)), max_size=8)
+EDGES = st.dictionaries(LABELS, st.builds(Edge, st.booleans(), st.integers(0, messages.MAX_DEGREE)), max_size=8)
 
 
 @st.composite
@@ -75,13 +85,13 @@ GOOD = write(Message(TWO, edges={"s": Edge(True, 3)}))
         {"ids": ["a0", "a0"]},
         {"ids": ["a0", "a 1"]},
         {"ids": ["a0", ""]},
-        {"ids": ["a0", "a" * (cards.MAX_NAME + 1)]},
+        {"ids": ["a0", "a" * (messages.MAX_NAME + 1)]},
         {"addresses": ["tcp://h:1,tcp://h:2,tcp://h:3", ""]},
         {"addresses": ["tcp://h:1,", ""]},
         {"slices": ["t", "s"]},
         {"slices": ["s", "s"]},
         {"slices": [f"{i:04}" for i in range(MAX_TABLE + 1)]},
-        {"slices": ["s", "t" * (cards.MAX_LABEL + 1)]},
+        {"slices": ["s", "t" * (messages.MAX_LABEL + 1)]},
         {"held": ["4", "0"]},
         {"held": ["-1", "0"]},
         {"held": ["0x1", "0"]},
@@ -96,7 +106,7 @@ GOOD = write(Message(TWO, edges={"s": Edge(True, 3)}))
         {"asks": 1},
         {"wants": "2"},
         {"degrees": []},
-        {"degrees": [cards.MAX_DEGREE + 1]},
+        {"degrees": [messages.MAX_DEGREE + 1]},
     ],
 )
 def test_refused(spoilt):
@@ -106,26 +116,26 @@ def test_refused(spoilt):
 
 
 def test_the_longest_message_fits_in_a_header():
-    table = sorted(f"{i:04}" + "s" * (cards.MAX_LABEL - 4) for i in range(MAX_TABLE))
-    address = "t" * cards.MAX_NAME
+    table = sorted(f"{i:04}" + "s" * (messages.MAX_LABEL - 4) for i in range(MAX_TABLE))
+    address = "t" * messages.MAX_NAME
     full = tuple(
         Card(
-            f"{i:02}" + "i" * (cards.MAX_NAME - 2), (address,) * cards.MAX_ADDRESSES, ("m" * cards.MAX_NAME,),
+            f"{i:02}" + "i" * (messages.MAX_NAME - 2), (address,) * messages.MAX_ADDRESSES, ("m" * messages.MAX_NAME,),
             frozenset(table[16 * i : 16 * i + MAX_SLICES]), 0 if i == 0 else OLDEST - 1,
         )
         for i in range(MAX_CARDS)
     )  # fmt: skip
-    message = Message(full, MAX_CARDS, True, {name: Edge(True, cards.MAX_DEGREE) for name in table[:MAX_SLICES]})
+    message = Message(full, MAX_CARDS, True, {name: Edge(True, messages.MAX_DEGREE) for name in table[:MAX_SLICES]})
     assert read(over_the_wire(write(message))) == message
 
 
 def test_cards_that_would_overfill_the_table_are_left_out():
     large = [Card(f"a{i}", slices=frozenset(f"{i}-{k}" for k in range(MAX_SLICES))) for i in range(6)]
     few = Card("few")
-    assert cards.fitting([*large, few]) == [*large[: MAX_TABLE // MAX_SLICES], few]
-    assert len(cards.fitting([Card(f"a{i}") for i in range(2 * MAX_CARDS)])) == MAX_CARDS
+    assert messages.fitting([*large, few]) == [*large[: MAX_TABLE // MAX_SLICES], few]
+    assert len(messages.fitting([Card(f"a{i}") for i in range(2 * MAX_CARDS)])) == MAX_CARDS
 
 
 def test_another_layout_is_another_slice():
     key = SliceKey("trunk.audio", "audio")
-    assert cards.label(key, "01") != cards.label(key, "02")
+    assert messages.label(key, "01") != messages.label(key, "02")

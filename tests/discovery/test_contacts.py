@@ -13,8 +13,8 @@ from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.core.event_log import RunLog, Tail
 from parse_p2p.core.message import Parcel
 from parse_p2p.discovery.base import FromFile
-from parse_p2p.discovery.cards import Card, Edge, Message, write
-from parse_p2p.discovery.contacts import GossipFinder
+from parse_p2p.discovery.gossip.discovery import GossipFinder
+from parse_p2p.discovery.gossip.messages import Card, Edge, Message, write
 from parse_p2p.runtime.messenger import GOSSIP, Courier, Limits
 from parse_p2p.runtime.peer_table import Card as Greeting
 from parse_p2p.runtime.peer_table import Clocks

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame
-from parse_p2p.discovery.book import PATIENCE, RUMOURS, RUMOURS_OF_ONE, SPOKEN, VIEW, VIEW_OF_ONE
-from parse_p2p.discovery.cards import MAX_CARDS, MAX_SLICES, OLDEST, Card, Edge, Message
-from parse_p2p.discovery.crowd import CONTACTS, Crowd, strangers
-from parse_p2p.discovery.gossip import ANSWERS, MOST, RECALL, RINGS, SPARE, Gossiper
+from parse_p2p.discovery.gossip.crowd import CONTACTS, Crowd, strangers
+from parse_p2p.discovery.gossip.gossiper import ANSWERS, MOST, RECALL, RINGS, SPARE, Gossiper
+from parse_p2p.discovery.gossip.messages import MAX_CARDS, MAX_SLICES, OLDEST, Card, Edge, Message
+from parse_p2p.discovery.gossip.peer_sample import PATIENCE, RUMOURS, RUMOURS_OF_ONE, SPOKEN, VIEW, VIEW_OF_ONE
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.ring_overlay import nearest
 

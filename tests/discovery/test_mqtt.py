@@ -10,9 +10,9 @@ from finders import Finding
 
 from parse_p2p.core.errors import JoinTimeout
 from parse_p2p.core.event_log import RunLog, Tail
+from parse_p2p.discovery.advertisement import LONGEST, Notice, Profile
 from parse_p2p.discovery.base import MqttOptions
 from parse_p2p.discovery.mqtt import BACKLOG, COMPLAINTS, MqttFinder
-from parse_p2p.discovery.notice import LONGEST, Notice, Profile
 from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport

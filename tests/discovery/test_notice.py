@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame
-from parse_p2p.discovery.broker import PASSWORD, Broker
-from parse_p2p.discovery.notice import LONGEST, Notice, Profile
+from parse_p2p.discovery.advertisement import LONGEST, Notice, Profile
+from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
 
 PROFILE = Profile(run="0123", id="a0", modalities=("audio",), slices={"trunk.audio@audio": "ab12"})
 HERE = ("tcp://127.0.0.1:4001", "tcp://127.0.0.1:4002")

@@ -9,8 +9,8 @@ from finders import Finding
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import RunLog, Tail
-from parse_p2p.discovery.notice import LONGEST, Notice, Profile
-from parse_p2p.discovery.rendezvous import COMPLAINTS, RendezvousFinder, _contents, towards_others
+from parse_p2p.discovery.advertisement import LONGEST, Notice, Profile
+from parse_p2p.discovery.shared_folder import COMPLAINTS, RendezvousFinder, _contents, towards_others
 from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport

@@ -23,8 +23,8 @@ from collections.abc import Iterable, Mapping
 from parse_p2p.core.errors import ConfigError, MalformedFrame
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.book import Book, Entry, pick
-from parse_p2p.discovery.cards import MAX_SLICES, Card, Edge, Message, fitting
+from parse_p2p.discovery.gossip.messages import MAX_SLICES, Card, Edge, Message, fitting
+from parse_p2p.discovery.gossip.peer_sample import Book, Entry, pick
 from parse_p2p.topology.ring_overlay import RINGS, nearer, nearest, reach
 
 MOST = 4 * RINGS  # edges of one agent for one slice

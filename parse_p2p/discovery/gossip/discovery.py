@@ -17,10 +17,10 @@ from typing import Self
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, WrongRun
 from parse_p2p.core.message import Fact
 from parse_p2p.core.types import PeerId
+from parse_p2p.discovery.advertisement import PLACE, reached
 from parse_p2p.discovery.base import Send
-from parse_p2p.discovery.cards import Card, Message, read, write
-from parse_p2p.discovery.gossip import Gossiper
-from parse_p2p.discovery.notice import PLACE, reached
+from parse_p2p.discovery.gossip.gossiper import Gossiper
+from parse_p2p.discovery.gossip.messages import Card, Message, read, write
 from parse_p2p.runtime import peer_table
 from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.transports.base import Address

@@ -9,8 +9,8 @@ import torch
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.cards import Card, Message, read, write
-from parse_p2p.discovery.gossip import Gossiper
+from parse_p2p.discovery.gossip.gossiper import Gossiper
+from parse_p2p.discovery.gossip.messages import Card, Message, read, write
 from parse_p2p.wire.codecs import raw
 from parse_p2p.wire.framing import Frames, Header, pack, unpack
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.cards import OLDEST, Card, Edge
+from parse_p2p.discovery.gossip.messages import OLDEST, Card, Edge
 
 VIEW = 16  # entries of the random view
 RUMOURS = 64  # entries by hearsay, those of the view among them
