@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import config, ending, programs, roles
-from parse_p2p.assembly import World
+from parse_p2p import ending, programs
+from parse_p2p.config import roster, run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.core.event_log import Tail
@@ -135,11 +136,11 @@ def parse_agent(
     if topology is None:
         raise ConfigError("which topology? Give one, as parse-agent --topology topologies/ring.yaml")
     named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
-    settings = [config.setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
+    settings = [run_file.setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
     if launcher not in LAUNCHERS:
         raise ConfigError(f"--launcher {launcher}: there is no such launcher: {nearest(launcher, LAUNCHERS)}")
     chosen = LAUNCHERS[launcher]
-    world = World(chosen.adapt(config.load(topology, settings)))
+    world = World(chosen.adapt(run_file.load(topology, settings)))
     console = Console()
     if id is not None and launcher != "local":
         raise ConfigError(f"--launcher {launcher} starts all agents of the file: leave out --id (or {ID})")
@@ -160,8 +161,8 @@ def keys(
 
     Give every host the whole keyring but for the private keys (ID.key) of agents that do not run there.
     """
-    run = config.load(topology)
-    ids = roles.ids(run)
+    run = run_file.load(topology)
+    ids = roster.ids(run)
     for name in id or []:
         if name not in ids:
             raise ConfigError(f"--id {name}: there is no such agent in the file: {nearest(name, ids)}")
@@ -184,7 +185,7 @@ def tell(
     folder = RunFolder(run)
     if not folder.file.exists():
         raise ConfigError(f"there is no run in {run}: give its folder, such as runs/ring-parse-htad-s0")
-    world = World(config.load(folder.file))
+    world = World(run_file.load(folder.file))
     if id not in world.seats:
         raise ConfigError(f"--id {id}: there is no such agent in this run: {nearest(id, world.seats)}")
     if world.run.events is None:

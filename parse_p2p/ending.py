@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
@@ -41,7 +41,7 @@ def summary(
         if time.monotonic() >= end:
             raise ConfigError(f"there is no run in {run}: give its folder, such as runs/ring-parse-htad-s0")
         time.sleep(LOOK)
-    world = World(config.load(folder.file))
+    world = World(run_file.load(folder.file))
     recall(world, folder)
     logs = Logs(world, folder)
     with Screen(logs.view, console, quiet or not wait) as screen:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import torch
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.lab import sources
@@ -134,7 +134,7 @@ def run(
     Raises ConfigError in one sentence for what cannot be run.
     """
     raw = _network(graph, agents, coordinator) | {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed}
-    world = World(config.resolve({**raw, **keys}, Path("parse_p2p.run")))
+    world = World(run_file.resolve({**raw, **keys}, Path("parse_p2p.run")))
     rows: list[Row] = []
 
     def each(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:

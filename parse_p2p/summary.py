@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Metrics, PeerId

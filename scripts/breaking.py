@@ -18,8 +18,8 @@ import ports
 import torch
 from exchanging import alike, frozen, lossy, parameters
 
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId

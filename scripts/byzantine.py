@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from parse_p2p import __version__
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.rng import seeded
 from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict

@@ -18,8 +18,8 @@ from typing import Any
 import msgpack
 import torch
 
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder

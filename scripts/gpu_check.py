@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.learning.transfer import to_host
@@ -71,7 +71,7 @@ def main() -> int:
         if any(out is None for out in runs.values()):
             return 1
         table({name: told(out, given) for name, out in runs.items() if out is not None})
-        world = World(config.load(file, [("device", device)]))
+        world = World(run_file.load(file, [("device", device)]))
         good &= equal(world, Path(folder) / "there", Path(folder) / "here", given.rounds)
         copying(world, device)
     print("all is well" if good else "FAILED, see above")

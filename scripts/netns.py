@@ -24,8 +24,8 @@ from typing import Any
 import torch
 import yaml
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import run_agent
@@ -173,7 +173,7 @@ def ring(lan: Lan, hosts: list[str], folder: Path) -> tuple[Path, Path]:
     for name, agents in (("hosts", entries), ("one-host", bare)):
         files.append(folder / f"{name}.yaml")
         files[-1].write_text(yaml.safe_dump({**keys, "agents": agents}, sort_keys=False), encoding="utf-8")
-    world = World(config.load(files[0]))
+    world = World(run_file.load(files[0]))
     assert world.places.encrypted
     curve.make(Path(world.run.keyring), world.seats)
     return files[0], files[1]
@@ -181,7 +181,7 @@ def ring(lan: Lan, hosts: list[str], folder: Path) -> tuple[Path, Path]:
 
 async def together(file: Path, out: Path) -> None:
     """Every agent in this process, over sockets of this host."""
-    world, folder = World(config.load(file)), RunFolder(out)
+    world, folder = World(run_file.load(file)), RunFolder(out)
     await asyncio.gather(*(run_agent(world, me, folder, 0, asyncio.Event(), PATIENCE) for me in world.seats))
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from parse_p2p import config
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config import run_file
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.runtime import checkpoint
@@ -72,7 +72,7 @@ def simulated(world: World) -> dict[str, str]:
 def by_processes(world: World) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as name:
         file, out = Path(name) / "run.yaml", Path(name) / "run"
-        file.write_text(config.dump(world.run), encoding="utf-8")
+        file.write_text(run_file.dump(world.run), encoding="utf-8")
         command = [COMMAND, "--topology", file, "--out", out, "--quiet", "--no-alone"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         folder = RunFolder(out)

@@ -16,7 +16,7 @@ import torch
 from breaking import AGENTS, CALM, CHANGE, CHANGED, SCENES, changing, drift, measure, run_file
 
 from parse_p2p import __version__
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.lab.statistics import SEEDS, interval, markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"

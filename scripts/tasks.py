@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.slices import Component, Holder, Sharing, both
 from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.runtime.simulator import simulate

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import worlds
 
-from parse_p2p import config
+from parse_p2p.config import run_file
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.injection import Injection
@@ -123,7 +123,7 @@ def together(agents):
 def write(world, folder):
     """The run file of a world."""
     path = folder / "world.yaml"
-    path.write_text(config.dump(world.run), encoding="utf-8")
+    path.write_text(run_file.dump(world.run), encoding="utf-8")
     return path
 
 

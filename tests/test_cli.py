@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parse_p2p import cli, config
-from parse_p2p.assembly import World
+from parse_p2p import cli
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.launch import folder as folders
 from parse_p2p.launch.fleet import Fleet, Launcher
 
@@ -240,10 +241,10 @@ def test_a_run_is_not_resumed_with_other_options(file, agent, refused, at_once, 
 
 
 def test_an_agent_is_named_by_its_place_in_the_file_too_and_by_the_environment(file, monkeypatch):
-    world = World(config.load(Path(file())))
+    world = World(run_file.load(Path(file())))
     assert [cli._meant(id, world) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
     named = [{"id": "2", "modalities": ["audio"]}, *PAIR]
-    assert cli._meant("2", World(config.load(Path(file(agents=named))))) == "2", "a name comes first"
+    assert cli._meant("2", World(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
 
 
 def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 from worlds import world
 
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.discovery.base import MqttOptions, RendezvousOptions
 from parse_p2p.launch.actor import Host

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parse_p2p import config
-from parse_p2p.config import RunFile
+from parse_p2p.config import run_file
+from parse_p2p.config.run_file import RunFile
 from parse_p2p.core.errors import ConfigError
 
 GOOD = """\
@@ -28,7 +28,7 @@ def load(tmp_path):
     def load(text=GOOD, *put):
         path = tmp_path / "two.yaml"
         path.write_text(text, encoding="utf-8")
-        return config.load(path, put)
+        return run_file.load(path, put)
 
     return load
 
@@ -114,12 +114,12 @@ def test_what_is_no_mapping_is_refused(load, text):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: no such file"):
-        config.load(tmp_path / "none.yaml")
+        run_file.load(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"cannot be read: is a directory"):
-        config.load(tmp_path)
+        run_file.load(tmp_path)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigError, match=r"bytes\.yaml cannot be read: not UTF-8 text"):
-        config.load(tmp_path / "bytes.yaml")
+        run_file.load(tmp_path / "bytes.yaml")
 
 
 def test_a_setting_is_put_over_the_file(load):
@@ -170,7 +170,7 @@ FULL = {
                          ids=["small", "full", "gossip"])  # fmt: skip
 def test_a_dumped_run_is_loaded_as_an_equal_one(load, raw):
     run = RunFile.model_validate(raw | {"keyring": "/where/keys/are"})
-    again = load(config.dump(run))
+    again = load(run_file.dump(run))
     assert again == run and again.digest() == run.digest()
 
 
@@ -210,7 +210,7 @@ def place(tmp_path_factory):
 def only_config_errors(place: Path, text: str, put=()):
     place.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        run = config.load(place, put)
+        run = run_file.load(place, put)
     except ConfigError as error:
         assert str(error)
         return

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 
 ROOT = Path(__file__).parents[1]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
@@ -25,14 +25,14 @@ def file(request):
 
 
 def test_every_agent_of_a_file_has_a_service_of_its_name_which_others_dial(file):
-    run = config.load(file)
+    run = run_file.load(file)
     for entry in run.agents:
         assert AGENTS[entry.id]["hostname"] == entry.id and AGENTS[entry.id]["command"] == [entry.id]
         assert entry.address.startswith(f"tcp://{entry.id}:") and run.bind == "0.0.0.0"
 
 
 def test_the_agents_are_those_of_the_file_without_containers(file):
-    mine, bare = (World(config.load(path)) for path in (file, file.with_name(file.name.removeprefix("compose-"))))
+    mine, bare = (World(run_file.load(path)) for path in (file, file.with_name(file.name.removeprefix("compose-"))))
     seats = [[(seat.id, seat.role, seat.modalities) for seat in world.seats.values()] for world in (mine, bare)]
     assert seats[0] == seats[1] and mine.topology.graph.edges == bare.topology.graph.edges
 

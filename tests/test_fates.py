@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from parse_p2p import config
+from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.wire.faults import Fault, Mail, corrupted, fate, refuse_strangers, struck
 
@@ -37,7 +37,7 @@ def load(tmp_path_factory):
 
     def load(faults):
         path.write_text(yaml.safe_dump(BASE | {"faults": faults}), encoding="utf-8")
-        return config.load(path)
+        return run_file.load(path)
 
     return load
 
@@ -91,7 +91,7 @@ def test_whatever_stands_there_is_read_and_written_alike_or_refused_in_a_sentenc
     except ConfigError as error:
         assert "faults" in str(error) and "\n" not in str(error)
         return
-    assert load(yaml.safe_load(config.dump(run))["faults"]) == run
+    assert load(yaml.safe_load(run_file.dump(run))["faults"]) == run
     for i, entry in enumerate(run.faults):
         assert getattr(entry, "seconds", 0) < float("inf")
         for round in (0, 5):

@@ -5,8 +5,8 @@ import pytest
 from worlds import finished
 
 import parse_p2p
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import Tail
 from parse_p2p.lab.shape import shape
 
@@ -27,8 +27,8 @@ def run():
 
 
 def test_it_is_the_run_of_the_same_run_file(run, tmp_path):
-    (tmp_path / "same.yaml").write_text(config.dump(run.world.run))
-    same = World(config.load(tmp_path / "same.yaml"))
+    (tmp_path / "same.yaml").write_text(run_file.dump(run.world.run))
+    same = World(run_file.load(tmp_path / "same.yaml"))
     ended, _ = finished(same)
     last = {row["agent"]: row["accuracy"] for row in run.table() if row["round"] == 2}
     assert last == {me: p.learner.evaluate()["accuracy"] for me, p in ended.items()}

@@ -3,9 +3,9 @@
 import pytest
 from worlds import world
 
+from parse_p2p.config.endpoints import Places
+from parse_p2p.config.sections import AgentEntry
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.places import Places
-from parse_p2p.sections import AgentEntry
 from parse_p2p.transports import curve
 
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}

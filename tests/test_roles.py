@@ -6,9 +6,9 @@ import pytest
 import torch
 from worlds import world
 
-from parse_p2p import config
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config import run_file
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Role
@@ -114,6 +114,6 @@ def test_edges_to_a_coordinator_are_for_centralised_methods():
 
 def test_the_shipped_star_runs_every_method_there_is():
     for name in plugins.known(plugins.METHODS):
-        run = config.load(TOPOLOGIES / "star.yaml", [("method", name)])
+        run = run_file.load(TOPOLOGIES / "star.yaml", [("method", name)])
         w = World(run)
         assert len(w.peers) == 8 and (w.coordinator == "hub") == w.method.centralised

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 
 FILES = sorted((Path(__file__).parents[1] / "topologies").glob("*.yaml"))
 
@@ -21,7 +21,7 @@ def file(request):
 
 @pytest.fixture(scope="module")
 def world(file):
-    return World(config.load(file))
+    return World(run_file.load(file))
 
 
 def test_it_is_short_and_begins_with_what_it_is(file):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
 from parse_p2p.core.types import Modality, Role
 from parse_p2p.methods.gossip import mix, slices

@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from parse_p2p import config
-from parse_p2p.config import RunFile
+from parse_p2p.config import run_file
+from parse_p2p.config.run_file import RunFile
 from parse_p2p.core.errors import ConfigError, nearest
 
 Labels = tuple[tuple[str, str], ...]
@@ -123,7 +123,7 @@ class Job:
         if self.experiment.tune is not None and self.tuned is not None:
             settings.append((self.experiment.tune.key, self.tuned))
         try:
-            return config.load(file, settings)  # in this order: what comes later holds
+            return run_file.load(file, settings)  # in this order: what comes later holds
         except ConfigError as error:
             raise ConfigError(f"{self.experiment.path}: {self.called}: {error}") from None
 
@@ -135,14 +135,14 @@ def load(path: Path) -> Experiment:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"the experiment {path} cannot be read: {reason.lower()}; see experiments/") from None
-    except config.NO_YAML as error:
+    except run_file.NO_YAML as error:
         raise ConfigError(f"{path}: this is no YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} is empty or no mapping: it needs base, axes and baseline; see experiments/")
     if isinstance(axes := raw.get("axes"), dict):
         raw["axes"] = {axis: _values(path, axis, of) if isinstance(of, list) else of for axis, of in axes.items()}
     try:
-        experiment: Experiment = config.options(Experiment, {**raw, "path": path}, str(path))
+        experiment: Experiment = run_file.options(Experiment, {**raw, "path": path}, str(path))
     except ConfigError as error:
         raise ConfigError(str(error).replace(f"{path}.", f"{path}: ", 1)) from None
     _check(experiment)

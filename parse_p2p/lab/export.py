@@ -2,7 +2,7 @@
 
 import networkx as nx
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.topology.graph_io import GIVEN
 
 

@@ -34,9 +34,9 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from parse_p2p import config, roles
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config import roster, run_file
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
@@ -78,7 +78,7 @@ class Gathering:
         self.folder = RunFolder(path)
         if run is None and not self.folder.file.is_file():
             raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
-        self.run = run or config.load(self.folder.file)
+        self.run = run or run_file.load(self.folder.file)
         self.stride = math.ceil(self.run.rounds / MOST_ROUNDS)
         self._trouble, self._theory = "", None
         try:
@@ -86,7 +86,7 @@ class Gathering:
             self._kinds = {me: self._theory.world.kind(me) for me in self._theory.world.seats}
         except P2PError as error:  # its data are on another host, say
             self._trouble = f"The overlays of this run cannot be derived here: {error}."
-            self._kinds = dict.fromkeys(roles.ids(self.run), "")
+            self._kinds = dict.fromkeys(roster.ids(self.run), "")
         self.ids = list(self._kinds)
         self._place = {me: i for i, me in enumerate(self.ids)}
         self._tails = {me: Tail(self.folder.events(me)) for me in self.ids}
@@ -196,7 +196,7 @@ class Gathering:
             "planned": run.rounds,
             "last": self.last,
             "stride": self.stride,
-            "config": config.dump(run),
+            "config": run_file.dump(run),
             "command": shlex.join(["parse-agent", "--topology", str(self.folder.file)]),
             "versions": {"parse-p2p": version("parse-p2p"), "torch": version("torch"), "python": python_version()},
             "notes": self._notes(),

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.types import Kind, Modality, PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.information import Codes, Decomposition, count, decompose, entropy, needed, null

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from parse_p2p import config
+from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.discovery.mqtt_broker import Broker
 from parse_p2p.lab.gather import Gathering
@@ -64,7 +64,7 @@ def source(path: Path, broker: str | None) -> Source:
         spoken = Broker.parse(broker)
     except ConfigError as error:
         raise ConfigError(f"--broker: {error}") from None
-    gathering = Gathering(path.parent, config.load(path)) if path.is_file() else Gathering(path)
+    gathering = Gathering(path.parent, run_file.load(path)) if path.is_file() else Gathering(path)
     return Source(gathering, Telemetry(spoken, gathering.run.digest(), gathering.ids))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import networkx as nx
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology.graph import Topology
 

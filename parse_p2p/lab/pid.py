@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import restored
 from parse_p2p.lab.insight import ATOMS, TOPICS, Insight, Record, insight

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.types import Metrics, PeerId

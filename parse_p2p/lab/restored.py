@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder
@@ -19,7 +19,7 @@ def opened(path: Path) -> tuple[World, RunFolder]:
     folder = RunFolder(path)
     if not folder.file.exists():
         raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
-    world = World(config.load(folder.file))
+    world = World(run_file.load(folder.file))
     recall(world, folder)
     return world, folder
 

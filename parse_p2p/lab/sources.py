@@ -8,10 +8,10 @@ from typing import Any
 import networkx as nx
 import yaml
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
+from parse_p2p.config.sections import NAME
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.sections import NAME
 from parse_p2p.topology import generators, graph_io
 
 Setting = tuple[str, Any]
@@ -28,9 +28,9 @@ def world(source: str, mix: Mapping[str, int] | None = None, settings: Sequence[
     path = Path(source)
     if path.suffix in RUN_FILES:
         own = [] if mix is None else [("agents", {"mix": dict(mix)})]
-        return World(config.load(path, [*own, *settings]))
+        return World(run_file.load(path, [*own, *settings]))
     raw = _of_file(path, mix) if path.suffix in graph_io.READERS else of_generator(source, mix)
-    return World(config.resolve(raw, path, settings))
+    return World(run_file.resolve(raw, path, settings))
 
 
 def parse_mix(text: str) -> dict[str, int]:
@@ -105,7 +105,7 @@ def _argument(text: str, word: str) -> tuple[str, Any]:
         raise ConfigError(f"{text}: {word!r} is no argument: write it as watts-strogatz:16,k=4,p=0.3")
     try:
         return key.strip(), yaml.safe_load(value)
-    except config.NO_YAML:
+    except run_file.NO_YAML:
         raise ConfigError(f"{text}: {value!r} is no value for {key}; write a number") from None
 
 

@@ -20,9 +20,9 @@ from typing import Any, Self
 import torch
 
 import parse_p2p
-from parse_p2p import config
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config import run_file
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import P2PError, TrainingError
 from parse_p2p.core.event_log import Tail
@@ -47,7 +47,10 @@ def key_of(run: RunFile, engine: str, measures: Sequence[str]) -> str:
     """The digest of all that decides a run's numbers: defaults of plug-ins and the contents of files too."""
     method: Method = plugins.load(plugins.METHODS, run.method)
     dataset = plugins.module(plugins.DATA, run.dataset)
-    filled = [config.options(method.options, run.options, "options"), config.options(dataset.Options, run.data, "data")]
+    filled = [
+        run_file.options(method.options, run.options, "options"),
+        run_file.options(dataset.Options, run.data, "data"),
+    ]
     text = json.dumps([
         REVISION, torch.__version__, run.model_copy(update={"name": "run"}).digest(), engine, sorted(measures),
         *(options.model_dump(mode="json") for options in filled), *map(_contents, _files(run)),
@@ -224,7 +227,7 @@ def real(world: World, key: str, measures: Sequence[str], folder: Path) -> Outco
     shutil.rmtree(out, ignore_errors=True)
     file = out.with_suffix(".yaml")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(config.dump(world.run), encoding="utf-8")
+    file.write_text(run_file.dump(world.run), encoding="utf-8")
     program = [sys.executable, "-c", "from parse_p2p.cli import main; main()"]
     command = [*program, "--topology", str(file), "--out", str(out), "--quiet", "--no-alone"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

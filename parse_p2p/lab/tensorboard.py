@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.folder import RunFolder
@@ -41,7 +41,7 @@ def export(folder: RunFolder, target: Path) -> None:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError:
         raise ConfigError("this needs tensorboardX: pip install 'parse-p2p[tensorboard]'") from None
-    world = World(config.load(folder.file))
+    world = World(run_file.load(folder.file))
     for me in world.seats:
         if not folder.events(me).exists():
             continue  # it ran on another host

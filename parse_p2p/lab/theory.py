@@ -11,7 +11,7 @@ from typing import Any
 
 import networkx as nx
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import sources
 from parse_p2p.lab.export import annotated
@@ -59,7 +59,7 @@ def topology(
 
         refuse_format(picture)
     named = [("method", method)] if method is not None else []
-    settings = [config.setting(text) for text in set or []] + named
+    settings = [run_file.setting(text) for text in set or []] + named
     counts = None if mix is None else sources.parse_mix(mix)
     worlds = [sources.world(name, counts, settings) for name in source]
     if export is not None:

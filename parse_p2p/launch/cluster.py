@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
+from parse_p2p.config.sections import Share
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.types import PeerId
@@ -21,7 +22,6 @@ from parse_p2p.launch.actor import Host
 from parse_p2p.launch.fleet import Fleet, Launcher
 from parse_p2p.launch.folder import RunFolder
 from parse_p2p.programs import FAILED
-from parse_p2p.sections import Share
 
 EVERYWHERE = "0.0.0.0"
 

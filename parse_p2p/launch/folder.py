@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from parse_p2p import config
-from parse_p2p.config import RunFile
+from parse_p2p.config import run_file
+from parse_p2p.config.run_file import RunFile
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.runtime import checkpoint
@@ -56,7 +56,7 @@ class RunFolder:
         """Keep the resolved run file; several agents may do so at once."""
         self.path.mkdir(parents=True, exist_ok=True)
         partial = self.file.with_suffix(f".{id(run)}.partial")
-        partial.write_text(config.dump(run), encoding="utf-8")
+        partial.write_text(run_file.dump(run), encoding="utf-8")
         partial.rename(self.file)
 
 
@@ -113,7 +113,7 @@ def newest_common(folder: RunFolder, spans: Mapping[PeerId, range], rounds: int)
 
 
 def _refuse_other(folder: RunFolder, run: RunFile) -> None:
-    before = config.load(folder.file)
+    before = run_file.load(folder.file)
     # more rounds may be asked of an old run; anything else would make it another run
     if before.model_copy(update={"rounds": run.rounds}).digest() != run.digest():
         old, new = before.agreed(), run.agreed()

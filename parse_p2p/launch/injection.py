@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import RunLog, Tail
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.folder import RunFolder

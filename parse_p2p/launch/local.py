@@ -7,7 +7,7 @@ import signal
 import socket
 from multiprocessing.context import ForkServerProcess
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.fleet import Fleet, Launcher
 from parse_p2p.launch.folder import RunFolder

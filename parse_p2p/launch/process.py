@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.slices import offers

@@ -9,8 +9,8 @@ import pytest
 import running
 import yaml
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
 from parse_p2p.transports import curve
 
 ROOT = Path(__file__).parents[2]
@@ -61,10 +61,10 @@ def test_the_manifest_follows_the_schemas_of_kubernetes():
 def test_the_manifest_starts_every_agent_of_its_run_file_once_and_they_know_where_the_first_is():
     service, pods = documents()
     agent = pods["spec"]["template"]["spec"]["containers"][0]
-    settings = [config.setting(a.removeprefix("--set=")) for a in agent["args"] if a.startswith("--set=")]
+    settings = [run_file.setting(a.removeprefix("--set=")) for a in agent["args"] if a.startswith("--set=")]
     index = [(key, value.replace("$(INDEX)", "3") if isinstance(value, str) else value) for key, value in settings]
     named = re.search(r"from-file=run.yaml=(\S+)", MANIFEST.read_text())
-    world = World(config.load(ROOT / named[1], index))
+    world = World(run_file.load(ROOT / named[1], index))
     assert len(world.seats) == pods["spec"]["replicas"]
     name, hosts = pods["metadata"]["name"], service["metadata"]["name"]
     assert pods["spec"]["serviceName"] == hosts and service["spec"]["clusterIP"] == "None"

@@ -6,7 +6,7 @@ import pytest
 import running
 import worlds
 
-from parse_p2p import config
+from parse_p2p.config import run_file
 from parse_p2p.launch.folder import RunFolder
 
 AGAIN = "--start-or-resume"
@@ -112,4 +112,4 @@ def test_without_a_run_or_a_round_there_is_no_summary(tmp_path, agent):
 def test_all_agents_at_once_have_another_word_for_it(tmp_path, agent):
     code, _, err = agent("--topology", running.write(pair(), tmp_path), AGAIN)
     assert code == 2 and "--start-or-resume is for one agent: add its --id" in err
-    assert config.load(tmp_path / "world.yaml").rounds == 4
+    assert run_file.load(tmp_path / "world.yaml").rounds == 4

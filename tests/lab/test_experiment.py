@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiment import Job, load, tables
 

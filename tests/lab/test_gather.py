@@ -10,7 +10,7 @@ import worlds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parse_p2p import config
+from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.gather import MOST_ROUNDS, REST, Gathering
 from parse_p2p.lab.page import dumped
@@ -241,7 +241,7 @@ def test_a_run_whose_data_are_elsewhere_is_shown_without_theory(ran, tmp_path):
     world, path = ran
     there = shutil.copytree(path, tmp_path / "run")
     away = world.run.model_copy(update={"dataset": "npz", "data": {"file": "nowhere.npz"}})
-    (there / "run.yaml").write_text(config.dump(away))
+    (there / "run.yaml").write_text(run_file.dump(away))
     run = gathered(there)
     assert run["notes"][0].startswith("The overlays of this run cannot be derived here: ")
     assert run["graphs"] == [] and len(run["graph"]["places"]) == 5
@@ -256,7 +256,7 @@ def test_a_run_whose_data_are_elsewhere_is_shown_without_theory(ran, tmp_path):
 )  # fmt: skip
 def test_theory_bounds_only_what_it_is_true_of(copied, method, option):
     world, path = copied
-    (path / "run.yaml").write_text(config.dump(world.run.model_copy(update={"method": method, "options": option})))
+    (path / "run.yaml").write_text(run_file.dump(world.run.model_copy(update={"method": method, "options": option})))
     run = gathered(path)
     [(key, value)] = option.items()
     assert any(f"With options.{key}: {value} theory gives no ρ" in note for note in run["notes"])

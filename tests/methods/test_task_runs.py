@@ -6,7 +6,7 @@ import pytest
 import torch
 from worlds import differing, finished, mixing_only, under, world
 
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality

@@ -7,8 +7,8 @@ import pytest
 import torch
 from worlds import VARYING, differing, finished, mixing_only, under, world
 
-from parse_p2p.assembly import World
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.methods import parse
 from parse_p2p.runtime.simulator import simulate

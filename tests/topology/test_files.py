@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parse_p2p import config
-from parse_p2p.assembly import World
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
+from parse_p2p.config.sections import NAME
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.sections import NAME
 from parse_p2p.topology import generators, graph_io
 
 SUFFIXES = sorted(graph_io.READERS)
@@ -75,7 +75,7 @@ def test_a_run_goes_along_the_edges_of_its_file_whatever_its_nodes_are_called(tm
     WRITERS.get(suffix, nx.write_edgelist)(nx.path_graph(4), path)
     run = tmp_path / "run.yaml"
     run.write_text(f"graph: {{file: net{suffix}}}\nagents: {{mix: {{audio: 2, motion: 2}}}}\ndataset: bits\n")
-    topology = World(config.load(run)).topology
+    topology = World(run_file.load(run)).topology
     assert topology.peers == ("a0", "a1", "a2", "a3")
     assert sorted(map(sorted, topology.graph.edges)) == [["a0", "a1"], ["a1", "a2"], ["a2", "a3"]]
 
@@ -83,7 +83,7 @@ def test_a_run_goes_along_the_edges_of_its_file_whatever_its_nodes_are_called(tm
 def test_a_node_named_as_an_agent_is_that_agent_wherever_it_stands_in_the_file(tmp_path):
     (tmp_path / "net.txt").write_text("a2 a0\na0 a1\n")
     (tmp_path / "run.yaml").write_text("graph: {file: net.txt}\nagents: {mix: {audio: 3}}\ndataset: bits\n")
-    assert World(config.load(tmp_path / "run.yaml")).topology.neighbours("a0") == ("a1", "a2")
+    assert World(run_file.load(tmp_path / "run.yaml")).topology.neighbours("a0") == ("a1", "a2")
 
 
 def test_hosts_agree_on_a_graph_by_what_is_in_the_file_wherever_it_lies(tmp_path):
@@ -93,17 +93,17 @@ def test_hosts_agree_on_a_graph_by_what_is_in_the_file_wherever_it_lies(tmp_path
         graph_io.write(generators.from_edges(edges), tmp_path / place / "net.json")
         run = tmp_path / place / "run.yaml"
         run.write_text("graph: {file: net.json}\nagents: {mix: {audio: 4}}\n")
-        digests.append(config.load(run).digest())
+        digests.append(run_file.load(run).digest())
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_run_that_was_written_down_needs_its_graph_file_no_more(tmp_path):
     graph_io.write(generators.from_edges(PAIRS), tmp_path / "net.json")
     (tmp_path / "run.yaml").write_text("graph: {file: net.json}\nagents: {mix: {audio: 4}}\n")
-    run = config.load(tmp_path / "run.yaml")
+    run = run_file.load(tmp_path / "run.yaml")
     (tmp_path / "net.json").unlink()
-    (tmp_path / "again.yaml").write_text(config.dump(run))
-    assert config.load(tmp_path / "again.yaml") == run
+    (tmp_path / "again.yaml").write_text(run_file.dump(run))
+    assert run_file.load(tmp_path / "again.yaml") == run
 
 
 def test_an_edge_list_may_hold_comments_commas_and_weights(tmp_path):
@@ -218,4 +218,4 @@ def test_nearly_node_link_json_is_a_graph_or_one_sentence(tmp_path_factory, data
 def test_the_run_file_names_a_missing_graph_file(tmp_path):
     (tmp_path / "run.yaml").write_text("graph: {file: no.graphml}\nagents: {mix: {audio: 2}}\n")
     with pytest.raises(ConfigError, match=r"no\.graphml: cannot be read as a graph"):
-        config.load(tmp_path / "run.yaml")
+        run_file.load(tmp_path / "run.yaml")

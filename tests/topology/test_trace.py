@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import world
 
-from parse_p2p import config
+from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology import contact_trace
 
@@ -58,7 +58,7 @@ def loaded(folder, text="0,a0,a1\n1,a1,a2\n", run=RUN):
     folder.mkdir(exist_ok=True)
     (folder / "met.csv").write_text(text, encoding="utf-8")
     (folder / "run.yaml").write_text(run, encoding="utf-8")
-    return config.load(folder / "run.yaml")
+    return run_file.load(folder / "run.yaml")
 
 
 def test_the_contacts_and_not_the_place_of_the_file_say_who_may_talk_to_whom(tmp_path):
@@ -73,8 +73,8 @@ def test_the_contacts_and_not_the_place_of_the_file_say_who_may_talk_to_whom(tmp
 def test_a_run_that_was_written_down_needs_the_file_no_more(tmp_path):
     run = loaded(tmp_path / "here")
     (tmp_path / "here" / "met.csv").unlink()
-    (tmp_path / "resolved.yaml").write_text(config.dump(run), encoding="utf-8")
-    again = config.load(tmp_path / "resolved.yaml")
+    (tmp_path / "resolved.yaml").write_text(run_file.dump(run), encoding="utf-8")
+    again = run_file.load(tmp_path / "resolved.yaml")
     assert again == run and again.digest() == run.digest()
 
 

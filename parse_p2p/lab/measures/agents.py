@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.runtime.agent_state import Participant
 
 

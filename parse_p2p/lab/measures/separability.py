@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping
 
-from parse_p2p.assembly import World
+from parse_p2p.config.run_plan import World
 from parse_p2p.core.rng import seeded
 from parse_p2p.methods.public_data.base import represent
 from parse_p2p.methods.public_data.ensemble import separability

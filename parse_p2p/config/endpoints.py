@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.sections import AgentEntry
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import ANYWHERE, at, host_of, is_numeric
 from parse_p2p.discovery.base import FoundOptions, GossipOptions
-from parse_p2p.sections import AgentEntry
 from parse_p2p.transports import curve
 from parse_p2p.transports.base import Address
 from parse_p2p.transports.curve import Guard

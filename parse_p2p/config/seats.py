@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from parse_p2p.config import RunFile, options
+from parse_p2p.config.roster import Cast
+from parse_p2p.config.run_file import RunFile, options
+from parse_p2p.config.sections import AgentEntry
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality, PeerId, Role
 from parse_p2p.models.base import EncoderOptions, ModelOptions
-from parse_p2p.roles import Cast
-from parse_p2p.sections import AgentEntry
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from parse_p2p import checks, roles
-from parse_p2p.config import RunFile, options
+from parse_p2p.config import roster, validation
+from parse_p2p.config.endpoints import Places
+from parse_p2p.config.run_file import RunFile, options
+from parse_p2p.config.seats import Seat, seats
+from parse_p2p.config.seats import seat as seated
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import Modalities, planned
@@ -28,10 +31,7 @@ from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, Network, initialise, load_weights
 from parse_p2p.models.parameter_buffer import regions
-from parse_p2p.places import Places
 from parse_p2p.runtime.agent_state import Participant, Wardrobe
-from parse_p2p.seats import Seat, seats
-from parse_p2p.seats import seat as seated
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.wire.codecs.base import Codec
@@ -53,7 +53,7 @@ class World:
                 f"the method {run.method!r} is not made for model.network {run.model.network!r}: "
                 f"{nearest(run.model.network, self.method.networks)}"
             )
-        cast = roles.cast(run, self.method)
+        cast = roster.cast(run, self.method)
         self.run = run = cast.run
         self.coordinator = cast.coordinator
         self.topology = cast.topology
@@ -67,16 +67,16 @@ class World:
 
     def _refuse_impossible(self) -> None:
         run, seats, train = self.run, self.seats.values(), self.data[0]
-        checks.refuse_unlike(run, self.method, seats, train, self.public)
+        validation.refuse_unlike(run, self.method, seats, train, self.public)
         self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
-        checks.refuse_tasks(run, seats, train, self.share)
-        checks.refuse_varying(run, self.method)
-        checks.refuse_events(run, self.method, train)
+        validation.refuse_tasks(run, seats, train, self.share)
+        validation.refuse_varying(run, self.method)
+        validation.refuse_events(run, self.method, train)
         if self.laid(0).keys and not self.method.centralised:  # a graph is needed
-            checks.refuse_islands(self.topology)
-        refuse_strangers(run.faults, roles.ids(run))
-        checks.refuse_sensors(run, seats)
-        checks.refuse_deaf(seats, self.neighbours)
+            validation.refuse_islands(self.topology)
+        refuse_strangers(run.faults, roster.ids(run))
+        validation.refuse_sensors(run, seats)
+        validation.refuse_deaf(seats, self.neighbours)
 
     # data
 

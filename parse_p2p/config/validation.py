@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable
 
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.seats import Seat
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.label_spaces import refuse_unknown
 from parse_p2p.methods.base import Method
-from parse_p2p.seats import Seat
 from parse_p2p.topology.graph import Topology
 from parse_p2p.wire.faults import Sensor
 

@@ -9,11 +9,11 @@ from functools import partial
 
 import networkx as nx
 
-from parse_p2p.config import RunFile
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.sections import AgentEntry, MixEntry
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Method
-from parse_p2p.sections import AgentEntry, MixEntry
 from parse_p2p.topology import generators
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.placement import Type, place
