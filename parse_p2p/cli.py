@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import ending, programs
+from parse_p2p import ending
 from parse_p2p.config import roster, run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
@@ -21,20 +21,20 @@ from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
 from parse_p2p.ending import conclude
-from parse_p2p.launch import cluster, local
-from parse_p2p.launch import folder as folders
-from parse_p2p.launch.fleet import Fleet, Launcher
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch import exit_codes, local, ray
+from parse_p2p.launch import run_folder as folders
+from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
 from parse_p2p.launch.process import recall, run_here
+from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.supervisor import Fleet, Launcher
 from parse_p2p.methods.base import Method
-from parse_p2p.programs import FAILED, INTERRUPTED
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.announcements import order
 from parse_p2p.transports import curve
 from parse_p2p.view import RunView, Screen
 
 LOOK = 0.2  # seconds between two looks at the logs
-LAUNCHERS = {"local": local.LAUNCHER, "ray": cluster.LAUNCHER}
+LAUNCHERS = {"local": local.LAUNCHER, "ray": ray.LAUNCHER}
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -337,4 +337,4 @@ def _again(folder: RunFolder, me: PeerId | None = None) -> str:
 
 
 def main() -> None:
-    programs.run(app, "parse-agent")
+    exit_codes.run(app, "parse-agent")

@@ -14,9 +14,9 @@ from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall
-from parse_p2p.summary import summarise, train_alone
+from parse_p2p.launch.results import summarise, train_alone
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.view import RunView, Screen, clock, size, summary_table
 
 LOOK = 0.5  # seconds between two looks at the logs

@@ -21,7 +21,7 @@ from parse_p2p.lab import sources
 from parse_p2p.lab.export import annotated
 from parse_p2p.lab.record import record, rehearse
 from parse_p2p.lab.shape import Shape, shape
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.simulator import Ledger
 from parse_p2p.topology import graph_io
 

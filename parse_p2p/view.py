@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parse_p2p.core.types import PeerId
-from parse_p2p.summary import Summary
+from parse_p2p.launch.results import Summary
 
 
 @dataclass

@@ -23,8 +23,8 @@ from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.local import LocalFleet
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.simulator import simulate
 
 GUARD = 600  # seconds after which a run counts as hanging

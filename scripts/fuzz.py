@@ -22,8 +22,8 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import settings
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.agent import Agent
 from parse_p2p.transports.base import Plane, ignore
 from parse_p2p.transports.memory import MemoryTransport, Post

@@ -21,7 +21,7 @@ from torch import Tensor
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import Tail
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.runtime import checkpoint

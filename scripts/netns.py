@@ -27,8 +27,8 @@ import yaml
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import run_agent
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.transports import curve
 

@@ -22,7 +22,7 @@ from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.simulator import simulate
 

@@ -15,9 +15,9 @@ import worlds
 
 from parse_p2p.config import run_file
 from parse_p2p.core.event_log import RunLog
-from parse_p2p.launch.folder import RunFolder
-from parse_p2p.launch.injection import Injection
+from parse_p2p.launch.fault_injection import Injection
 from parse_p2p.launch.process import finder, settings
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent import Agent
 from parse_p2p.transports.memory import MemoryTransport, Post

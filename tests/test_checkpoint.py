@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.launch.folder import RunFolder, newest_common
+from parse_p2p.launch.run_folder import RunFolder, newest_common
 from parse_p2p.runtime import checkpoint
 
 

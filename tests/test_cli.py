@@ -9,8 +9,8 @@ import yaml
 from parse_p2p import cli
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
-from parse_p2p.launch import folder as folders
-from parse_p2p.launch.fleet import Fleet, Launcher
+from parse_p2p.launch import run_folder as folders
+from parse_p2p.launch.supervisor import Fleet, Launcher
 
 RUN = {
     "graph": {"generator": "ring"},

@@ -6,8 +6,8 @@ from worlds import world
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.discovery.base import MqttOptions, RendezvousOptions
-from parse_p2p.launch.actor import Host
-from parse_p2p.launch.cluster import adapt, check, share
+from parse_p2p.launch.ray import adapt, check, share
+from parse_p2p.launch.ray_actor import Host
 
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}
 PLACED = [{"id": f"a{i}", "modalities": ["audio"], "address": f"tcp://10.0.0.{i + 1}:7000"} for i in range(2)]

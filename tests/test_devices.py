@@ -9,9 +9,9 @@ import torch
 import worlds
 
 from parse_p2p.core.errors import ConfigError, TrainingError
+from parse_p2p.launch.results import train_alone
 from parse_p2p.learning import devices
 from parse_p2p.runtime import checkpoint
-from parse_p2p.summary import train_alone
 
 COUNT = torch.cuda.device_count()
 
@@ -114,5 +114,5 @@ def test_agents_are_trained_alone_for_a_summary_where_their_device_is_not():
 
 
 def test_what_watches_an_agent_on_a_cluster_loads_no_torch():
-    script = "import sys, parse_p2p.launch.actor; sys.exit('torch' in sys.modules)"
+    script = "import sys, parse_p2p.launch.ray_actor; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)

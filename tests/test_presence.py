@@ -8,8 +8,8 @@ import worlds
 
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.event_log import RunLog
-from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import settings
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.agent import Agent
 from parse_p2p.runtime.peer_table import Card
 from parse_p2p.transports.memory import MemoryTransport, Post

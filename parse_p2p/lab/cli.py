@@ -2,13 +2,13 @@
 
 import typer
 
-from parse_p2p import programs
 from parse_p2p.lab.compare import compare
 from parse_p2p.lab.pid import pid
 from parse_p2p.lab.report import report
 from parse_p2p.lab.tensorboard import tensorboard
 from parse_p2p.lab.topology import topology
 from parse_p2p.lab.watch import watch
+from parse_p2p.launch import exit_codes
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -43,4 +43,4 @@ app.command()(watch)
 
 
 def main() -> None:
-    programs.run(app, "parse-lab")
+    exit_codes.run(app, "parse-lab")

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as Shown
 
-from parse_p2p import __version__, programs
+from parse_p2p import __version__
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import experiment as experiments
 from parse_p2p.lab.elsewhere import Elsewhere
@@ -23,6 +23,7 @@ from parse_p2p.lab.outcome import Store
 from parse_p2p.lab.statistics import markdown
 from parse_p2p.lab.study import Study, Table
 from parse_p2p.lab.sweep import Here, Sweep
+from parse_p2p.launch import exit_codes
 
 RUNS = Path("runs") / "lab"
 WIDE = 150  # columns of a terminal from which on a table is shown whole
@@ -100,7 +101,7 @@ def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, co
         except KeyboardInterrupt:
             bar.stop()
             console.print("\nStopped; finished runs are kept. The same command goes on.", soft_wrap=True)
-            raise typer.Exit(programs.INTERRUPTED) from None
+            raise typer.Exit(exit_codes.INTERRUPTED) from None
     return study
 
 

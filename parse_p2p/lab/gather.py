@@ -43,7 +43,7 @@ from parse_p2p.core.types import PeerId
 from parse_p2p.lab import timeline
 from parse_p2p.lab.spread import Spread
 from parse_p2p.lab.theory import Laid, Theory
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 MOST_ROUNDS = 400  # that are shown
 MOST_EVENTS = 2000

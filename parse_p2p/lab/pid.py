@@ -19,7 +19,7 @@ from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import restored
 from parse_p2p.lab.insight import ATOMS, TOPICS, Insight, Record, insight
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 FILE = "pid.json"
 WIDTH = 120  # characters

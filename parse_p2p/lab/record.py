@@ -12,10 +12,10 @@ from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.types import Metrics, PeerId
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.results import summarise
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.agent_state import Participant
 from parse_p2p.runtime.simulator import Ledger, simulate
-from parse_p2p.summary import summarise
 
 Each = Callable[[int, Mapping[PeerId, Mapping[str, float]], Ledger, float], None]
 """What is told of a round: its number, every agent's metrics and scores, payload bytes, seconds of computing."""

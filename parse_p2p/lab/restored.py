@@ -8,8 +8,8 @@ from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.learning.learner import Learner
 from parse_p2p.runtime import checkpoint
 

@@ -29,7 +29,7 @@ from parse_p2p.core.event_log import Tail
 from parse_p2p.lab.experiment import Job, Labels
 from parse_p2p.lab.outcome import Outcome, Store, padded, plain
 from parse_p2p.lab.record import rehearse
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.methods.base import Method
 from parse_p2p.runtime.agent_state import Participant
 from parse_p2p.runtime.simulator import Ledger

@@ -11,7 +11,7 @@ from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import Tail
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 SHOWN = ("accuracy", "loss", "test_loss", "seconds", "alive", "late")  # beside the bytes by slice
 

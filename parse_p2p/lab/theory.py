@@ -14,8 +14,8 @@ import networkx as nx
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import recall
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.topology.graph import Topology
 
 Edge = tuple[int, int]

@@ -9,9 +9,9 @@ from multiprocessing.context import ForkServerProcess
 
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.fleet import Fleet, Launcher
-from parse_p2p.launch.folder import RunFolder
 from parse_p2p.launch.process import child
+from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.supervisor import Fleet, Launcher
 from parse_p2p.transports.base import cannot_listen
 
 

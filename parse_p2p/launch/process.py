@@ -25,9 +25,9 @@ from parse_p2p.discovery.gossip.discovery import GossipFinder
 from parse_p2p.discovery.gossip.messages import Card, label
 from parse_p2p.discovery.mqtt import MqttFinder
 from parse_p2p.discovery.shared_folder import RendezvousFinder
-from parse_p2p.launch.folder import RunFolder
-from parse_p2p.launch.injection import Injection
-from parse_p2p.programs import FAILED
+from parse_p2p.launch.exit_codes import FAILED
+from parse_p2p.launch.fault_injection import Injection
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import announcements, checkpoint
 from parse_p2p.runtime.agent import Agent, Settings
 from parse_p2p.runtime.announcements import Announcer

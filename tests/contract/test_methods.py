@@ -11,9 +11,9 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.types import Role
+from parse_p2p.launch.results import train_alone
 from parse_p2p.methods.base import Exchange
 from parse_p2p.runtime.simulator import simulate
-from parse_p2p.summary import train_alone
 
 METHODS = {name: plugins.load(plugins.METHODS, name) for name in plugins.known(plugins.METHODS)}
 CASES = [(name, network) for name, method in METHODS.items() for network in method.networks]

@@ -10,7 +10,7 @@ import running
 import worlds
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.transports import curve, link
 from parse_p2p.transports.zmq import ZmqTransport
 

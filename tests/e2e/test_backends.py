@@ -4,7 +4,7 @@ import ports
 import pytest
 import running
 
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.transports import curve
 
 

@@ -14,7 +14,7 @@ import running
 
 from parse_p2p.lab.gather import Gathering
 from parse_p2p.lab.page import page as written
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

@@ -10,7 +10,7 @@ import running
 
 from parse_p2p import cli
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 EVENTS = [
     {"round": 2, "agent": "a0", "gain": ["motion"]},

@@ -4,7 +4,7 @@ import threading
 
 import running
 
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.mailbox import AHEAD
 from parse_p2p.transports.memory import MemoryTransport, Post
 

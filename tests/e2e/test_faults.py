@@ -10,7 +10,7 @@ import running
 import worlds
 
 from parse_p2p.core.errors import JoinTimeout
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.transports.memory import MemoryTransport, Post
 

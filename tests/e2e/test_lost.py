@@ -6,7 +6,7 @@ import pytest
 import running
 
 from parse_p2p.core import plugins
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.transports.memory import MemoryTransport, Post
 
 METHODS = [name for name in plugins.known(plugins.METHODS) if plugins.load(plugins.METHODS, name).centralised]

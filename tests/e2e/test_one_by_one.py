@@ -7,7 +7,7 @@ import running
 import worlds
 
 from parse_p2p.config import run_file
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 AGAIN = "--start-or-resume"
 

@@ -6,7 +6,7 @@ import worlds
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.record import record
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 OF_THE_CLOCK = {"time", "seconds", "wire_out", "wire_in", "alive", "late", "round_seconds", "exchange", "memory"}
 

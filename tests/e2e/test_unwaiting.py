@@ -10,7 +10,7 @@ import torch
 from exchanging import alike, frozen, scattered, total
 from worlds import under
 
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.methods.gossip import gossip
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.memory import MemoryTransport, Post

@@ -15,7 +15,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.gather import MOST_ROUNDS, REST, Gathering
 from parse_p2p.lab.page import dumped
 from parse_p2p.lab.patch import applied, changes
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.sketch import consensus_distance
 
 

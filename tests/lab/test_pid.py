@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab import restored
 from parse_p2p.lab.cli import app
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.simulator import simulate
 

@@ -11,7 +11,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.cli import app
 from parse_p2p.lab.record import record
 from parse_p2p.lab.tensorboard import export
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 
 def scalars(folder):

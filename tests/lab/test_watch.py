@@ -14,7 +14,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.live import Feed, source
 from parse_p2p.lab.patch import applied
 from parse_p2p.lab.watch import Server, watch, welcome
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
+from parse_p2p.launch.results import summarise, train_alone
 from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.runtime.simulator import simulate
-from parse_p2p.summary import summarise, train_alone
 
 TASKS = {  # of the 16 classes of bits
     "coarse": {"classes": [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]},

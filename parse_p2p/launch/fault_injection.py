@@ -9,7 +9,7 @@ from collections import Counter
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import RunLog, Tail
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.transports.base import Transport
 from parse_p2p.transports.faulty import FaultyTransport
 from parse_p2p.wire.faults import Kill, OfMail, OfProcess, struck

@@ -18,10 +18,10 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.base import FileOptions, FoundOptions, GossipOptions, RendezvousOptions
-from parse_p2p.launch.actor import Host
-from parse_p2p.launch.fleet import Fleet, Launcher
-from parse_p2p.launch.folder import RunFolder
-from parse_p2p.programs import FAILED
+from parse_p2p.launch.exit_codes import FAILED
+from parse_p2p.launch.ray_actor import Host
+from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.supervisor import Fleet, Launcher
 
 EVERYWHERE = "0.0.0.0"
 

@@ -56,7 +56,7 @@ class Host:
             found["advertise"] = here
         # of the node's GPUs those that were dealt to me, and no other
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, ray.get_gpu_ids()))}
-        command = [sys.executable, "-m", "parse_p2p.launch.actor"]
+        command = [sys.executable, "-m", "parse_p2p.launch.ray_actor"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=self._directory,
                               env=os.environ | visible) as process:  # fmt: skip
             self._process = process
@@ -85,8 +85,8 @@ def main() -> None:
     """The agent's process; it is told on standard input which it is."""
     errand = json.loads(sys.stdin.readline())
     threading.Thread(target=_follow, daemon=True).start()
-    from parse_p2p.launch.folder import RunFolder
     from parse_p2p.launch.process import child
+    from parse_p2p.launch.run_folder import RunFolder
 
     child(errand["run"], PeerId(errand["me"]), RunFolder(Path(errand["folder"])), errand["start"])
 

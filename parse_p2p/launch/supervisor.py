@@ -12,7 +12,7 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import last
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.folder import RunFolder
+from parse_p2p.launch.run_folder import RunFolder
 
 
 class Process(Protocol):
