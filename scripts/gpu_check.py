@@ -102,7 +102,7 @@ def ring(given: argparse.Namespace) -> dict[str, Any]:
 
 def run(file: Path, out: Path, *arguments: str) -> Path | None:
     """A ring that ran to its end; None, and what it said, where it did not."""
-    program = [sys.executable, "-c", "from parse_p2p.cli import main; main()"]
+    program = [sys.executable, "-c", "from parse_p2p.cli.agent import main; main()"]
     code, said = output([*program, "--topology", str(file), "--out", str(out), "--quiet", "--no-alone", *arguments])
     if code:
         print(f"FAILED: the ring with {' '.join(arguments)} ended with exit code {code}:\n{said}")

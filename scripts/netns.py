@@ -37,7 +37,7 @@ ENDLESS = 100_000  # rounds of the run that is broken; it is stopped
 DOWN = 4.0  # seconds
 SLOW = ("--rounds", str(ENDLESS), "--set", "faults=[{kind: delay, seconds: 0.2}]")  # leaves the cores to who starts
 PATIENCE = 240.0  # seconds after which something hangs
-COMMAND = [sys.executable, "-c", "from parse_p2p.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from parse_p2p.cli.agent import main; main()"]
 KINDS = (["audio", "motion"], ["audio"], ["motion"])
 NOWHERE = "203.0.113.9"  # reserved for documents (RFC 5737)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from parse_p2p import cli
+from parse_p2p.cli.agent import main
 
 settings.register_profile("untimed", deadline=None)  # nothing timed decides a test
 settings.load_profile("untimed")
@@ -27,7 +27,7 @@ def agent(monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", "200")
         code = 0
         try:
-            cli.main()
+            main()
         except SystemExit as stop:
             code = stop.code or 0
         printed = capsys.readouterr()

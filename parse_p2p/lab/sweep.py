@@ -228,7 +228,7 @@ def real(world: World, key: str, measures: Sequence[str], folder: Path) -> Outco
     file = out.with_suffix(".yaml")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(run_file.dump(world.run), encoding="utf-8")
-    program = [sys.executable, "-c", "from parse_p2p.cli import main; main()"]
+    program = [sys.executable, "-c", "from parse_p2p.cli.agent import main; main()"]
     command = [*program, "--topology", str(file), "--out", str(out), "--quiet", "--no-alone"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         _launched.append(process)

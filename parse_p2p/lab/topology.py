@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from parse_p2p.cli.progress import size
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
@@ -19,7 +20,6 @@ from parse_p2p.lab.shape import Shape, shape
 from parse_p2p.lab.suggest import Candidate
 from parse_p2p.lab.suggest import suggest as search
 from parse_p2p.topology import graph_io
-from parse_p2p.view import size
 
 LEGEND = "\nrounds: until 1e-3 of a disagreement is left; bytes: sent in a round"
 UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9}

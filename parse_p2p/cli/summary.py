@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from parse_p2p.cli.progress import RunView, Screen, clock, size, summary_table
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError, P2PError
@@ -17,7 +18,6 @@ from parse_p2p.core.types import PeerId
 from parse_p2p.launch.process import recall
 from parse_p2p.launch.results import summarise, train_alone
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.view import RunView, Screen, clock, size, summary_table
 
 LOOK = 0.5  # seconds between two looks at the logs
 

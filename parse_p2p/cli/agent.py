@@ -13,14 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p import ending
+from parse_p2p.cli import summary
+from parse_p2p.cli.progress import RunView, Screen
+from parse_p2p.cli.summary import conclude
 from parse_p2p.config import roster, run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
-from parse_p2p.ending import conclude
 from parse_p2p.launch import exit_codes, local, ray
 from parse_p2p.launch import run_folder as folders
 from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
@@ -31,7 +32,6 @@ from parse_p2p.methods.base import Method
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.announcements import order
 from parse_p2p.transports import curve
-from parse_p2p.view import RunView, Screen
 
 LOOK = 0.2  # seconds between two looks at the logs
 LAUNCHERS = {"local": local.LAUNCHER, "ray": ray.LAUNCHER}
@@ -58,7 +58,7 @@ ID = "PARSE_AGENT_ID"
 """Names the one agent to run where many are started alike, as by Slurm or Kubernetes."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-app.command()(ending.summary)
+app.command()(summary.summary)
 
 
 def _options_of(kind: plugins.PluginKind) -> str:
@@ -246,7 +246,7 @@ def _all(
     folder.write(world.run)
     if not quiet:
         _announce(world, start, console)
-    view, began = ending.view_of(world, start), time.monotonic()
+    view, began = summary.view_of(world, start), time.monotonic()
     died = _run(launcher.fleet(world, folder, start), world, folder, view, quiet, console)
     conclude(world, folder, view, time.monotonic() - began, alone, quiet, console)
     for me, code in died.items():
