@@ -9,8 +9,8 @@ __version__ = "0.1.0"
 __all__ = ["P2PError", "Run", "run"]
 
 if TYPE_CHECKING:
+    from parse_p2p.api import Run, run
     from parse_p2p.core.errors import P2PError
-    from parse_p2p.notebook import Run, run
 else:
     HOMES = {"P2PError": "errors", "Run": "notebook", "run": "notebook"}
 

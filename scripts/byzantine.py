@@ -18,7 +18,7 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.message import Parcel
 from parse_p2p.core.rng import seeded
-from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict
+from parse_p2p.lab.experiments.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.methods.base import Done, Local, Script, advance
 from parse_p2p.runtime.simulator import simulate
 

@@ -20,7 +20,7 @@ from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.discovery.gossip.crowd import Crowd, strangers
 from parse_p2p.discovery.gossip.messages import Card, label
 from parse_p2p.discovery.gossip.peer_sample import RUMOURS, VIEW
-from parse_p2p.lab.statistics import SEEDS, half, interval, markdown
+from parse_p2p.lab.experiments.statistics import SEEDS, half, interval, markdown
 from parse_p2p.methods.parse import METHOD
 
 DOCS = Path(__file__).parent.parent / "docs"

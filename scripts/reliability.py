@@ -17,7 +17,7 @@ from breaking import AGENTS, CALM, CHANGE, CHANGED, SCENES, changing, drift, mea
 
 from parse_p2p import __version__
 from parse_p2p.config.run_plan import World
-from parse_p2p.lab.statistics import SEEDS, interval, markdown
+from parse_p2p.lab.experiments.statistics import SEEDS, interval, markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 BEGIN, END = "<!-- what follows is made by scripts/reliability -->", "<!-- until here -->"

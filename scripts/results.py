@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from parse_p2p.lab.compare import RUNS, complete, default_workers, written
-from parse_p2p.lab.experiment import Experiment, Job, load
-from parse_p2p.lab.outcome import Store
-from parse_p2p.lab.study import Study
-from parse_p2p.lab.sweep import Sweep
+from parse_p2p.lab.commands.compare import RUNS, complete, default_workers, written
+from parse_p2p.lab.experiments.experiment import Experiment, Job, load
+from parse_p2p.lab.experiments.experiment_tables import Study
+from parse_p2p.lab.experiments.result_store import Store
+from parse_p2p.lab.experiments.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results.md"

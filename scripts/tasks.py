@@ -13,7 +13,7 @@ import torch
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.slices import Component, Holder, Sharing, both
-from parse_p2p.lab.statistics import SEEDS, interval, markdown, verdict
+from parse_p2p.lab.experiments.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.runtime.simulator import simulate
 
 CLASSES = range(7)

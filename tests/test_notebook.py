@@ -8,7 +8,7 @@ import parse_p2p
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.event_log import Tail
-from parse_p2p.lab.shape import shape
+from parse_p2p.lab.graphs.graph_metrics import shape
 
 SMALL = {
     "dataset": "bits",

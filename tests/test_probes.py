@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from parse_p2p import probes
+from parse_p2p.lab.analysis import probes
 
 
 def drawn(seed, *shape):

@@ -2,12 +2,12 @@
 
 import typer
 
-from parse_p2p.lab.compare import compare
-from parse_p2p.lab.pid import pid
-from parse_p2p.lab.report import report
-from parse_p2p.lab.tensorboard import tensorboard
-from parse_p2p.lab.topology import topology
-from parse_p2p.lab.watch import watch
+from parse_p2p.lab.commands.compare import compare
+from parse_p2p.lab.commands.pid import pid
+from parse_p2p.lab.commands.report import report
+from parse_p2p.lab.commands.tensorboard import tensorboard
+from parse_p2p.lab.commands.topology import topology
+from parse_p2p.lab.commands.watch import watch
 from parse_p2p.launch import exit_codes
 
 EXAMPLES = """

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import running
 
-from parse_p2p.lab.gather import Gathering
-from parse_p2p.lab.page import page as written
+from parse_p2p.lab.report.page import page as written
+from parse_p2p.lab.report.run_history import Gathering
 from parse_p2p.launch.run_folder import RunFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

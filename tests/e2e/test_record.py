@@ -5,7 +5,7 @@ import running
 import worlds
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.record import record
+from parse_p2p.lab.experiments.recorded_simulation import record
 from parse_p2p.launch.run_folder import RunFolder
 
 OF_THE_CLOCK = {"time", "seconds", "wire_out", "wire_in", "alive", "late", "round_seconds", "exchange", "memory"}

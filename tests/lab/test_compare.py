@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.experiment import Job, load
-from parse_p2p.lab.outcome import Outcome, Store
-from parse_p2p.lab.study import Study
-from parse_p2p.lab.sweep import ENGINES, Sweep, _contents, key_of, one
+from parse_p2p.lab.experiments.experiment import Job, load
+from parse_p2p.lab.experiments.experiment_tables import Study
+from parse_p2p.lab.experiments.result_store import Outcome, Store
+from parse_p2p.lab.experiments.sweep import ENGINES, Sweep, _contents, key_of, one
 
 PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
 BASE = {

@@ -7,7 +7,7 @@ import yaml
 
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.experiment import Job, load, tables
+from parse_p2p.lab.experiments.experiment import Job, load, tables
 
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 BASE = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 2, "motion": 2}}, "rounds": 2}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.gather import MOST_ROUNDS, REST, Gathering
-from parse_p2p.lab.page import dumped
-from parse_p2p.lab.patch import applied, changes
+from parse_p2p.lab.report.json_diff import applied, changes
+from parse_p2p.lab.report.page import dumped
+from parse_p2p.lab.report.run_history import MOST_ROUNDS, REST, Gathering
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.sketch import consensus_distance
 

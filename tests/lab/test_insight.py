@@ -10,8 +10,8 @@ import worlds
 
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.data.base import Dataset
-from parse_p2p.lab import accord
-from parse_p2p.lab.insight import ATOMS, TOPICS, View, flat, insight, pairs, pid, purity
+from parse_p2p.lab.analysis import consensus
+from parse_p2p.lab.analysis.slice_analysis import ATOMS, TOPICS, View, flat, insight, pairs, pid, purity
 
 BITS = {"data": {"samples": 2400}, "test": 0.8, "rounds": 2}
 
@@ -101,9 +101,9 @@ def test_agents_that_are_equal_agree_and_do_not_pull_apart():
     mine[1].arena.values.copy_(mine[0].arena.values)
     mine[1].data = mine[0].data
     alike = {learner.me: learner for learner in mine}
-    for record in accord.agreement(alike, world.data[1].inputs):
+    for record in consensus.agreement(alike, world.data[1].inputs):
         assert record["distance"] == record["relative"] == 0 and record["cka"] == pytest.approx(1)
-    for record in accord.conflict(alike):
+    for record in consensus.conflict(alike):
         assert record["multimodal"] == pytest.approx(1) and record["across"] is record["unimodal"] is None
 
 
@@ -112,7 +112,7 @@ def test_the_distance_of_two_agents_is_half_of_what_is_between_them():
     a, b = agents = [world.participant(me).learner for me in world.peers]
     region = a.arena.regions["trunk.audio"]
     b.arena.view(region).copy_(a.arena.view(region) + 0.5)
-    [record] = [r for r in accord.agreement({x.me: x for x in agents}, world.data[1].inputs)
+    [record] = [r for r in consensus.agreement({x.me: x for x in agents}, world.data[1].inputs)
                 if r["component"] == "trunk.audio"]  # fmt: skip
     assert record["distance"] == pytest.approx(0.25 * region.size**0.5, rel=1e-5)
 
@@ -121,7 +121,7 @@ def test_opposite_labels_pull_gradients_apart():
     world = worlds.world({"audio": 1, "audio+motion": 1}, data={"atoms": ["redundant"]}, rounds=1)
     one, both = (world.participant(me).learner for me in world.peers)
     both.data = replace(both.data, targets=1 - both.data.targets)
-    found = {r["component"]: r for r in accord.conflict({"a0": one, "a1": both})}
+    found = {r["component"]: r for r in consensus.conflict({"a0": one, "a1": both})}
     assert found["head.redundant"]["across"] < -0.5
 
 

@@ -12,8 +12,8 @@ import running
 from typer.testing import CliRunner
 
 from parse_p2p.lab.cli import app
-from parse_p2p.lab.gather import Gathering
-from parse_p2p.lab.page import embedded, page
+from parse_p2p.lab.report.page import embedded, page
+from parse_p2p.lab.report.run_history import Gathering
 from parse_p2p.launch import exit_codes
 from parse_p2p.launch.run_folder import RunFolder
 

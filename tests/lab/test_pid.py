@@ -8,7 +8,7 @@ import worlds
 from typer.testing import CliRunner
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab import restored
+from parse_p2p.lab.analysis import load_checkpoints
 from parse_p2p.lab.cli import app
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
@@ -72,8 +72,8 @@ def test_brackets_in_names_are_no_markup(tmp_path):
 
 def test_agents_are_restored_as_they_were(tmp_path):
     participants = left(small(), tmp_path)
-    world, folder = restored.opened(tmp_path)
-    found = restored.learners(world, folder, 2)
+    world, folder = load_checkpoints.opened(tmp_path)
+    found = load_checkpoints.learners(world, folder, 2)
     for p in participants:
         assert found[p.me].evaluate() == p.learner.evaluate()
 
@@ -118,8 +118,8 @@ def test_who_leaves_and_who_gains_are_looked_at_as_they_were(tmp_path):
     assert (plain.kind(one), plain.kind(other)) == ("audio", "motion")
     events = [{"round": 1, "agent": other, "leave": True}, {"round": 2, "agent": one, "gain": ["motion"]}]
     left(small(rounds=3, events=events), tmp_path, rounds=(1, 2, 3), of={other: (1,)})
-    world, folder = restored.opened(tmp_path)
-    assert restored.common_rounds(world, folder) == [1, 2, 3]
+    world, folder = load_checkpoints.opened(tmp_path)
+    assert load_checkpoints.common_rounds(world, folder) == [1, 2, 3]
     assert called(tmp_path, "--k", 4, "--every", 1).exit_code == 0
     records = json.loads((tmp_path / "pid.json").read_text())["slice_info"]
     assert {(r["round"], r["type"]) for r in records if r["agent"] == one} == {

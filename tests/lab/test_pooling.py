@@ -4,8 +4,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from parse_p2p.information import decompose
-from parse_p2p.lab import pooling
+from parse_p2p.lab.analysis import pooling
+from parse_p2p.lab.analysis.information import decompose
 from parse_p2p.topology.directed import Directed
 from parse_p2p.topology.graph import Topology
 

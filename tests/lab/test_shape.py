@@ -8,9 +8,9 @@ import pytest
 from worlds import VARYING, finished, world
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab import sources
-from parse_p2p.lab.export import annotated
-from parse_p2p.lab.shape import contraction, mail, shape
+from parse_p2p.lab.graphs import graph_sources
+from parse_p2p.lab.graphs.export import annotated
+from parse_p2p.lab.graphs.graph_metrics import contraction, mail, shape
 from parse_p2p.topology import generators, graph_io
 from parse_p2p.topology.spectrum import rounds_to, slem
 from parse_p2p.topology.weights import metropolis
@@ -65,7 +65,7 @@ def test_what_other_exchanges_send_is_as_much_more_as_is_said(exchange, factor):
 
 
 def test_a_ring_of_eight():
-    told = shape(sources.world("ring:8", {"audio": 8}, [("dataset", "bits")]))
+    told = shape(graph_sources.world("ring:8", {"audio": 8}, [("dataset", "bits")]))
     rho = 1 - 2 / 3 * (1 - math.cos(2 * math.pi / 8))
     assert (told.agents, told.edges, told.degree, told.diameter) == (8, 8, (2, 2, 2), 4)
     assert told.slowest.rho == pytest.approx(rho) and told.slowest.gap == pytest.approx(1 - rho)
@@ -98,14 +98,14 @@ def test_mixing_by_one_matrix_again_and_again_has_its_rate(graph):
 
 def test_one_peer_exponential_is_done_after_log2_n_rounds():
     settings = [("dataset", "bits"), ("varying.kind", "one-peer-exponential")]
-    told = shape(sources.world("ring:16", {"audio": 16}, settings))
+    told = shape(graph_sources.world("ring:16", {"audio": 16}, settings))
     assert {(group.rounds, round(group.rho, 6)) for group in told.groups} == {(4, 0)}
 
 
 @pytest.mark.parametrize(("kind", "squared"), [("matching", 14 / 30), ("regular", (16 - 5) / (5 * 15))])
 def test_the_rate_of_random_graphs_is_near_what_the_theory_says_of_their_mean(kind, squared):
     """The mean square is an upper bound of the geometric mean; the norm of a product a little slower than it."""
-    told = shape(sources.world("ring:16", {"audio": 16}, [("dataset", "bits"), ("varying.kind", kind)]))
+    told = shape(graph_sources.world("ring:16", {"audio": 16}, [("dataset", "bits"), ("varying.kind", kind)]))
     assert told.slowest.rho == pytest.approx(math.sqrt(squared), rel=0.3)
 
 
@@ -120,10 +120,10 @@ def test_nobody_ever_meets():
 @pytest.mark.parametrize("source", ["watts-strogatz:12,k=4,p=0.3", "torus:12", "star:7"])
 def test_an_exported_graph_is_the_same_world_again(tmp_path, source, suffix):
     settings = [("dataset", "bits")]
-    before = sources.world(source, None, settings)
+    before = graph_sources.world(source, None, settings)
     graph_io.write(annotated(before), tmp_path / f"net{suffix}")
-    mix = None if suffix != ".edges" else sources.thirds(len(before.peers))
-    after = sources.world(str(tmp_path / f"net{suffix}"), mix, settings)
+    mix = None if suffix != ".edges" else graph_sources.thirds(len(before.peers))
+    after = graph_sources.world(str(tmp_path / f"net{suffix}"), mix, settings)
     assert set(map(frozenset, after.topology.graph.edges)) == set(map(frozenset, before.topology.graph.edges))
     if suffix != ".edges":
         assert {me: after.seats[me].modalities for me in after.peers} == {
@@ -153,14 +153,14 @@ def test_nodes_that_say_what_they_sense_are_the_agents(tmp_path):
     graph = nx.path_graph(3)
     nx.set_node_attributes(graph, {0: "audio", 1: "audio+motion", 2: "motion"}, "modalities")
     nx.write_graphml(graph, tmp_path / "net.graphml")
-    built = sources.world(str(tmp_path / "net.graphml"), None, [("dataset", "bits")])
+    built = graph_sources.world(str(tmp_path / "net.graphml"), None, [("dataset", "bits")])
     assert {me: seat.modalities for me, seat in built.seats.items()} == {
         "0": ("audio",), "1": ("audio", "motion"), "2": ("motion",),
     }  # fmt: skip
 
 
 def test_a_generator_has_the_arguments_of_its_function():
-    built = sources.world("watts-strogatz:12,k=4,p=0.3,seed=5", None, [("dataset", "bits")])
+    built = graph_sources.world("watts-strogatz:12,k=4,p=0.3,seed=5", None, [("dataset", "bits")])
     wanted = generators.build("watts-strogatz", 12, {"k": 4, "p": 0.3, "seed": 5})
     assert nx.utils.graphs_equal(nx.relabel_nodes(wanted, dict(enumerate(built.peers))), built.topology.graph)
     assert [built.kind(me) for me in built.peers].count("audio+motion") == 4
@@ -186,18 +186,18 @@ def test_a_generator_has_the_arguments_of_its_function():
 )
 def test_a_source_that_cannot_be_is_one_sentence(source, mix, says):
     with pytest.raises(ConfigError, match=says) as caught:
-        sources.world(source, mix, [("dataset", "bits")])
+        graph_sources.world(source, mix, [("dataset", "bits")])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["audio", "audio=", "audio=x", "=3", "audio=1,audio=2", "audio=-1", ""])
 def test_a_mix_that_cannot_be_is_one_sentence(text):
     with pytest.raises(ConfigError, match="no count of agents"):
-        sources.parse_mix(text)
+        graph_sources.parse_mix(text)
 
 
 def test_a_mix_is_counts_by_type():
-    assert sources.parse_mix("audio=3, motion=2,audio+motion=1") == {"audio": 3, "motion": 2, "audio+motion": 1}
-    assert [sources.thirds(n) for n in (1, 8)] == [
+    assert graph_sources.parse_mix("audio=3, motion=2,audio+motion=1") == {"audio": 3, "motion": 2, "audio+motion": 1}
+    assert [graph_sources.thirds(n) for n in (1, 8)] == [
         {"audio": 1, "motion": 0, "audio+motion": 0}, {"audio": 3, "motion": 3, "audio+motion": 2},
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from parse_p2p.lab.statistics import differences, half, holm, interval, markdown, paired
+from parse_p2p.lab.experiments.statistics import differences, half, holm, interval, markdown, paired
 
 VALUES = st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=3, max_size=8)
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.cli import app
-from parse_p2p.lab.record import record
-from parse_p2p.lab.tensorboard import export
+from parse_p2p.lab.commands.tensorboard import export
+from parse_p2p.lab.experiments.recorded_simulation import record
 from parse_p2p.launch.run_folder import RunFolder
 
 

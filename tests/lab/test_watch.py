@@ -11,9 +11,9 @@ import pytest
 import running
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.live import Feed, source
-from parse_p2p.lab.patch import applied
-from parse_p2p.lab.watch import Server, watch, welcome
+from parse_p2p.lab.commands.watch import Server, watch, welcome
+from parse_p2p.lab.report.json_diff import applied
+from parse_p2p.lab.report.live import Feed, source
 from parse_p2p.launch.run_folder import RunFolder
 
 
@@ -104,7 +104,7 @@ def test_brackets_in_a_path_are_no_markup(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     RunFolder(Path("[red]a")).write(running.world().run)
-    monkeypatch.setattr("parse_p2p.lab.watch.time.sleep", end)
+    monkeypatch.setattr("parse_p2p.lab.commands.watch.time.sleep", end)
     watch(Path("[red]a"))
     assert "watching [red]a at http" in capsys.readouterr().out
 

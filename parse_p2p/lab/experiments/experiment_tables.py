@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
-from parse_p2p.lab.experiment import Experiment, Labels, jobs, row_label, tables
-from parse_p2p.lab.outcome import Outcome
-from parse_p2p.lab.statistics import differences, interval, verdict
-from parse_p2p.lab.sweep import Sweep
+from parse_p2p.lab.experiments.experiment import Experiment, Labels, jobs, row_label, tables
+from parse_p2p.lab.experiments.result_store import Outcome
+from parse_p2p.lab.experiments.statistics import differences, interval, verdict
+from parse_p2p.lab.experiments.sweep import Sweep
 
 COST = "kB a round"
 NAMES = {"all": "all agents", "worst": "worst agent"}

@@ -13,7 +13,7 @@ import networkx as nx
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
-from parse_p2p.lab.shape import EPSILON, mail, refuse_coordinator
+from parse_p2p.lab.graphs.graph_metrics import EPSILON, mail, refuse_coordinator
 from parse_p2p.topology import generators, spectrum
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays

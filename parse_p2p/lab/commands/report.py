@@ -16,8 +16,8 @@ def report(
     open: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Write one HTML page on one run, or on several side by side; it needs no network to be opened."""
-    from parse_p2p.lab.gather import Gathering  # with torch, which takes a while
-    from parse_p2p.lab.page import page, plotly
+    from parse_p2p.lab.report.page import page, plotly
+    from parse_p2p.lab.report.run_history import Gathering  # with torch, which takes a while
 
     plotly()
     gathered = [Gathering(path) for path in runs]

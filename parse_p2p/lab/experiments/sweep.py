@@ -26,9 +26,9 @@ from parse_p2p.config.run_plan import World
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import P2PError, TrainingError
 from parse_p2p.core.event_log import Tail
-from parse_p2p.lab.experiment import Job, Labels
-from parse_p2p.lab.outcome import Outcome, Store, padded, plain
-from parse_p2p.lab.record import rehearse
+from parse_p2p.lab.experiments.experiment import Job, Labels
+from parse_p2p.lab.experiments.recorded_simulation import rehearse
+from parse_p2p.lab.experiments.result_store import Outcome, Store, padded, plain
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.methods.base import Method
 from parse_p2p.runtime.agent_state import Participant

@@ -14,11 +14,11 @@ from parse_p2p.cli.progress import size
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab import sources
-from parse_p2p.lab.export import annotated
-from parse_p2p.lab.shape import Shape, shape
-from parse_p2p.lab.suggest import Candidate
-from parse_p2p.lab.suggest import suggest as search
+from parse_p2p.lab.graphs import graph_sources
+from parse_p2p.lab.graphs.export import annotated
+from parse_p2p.lab.graphs.graph_metrics import Shape, shape
+from parse_p2p.lab.graphs.search import Candidate
+from parse_p2p.lab.graphs.search import suggest as search
 from parse_p2p.topology import graph_io
 
 LEGEND = "\nrounds: until 1e-3 of a disagreement is left; bytes: sent in a round"
@@ -55,17 +55,17 @@ def topology(
     if len(source) > 1 and (picture or export or suggest):
         raise ConfigError("--picture, --export and --suggest are of one graph: name one")
     if picture is not None:
-        from parse_p2p.lab.picture import refuse_format
+        from parse_p2p.lab.graphs.picture import refuse_format
 
         refuse_format(picture)
     named = [("method", method)] if method is not None else []
     settings = [run_file.setting(text) for text in set or []] + named
-    counts = None if mix is None else sources.parse_mix(mix)
-    worlds = [sources.world(name, counts, settings) for name in source]
+    counts = None if mix is None else graph_sources.parse_mix(mix)
+    worlds = [graph_sources.world(name, counts, settings) for name in source]
     if export is not None:
         graph_io.write(annotated(worlds[0]), export)
     if picture is not None:
-        from parse_p2p.lab.picture import drawn, save
+        from parse_p2p.lab.graphs.picture import drawn, save
 
         save(drawn(worlds[0]), picture)
     if suggest:

@@ -12,9 +12,9 @@ from torch.nn.functional import cosine_similarity
 
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Batch
+from parse_p2p.lab.analysis.probes import Features, cka
 from parse_p2p.learning import losses
 from parse_p2p.learning.learner import Learner
-from parse_p2p.probes import Features, cka
 
 PROBED = 512  # samples that all agents look at
 MOST_SAMPLES = 4096  # of an agent's own, in a gradient

@@ -40,8 +40,8 @@ def watch(
     open: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Serve a live page on a run, on this host only unless --bind says otherwise; Ctrl-C ends it."""
-    from parse_p2p.lab.live import Feed, source  # with torch, which takes a while
-    from parse_p2p.lab.page import plotly
+    from parse_p2p.lab.report.live import Feed, source  # with torch, which takes a while
+    from parse_p2p.lab.report.page import plotly
 
     plotly()
     while wait and not (run.is_file() or (run / "run.yaml").exists()):
@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 60  # seconds that a request may take to arrive
 
     def do_GET(self) -> None:
-        from parse_p2p.lab.page import page
+        from parse_p2p.lab.report.page import page
 
         if not welcome(self.headers.get("Host", ""), self.server.near):
             told = "this page is for this host only: open it under http://127.0.0.1"

@@ -17,16 +17,16 @@ from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
-from parse_p2p.lab import sources
-from parse_p2p.lab.export import annotated
-from parse_p2p.lab.record import record, rehearse
-from parse_p2p.lab.shape import Shape, shape
+from parse_p2p.lab.experiments.recorded_simulation import record, rehearse
+from parse_p2p.lab.graphs import graph_sources
+from parse_p2p.lab.graphs.export import annotated
+from parse_p2p.lab.graphs.graph_metrics import Shape, shape
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.simulator import Ledger
 from parse_p2p.topology import graph_io
 
 if TYPE_CHECKING:
-    from parse_p2p.lab.picture import Picture
+    from parse_p2p.lab.graphs.picture import Picture
 
 Row = dict[str, Any]
 """``round`` (from 0), ``agent``, ``type``, ``accuracy``, ``loss`` (None of who did not train) and ``bytes`` sent."""
@@ -82,7 +82,7 @@ class Run:
 
     def plot(self, file: str | Path | None = None) -> "Picture":
         """Accuracy over rounds: every agent a thin line, the mean of a type a thick one. Needs matplotlib."""
-        from parse_p2p.lab import picture
+        from parse_p2p.lab.graphs import picture
 
         curves: dict[str, tuple[str, list[int], list[float]]] = {}
         for row in self._agents():
@@ -96,7 +96,7 @@ class Run:
 
     def draw(self, file: str | Path | None = None) -> "Picture":
         """The graph and the overlay of every slice, agents coloured by what they sense. Needs matplotlib."""
-        from parse_p2p.lab import picture
+        from parse_p2p.lab.graphs import picture
 
         drawn = picture.drawn(self.world)
         if file is not None:
@@ -161,14 +161,14 @@ def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinato
     if isinstance(graph, str):
         if not counted:
             raise ConfigError(f"agents: the nodes of {graph} have no names: count agents by type, as {{'audio': 3}}")
-        keys = sources.of_generator(graph, agents)
+        keys = graph_sources.of_generator(graph, agents)
     else:
         plain = graph_io.plain("the graph", graph)
         if not counted:
             _give(plain, {str(node): modalities for node, modalities in (agents or {}).items()})
         mix = dict(agents) if agents is not None and counted else None
-        listed = sources.agents_of(plain) if mix is None else None
-        keys = {"graph": graph_io.entry(plain), "agents": listed or {"mix": mix or sources.thirds(len(plain))}}
+        listed = graph_sources.agents_of(plain) if mix is None else None
+        keys = {"graph": graph_io.entry(plain), "agents": listed or {"mix": mix or graph_sources.thirds(len(plain))}}
     if coordinator is not None and isinstance(keys["agents"], dict):
         keys["agents"]["coordinator"] = coordinator
     elif coordinator is not None:

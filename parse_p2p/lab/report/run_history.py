@@ -40,9 +40,9 @@ from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
-from parse_p2p.lab import timeline
-from parse_p2p.lab.spread import Spread
-from parse_p2p.lab.theory import Laid, Theory
+from parse_p2p.lab.report import timeline
+from parse_p2p.lab.report.spread import Spread
+from parse_p2p.lab.report.theory import Laid, Theory
 from parse_p2p.launch.run_folder import RunFolder
 
 MOST_ROUNDS = 400  # that are shown

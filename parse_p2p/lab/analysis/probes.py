@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parse_p2p.information import Codes, entropy
+from parse_p2p.lab.analysis.information import Codes, entropy
 
 Features = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab import restored
-from parse_p2p.lab.insight import ATOMS, TOPICS, Insight, Record, insight
+from parse_p2p.lab.analysis import load_checkpoints
+from parse_p2p.lab.analysis.slice_analysis import ATOMS, TOPICS, Insight, Record, insight
 from parse_p2p.launch.run_folder import RunFolder
 
 FILE = "pid.json"
@@ -34,7 +34,7 @@ def pid(
 ) -> None:
     """What is redundant, unique and synergistic in the data and in each slice, on held-out samples, in bits."""
     console = _console()
-    world, folder = restored.opened(run)
+    world, folder = load_checkpoints.opened(run)
     rounds = _rounds(world, folder, round, every)
     found: Insight = {topic: [] for topic in TOPICS}
     for each in rounds:
@@ -51,15 +51,15 @@ def pid(
 def _rounds(world: World, folder: RunFolder, round: int | None, every: int | None) -> list[int]:
     if round is not None and every is None:
         return [round]
-    common = restored.common_rounds(world, folder)
+    common = load_checkpoints.common_rounds(world, folder)
     last = common[-1] if round is None else round
     return sorted({n for n in common if every and n % every == 0 and n <= last} | {last})
 
 
 def _at(world: World, folder: RunFolder, round: int, k: int) -> Insight:
-    learners = restored.learners(world, folder, round)
+    learners = load_checkpoints.learners(world, folder, round)
     found = insight(world, learners, round, k)
-    if absent := restored.absent(world, round, learners):
+    if absent := load_checkpoints.absent(world, round, learners):
         found["notes"].append(
             f"{', '.join(absent)} left no checkpoint of round {round} here and is not in these figures"
         )

@@ -69,4 +69,4 @@ def plotly() -> str:
 
 
 def _file(name: str) -> str:
-    return (resources.files("parse_p2p.lab") / "web" / name).read_text(encoding="utf-8")
+    return (resources.files("parse_p2p.lab.report") / "web" / name).read_text(encoding="utf-8")

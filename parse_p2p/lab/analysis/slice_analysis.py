@@ -39,10 +39,10 @@ from torch.nn.functional import cross_entropy
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.types import Kind, Modality, PeerId
 from parse_p2p.data.base import Dataset
-from parse_p2p.information import Codes, Decomposition, count, decompose, entropy, needed, null
-from parse_p2p.lab import accord, pooling
+from parse_p2p.lab.analysis import consensus, pooling
+from parse_p2p.lab.analysis.information import Codes, Decomposition, count, decompose, entropy, needed, null
+from parse_p2p.lab.analysis.probes import Features, cka, codebook, correlation, explained, one_thread, probe
 from parse_p2p.learning.learner import Learner
-from parse_p2p.probes import Features, cka, codebook, correlation, explained, one_thread, probe
 
 Record = dict[str, Any]
 Insight = dict[str, list[Any]]
@@ -114,9 +114,9 @@ def insight(world: World, learners: Mapping[PeerId, Learner], round: int, k: int
                 found["slice_info"] += slice_info(view)
                 found["leak"] += leak(view)
                 found["use"] += use(view)
-        probed = {m: x[: accord.PROBED] for m, x in world.data[1].inputs.items()}
-        found["agreement"] = accord.agreement(learners, probed)
-        found["conflict"] = accord.conflict(learners)
+        probed = {m: x[: consensus.PROBED] for m, x in world.data[1].inputs.items()}
+        found["agreement"] = consensus.agreement(learners, probed)
+        found["conflict"] = consensus.conflict(learners)
         found["pooled"] = list(pooled(world, views, k))
     found["notes"] = list(_notes(world, views, found, k))
     for topic in TOPICS[:-1]:

@@ -16,13 +16,13 @@ from rich.table import Table as Shown
 
 from parse_p2p import __version__
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab import experiment as experiments
-from parse_p2p.lab.elsewhere import Elsewhere
-from parse_p2p.lab.experiment import Experiment
-from parse_p2p.lab.outcome import Store
-from parse_p2p.lab.statistics import markdown
-from parse_p2p.lab.study import Study, Table
-from parse_p2p.lab.sweep import Here, Sweep
+from parse_p2p.lab.experiments import experiment as experiments
+from parse_p2p.lab.experiments.experiment import Experiment
+from parse_p2p.lab.experiments.experiment_tables import Study, Table
+from parse_p2p.lab.experiments.ray_executor import Elsewhere
+from parse_p2p.lab.experiments.result_store import Store
+from parse_p2p.lab.experiments.statistics import markdown
+from parse_p2p.lab.experiments.sweep import Here, Sweep
 from parse_p2p.launch import exit_codes
 
 RUNS = Path("runs") / "lab"
@@ -148,7 +148,7 @@ def _short(path: Path) -> str:
 
 def _picture(study: Study, path: Path) -> Path:
     try:
-        from parse_p2p.lab.curves import draw
+        from parse_p2p.lab.experiments.curves import draw
     except ModuleNotFoundError:
         raise ConfigError("--picture needs matplotlib: pip install 'parse-p2p[plots]'") from None
     draw(study, path)

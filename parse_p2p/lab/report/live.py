@@ -9,10 +9,10 @@ from typing import Any
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.discovery.mqtt_broker import Broker
-from parse_p2p.lab.gather import Gathering
-from parse_p2p.lab.page import dumped
-from parse_p2p.lab.patch import changes
-from parse_p2p.lab.telemetry import Telemetry
+from parse_p2p.lab.report.json_diff import changes
+from parse_p2p.lab.report.page import dumped
+from parse_p2p.lab.report.run_history import Gathering
+from parse_p2p.lab.report.telemetry import Telemetry
 
 
 class Source:

@@ -9,9 +9,9 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from parse_p2p.lab.experiment import row_label, tables
-from parse_p2p.lab.statistics import half
-from parse_p2p.lab.study import Study
+from parse_p2p.lab.experiments.experiment import row_label, tables
+from parse_p2p.lab.experiments.experiment_tables import Study
+from parse_p2p.lab.experiments.statistics import half
 
 
 def draw(study: Study, path: Path) -> None:
