@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parse_p2p.cli import agent
+from parse_p2p.cli import agent as cli
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import World
 from parse_p2p.launch import run_folder as folders
@@ -219,9 +219,9 @@ class Done(Fleet):
 @pytest.fixture
 def at_once(monkeypatch):
     done = Launcher(lambda run: run, lambda world, folder: None, Done)
-    monkeypatch.setitem(agent.LAUNCHERS, "local", done)
-    monkeypatch.setattr(agent, "conclude", lambda *arguments: None)
-    monkeypatch.setattr(agent.signal, "signal", lambda *arguments: None)
+    monkeypatch.setitem(cli.LAUNCHERS, "local", done)
+    monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
+    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
 
 
 def test_a_second_run_of_a_file_gets_a_folder_of_its_own(file, agent, refused, at_once, tmp_path):
@@ -242,9 +242,9 @@ def test_a_run_is_not_resumed_with_other_options(file, agent, refused, at_once, 
 
 def test_an_agent_is_named_by_its_place_in_the_file_too_and_by_the_environment(file, monkeypatch):
     world = World(run_file.load(Path(file())))
-    assert [agent._meant(id, world) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
+    assert [cli._meant(id, world) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
     named = [{"id": "2", "modalities": ["audio"]}, *PAIR]
-    assert agent._meant("2", World(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
+    assert cli._meant("2", World(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
 
 
 def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):

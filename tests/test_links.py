@@ -21,7 +21,8 @@ from contract.test_transports import (
     until_heard,
 )
 
-from parse_p2p.transports import curve, link
+from parse_p2p.transports import curve
+from parse_p2p.transports import link as links
 from parse_p2p.transports.zmq import ZmqTransport
 from parse_p2p.wire.framing import CHUNK
 
@@ -243,12 +244,12 @@ def test_a_wait_for_a_way_ends_when_it_is_cancelled():
 def test_what_is_told_of_a_place_that_was_left_changes_nothing(left, monkeypatch):
     new = b"tcp://127.0.0.1:2"
     story = [
-        (link.OPENED, left, False),
-        (link.OPENED, new, True),
-        (link.GONE, left, True),
-        (link.DENIED, left, True),
-        (link.GARBLED, left, True),
-        (link.GONE, new, False),
+        (links.OPENED, left, False),
+        (links.OPENED, new, True),
+        (links.GONE, left, True),
+        (links.DENIED, left, True),
+        (links.GARBLED, left, True),
+        (links.GONE, new, False),
     ]
 
     async def scenario():

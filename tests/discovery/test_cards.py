@@ -38,7 +38,7 @@ EDGES = st.dictionaries(LABELS, st.builds(Edge, st.booleans(), st.integers(0, me
 
 
 @st.composite
-def messages(draw):
+def mail(draw):
     first, *others = draw(st.lists(CARDS, min_size=1, max_size=6, unique_by=lambda card: card.id))
     own = Card(first.id, first.addresses, first.modalities, first.slices)
     return Message((own, *others), draw(st.integers(0, 1 + len(others))), draw(st.booleans()), draw(EDGES))
@@ -50,7 +50,7 @@ def over_the_wire(facts):
 
 
 @settings(deadline=None)
-@given(messages())
+@given(mail())
 def test_what_is_written_is_read(message):
     assert read(over_the_wire(write(message))) == message
 
@@ -62,7 +62,7 @@ VALUES = st.one_of(
 
 
 @settings(deadline=None)
-@given(messages(), st.dictionaries(st.sampled_from(sorted(write(Message((Card("a0"),))))), VALUES, min_size=1))
+@given(mail(), st.dictionaries(st.sampled_from(sorted(write(Message((Card("a0"),))))), VALUES, min_size=1))
 def test_any_other_facts_are_refused_or_make_a_message_within_the_limits(message, spoilt):
     try:
         found = read({**write(message), **spoilt})

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import running
 
-from parse_p2p.cli import agent
+from parse_p2p.cli import agent as cli
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.run_folder import RunFolder
 
@@ -88,9 +88,9 @@ def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_p
     out, file, peers = tmp_path / "run", running.write(made([]), tmp_path), made([]).peers
     with running.started(file, out, "--quiet", "--no-alone") as process:
         running.until_round(out, "a0", 2)
-        agent.tell(out, "a0", gain=["motion"])
+        cli.tell(out, "a0", gain=["motion"])
         running.until(lambda: running.events(out, "a0", "modalities"))
-        agent.tell(out, "a2", lose=["audio"])
+        cli.tell(out, "a2", lose=["audio"])
         code, printed = running.ended(process)
     assert code == 0 and "Traceback" not in printed, printed
     told = {(me, e["round"], *e["modalities"]) for me in peers for e in running.events(out, me, "modalities")}
@@ -156,11 +156,11 @@ def test_who_cannot_be_told_is_refused_in_a_sentence(tmp_path):
         (("a9", ["motion"]), "no such agent"),
     ]:
         with pytest.raises(ConfigError, match=why):
-            agent.tell(tmp_path, arguments[0], gain=arguments[1])
+            cli.tell(tmp_path, arguments[0], gain=arguments[1])
     out.write(world().run)
     with pytest.raises(ConfigError, match="'smell' is no modality"):
-        agent.tell(tmp_path, "a0", gain=["smell"])
+        cli.tell(tmp_path, "a0", gain=["smell"])
     with pytest.raises(ConfigError, match="gain or lose"):
-        agent.tell(tmp_path, "a0")
+        cli.tell(tmp_path, "a0")
     with pytest.raises(ConfigError, match="no run in"):
-        agent.tell(tmp_path / "none", "a0", gain=["audio"])
+        cli.tell(tmp_path / "none", "a0", gain=["audio"])
