@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from parse_p2p.api import Run, run
     from parse_p2p.core.errors import P2PError
 else:
-    HOMES = {"P2PError": "errors", "Run": "notebook", "run": "notebook"}
+    HOMES = {"P2PError": "core.errors", "Run": "api", "run": "api"}
 
     def __getattr__(name):
         """Import what is asked for only then: ``import parse_p2p`` alone takes no time."""

@@ -79,9 +79,9 @@ def main() -> int:
 
 
 def passed_tests() -> bool:
-    print("\ntests/test_cuda.py")
+    print("\ntests/integration/test_cuda.py")
     # a warning of a torch or a driver that is newer than these tests says nothing against the GPU
-    code, said = output([sys.executable, "-m", "pytest", "tests/test_cuda.py", "-W", "default", "-rs"])
+    code, said = output([sys.executable, "-m", "pytest", "tests/integration/test_cuda.py", "-W", "default", "-rs"])
     print(said)
     return code == 0
 

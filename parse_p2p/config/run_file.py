@@ -30,6 +30,7 @@ from parse_p2p.config.sections import (
 )
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
+from parse_p2p.core.peer_info import Clocks
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.streams import StreamOptions
 from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
@@ -37,7 +38,6 @@ from parse_p2p.discovery.mqtt_broker import Broker
 from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.runtime.messenger import Limits
-from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.topology import contact_trace, graph_io
 from parse_p2p.topology.dynamic import VaryingOptions
 from parse_p2p.wire.faults import Fault

@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Fact
+from parse_p2p.core.peer_info import Card
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import HOST, binding, entrance, somewhere
-from parse_p2p.runtime.peer_table import Card
 
 
 class FileOptions(BaseModel):

@@ -23,11 +23,11 @@ import aiomqtt
 
 from parse_p2p.core.errors import JoinTimeout, MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.peer_info import Card, Clocks
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import LONGEST, Notice, Profile
 from parse_p2p.discovery.base import Deaf, MqttOptions, Send
 from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
-from parse_p2p.runtime.peer_table import Card, Clocks
 from parse_p2p.transports.zmq import ZmqTransport
 
 KEEPALIVE = 30  # seconds of silence after which the broker asks whether the other is there

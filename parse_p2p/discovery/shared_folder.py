@@ -18,10 +18,10 @@ from typing import Self
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.peer_info import Card, Clocks
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import ANYWHERE, LONGEST, Notice, Profile, host_of
 from parse_p2p.discovery.base import Deaf, Send
-from parse_p2p.runtime.peer_table import Card, Clocks
 from parse_p2p.transports.zmq import ZmqTransport
 
 FIRST = 0.1  # seconds between the first two looks

@@ -17,6 +17,7 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import World
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.slices import offers
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import Profile
@@ -31,7 +32,6 @@ from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import announcements, checkpoint
 from parse_p2p.runtime.agent import Agent, Settings
 from parse_p2p.runtime.announcements import Announcer
-from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.transports.zmq import ZmqTransport
 
 ORPHAN_PATIENCE = 30.0  # seconds

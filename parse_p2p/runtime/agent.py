@@ -22,6 +22,7 @@ from torch import Tensor
 from parse_p2p.core.errors import Interrupted, QuorumLost, TrainingError
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.membership import Modalities
+from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.discovery.base import Finder, FromFile
 from parse_p2p.learning import devices
@@ -31,7 +32,6 @@ from parse_p2p.runtime.agent_state import Participant
 from parse_p2p.runtime.announcements import Announcer
 from parse_p2p.runtime.mailbox import AHEAD, Collected, Desk, nobody
 from parse_p2p.runtime.messenger import Courier, Limits
-from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.runtime.presence import Presence
 from parse_p2p.transports.base import Transport
 from parse_p2p.wire.codecs import raw

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from parse_p2p.core.errors import MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import Ledger, RunLog
 from parse_p2p.core.message import Fact, Parcel
+from parse_p2p.core.peer_info import Card
 from parse_p2p.core.types import PeerId
-from parse_p2p.runtime.peer_table import Card
 from parse_p2p.transports.base import Plane, Transport
 from parse_p2p.wire.codecs import raw
 from parse_p2p.wire.codecs.base import Codec, suited

@@ -8,78 +8,14 @@ where it joins. Two that lost each other for a while may be many rounds apart wh
 from which round on it sends, and nobody waits for what was never sent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.message import Fact
+from parse_p2p.core.peer_info import NEVER, Card, Clocks
 from parse_p2p.core.types import PeerId
 
-NEVER = -1
-MANY = 256  # entries in a list of a card
 LIVES = 1000  # each is told of in the log
-
-
-class Clocks(BaseModel):
-    """The named clocks of the network, in seconds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    join: float = Field(120.0, gt=0, description="until all neighbours are up (loading torch takes many seconds)")
-    exchange: float = Field(120.0, gt=0, description="waiting for the mail of a round once its sender is in that round")
-    heartbeat: float = Field(1.0, gt=0, description="between two heartbeats")
-    lost: float = Field(15.0, gt=0, description="silence after which a peer counts as lost")
-    coordinator: float = Field(60.0, ge=0, description="waiting for a lost coordinator before clients train on alone")
-    drain: float = Field(5.0, ge=0, description="for the last mail to leave before the sockets close")
-
-
-@dataclass(frozen=True)
-class Card:
-    """What an agent says of itself: rounds it is in, from and up to which it takes part (−1: not known).
-
-    ``modalities`` is what it has, ``layout`` a digest of the slices it offers, ``changes`` what it announced.
-    ``welcome`` and ``heard``, the number of the receiver's announcements it knows, are meant for the life of the
-    receiver that is named by its incarnation in ``known``.
-    """
-
-    incarnation: int
-    round: int
-    joins: int = NEVER
-    until: int = NEVER
-    welcome: int = NEVER
-    known: int = NEVER
-    heard: int = 0
-    modalities: tuple[str, ...] = ()
-    layout: str = ""
-    changes: tuple[str, ...] = ()
-
-    def facts(self) -> dict[str, Fact]:
-        facts: dict[str, Fact] = {name: getattr(self, name) for name in NUMBERS}
-        return facts | {"layout": self.layout, "modalities": list(self.modalities), "changes": list(self.changes)}
-
-    @staticmethod
-    def read(facts: Mapping[str, Fact]) -> "Card":
-        """The inverse of ``facts``. Raises MalformedFrame."""
-        if set(facts) != set(Card.__dataclass_fields__):
-            raise MalformedFrame(f"a card says {', '.join(Card.__dataclass_fields__)}")
-        if not all(type(facts[name]) is int for name in NUMBERS):
-            raise MalformedFrame(f"{', '.join(NUMBERS)} of a card are whole numbers")
-        if any(facts[name] < NEVER for name in NUMBERS):  # type: ignore[operator]
-            raise MalformedFrame("no number of a card is below -1")
-        lists = facts["modalities"], facts["changes"]
-        if type(facts["layout"]) is not str or not all(_strings(x) for x in lists):
-            raise MalformedFrame("layout of a card is a text, modalities and changes are lists of texts")
-        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
-        return Card(**kept)  # type: ignore[arg-type]
-
-
-NUMBERS = ("incarnation", "round", "joins", "until", "welcome", "known", "heard")
-
-
-def _strings(value: Fact) -> bool:
-    return isinstance(value, list) and len(value) <= MANY and all(type(x) is str for x in value)
 
 
 @dataclass

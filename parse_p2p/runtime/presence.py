@@ -9,11 +9,12 @@ from dataclasses import replace
 from parse_p2p.core.errors import JoinTimeout, MalformedFrame, WrongRun
 from parse_p2p.core.event_log import RunLog
 from parse_p2p.core.membership import Modalities
+from parse_p2p.core.peer_info import NEVER, Card, Clocks
 from parse_p2p.core.types import PeerId
 from parse_p2p.runtime.agent_state import Participant
 from parse_p2p.runtime.announcements import Announcer
 from parse_p2p.runtime.messenger import Courier
-from parse_p2p.runtime.peer_table import NEVER, Card, Clocks, Directory
+from parse_p2p.runtime.peer_table import Directory
 
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
 TOLD = 3  # neighbours of whom it is said why they did not come

@@ -4,9 +4,8 @@ import asyncio
 from collections import Counter
 
 import pytest
-import test_transports
+from opening import CONTROL, DATA, run, take, until_heard
 from pydantic import TypeAdapter
-from test_transports import CONTROL, DATA, run, take, until_heard
 
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Parcel
@@ -18,7 +17,6 @@ from parse_p2p.wire.framing import Header, pack, unpack
 FAULT = TypeAdapter(Fault)
 ROUND, AFTER = 3, 9
 LAST = 99
-opened = test_transports.opened
 pytestmark = pytest.mark.parametrize("opened", ["memory", "ipc"], indirect=True)
 
 

@@ -14,15 +14,15 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from parse_p2p.core import peer_info
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, WrongRun
 from parse_p2p.core.message import Fact
+from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import PLACE, reached
 from parse_p2p.discovery.base import Send
 from parse_p2p.discovery.gossip.gossiper import Gossiper
 from parse_p2p.discovery.gossip.messages import Card, Message, read, write
-from parse_p2p.runtime import peer_table
-from parse_p2p.runtime.peer_table import Clocks
 from parse_p2p.transports.base import Address
 from parse_p2p.transports.zmq import ZmqTransport
 
@@ -81,7 +81,7 @@ class GossipFinder:
             with suppress(asyncio.CancelledError):
                 await self._ticking
 
-    async def announce(self, card: peer_table.Card, send: Send) -> None:
+    async def announce(self, card: peer_info.Card, send: Send) -> None:
         """Raises JoinTimeout if no contact answers in time one that comes for the first time and is no contact."""
         self._send = send
         self._ticking = asyncio.create_task(self._tick())

@@ -1,0 +1,49 @@
+"""Every run file that is shipped can be run as it is, and shows something worth looking at."""
+
+import pytest
+from paths import ROOT
+
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import World
+
+FILES = sorted((ROOT / "topologies").glob("*.yaml"))
+
+
+def test_there_are_some():
+    assert "ring.yaml" in [file.name for file in FILES]
+
+
+@pytest.fixture(scope="module", params=FILES, ids=lambda file: file.stem)
+def file(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def world(file):
+    return World(run_file.load(file))
+
+
+def test_it_is_short_and_begins_with_what_it_is(file):
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 25 and max(map(len, lines)) <= 120
+    assert lines[0].startswith("# ")
+
+
+def test_it_is_named_after_its_file_and_has_eight_to_sixteen_agents(file, world):
+    assert world.run.name == file.stem
+    assert 8 <= len(world.seats) <= 16
+
+
+def test_its_agents_differ_in_what_they_sense(world):
+    assert len({seat.modalities for seat in world.seats.values()}) >= 2
+
+
+def test_the_overlay_of_every_group_is_connected(world):
+    groups = world.overlays(0).groups()
+    assert groups or world.coordinator
+    assert {name: len(overlay.islands()) for name, overlay in groups.items()} == dict.fromkeys(groups, 1)
+
+
+def test_every_agent_has_somebody_to_talk_to_and_something_to_learn_from(world):
+    assert all(world.neighbours(me) for me in world.seats)
+    assert all(len(rows) for rows in world.shares.values())

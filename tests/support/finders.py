@@ -1,0 +1,26 @@
+"""What agents have in common that are no more than a transport, a log and a finder."""
+
+from contextlib import asynccontextmanager
+
+from parse_p2p.core.peer_info import Card
+
+
+class Finding:
+    """Needs a ``transport``, a ``finder`` and a ``log``."""
+
+    @asynccontextmanager
+    async def there(self, incarnation=1):
+        try:
+            async with self.transport, self.finder:
+                await self.finder.announce(Card(incarnation, 0), nobody)
+                yield self
+        finally:
+            self.log.close()
+
+    async def heard(self):
+        async for sender, _, frames in self.transport.arrivals():
+            return sender, [bytes(frame) for frame in frames]
+
+
+async def nobody(peer, facts):
+    raise AssertionError("nobody gossips here")

@@ -1,0 +1,225 @@
+"""Run a small world in every way there is, and read what it leaves behind."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import worlds
+
+from parse_p2p.config import run_file
+from parse_p2p.core.event_log import RunLog
+from parse_p2p.launch.fault_injection import Injection
+from parse_p2p.launch.process import finder, settings
+from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.runtime import checkpoint
+from parse_p2p.runtime.agent import Agent
+from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.zmq import ZmqTransport
+
+TYPES = {"audio": 2, "motion": 2, "audio+motion": 1}
+SLOW = {"kind": "delay", "seconds": 0.25}
+GUARD = 90  # seconds after which something hangs; nothing is decided by it
+COMMAND = Path(sys.executable).with_name("parse-agent")
+
+
+def world(**changes):
+    """Five agents of three types on a ring."""
+    return worlds.world(TYPES, **{"rounds": 3} | changes)
+
+
+def lengthy(rounds, **changes):
+    """A world whose rounds take long enough to be interrupted, and cost little: mail is slow."""
+    return world(rounds=rounds, **{**changes, "faults": [SLOW, *changes.get("faults", ())]})
+
+
+# in this process
+
+
+def simulated(world):
+    """The states of all agents after a simulated run."""
+    return states(worlds.finished(world)[0].values())
+
+
+def states(participants):
+    return {participant.me: participant.state() for participant in participants}
+
+
+def over_memory(world, folder):
+    transports = dict(memory(world))
+    return _in_one_loop(world, folder, transports.__getitem__)
+
+
+def memory(world):
+    """Each agent with its transport."""
+    post = Post()
+    return [(me, MemoryTransport(me, post)) for me in world.seats]
+
+
+def over_ipc(world, folder):
+    with tempfile.TemporaryDirectory(prefix="p2p-") as sockets:  # the path of a socket must be short
+        places = {me: (f"ipc://{sockets}/{me}.data", f"ipc://{sockets}/{me}.control") for me in world.seats}
+        return _in_one_loop(world, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(world, me)}))
+
+
+def over_tcp(world, folder):
+    places = {me: world.places.address(me, folder) for me in world.seats}
+    return _in_one_loop(world, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(world, me)}))
+
+
+def over_found(world, folder):
+    """Over the addresses that the run's discovery gives or finds."""
+
+    def opened(me):
+        return ZmqTransport(me, world.places.addresses(me, world.neighbours(me), folder))
+
+    return _in_one_loop(world, folder, opened)
+
+
+def around(world, me):
+    return sorted({me, *world.neighbours(me)})
+
+
+def _in_one_loop(world, folder, transport):
+    agents = [agent(world, me, transport(me), RunFolder(folder)) for me in world.seats]
+    assert together(agents) == [span.stop for span in world.spans.values()]
+    return states(agent.participant for agent in agents)
+
+
+def agent(world, me, transport, folder, newest=None):
+    """An agent that is not yet running, or comes back with its checkpoint of the round ``newest``."""
+    log = RunLog(me, folder.events(me))
+    start = world.spans[me].start if newest is None else None
+    hurt = Injection(world, me, transport, folder, log)
+    found = finder(world, me, transport, world.run.clocks, folder, log)
+    told = settings(world, me, folder, start)
+    made = Agent(world.participant(me), hurt.transport, world.neighbours(me), told, log, found)
+    made.on_round = hurt.begin
+    if newest is not None:
+        made.participant.restore(checkpoint.load(folder.checkpoints(me), newest))
+        made.presence.propose(newest)
+    return made
+
+
+def together(agents):
+    """Run agents in one loop: what each returns or raises."""
+
+    async def run():
+        async with asyncio.timeout(GUARD):
+            return await asyncio.gather(*(a.run(asyncio.Event()) for a in agents), return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+# by the command line
+
+
+def write(world, folder):
+    """The run file of a world."""
+    path = folder / "world.yaml"
+    path.write_text(run_file.dump(world.run), encoding="utf-8")
+    return path
+
+
+@contextmanager
+def started(file, out, *arguments, under=()):
+    """``parse-agent`` in a process group of its own, of which nothing is left in the end."""
+    command = [*under, COMMAND, "--topology", file, "--out", out, *arguments]
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process):
+    """Kill the process and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+
+
+def ended(process):
+    """Exit code and all that was printed."""
+    out, err = process.communicate(timeout=GUARD)
+    return process.returncode, out + err
+
+
+def everything(file, out, *arguments, **options):
+    """All agents of a file, run to the end: exit code and what was printed."""
+    with started(file, out, "--quiet", "--no-alone", *arguments, **options) as process:
+        return ended(process)
+
+
+def over_processes(world, folder):
+    code, printed = everything(write(world, folder), folder / "run")
+    assert code == 0, printed
+    return saved(world, folder / "run")
+
+
+def saved(world, out):
+    """The states in the last checkpoints of a finished run."""
+    return {me: checkpoint.load(RunFolder(out).checkpoints(me), span.stop) for me, span in world.spans.items()}
+
+
+def events(out, me, kind=None):
+    """What an agent logged so far."""
+    path = RunFolder(out).events(me)
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [event for event in found if kind in (None, event["event"])]
+
+
+def until(condition):
+    """Wait for something that is bound to come."""
+    late = time.monotonic() + GUARD
+    while not condition():
+        assert time.monotonic() < late, "waited in vain"
+        time.sleep(0.02)
+
+
+def until_round(out, me, round):
+    """Wait until an agent has finished a round."""
+    until(lambda: any(event["round"] >= round for event in events(out, me, "round")))
+
+
+def _read(path):
+    try:
+        return path.read_text()
+    except OSError:  # it ended meanwhile
+        return ""
+
+
+def group_lives(group):
+    """Whether any process of the group is left; one that only waits for its parent to look is not."""
+    stats = (_read(path) for path in Path("/proc").glob("[0-9]*/stat"))
+    fields = [stat.rpartition(")")[2].split() for stat in stats if stat]
+    return any(state != "Z" and int(its_group) == group for state, _, its_group, *_ in fields)
+
+
+# to compare
+
+
+def differing(one, other):
+    """What differs, to the last bit, between two runs' states."""
+    assert one.keys() == other.keys()
+    return [
+        f"{me}: {name}"
+        for me in one
+        for name in sorted(one[me].keys() | other[me].keys())
+        if name not in one[me] or name not in other[me] or not _same(one[me][name], other[me][name])
+    ]
+
+
+def _same(one, other):
+    return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()

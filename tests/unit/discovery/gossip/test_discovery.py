@@ -1,0 +1,274 @@
+"""Agents over real sockets that know one contact; what hostile ones among them can do, and what they cannot."""
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+import zmq
+import zmq.asyncio
+
+from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
+from parse_p2p.core.event_log import RunLog, Tail
+from parse_p2p.core.message import Parcel
+from parse_p2p.core.peer_info import Card as Greeting
+from parse_p2p.core.peer_info import Clocks
+from parse_p2p.discovery.base import FromFile
+from parse_p2p.discovery.gossip.discovery import GossipFinder
+from parse_p2p.discovery.gossip.messages import Card, Edge, Message, write
+from parse_p2p.runtime.messenger import GOSSIP, Courier, Limits
+from parse_p2p.transports.base import Plane
+from parse_p2p.transports.zmq import ZmqTransport
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.framing import MAX_HEADER, Header, pack
+
+RUN = "run"
+GUARD = 60  # seconds no test waits for
+ANYWHERE = ("tcp://127.0.0.1:*",) * 2
+NOWHERE = ("tcp://127.0.0.1:9", "tcp://127.0.0.1:10")
+CLOCKS = Clocks(heartbeat=0.2)
+CARDS = {name: Card(name, (), ("audio",), frozenset({"head@all#00"})) for name in "abcdefgh"}
+
+
+def run(scenario):
+    async def guarded():
+        async with asyncio.timeout(GUARD):
+            await scenario
+
+    asyncio.run(guarded())
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+class Agent:
+    """One that gossips, reads its mail and learns nothing."""
+
+    def __init__(self, me, folder, neighbours, cards=CARDS, clocks=CLOCKS):
+        self.me, self.neighbours, self.cards, self.clocks = me, set(neighbours), cards, clocks
+        self.transport = ZmqTransport(me, {me: ANYWHERE} | dict.fromkeys(neighbours), drain=0.2)
+        self.log = RunLog(me, folder / f"{me}.jsonl")
+        self.tail = Tail(folder / f"{me}.jsonl")
+        self.came = []
+
+    @asynccontextmanager
+    async def there(self, contact=None):
+        """``contact`` is where ``a`` listens, None for ``a`` itself."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.log.close)
+            await stack.enter_async_context(self.transport)
+            self.place = self.transport.endpoints
+            contacts = {"a": contact or self.place}
+            self.finder = GossipFinder(self.me, self.cards, contacts, self.neighbours, self.transport, None,
+                                       self.clocks, 0)  # fmt: skip
+            await stack.enter_async_context(self.finder)
+            self.courier = Courier(self.me, RUN, self.neighbours, self.transport, raw.CODEC, Limits(), self.log,
+                                   self.finder.members)  # fmt: skip
+            listening = asyncio.create_task(self.courier.listen(self.hear, self.finder.hear, self.deliver))
+            stack.callback(listening.cancel)
+            await self.finder.announce(Greeting(1, 0), self.courier.gossip)
+            yield self
+            assert not listening.done(), listening
+
+    async def hear(self, sender, card):
+        raise AssertionError("nobody greets here")
+
+    def deliver(self, sender, round, topic, parcel):
+        self.came.append((sender, round))
+
+    async def reach(self, other, round):
+        """Send until it comes: what was on its way when the other moved is lost."""
+        [frames] = pack(Header(RUN, self.me, round, "slices"), Parcel({"x": torch.ones(2)}), raw.CODEC)
+        while (self.me, round) not in other.came:
+            await self.transport.send(other.me, frames, Plane.DATA)
+            await asyncio.sleep(0.02)
+
+    def why(self):
+        return [event["why"] for event in self.tail.read() if event["event"] == "refused"]
+
+
+class Liar:
+    """Says what it likes under the name of a member."""
+
+    def __init__(self, name):
+        self.name = name
+
+    @asynccontextmanager
+    async def at(self, place):
+        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as self.socket:
+            self.socket.set(zmq.ROUTING_ID, self.name.encode())
+            self.socket.set(zmq.LINGER, 0)
+            self.socket.connect(place[Plane.CONTROL])
+            yield self
+
+    async def say(self, *frames):
+        await self.socket.send_multipart(frames)
+
+    async def gossip(self, *cards, **said):
+        [frames] = pack(Header(RUN, self.name, 0, GOSSIP), Parcel(meta=write(Message(cards)) | said), raw.CODEC)
+        await self.say(*frames)
+
+
+def placed(name, place=NOWHERE, **changes):
+    return replace(CARDS[name], addresses=place, **changes)
+
+
+def test_neighbours_find_each_other_through_a_contact_that_is_none_of_theirs(tmp_path):
+    async def scenario():
+        async with Agent("a", tmp_path, "").there() as a, Agent("b", tmp_path, "c").there(a.place) as b:
+            assert a.transport.endpoints not in b.transport._addresses.values()
+            async with Agent("c", tmp_path, "b").there(a.place) as c:
+                await b.reach(c, 1)
+                await c.reach(b, 1)
+                while b.finder._gossiper.wanted or c.finder._gossiper.wanted:  # until each has spoken for itself
+                    await asyncio.sleep(0.02)
+            for life in (2, 3):  # each on ports of its own
+                async with Agent("c", tmp_path, "b").there(a.place) as c:
+                    await c.reach(b, life)
+                    await b.reach(c, life)
+
+    run(scenario())
+
+
+def test_a_contact_that_comes_back_knowing_nobody_is_told_by_those_who_know_it(tmp_path):
+    async def scenario():
+        async with AsyncExitStack() as stack:
+            async with Agent("a", tmp_path, "b").there() as a:
+                b = await stack.enter_async_context(Agent("b", tmp_path, "ac").there(a.place))
+                c = await stack.enter_async_context(Agent("c", tmp_path, "b").there(a.place))
+                await b.reach(c, 1)
+                await a.reach(b, 1)
+            again = Agent("a", tmp_path, "b")
+            again.transport._mine = a.place
+            async with again.there():
+                await again.reach(b, 2)
+                await b.reach(again, 2)
+
+    run(scenario())
+
+
+def test_one_whose_contact_is_not_there_says_so_in_one_sentence(tmp_path):
+    async def scenario():
+        with pytest.raises(JoinTimeout) as refused:
+            async with Agent("b", tmp_path, "ac", clocks=Clocks(join=0.3)).there(NOWHERE):
+                pass
+        assert str(refused.value) == (
+            "no contact of b answered within 0.3 s (a at tcp://127.0.0.1:9): start it, or correct discovery.contacts"
+        )
+
+    run(scenario())
+
+
+def test_what_gossip_cannot_tell_is_refused_at_the_start(tmp_path):
+    cards = CARDS | {"a": placed("a", (), modalities=tuple(f"sensor-{i:03}" for i in range(40)))}
+
+    async def scenario():
+        with pytest.raises(ConfigError, match="gossip cannot tell of a"):
+            async with Agent("a", tmp_path, "b", cards=cards).there():
+                pass
+
+    run(scenario())
+
+
+RUBBISH = {
+    "garbage": [b"\x80\xff{"],
+    "huge": [b"x" * (MAX_HEADER + 1)],
+    "frames without end": [b"x"] * 500,
+}
+LIES = {
+    "another's card": ([placed("d")], {}, "shows the card of"),
+    "one that is not in the run": ([placed("c"), placed("d", id="stranger")], {}, "no agent of this run"),
+    "other slices": ([placed("c", slices=frozenset({"head@all#01"}))], {}, "run gives it"),
+    "other senses of another": ([placed("c"), placed("d", modalities=("video",))], {}, "run gives it"),
+    "half a place": ([placed("c", NOWHERE[:1])], {}, "places"),
+    "a file for a place": ([placed("c", ("ipc:///tmp/x",) * 2)], {}, "places"),
+    "any place": ([placed("c"), placed("d", ("tcp://*:7000", "tcp://*:7001"))], {}, "places"),
+    "ages from tomorrow": ([placed("c")], {"ages": [-1]}, "whole numbers"),
+    "a fact too much": ([placed("c")], {"more": 1}, "eleven facts"),
+}
+
+
+@pytest.mark.parametrize("what", [*RUBBISH, *LIES])
+def test_hostile_mail_is_counted_and_the_truth_that_follows_is_taken(what, tmp_path):
+    async def scenario():
+        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
+            if what in RUBBISH:
+                await liar.say(*RUBBISH[what])
+            else:
+                cards, said, _ = LIES[what]
+                await liar.gossip(*cards, **said)
+            await until(lambda: a.courier.refusals)
+            [((peer, kind), count)] = a.courier.refusals.items()
+            assert (peer, count) == ("c", 1) and kind == ("wrong run" if "other s" in what else "malformed")
+            [why] = a.why()
+            assert len(why) < 160 and (what in RUBBISH or LIES[what][2] in why)
+            assert not a.finder._gossiper.book.entries
+            async with Agent("b", tmp_path, "a").there(a.place) as b:
+                await a.reach(b, 1)
+
+    run(scenario())
+
+
+def test_nobody_else_says_where_one_is_that_has_spoken_for_itself(tmp_path):
+    async def scenario():
+        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
+            await liar.gossip(placed("c"), placed("b"), placed("d"))
+            await until(lambda: a.transport._addresses["b"] == NOWHERE)  # dialled in vain, and undone by the truth
+            async with Agent("b", tmp_path, "a").there(a.place) as b, Agent("d", tmp_path, "a").there(a.place) as d:
+                await a.reach(b, 1)
+                await until(lambda: a.finder._gossiper.addresses("d") == d.place)
+                for _ in range(20):
+                    await liar.gossip(placed("c"), placed("b"), placed("d"), placed("a"))
+                await liar.say(b"the end")
+                await until(lambda: a.courier.refusals["c", "malformed"])
+                assert a.transport._addresses["b"] == b.place
+                assert a.finder._gossiper.addresses("d") == d.place
+                await a.reach(b, 2)
+
+    run(scenario())
+
+
+def test_one_that_lies_without_end_is_shut_out_and_no_other(tmp_path):
+    async def scenario():
+        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
+            for _ in range(Limits().refused + 10):
+                await liar.gossip(placed("d"))
+            await until(lambda: a.courier.refusals["c", "shut out"] == 10)
+            async with Agent("b", tmp_path, "a").there(a.place) as b:
+                await a.reach(b, 1)
+
+    run(scenario())
+
+
+def test_a_stranger_is_not_heard_and_models_come_from_neighbours_alone(tmp_path):
+    async def scenario():
+        async with Agent("a", tmp_path, "b").there() as a, Liar("x").at(a.place) as stranger:
+            await stranger.gossip(placed("c", id="x"))
+            await until(lambda: a.courier.refusals["a stranger", "malformed"] == 1)
+            async with Agent("c", tmp_path, "a").there(a.place) as c:  # which takes me for a neighbour
+                sending = asyncio.create_task(c.reach(a, 1))
+                await until(lambda: a.courier.refusals["c", "malformed"])
+                sending.cancel()
+                assert a.came == []
+
+    run(scenario())
+
+
+def test_offers_of_slices_that_i_do_not_hold_are_no_harm(tmp_path):
+    async def scenario():
+        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
+            edges = {f"slice{i}#00": Edge(True, 64) for i in range(60)}
+            await liar.gossip(placed("c"), **write(Message((placed("c"),), edges=edges)))
+            async with Agent("b", tmp_path, "a").there(a.place) as b:
+                await a.reach(b, 1)
+                assert not a.courier.refusals and a.finder._gossiper.book.entries["c"].edges == {}
+
+    run(scenario())
+
+
+def test_who_finds_nobody_by_gossip_refuses_it():
+    with pytest.raises(MalformedFrame, match="b gossips, which in this run nobody does"):
+        run(FromFile().hear("b", write(Message((placed("b"),)))))
