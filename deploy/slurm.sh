@@ -21,6 +21,6 @@ shift 2  # the rest goes to parse-agent, as --method=dsgd-hybrid
 # shellcheck disable=SC2016
 srun --kill-on-bad-exit=0 bash -c 'exec parse-agent --id "$SLURM_PROCID" "$@"' agent \
   --topology "$topology" --out "$out" --start-or-resume \
-  --set discovery.kind=rendezvous --set discovery.bind=0.0.0.0 "$@" || code=$?
+  --set discovery.kind=shared-folder --set discovery.bind=0.0.0.0 "$@" || code=$?
 parse-agent summary "$out" --no-alone || true
 exit "${code:-0}"

@@ -14,13 +14,13 @@ import networkx as nx
 import torch
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.lab.experiments.recorded_simulation import record, rehearse
 from parse_p2p.lab.graphs import graph_sources
 from parse_p2p.lab.graphs.export import annotated
-from parse_p2p.lab.graphs.graph_metrics import Shape, shape
+from parse_p2p.lab.graphs.graph_metrics import GraphMetrics, shape
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.simulator import Ledger
 from parse_p2p.topology import graph_io
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 class Run:
     """A run that is over: ``rows`` has one entry for each round and agent."""
 
-    world: World
+    plan: RunPlan
     rows: Sequence[Row]
 
     def table(self) -> list[Row]:
@@ -55,22 +55,22 @@ class Run:
         return sum(row["bytes"] for row in self.rows)
 
     @cached_property
-    def shape(self) -> Shape:
+    def shape(self) -> GraphMetrics:
         """Degrees, spectral gaps and bytes of the graph, as ``parse-lab topology`` prints them."""
-        return shape(self.world)
+        return shape(self.plan)
 
     @property
     def gap(self) -> float:
         """The smallest spectral gap of any slice's overlay; ConfigError under a method with a coordinator."""
         slowest = self.shape.slowest
         if slowest is None:
-            raise ConfigError(f"under the method {self.world.run.method!r} nothing is shared, and no graph has a gap")
+            raise ConfigError(f"under the method {self.plan.run.method!r} nothing is shared, and no graph has a gap")
         return slowest.gap
 
     @property
     def graph(self) -> nx.Graph:
         """The graph with its agents' modalities, and the slices, bytes and weights of its edges."""
-        return annotated(self.world)
+        return annotated(self.plan)
 
     def by_type(self) -> dict[str, list[float]]:
         """Mean accuracy after each round, of agents with the same modalities."""
@@ -89,7 +89,7 @@ class Run:
             _, rounds, accuracies = curves.setdefault(row["agent"], (row["type"], [], []))
             rounds.append(row["round"] + 1)
             accuracies.append(row["accuracy"])
-        drawn = picture.accuracy(list(curves.values()), f"{self.world.run.method} on {self.world.run.dataset}")
+        drawn = picture.accuracy(list(curves.values()), f"{self.plan.run.method} on {self.plan.run.dataset}")
         if file is not None:
             picture.save(drawn, Path(file))
         return drawn
@@ -98,17 +98,17 @@ class Run:
         """The graph and the overlay of every slice, agents coloured by what they sense. Needs matplotlib."""
         from parse_p2p.lab.graphs import picture
 
-        drawn = picture.drawn(self.world)
+        drawn = picture.drawn(self.plan)
         if file is not None:
             picture.save(drawn, Path(file))
         return drawn
 
     def _agents(self) -> list[Row]:
-        return [row for row in self.rows if row["agent"] != self.world.coordinator]
+        return [row for row in self.rows if row["agent"] != self.plan.coordinator]
 
     def __repr__(self) -> str:
-        run = self.world.run
-        what = f"{run.method} on {run.dataset}: {len(self.world.peers)} agents, {run.rounds} rounds"
+        run = self.plan.run
+        what = f"{run.method} on {run.dataset}: {len(self.plan.peers)} agents, {run.rounds} rounds"
         return f"<{what}, accuracy {self.accuracy:.3f}>"
 
 
@@ -134,25 +134,25 @@ def run(
     Raises ConfigError in one sentence for what cannot be run.
     """
     raw = _network(graph, agents, coordinator) | {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed}
-    world = World(run_file.resolve({**raw, **keys}, Path("parse_p2p.run")))
+    plan = RunPlan(run_file.resolve({**raw, **keys}, Path("parse_p2p.run")))
     rows: list[Row] = []
 
     def each(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
         for me, scored in scores.items():
             sent = sum(sum(slices.values()) for slices in ledger.get(me, {}).values())
-            rows.append({"round": round, "agent": me, "type": world.kind(me, round), "accuracy": scored["accuracy"],
+            rows.append({"round": round, "agent": me, "type": plan.kind(me, round), "accuracy": scored["accuracy"],
                          "loss": scored.get("loss"), "bytes": sent})  # fmt: skip
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(world.threads)  # as many as each process would take: more only cost time
+    torch.set_num_threads(plan.threads)  # as many as each process would take: more only cost time
     try:
         if folder is None:
-            rehearse(world, each, world.participants())
+            rehearse(plan, each, plan.agent_states())
         else:
-            record(world, RunFolder(Path(folder)), each)
+            record(plan, RunFolder(Path(folder)), each)
     finally:
         torch.set_num_threads(threads)
-    return Run(world, rows)
+    return Run(plan, rows)
 
 
 def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinator: str | None) -> dict[str, Any]:
@@ -178,8 +178,8 @@ def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinato
 
 def _give(graph: nx.Graph, modalities: Mapping[str, Any]) -> None:
     """Give every node its modalities."""
-    if strangers := [node for node in modalities if node not in graph]:
-        raise ConfigError(f"agents: {strangers[0]!r} is no node of the graph: {nearest(strangers[0], graph)}")
+    if unknown := [node for node in modalities if node not in graph]:
+        raise ConfigError(f"agents: {unknown[0]!r} is no node of the graph: {nearest(unknown[0], graph)}")
     if without := [node for node in graph if not modalities.get(node)]:
         raise ConfigError(f"agents: the node {without[0]!r} has no modalities: give it some, as ['audio']")
     for node, named in modalities.items():

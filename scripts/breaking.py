@@ -19,11 +19,11 @@ import torch
 from exchanging import alike, frozen, lossy, parameters
 
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.local import LocalFleet
+from parse_p2p.launch.local import LocalSupervisor
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.simulator import simulate
 
@@ -84,15 +84,15 @@ def run_file(name: str, seed: int) -> RunFile:
     scene = SCENES[name]
     raw = BASE | {"seed": seed, "faults": [{"kind": "delay", "seconds": scene.latency}, *scene.faults]} | scene.settings
     if name == CHANGED:
-        gains, loses = changing(World(RunFile.model_validate(raw)))
+        gains, loses = changing(RunPlan(RunFile.model_validate(raw)))
         raw["events"] = [{"round": CHANGE, "agent": gains, "gain": ["motion"]},
                          {"round": CHANGE, "agent": loses, "lose": ["audio"]}]  # fmt: skip
     return RunFile.model_validate(raw)
 
 
-def changing(world: World) -> tuple[PeerId, PeerId]:
+def changing(plan: RunPlan) -> tuple[PeerId, PeerId]:
     """Who gains motion, the first with audio alone, and who loses audio, the first with both."""
-    kinds = {me: world.kind(me) for me in world.seats}
+    kinds = {me: plan.kind(me) for me in plan.specs}
     return next(me for me in kinds if kinds[me] == "audio"), next(me for me in kinds if kinds[me] == "audio+motion")
 
 
@@ -108,18 +108,18 @@ def measure(name: str, seed: int) -> dict[str, Any]:
         if SCENES[name].broker:
             broker = stack.enter_context(brokers.running(place, ports.free()))
             run = RunFile.model_validate(run.model_dump() | {"discovery": {"kind": "mqtt", "broker": broker.url}})
-        world = World(run)
+        plan = RunPlan(run)
         folder.write(run)
         end = time.monotonic() + GUARD
-        with LocalFleet(world, folder, 0) as fleet:
-            while fleet.running() and time.monotonic() < end:
-                fleet.tend()
-                if broker is not None and all(passed(folder, me, CHANGE) for me in world.seats):
+        with LocalSupervisor(plan, folder, 0) as supervisor:
+            while supervisor.running() and time.monotonic() < end:
+                supervisor.tend()
+                if broker is not None and all(passed(folder, me, CHANGE) for me in plan.specs):
                     broker.kill()
                     broker = None
                 time.sleep(0.2)
-            hung, codes = fleet.running(), fleet.exit_codes()
-        return {"hung": hung, "codes": codes, **told(world, {me: events(folder, me) for me in world.seats})}
+            hung, codes = supervisor.running(), supervisor.exit_codes()
+        return {"hung": hung, "codes": codes, **outcome(plan, {me: events(folder, me) for me in plan.specs})}
 
 
 def events(folder: RunFolder, me: PeerId) -> list[dict[str, Any]]:
@@ -130,18 +130,18 @@ def passed(folder: RunFolder, me: PeerId, round: int) -> bool:
     return any(event["event"] == "round" and event["round"] >= round for event in events(folder, me))
 
 
-def told(world: World, logs: Mapping[PeerId, list[dict[str, Any]]]) -> dict[str, Any]:
+def outcome(plan: RunPlan, logs: Mapping[PeerId, list[dict[str, Any]]]) -> dict[str, Any]:
     """What the logs say; shares are of all rounds of all agents."""
 
     def all_of(kind: str) -> list[dict[str, Any]]:
         return [event for log in logs.values() for event in log if event["event"] == kind]
 
     def distinct(kind: str) -> float:
-        return len({(event["agent"], event["round"]) for event in all_of(kind)}) / len(logs) / world.run.rounds
+        return len({(event["agent"], event["round"]) for event in all_of(kind)}) / len(logs) / plan.run.rounds
 
     return {
         "accuracy": {me: [e["accuracy"] for e in log if e["event"] == "round"][-1] for me, log in logs.items()},
-        "kinds": {me: world.kind(me) for me in logs},
+        "kinds": {me: plan.kind(me) for me in logs},
         "struck": sorted({event["agent"] for event in all_of("fault")}),
         "rounds": distinct("round"),
         "missing": distinct("missing"),
@@ -169,10 +169,10 @@ def drift(exchange: str, seed: int) -> float:
     """
     torch.set_num_threads(1)
     first = 70 * seed  # which parcels are lost depends on the round
-    world = alike(exchange, AGENTS, "torus", lossy(frozen, 0.2, rounds=range(first, first + 60)))
-    participants = world.participants()
-    for p in participants:
-        p.learner.arena.values.copy_(torch.randn(p.learner.arena.size, generator=seeded(seed, "values", p.me)))
-    before = parameters(participants)
-    simulate(participants, first + 70, start=first)
-    return float(((parameters(participants).mean(0) - before.mean(0)) / before.std(0)).square().mean().sqrt())
+    plan = alike(exchange, AGENTS, "torus", lossy(frozen, 0.2, rounds=range(first, first + 60)))
+    agent_states = plan.agent_states()
+    for p in agent_states:
+        p.learner.buffer.values.copy_(torch.randn(p.learner.buffer.size, generator=seeded(seed, "values", p.me)))
+    before = parameters(agent_states)
+    simulate(agent_states, first + 70, start=first)
+    return float(((parameters(agent_states).mean(0) - before.mean(0)) / before.std(0)).square().mean().sqrt())

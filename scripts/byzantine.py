@@ -15,8 +15,8 @@ import torch
 
 from parse_p2p import __version__
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
-from parse_p2p.core.message import Parcel
+from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core.message import Message
 from parse_p2p.core.rng import seeded
 from parse_p2p.lab.experiments.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.methods.base import Done, Local, Script, advance
@@ -46,8 +46,8 @@ def lying(script: Callable[[Local, Any], Script], lie: Lie) -> Callable[[Local, 
         while not isinstance(step := advance(steps, answer), Done):
             if local.me == LIAR:
                 send = {
-                    peer: Parcel({name: lie(x, rng) for name, x in sorted(parcel.tensors.items())}, parcel.meta)
-                    for peer, parcel in sorted(step.send.items())
+                    peer: Message({name: lie(x, rng) for name, x in sorted(message.tensors.items())}, message.meta)
+                    for peer, message in sorted(step.send.items())
                 }
                 step = replace(step, send=send)
             answer = yield step
@@ -60,20 +60,20 @@ def run(job: tuple[str, str, str, int]) -> float:
     """Mean accuracy of the honest agents."""
     graph, attack, mixer, seed = job
     torch.set_num_threads(1)
-    world = World(RunFile.model_validate({
+    plan = RunPlan(RunFile.model_validate({
         "graph": GRAPHS[graph], "method": "parse", "options": {"mixer": mixer}, "dataset": "htad", "seed": seed,
         "agents": {"mix": {"audio": 2, "motion": 2, "audio+motion": 4}, "placement": "blocks"}, "rounds": 20,
     }))  # fmt: skip
     if attack in LIES:
-        scripts = {role: lying(script, LIES[attack]) for role, script in world.method.scripts.items()}
-        world.method = replace(world.method, scripts=scripts)
-    participants = world.participants()
-    for p in participants:
+        scripts = {role: lying(script, LIES[attack]) for role, script in plan.method.scripts.items()}
+        plan.method = replace(plan.method, scripts=scripts)
+    agent_states = plan.agent_states()
+    for p in agent_states:
         if p.me == LIAR and attack == "wrong labels":
             data = p.learner.data
             p.learner.data = replace(data, targets=(data.targets + 1) % data.classes)
-    simulate(participants, world.run.rounds)
-    honest = [p.learner.evaluate()["accuracy"] for p in participants if p.me != LIAR]
+    simulate(agent_states, plan.run.rounds)
+    honest = [p.learner.evaluate()["accuracy"] for p in agent_states if p.me != LIAR]
     return sum(honest) / len(honest)
 
 

@@ -11,14 +11,14 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
+from gossip_network import GossipNetwork, gossipers
 from matplotlib import pyplot
 
 from parse_p2p import __version__
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Component, Holder, Region, offers
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.discovery.gossip.crowd import Crowd, strangers
-from parse_p2p.discovery.gossip.messages import Card, label
+from parse_p2p.discovery.gossip.messages import PeerDescriptor, label
 from parse_p2p.discovery.gossip.peer_sample import RUMOURS, VIEW
 from parse_p2p.lab.experiments.statistics import SEEDS, half, interval, markdown
 from parse_p2p.methods.parse import METHOD
@@ -43,45 +43,45 @@ def component_parts(kinds: list[str]) -> list[Component]:
     return [*own, Component("head.redundant"), *([Component("head.synergistic")] if len(kinds) > 1 else [])]
 
 
-def card(place: int, kind: str) -> Card:
+def descriptor(position: int, kind: str) -> PeerDescriptor:
     kinds = kind.split("+")
     regions = {part.name: Region(part, 0, 1, ((part.name, (1,)),)) for part in component_parts(kinds)}
-    holder = Holder(PeerId(f"a{place}"), tuple(map(Modality, kinds)), regions)
+    holder = Holder(PeerId(f"a{position}"), tuple(map(Modality, kinds)), regions)
     held = offers(METHOD.sharing(METHOD.options(), 0, 1), holder)
-    host = f"tcp://10.0.{place // 256}.{place % 256}"
+    host = f"tcp://10.0.{position // 256}.{position % 256}"
     slices = frozenset(label(key, region.digest) for key, region in held.items())
-    return Card(holder.id, (f"{host}:9000", f"{host}:9001"), holder.modalities, slices)
+    return PeerDescriptor(holder.id, (f"{host}:9000", f"{host}:9001"), holder.modalities, slices)
 
 
-def cards(count: int, mix: str, seed: int) -> list[Card]:
+def descriptors(count: int, mix: str, seed: int) -> list[PeerDescriptor]:
     """Types in equal shares, or two agents with all three modalities and the others in equal shares of the rest."""
     kinds = [TYPES[i % 5] for i in range(count)]
     if mix == "rare":
         kinds = [TYPES[4]] * 2 + [TYPES[i % 4] for i in range(count - 2)]
     order = torch.randperm(count, generator=seeded(seed, "types")).tolist()
-    return [card(i, kinds[k]) for i, k in enumerate(order)]
+    return [descriptor(i, kinds[k]) for i, k in enumerate(order)]
 
 
 def run(job: Job) -> dict[str, float]:
     """Rounds until all overlays are connected, and messages and bytes of an agent in a round then and later."""
     count, mix, contacts, loss, seed = job
     torch.set_num_threads(1)
-    crowd = Crowd(strangers(cards(count, mix, seed), contacts, seed), seed, loss)
-    while not crowd.connected():
-        crowd.round()
-        assert crowd.rounds < MOST, job
-    found = {"rounds": crowd.rounds, **traffic(crowd, count, crowd.rounds)}
+    network = GossipNetwork(gossipers(descriptors(count, mix, seed), contacts, seed), seed, loss)
+    while not network.connected():
+        network.round()
+        assert network.rounds < MOST, job
+    found = {"rounds": network.rounds, **traffic(network, count, network.rounds)}
     if count == 64 and seed == SEEDS[0]:
         for _ in range(SETTLED):
-            crowd.round()
-        crowd.messages = crowd.bytes = 0
-        crowd.round()
-        found |= {f"later {name}": value for name, value in traffic(crowd, count, 1).items()}
+            network.round()
+        network.messages = network.bytes = 0
+        network.round()
+        found |= {f"later {name}": value for name, value in traffic(network, count, 1).items()}
     return found
 
 
-def traffic(crowd: Crowd, count: int, rounds: int) -> dict[str, float]:
-    return {"messages": crowd.messages / count / rounds, "kB": crowd.bytes / count / rounds / 1000}
+def traffic(network: GossipNetwork, count: int, rounds: int) -> dict[str, float]:
+    return {"messages": network.messages / count / rounds, "kB": network.bytes / count / rounds / 1000}
 
 
 def pooled(found: dict[Job, dict[str, float]], count: int, mix: str, contacts: str, loss: float) -> list[float]:
@@ -155,8 +155,8 @@ def picture(found: dict[Job, dict[str, float]]) -> None:
         for pane, loss in zip(panes, LOSSES, strict=True):
             rows = [pooled(found, n, mix, contacts, loss) for n in SIZES]
             means, bars = [statistics.mean(row) for row in rows], [half(row) for row in rows]
-            places = [n * 2**aside for n in SIZES]  # side by side, so that no bar hides another
-            pane.errorbar(places, means, bars, color=colour, marker=mark, ms=4, lw=1, capsize=2,
+            positions = [n * 2**aside for n in SIZES]  # side by side, so that no bar hides another
+            pane.errorbar(positions, means, bars, color=colour, marker=mark, ms=4, lw=1, capsize=2,
                           label=f"{mix}, {STARTS[contacts]}")  # fmt: skip
     for pane, loss in zip(panes, LOSSES, strict=True):
         pane.plot(SIZES, [math.log2(n) for n in SIZES], color="grey", lw=1, ls=":", label="log2 n")

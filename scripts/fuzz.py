@@ -19,24 +19,24 @@ import msgpack
 import torch
 
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
-from parse_p2p.core.event_log import RunLog
+from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.process import settings
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.agent import Agent
 from parse_p2p.transports.base import Plane, ignore
-from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 
-Mail = tuple[PeerId, Plane, list[bytes]]
+Taped = tuple[PeerId, Plane, list[bytes]]
 
 RECORDED = 12  # rounds
 VALUES = (None, True, -1, 0, 1, 2**31, 2**63, 1.5, float("nan"), "", "x" * 200, b"\xff", [], [[]], {}, {"a": 1})
 
 
-def world(method: str) -> World:
+def plan(method: str) -> RunPlan:
     clocks = {"join": 5, "exchange": 0.2, "heartbeat": 0.05, "lost": 0.5, "drain": 0.1, "coordinator": 0.1}
-    return World(RunFile.model_validate({
+    return RunPlan(RunFile.model_validate({
         "graph": {"generator": "complete"}, "agents": {"mix": {"audio+motion": 3}, "coordinator": "hub"},
         "method": method, "dataset": "bits", "data": {"samples": 160}, "public": {"share": 0.2}, "rounds": 100_000,
         "model": {"latent": 12, "hidden": 8, "encoder": {"width": 8, "depth": 2}}, "clocks": clocks, "device": "cpu",
@@ -47,7 +47,7 @@ def world(method: str) -> World:
 class Recorder(MemoryTransport):
     """Keeps what is sent to one agent."""
 
-    def __init__(self, me: PeerId, post: Post, victim: PeerId, tape: list[Mail]) -> None:
+    def __init__(self, me: PeerId, post: MemoryNetwork, victim: PeerId, tape: list[Taped]) -> None:
         super().__init__(me, post)
         self._sender, self._victim, self._tape = me, victim, tape
 
@@ -60,7 +60,7 @@ class Recorder(MemoryTransport):
 class Tape:
     """A transport on which comes what ``draw`` gives, so many times; then ``done`` is set."""
 
-    def __init__(self, draw: Callable[[], Mail], count: int, done: asyncio.Event) -> None:
+    def __init__(self, draw: Callable[[], Taped], count: int, done: asyncio.Event) -> None:
         self._draw, self._count, self._done = draw, count, done
         self.on_disconnect: Callable[[PeerId], None] = ignore
 
@@ -71,7 +71,7 @@ class Tape:
 
     async def send(self, to: PeerId, frames: Any, plane: Plane) -> None: ...
 
-    async def arrivals(self) -> AsyncIterator[Mail]:
+    async def arrivals(self) -> AsyncIterator[Taped]:
         for i in range(self._count):
             yield self._draw()
             if i % 16 == 0:
@@ -80,9 +80,9 @@ class Tape:
         await asyncio.Event().wait()
 
 
-def mutated(mail: Mail, rng: random.Random) -> Mail:
+def mutated(taped: Taped, rng: random.Random) -> Taped:
     """One message with up to three things wrong; now and then none."""
-    sender, plane, frames = mail[0], mail[1], list(mail[2])
+    sender, plane, frames = taped[0], taped[1], list(taped[2])
     for _ in range(rng.randrange(4)):
         i = rng.randrange(len(frames)) if frames else 0
         match rng.randrange(9) if frames else 8:
@@ -124,16 +124,16 @@ def reworded(header: bytes, rng: random.Random) -> bytes:
         return rng.randbytes(16)
 
 
-def agent(world: World, me: PeerId, transport: Any, folder: Path) -> Agent:
+def agent(plan: RunPlan, me: PeerId, transport: Any, folder: Path) -> Agent:
     run = RunFolder(folder / me)
-    log = RunLog(me, run.events(me))
-    return Agent(world.participant(me), transport, world.neighbours(me), settings(world, me, run, 0), log)
+    log = EventLog(me, run.events(me))
+    return Agent(plan.agent_state(me), transport, plan.neighbours(me), settings(plan, me, run, 0), log)
 
 
-async def record(world: World, victim: PeerId, folder: Path) -> list[Mail]:
+async def record(plan: RunPlan, victim: PeerId, folder: Path) -> list[Taped]:
     """What a real run sends to one agent in its first rounds."""
-    post, tape, stop = Post(), list[Mail](), asyncio.Event()
-    agents = [agent(world, me, Recorder(me, post, victim, tape), folder / "recorded") for me in world.seats]
+    post, tape, stop = MemoryNetwork(), list[Taped](), asyncio.Event()
+    agents = [agent(plan, me, Recorder(me, post, victim, tape), folder / "recorded") for me in plan.specs]
 
     async def enough() -> None:
         while min(a.presence.card.round for a in agents) < RECORDED:
@@ -152,7 +152,7 @@ def memory() -> int:
 def fuzz(method: str, count: int, seed: int, victim: PeerId) -> dict[str, Any]:
     """Throw so many messages at one agent; what it made of them."""
     torch.set_num_threads(1)
-    rng, made = random.Random(seed), world(method)
+    rng, made = random.Random(seed), plan(method)
     with tempfile.TemporaryDirectory() as folder:
 
         async def run() -> dict[str, Any]:
@@ -167,10 +167,10 @@ def fuzz(method: str, count: int, seed: int, victim: PeerId) -> dict[str, Any]:
                 "method": method,
                 "victim": victim,
                 "messages": count,
-                "refused": sum(target.courier.refusals.values()),
+                "refused": sum(target.messenger.refusals.values()),
                 "rounds": ended,
                 "grown_MB": round(grown / 1e6, 1),
-                "finite": bool(target.participant.learner.arena.values.isfinite().all()),
+                "finite": bool(target.agent_state.learner.buffer.values.isfinite().all()),
                 "events": dict(Counter(json.loads(line)["event"] for line in events)),
             }
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.learning.transfer import to_host
@@ -70,10 +70,10 @@ def main() -> int:
         }
         if any(out is None for out in runs.values()):
             return 1
-        table({name: told(out, given) for name, out in runs.items() if out is not None})
-        world = World(run_file.load(file, [("device", device)]))
-        good &= equal(world, Path(folder) / "there", Path(folder) / "here", given.rounds)
-        copying(world, device)
+        table({name: columns(out, given) for name, out in runs.items() if out is not None})
+        plan = RunPlan(run_file.load(file, [("device", device)]))
+        good &= equal(plan, Path(folder) / "there", Path(folder) / "here", given.rounds)
+        copying(plan, device)
     print("all is well" if good else "FAILED, see above")
     return 0 if good else 1
 
@@ -120,7 +120,7 @@ def output(command: list[str]) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
-def told(out: Path, given: argparse.Namespace) -> list[str]:
+def columns(out: Path, given: argparse.Namespace) -> list[str]:
     """A row of the table, without the first round, in which a GPU's kernels are loaded."""
     logs = {path.parent.name: list(Tail(path).read()) for path in sorted(out.glob("agents/*/events.jsonl"))}
     starts = [event for log in logs.values() for event in log if event["event"] == "start"]
@@ -142,12 +142,12 @@ def table(rows: Mapping[str, list[str]]) -> None:
         print(f"{name:14}" + "".join(f"{entry:>17}" for entry in row))
 
 
-def equal(world: World, there: Path, here: Path, rounds: int) -> bool:
+def equal(plan: RunPlan, there: Path, here: Path, rounds: int) -> bool:
     """Whether both runs have the same parameters after the first and the last round, within tolerance."""
     print()
     good = True
     for round, tolerance in ((1, FIRST), (rounds, LAST)):
-        pairs = {me: (parameters(there, me, round), parameters(here, me, round)) for me in world.seats}
+        pairs = {me: (parameters(there, me, round), parameters(here, me, round)) for me in plan.specs}
         furthest = max(float((one - other).abs().max()) for one, other in pairs.values())
         way = {me: other - parameters(here, me, 0) for me, (_, other) in pairs.items()}
         share = max(float((one - other).norm() / way[me].norm()) for me, (one, other) in pairs.items())
@@ -161,15 +161,15 @@ def parameters(out: Path, me: Any, rounds: int) -> Tensor:
     return checkpoint.load(RunFolder(out).checkpoints(me), rounds)["parameters"]
 
 
-def copying(world: World, device: str) -> None:
+def copying(plan: RunPlan, device: str) -> None:
     """What the exchange takes of an agent's own time, all agents in this process: the copy to the host, and mixing."""
-    agents = [world.participant(me) for me in world.seats]
+    agents = [plan.agent_state(me) for me in plan.specs]
     scripts = {agent.me: agent.begin(0) for agent in agents}
     asked = {me: advance(script, None) for me, script in scripts.items()}
     last = agents[-1]
     inbox = {peer: step.send[last.me] for peer, step in asked.items()
              if not isinstance(step, Done) and last.me in step.send}  # fmt: skip
-    values = last.learner.arena.values
+    values = last.learner.buffer.values
     copied = min(timed(lambda: to_host({"": values}), device) for _ in range(5))
     pageable = min(timed(lambda: values.to("cpu", copy=True), device) for _ in range(5))
     mixed = timed(lambda: advance(scripts[last.me], inbox), device)

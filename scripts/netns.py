@@ -25,7 +25,7 @@ import torch
 import yaml
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.process import run_agent
 from parse_p2p.launch.run_folder import RunFolder
@@ -160,7 +160,7 @@ def ring(lan: Lan, hosts: list[str], folder: Path) -> tuple[Path, Path]:
     entries: list[dict[str, Any]] = [
         {"id": me, "modalities": KINDS[i % 3], "address": f"tcp://{lan.address(me)}:7000"} for i, me in enumerate(hosts)
     ]
-    entries[1] = {"id": hosts[1], "modalities": KINDS[1], "dials": True}
+    entries[1] = {"id": hosts[1], "modalities": KINDS[1], "dial_only": True}
     entries[2]["address"] = f"tcp://{lan.address(hosts[2], six=True)}:7000"
     entries[3] |= {"address": f"tcp://{NOWHERE}:7000", "bind": lan.address(hosts[3])}
     keys = {
@@ -173,16 +173,16 @@ def ring(lan: Lan, hosts: list[str], folder: Path) -> tuple[Path, Path]:
     for name, agents in (("hosts", entries), ("one-host", bare)):
         files.append(folder / f"{name}.yaml")
         files[-1].write_text(yaml.safe_dump({**keys, "agents": agents}, sort_keys=False), encoding="utf-8")
-    world = World(run_file.load(files[0]))
-    assert world.places.encrypted
-    curve.make(Path(world.run.keyring), world.seats)
+    plan = RunPlan(run_file.load(files[0]))
+    assert plan.endpoints.encrypted
+    curve.make(Path(plan.run.keyring), plan.specs)
     return files[0], files[1]
 
 
 async def together(file: Path, out: Path) -> None:
     """Every agent in this process, over sockets of this host."""
-    world, folder = World(run_file.load(file)), RunFolder(out)
-    await asyncio.gather(*(run_agent(world, me, folder, 0, asyncio.Event(), PATIENCE) for me in world.seats))
+    plan, folder = RunPlan(run_file.load(file)), RunFolder(out)
+    await asyncio.gather(*(run_agent(plan, me, folder, 0, asyncio.Event(), PATIENCE) for me in plan.specs))
 
 
 def calm(lan: Lan, hosts: list[str], files: tuple[Path, Path], folder: Path) -> Iterator[tuple[str, str]]:
@@ -278,8 +278,10 @@ def main() -> None:
         folder = Path(temporary)
         try:
             files = ring(lan, hosts, folder)
-            told = f"{lan.address(hosts[2], six=True)} among {lan.address(hosts[0])} …; CURVE; {hosts[1]} only dials"
-            print(f"{'hosts':<28}{told}; {hosts[3]} at {NOWHERE}, where nobody answers", flush=True)
+            described = (
+                f"{lan.address(hosts[2], six=True)} among {lan.address(hosts[0])} …; CURVE; {hosts[1]} only dials"
+            )
+            print(f"{'hosts':<28}{described}; {hosts[3]} at {NOWHERE}, where nobody answers", flush=True)
             for work in (calm(lan, hosts, files, folder), broken(lan, hosts, files[0], folder)):
                 for what, figure in work:
                     print(f"{what:<28}{figure}", flush=True)

@@ -20,7 +20,7 @@ import torch
 
 from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
@@ -62,21 +62,21 @@ def digest(parameters: torch.Tensor) -> str:
     return hashlib.blake2b(parameters.numpy().tobytes(), digest_size=12).hexdigest()
 
 
-def simulated(world: World) -> dict[str, str]:
+def simulated(plan: RunPlan) -> dict[str, str]:
     torch.set_num_threads(1)
-    participants = world.participants()
-    simulate(participants, world.run.rounds, codec=world.codec)
-    return {p.me: digest(p.state()["parameters"]) for p in participants}
+    agent_states = plan.agent_states()
+    simulate(agent_states, plan.run.rounds, codec=plan.codec)
+    return {p.me: digest(p.state()["parameters"]) for p in agent_states}
 
 
-def by_processes(world: World) -> dict[str, str]:
+def by_processes(plan: RunPlan) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as name:
         file, out = Path(name) / "run.yaml", Path(name) / "run"
-        file.write_text(run_file.dump(world.run), encoding="utf-8")
+        file.write_text(run_file.dump(plan.run), encoding="utf-8")
         command = [COMMAND, "--topology", file, "--out", out, "--quiet", "--no-alone"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         folder = RunFolder(out)
-        ends = {me: checkpoint.load(folder.checkpoints(me), world.run.rounds) for me in world.seats}
+        ends = {me: checkpoint.load(folder.checkpoints(me), plan.run.rounds) for me in plan.specs}
     return {me: digest(state["parameters"]) for me, state in ends.items()}
 
 
@@ -84,9 +84,9 @@ def all_runs(methods: list[str]) -> Digests:
     found: Digests = {}
     for method in methods:
         for seed in SEEDS:
-            world = World(RunFile.model_validate(keys(method, seed)))
+            plan = RunPlan(RunFile.model_validate(keys(method, seed)))
             for engine, run in (("simulator", simulated), ("processes", by_processes)):
-                found[f"{method} seed {seed} {engine}"] = run(world)
+                found[f"{method} seed {seed} {engine}"] = run(plan)
                 print(f"{method}, seed {seed}, {engine}: done", file=sys.stderr)
     return found
 

@@ -16,7 +16,7 @@ import torch
 from breaking import AGENTS, CALM, CHANGE, CHANGED, SCENES, changing, drift, measure, run_file
 
 from parse_p2p import __version__
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.lab.experiments.statistics import SEEDS, interval, markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
@@ -70,14 +70,14 @@ def befallen(found: Mapping[str, Runs]) -> list[str]:
     body = []
     for name, runs in found.items():
         if all(hit := [run["struck"] for run in runs]):
-            rest = [run["accuracy"].keys() - struck for run, struck in zip(runs, hit, strict=True)]
+            rest = [run["accuracy"].keys() - scheduled_rounds for run, scheduled_rounds in zip(runs, hit, strict=True)]
             body.append([name, points(runs, found[CALM], hit), points(runs, found[CALM], rest)])
     return markdown(["difference to where nothing goes wrong, points", "those that it befell", "the others"], body)
 
 
 def modalities(runs: Runs, calm: Runs) -> list[str]:
     """Who gained and who lost a modality, beside the agents that have had what it has now, and as it was."""
-    gains, loses = changing(World(run_file(CALM, 0)))
+    gains, loses = changing(RunPlan(run_file(CALM, 0)))
     body = []
     for me, before, now in ((gains, "audio", "audio+motion"), (loses, "audio+motion", "motion")):
         alike = {one for one, kind in calm[0]["kinds"].items() if kind == now} - {gains, loses}

@@ -9,7 +9,7 @@ from rich.console import Console
 from parse_p2p.lab.commands.compare import RUNS, complete, default_workers, written
 from parse_p2p.lab.experiments.experiment import Experiment, Job, load
 from parse_p2p.lab.experiments.experiment_tables import Study
-from parse_p2p.lab.experiments.result_store import Store
+from parse_p2p.lab.experiments.result_store import ResultStore
 from parse_p2p.lab.experiments.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +33,7 @@ class _Kept(Sweep):
 
 def kept(experiment: Experiment) -> Study | None:
     """An experiment all of whose runs are there."""
-    study = Study(experiment, _Kept(Store(RUNS / experiment.name / "outcomes"), 1))
+    study = Study(experiment, _Kept(ResultStore(RUNS / experiment.name / "outcomes"), 1))
     try:
         study.run()
     except _Missing:

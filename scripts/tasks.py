@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.slices import Component, Holder, Sharing, both
 from parse_p2p.lab.experiments.statistics import SEEDS, interval, markdown, verdict
 from parse_p2p.runtime.simulator import simulate
@@ -32,22 +32,22 @@ def same_task(holder: Holder, component: Component) -> str | None:
 
 def score(space: str, kind: str, lr: float, seed: int) -> float:
     """Mean accuracy of the eight agents, each on the test samples of its own task."""
-    world = World(RunFile.model_validate({
+    plan = RunPlan(RunFile.model_validate({
         "graph": {"generator": "ring"}, "method": "local" if kind == "local" else "parse", "dataset": "htad",
         "agents": {"mix": {"audio": 2, "motion": 2, "audio+motion": 4}, "tasks": list(SPACES[space])},
         "tasks": {name: {"classes": classes} for name, classes in SPACES[space].items()},
         "train": {"lr": lr}, "seed": seed, "rounds": 20,
     }))  # fmt: skip
     if kind == "within":
-        table = world.method.sharing
+        table = plan.method.sharing
 
         def narrowed(options: Any, round: int, rounds: int) -> Sharing:
             return {part: both(group, same_task) for part, group in table(options, round, rounds).items()}
 
-        world.method = replace(world.method, sharing=narrowed)
-    participants = world.participants()
-    simulate(participants, world.run.rounds)
-    return statistics.mean(p.learner.evaluate()["accuracy"] for p in participants)
+        plan.method = replace(plan.method, sharing=narrowed)
+    agent_states = plan.agent_states()
+    simulate(agent_states, plan.run.rounds)
+    return statistics.mean(p.learner.evaluate()["accuracy"] for p in agent_states)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What all tests have in common; its place also makes ``worlds`` importable from every folder of tests."""
+"""What all tests have in common; its place also makes ``plans`` importable from every folder of tests."""
 
 import sys
 

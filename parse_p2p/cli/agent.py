@@ -16,8 +16,9 @@ from rich.table import Table
 from parse_p2p.cli import summary
 from parse_p2p.cli.progress import RunView, Screen
 from parse_p2p.cli.summary import conclude
-from parse_p2p.config import roster, run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config import run_file
+from parse_p2p.config.roster import agent_ids
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.core.event_log import Tail
@@ -27,7 +28,7 @@ from parse_p2p.launch import run_folder as folders
 from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
 from parse_p2p.launch.process import recall, run_here
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.launch.supervisor import Fleet, Launcher
+from parse_p2p.launch.supervisor import Launcher, Supervisor
 from parse_p2p.methods.base import Method
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.announcements import order
@@ -140,16 +141,16 @@ def parse_agent(
     if launcher not in LAUNCHERS:
         raise ConfigError(f"--launcher {launcher}: there is no such launcher: {nearest(launcher, LAUNCHERS)}")
     chosen = LAUNCHERS[launcher]
-    world = World(chosen.adapt(run_file.load(topology, settings)))
+    plan = RunPlan(chosen.adapt(run_file.load(topology, settings)))
     console = Console()
     if id is not None and launcher != "local":
         raise ConfigError(f"--launcher {launcher} starts all agents of the file: leave out --id (or {ID})")
     if start_or_resume and id is None:
         raise ConfigError("--start-or-resume is for one agent: add its --id, or take --resume")
     if id is not None:
-        _one(world, _meant(id, world), out, resume, start_or_resume, console)
+        _one(plan, _meant(id, plan), out, resume, start_or_resume, console)
     else:
-        _all(world, chosen, out, resume, quiet, alone, console)
+        _all(plan, chosen, out, resume, quiet, alone, console)
 
 
 @app.command()
@@ -162,13 +163,13 @@ def keys(
     Give every host the whole keyring but for the private keys (ID.key) of agents that do not run there.
     """
     run = run_file.load(topology)
-    ids = roster.ids(run)
+    ids = agent_ids(run)
     for name in id or []:
         if name not in ids:
             raise ConfigError(f"--id {name}: there is no such agent in the file: {nearest(name, ids)}")
     made = curve.make(Path(run.keyring), [PeerId(name) for name in id or ids])
-    told = f"made keys for {', '.join(made)}" if made else "all agents have keys already; nothing was changed"
-    Console().print(f"{told} in {run.keyring}", highlight=False, soft_wrap=True)
+    outcome = f"made keys for {', '.join(made)}" if made else "all agents have keys already; nothing was changed"
+    Console().print(f"{outcome} in {run.keyring}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -185,17 +186,17 @@ def tell(
     folder = RunFolder(run)
     if not folder.file.exists():
         raise ConfigError(f"there is no run in {run}: give its folder, such as runs/ring-parse-htad-s0")
-    world = World(run_file.load(folder.file))
-    if id not in world.seats:
-        raise ConfigError(f"--id {id}: there is no such agent in this run: {nearest(id, world.seats)}")
-    if world.run.events is None:
+    plan = RunPlan(run_file.load(folder.file))
+    if id not in plan.specs:
+        raise ConfigError(f"--id {id}: there is no such agent in this run: {nearest(id, plan.specs)}")
+    if plan.run.events is None:
         raise ConfigError(f"the run in {run} was started without changes: start it with events: [] in its file")
     orders = [{word: names} for word, names in (("gain", gain), ("lose", lose)) if names]
     if not orders:
         raise ConfigError("tell it what to gain or lose, as --gain audio")
     lines = [json.dumps(each) for each in orders]
     for line in lines:
-        order(line, world.data[0].modalities)
+        order(line, plan.data[0].modalities)
     if not folder.events(PeerId(id)).exists():
         raise ConfigError(f"{id} has never run in {run}: tell it on the host where it does")
     with folder.orders(PeerId(id)).open("a", encoding="utf-8") as file:
@@ -203,95 +204,95 @@ def tell(
     Console().print(f"told {id}; its log {folder.events(PeerId(id))} says when it holds", soft_wrap=True)
 
 
-def _meant(id: str, world: World) -> PeerId:
+def _meant(id: str, plan: RunPlan) -> PeerId:
     """The agent of this name; else, where it is a number, the one at that place in the file."""
-    seats = list(world.seats)
-    if id in seats:
+    specs = list(plan.specs)
+    if id in specs:
         return PeerId(id)
-    if id.isdecimal() and len(id) < 10 and int(id) < len(seats):
-        return seats[int(id)]
-    last = f", or a number up to {len(seats) - 1}" if id.isdecimal() else ""
-    raise ConfigError(f"--id {id}: there is no such agent in the file: {nearest(id, seats)}{last}")
+    if id.isdecimal() and len(id) < 10 and int(id) < len(specs):
+        return specs[int(id)]
+    last = f", or a number up to {len(specs) - 1}" if id.isdecimal() else ""
+    raise ConfigError(f"--id {id}: there is no such agent in the file: {nearest(id, specs)}{last}")
 
 
-def _one(world: World, me: PeerId, out: Path | None, resume: bool, either: bool, console: Console) -> None:
+def _one(plan: RunPlan, me: PeerId, out: Path | None, resume: bool, either: bool, console: Console) -> None:
     if either:
-        out = out or folders.meeting(world.run)
+        out = out or folders.meeting(plan.run)
         resume = RunFolder(out).events(me).exists()
-    folder = folders.existing(world.run, out) if resume else folders.shared(world.run, out, me)
-    if resume and max(checkpoint.rounds(folder.checkpoints(me)), default=-1) >= world.spans[me].stop:
+    folder = folders.existing(plan.run, out) if resume else folders.shared(plan.run, out, me)
+    if resume and max(checkpoint.rounds(folder.checkpoints(me)), default=-1) >= plan.spans[me].stop:
         console.print(f"{me} has finished its rounds already; its log is in {folder.events(me)}", soft_wrap=True)
         return
-    world.device(me)
-    world.places.guard(me, world.neighbours(me))
-    folder.write(world.run)
-    next_round = run_here(world, me, folder, None if resume else 0)
-    if next_round < world.spans[me].stop:
+    plan.device(me)
+    plan.endpoints.curve_keys(me, plan.neighbours(me))
+    folder.write(plan.run)
+    next_round = run_here(plan, me, folder, None if resume else 0)
+    if next_round < plan.spans[me].stop:
         console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {_again(folder, me)}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
     console.print(f"{me} finished its rounds; its log is in {folder.events(me)}", soft_wrap=True)
 
 
 def _all(
-    world: World, launcher: Launcher, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console
+    plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console
 ) -> None:
-    folder = folders.existing(world.run, out) if resume else folders.fresh(world.run, out)
-    recall(world, folder)
-    start = folders.newest_common(folder, world.spans, world.run.rounds) if resume else 0
-    if start >= world.run.rounds:
+    folder = folders.existing(plan.run, out) if resume else folders.fresh(plan.run, out)
+    recall(plan, folder)
+    start = folders.newest_common(folder, plan.spans, plan.run.rounds) if resume else 0
+    if start >= plan.run.rounds:
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
-    for me in world.seats:
-        world.places.guard(me, world.neighbours(me))
-    launcher.check(world, folder)
-    folder.write(world.run)
+    for me in plan.specs:
+        plan.endpoints.curve_keys(me, plan.neighbours(me))
+    launcher.check(plan, folder)
+    folder.write(plan.run)
     if not quiet:
-        _announce(world, start, console)
-    view, began = summary.view_of(world, start), time.monotonic()
-    died = _run(launcher.fleet(world, folder, start), world, folder, view, quiet, console)
-    conclude(world, folder, view, time.monotonic() - began, alone, quiet, console)
+        _announce(plan, start, console)
+    view, began = summary.view_of(plan, start), time.monotonic()
+    died = _run(launcher.supervisor(plan, folder, start), plan, folder, view, quiet, console)
+    conclude(plan, folder, view, time.monotonic() - began, alone, quiet, console)
     for me, code in died.items():
         console.print(f"[yellow]{me} died ({_signal(code)}) and is in the summary as it was then[/]")
     if died:
         raise typer.Exit(1)
 
 
-def _announce(world: World, start: int, console: Console) -> None:
-    run = world.run
-    hub = f" with the coordinator {world.coordinator}" if world.coordinator else ""
+def _announce(plan: RunPlan, start: int, console: Console) -> None:
+    run = plan.run
+    hub = f" with the coordinator {plan.coordinator}" if plan.coordinator else ""
     where = f"from round {start + 1}" if start else f"{run.rounds} rounds"
     console.print(
-        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(world.peers)} agents on {run.name}{hub}, {where}",
+        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(plan.peers)} agents on {run.name}{hub}, {where}",
         highlight=False,
     )
-    for group, overlay in world.laid(0).groups().items():
-        islands = overlay.islands()
-        if len(islands) > 1:
-            named = "; ".join(", ".join(sorted(i)) for i in islands)
-            note = f"[yellow]the slices of group {group} have {len(islands)} islands: {named}[/]"
+    for group, overlay in plan.laid(0).groups().items():
+        connected_components = overlay.connected_components()
+        if len(connected_components) > 1:
+            named = "; ".join(", ".join(sorted(i)) for i in connected_components)
+            note = f"[yellow]the slices of group {group} have {len(connected_components)} islands: {named}[/]"
             console.print(note, highlight=False)
 
 
 def _run(
-    fleet: Fleet, world: World, folder: RunFolder, view: RunView, quiet: bool, console: Console
+    supervisor: Supervisor, plan: RunPlan, folder: RunFolder, view: RunView, quiet: bool, console: Console
 ) -> dict[PeerId, int]:
     """Run all agents to their end; those that died of a signal, with its number."""
-    tails = {me: Tail(folder.events(me)) for me in world.seats}
+    tails = {me: Tail(folder.events(me)) for me in plan.specs}
     for tail in tails.values():
         tail.skip()
     signal.signal(signal.SIGTERM, _interrupt)
     died: dict[PeerId, int] = {}
-    with fleet, Screen(view, console, quiet) as screen:
+    with supervisor, Screen(view, console, quiet) as screen:
         try:
             running = True
             while running:
-                fleet.tend()
-                running = bool(fleet.running())
+                supervisor.tend()
+                running = bool(supervisor.running())
                 notes = [note for tail in tails.values() for note in view.take(tail.read())]
-                screen.update(notes + _deaths(fleet, folder, view, died))
-                _raise_failure(fleet, folder, view)
+                screen.update(notes + _deaths(supervisor, folder, view, died))
+                _raise_failure(supervisor, folder, view)
                 time.sleep(LOOK if running else 0)
         except KeyboardInterrupt:
-            fleet.stop()
+            supervisor.stop()
             view.take(event for tail in tails.values() for event in tail.read())
             screen.__exit__()
             console.print(f"\nStopped; every agent left a checkpoint. To go on:\n  {_again(folder)}", soft_wrap=True)
@@ -303,8 +304,8 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _deaths(fleet: Fleet, folder: RunFolder, view: RunView, died: dict[PeerId, int]) -> list[str]:
-    new = {me: code for me, code in fleet.exit_codes().items() if code not in (0, FAILED) and me not in died}
+def _deaths(supervisor: Supervisor, folder: RunFolder, view: RunView, died: dict[PeerId, int]) -> list[str]:
+    new = {me: code for me, code in supervisor.exit_codes().items() if code not in (0, FAILED) and me not in died}
     died |= new
     notes = []
     for me, code in new.items():
@@ -314,8 +315,8 @@ def _deaths(fleet: Fleet, folder: RunFolder, view: RunView, died: dict[PeerId, i
     return notes
 
 
-def _raise_failure(fleet: Fleet, folder: RunFolder, view: RunView) -> None:
-    for me, code in fleet.exit_codes().items():
+def _raise_failure(supervisor: Supervisor, folder: RunFolder, view: RunView) -> None:
+    for me, code in supervisor.exit_codes().items():
         if code == FAILED:
             failures = [e["why"] for e in Tail(folder.events(me)).read() if e["event"] == "failed"]
             raise P2PError(failures[-1] if failures else f"agent {me} failed; see {folder.events(me)}")

@@ -84,7 +84,7 @@ class RunView:
         self.first = first
         self.began = time.monotonic()
         self.notes: list[str] = []
-        self._told = first
+        self._shown = first
 
     def take(self, events: Iterable[Mapping[str, Any]]) -> list[str]:
         """Take in events; the notes that are new."""
@@ -106,11 +106,11 @@ class RunView:
 
     def finished_lines(self) -> Iterable[str]:
         """One line for each round that has become complete since the last call."""
-        while self._told < self.complete():
+        while self._shown < self.complete():
             views = [view for me, view in self.agents.items() if me != self.coordinator]
-            if entries := [view.rounds[self._told] for view in views if self._told in view.rounds]:
-                yield self._line(self._told, entries)
-            self._told += 1
+            if entries := [view.rounds[self._shown] for view in views if self._shown in view.rounds]:
+                yield self._line(self._shown, entries)
+            self._shown += 1
 
     def _line(self, round: int, entries: list[dict[str, Any]]) -> str:
         mean = {key: _mean(entries, key) for key in ("loss", "accuracy", "seconds")}

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from parse_p2p.cli.progress import RunView, Screen, clock, size, summary_table
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
@@ -41,9 +41,9 @@ def summary(
         if time.monotonic() >= end:
             raise ConfigError(f"there is no run in {run}: give its folder, such as runs/ring-parse-htad-s0")
         time.sleep(LOOK)
-    world = World(run_file.load(folder.file))
-    recall(world, folder)
-    logs = Logs(world, folder)
+    plan = RunPlan(run_file.load(folder.file))
+    recall(plan, folder)
+    logs = Logs(plan, folder)
     with Screen(logs.view, console, quiet or not wait) as screen:
         screen.update(logs.read())
         while wait and logs.missing() and logs.silence() < patience:
@@ -52,7 +52,7 @@ def summary(
     missing = logs.missing()
     if not logs.view.accuracy():
         raise P2PError(f"no agent has finished a round yet in {run}" + ("" if wait else ": add --wait"))
-    conclude(world, folder, logs.view, logs.seconds, alone, quiet, console, keep=not missing)
+    conclude(plan, folder, logs.view, logs.seconds, alone, quiet, console, keep=not missing)
     for me, why in missing.items():
         console.print(f"[yellow]{me} {why}[/]", highlight=False, soft_wrap=True)
     if missing:
@@ -62,13 +62,13 @@ def summary(
 class Logs:
     """All agents' logs of a run, in ``view``, and who has come to an end."""
 
-    def __init__(self, world: World, folder: RunFolder) -> None:
-        self._world = world
-        self._tails = {me: Tail(folder.events(me)) for me in world.seats}
+    def __init__(self, plan: RunPlan, folder: RunFolder) -> None:
+        self._plan = plan
+        self._tails = {me: Tail(folder.events(me)) for me in plan.specs}
         self._over: dict[PeerId, str] = {}  # why, for those that failed; empty for those that did not
         self._first, self._last = math.inf, -math.inf
         self._heard = time.monotonic()
-        self.view = view_of(world, 0)
+        self.view = view_of(plan, 0)
 
     def read(self) -> list[str]:
         """Take in what is new; what is worth telling of it."""
@@ -79,7 +79,7 @@ class Logs:
                 self._over.pop(me, None)
             elif kind == "failed":
                 self._over[me] = f"failed: {event['why']}"
-            elif kind == "left" or (kind == "end" and event["round"] == self._world.run.rounds):
+            elif kind == "left" or (kind == "end" and event["round"] == self._plan.run.rounds):
                 self._over[me] = ""
             self._heard = time.monotonic()
             self._first, self._last = min(self._first, event["time"]), max(self._last, event["time"])
@@ -88,11 +88,11 @@ class Logs:
     def missing(self) -> dict[PeerId, str]:
         """Those that have not come to an end, or to a bad one, and what is known of each."""
         # of those who may come when they like nobody knows whether they will
-        there = [me for me, span in self._world.spans.items() if span or self.view.agents[me].rounds]
+        there = [me for me, span in self._plan.spans.items() if span or self.view.agents[me].rounds]
         return {me: why for me in there if (why := self._over.get(me, self._at(me)))}
 
     def _at(self, me: PeerId) -> str:
-        agent, rounds = self.view.agents[me], self._world.run.rounds
+        agent, rounds = self.view.agents[me], self._plan.run.rounds
         if agent.state == "starting":
             return "has logged nothing here"
         done = max(agent.rounds, default=-1) + 1
@@ -108,13 +108,13 @@ class Logs:
         return max(0.0, self._last - self._first)
 
 
-def view_of(world: World, start: int) -> RunView:
+def view_of(plan: RunPlan, start: int) -> RunView:
     """A run of which nothing has been read yet."""
-    return RunView({me: world.kind(me) for me in world.seats}, world.run.rounds, start, world.coordinator)
+    return RunView({me: plan.kind(me) for me in plan.specs}, plan.run.rounds, start, plan.coordinator)
 
 
 def conclude(
-    world: World,
+    plan: RunPlan,
     folder: RunFolder,
     view: RunView,
     seconds: float,
@@ -125,15 +125,15 @@ def conclude(
 ) -> None:
     """Print the summary, beside the same agents ``alone``; ``keep`` writes it into the run's folder."""
     baseline = None
-    if alone and world.run.method != "local":
+    if alone and plan.run.method != "local":
         status = console.status("training the same agents alone, to compare with")
         if quiet or not console.is_terminal:
-            baseline = train_alone(world, lambda done: None)
+            baseline = train_alone(plan, lambda done: None)
         else:
             with status:
                 said = "training the same agents alone: round"
-                baseline = train_alone(world, lambda done: status.update(f"{said} {done}/{world.run.rounds}"))
-    summary = summarise(world, view.accuracy(), baseline, view.sent(), world.run.rounds - view.first, seconds)
+                baseline = train_alone(plan, lambda done: status.update(f"{said} {done}/{plan.run.rounds}"))
+    summary = summarise(plan, view.accuracy(), baseline, view.sent(), plan.run.rounds - view.first, seconds)
     if keep:
         folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     console.print("\naccuracy on the test set, each agent with its own modalities (mean ± std)\n")

@@ -12,14 +12,14 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.sections import AgentEntry
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.advertisement import ANYWHERE, at, host_of, is_numeric
-from parse_p2p.discovery.base import FoundOptions, GossipOptions
+from parse_p2p.discovery.addresses import ANYWHERE, at, host_of, is_numeric
+from parse_p2p.discovery.base import FoundOptions, GossipDiscoveryOptions
 from parse_p2p.transports import curve
 from parse_p2p.transports.base import Address
-from parse_p2p.transports.curve import Guard
+from parse_p2p.transports.curve import CurveKeys
 
 
-class Places:
+class Endpoints:
     """``entries`` are the agents of the run file in their order; where one has no address it is left to us.
 
     An agent's address is what others dial; it listens there, or on the IP address that ``bind`` says, at the same port.
@@ -38,14 +38,14 @@ class Places:
             raise ConfigError(
                 f"base_port is for agents of one host, and discovery.bind is {self._found.bind}: leave one of them out"
             )
-        named = run.discovery.contacts if isinstance(run.discovery, GossipOptions) else {}
+        named = run.discovery.contacts if isinstance(run.discovery, GossipDiscoveryOptions) else {}
         self.contacts = {PeerId(peer): self._contact(PeerId(peer), address) for peer, address in named.items()}
 
     def _contact(self, peer: PeerId, address: str) -> Address:
         if peer not in self._entries:
             near = nearest(peer, self._entries)
             raise ConfigError(f"discovery.contacts: there is no agent {peer!r} in this run: {near}")
-        entry = None if self._entries[peer].dials else address or self._fixed(peer)
+        entry = None if self._entries[peer].dial_only else address or self._fixed(peer)
         if entry is None or host_of(entry) in ANYWHERE or entry.endswith(":*"):
             raise ConfigError(
                 f"discovery.contacts: the file does not say where {peer} can be reached: give it an address, or name "
@@ -63,7 +63,7 @@ class Places:
 
     def address(self, peer: PeerId, folder: Path) -> Address | None:
         """Where others dial an agent that needs no finding: for data and for control."""
-        if self._entries[peer].dials:
+        if self._entries[peer].dial_only:
             return None
         if (entry := self._fixed(peer)) is not None:
             return _pair(entry)
@@ -73,7 +73,7 @@ class Places:
     def listens(self, me: PeerId, folder: Path) -> Address | None:
         """Where an agent listens on its host; a port ``*`` is any that is free. Raises ConfigError."""
         own = self._entries[me]
-        if own.dials:
+        if own.dial_only:
             return None
         if own.address is not None:
             return _pair(self._bound(me, own.address, own.bind or self._run.bind))
@@ -101,7 +101,7 @@ class Places:
 
     def _fixed(self, peer: PeerId) -> str | None:
         own = self._entries[peer]
-        if own.address is None and not own.dials and self._run.base_port is not None:
+        if own.address is None and not own.dial_only and self._run.base_port is not None:
             return f"tcp://127.0.0.1:{self._run.base_port + 2 * list(self._entries).index(peer)}"
         return own.address
 
@@ -118,7 +118,7 @@ class Places:
             hosts += filter(None, [self._found.bind, self._found.advertise])
         return not all(map(_loopback, hosts))
 
-    def guard(self, me: PeerId, neighbours: Collection[PeerId]) -> Guard | None:
+    def curve_keys(self, me: PeerId, neighbours: Collection[PeerId]) -> CurveKeys | None:
         """My keys and those of my neighbours, or of all who gossip, where links are encrypted. Raises ConfigError."""
         if not self.encrypted:
             return None

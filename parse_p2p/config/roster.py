@@ -1,26 +1,41 @@
-"""Who of a run file takes part in which role, and the graph among the peers.
+"""Who of a run file takes part in which role, with everything filled in, and the graph among the peers.
 
 A coordinator is an agent without data of its own. It takes part in centralised methods alone, so that the other
 agents, their data and the graph among them are the same for every method.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import networkx as nx
 
-from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_file import RunFile, options
 from parse_p2p.config.sections import AgentEntry, MixEntry
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.core.types import PeerId
+from parse_p2p.core.types import Modality, PeerId, Role
 from parse_p2p.methods.base import Method
+from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.topology import generators
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.placement import Type, place
 
 
 @dataclass(frozen=True)
-class Cast:
+class AgentSpec:
+    """One agent of the run file, everything filled in."""
+
+    id: PeerId
+    role: Role
+    modalities: tuple[Modality, ...]
+    entry: AgentEntry
+    model: ModelOptions
+    encoders: Mapping[Modality, EncoderOptions]
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class Roster:
     """The agents that take part; ``hub`` is the coordinator's entry, None in a method without one.
 
     ``run`` is the run file, with the middle of a star written down as the coordinator where it was taken for one.
@@ -36,7 +51,7 @@ class Cast:
         return None if self.hub is None else PeerId(self.hub.id)
 
 
-def cast(run: RunFile, method: Method) -> Cast:
+def read_roster(run: RunFile, method: Method) -> Roster:
     """Deal the roles. Raises ConfigError, with the remedy, for a centralised method without a coordinator."""
     entries = _entries(run)
     ids = [entry.id for entry in entries]
@@ -54,21 +69,46 @@ def cast(run: RunFile, method: Method) -> Cast:
     if not peers:
         raise ConfigError(f"agents: the coordinator {hubs[0].id} has nobody to coordinate: add agents with modalities")
     _refuse_tasks(run, peers, method)
-    _refuse_strangers(run, [entry.id for entry in peers])
+    _refuse_unmet(run, [entry.id for entry in peers])
     topology = _topology(run, [PeerId(entry.id) for entry in peers], {hub.id for hub in hubs})
     if not method.centralised:
-        return Cast(run, peers, None, topology)
+        return Roster(run, peers, None, topology)
     if hubs:
-        return Cast(run, peers, hubs[0], topology)
+        return Roster(run, peers, hubs[0], topology)
     hub = _middle_of_star(topology, method)
     becomes = {"role": "coordinator", "model": {}, "encoders": {}}
     named = [e.model_copy(update=becomes) if e.id == hub else e for e in entries]
-    return cast(run.model_copy(update={"agents": named}), method)
+    return read_roster(run.model_copy(update={"agents": named}), method)
 
 
-def ids(run: RunFile) -> list[PeerId]:
+def agent_ids(run: RunFile) -> list[PeerId]:
     """Every agent that a run file names, its coordinator included."""
     return [PeerId(entry.id) for entry in _entries(run)]
+
+
+def specs(run: RunFile, roster: Roster) -> list[AgentSpec]:
+    gained = {m for event in run.events or () for m in event.gain or ()}
+    sensed = sorted({m for entry in roster.peers for m in entry.modalities or ()} | gained)
+    found = [spec(run, entry, Role.CLIENT if roster.coordinator else Role.PEER, sensed) for entry in roster.peers]
+    if roster.hub is not None:
+        found.append(spec(run, roster.hub.model_copy(update={"modalities": sensed}), Role.COORDINATOR, sensed))
+    return found
+
+
+def spec(run: RunFile, entry: AgentEntry, role: Role, sensed: list[str]) -> AgentSpec:
+    where = f"agents: {entry.id}"
+    modalities = tuple(sorted(map(Modality, entry.modalities or ())))
+    if len(set(modalities)) < len(modalities):
+        raise ConfigError(f"{where} has a modality twice: {', '.join(modalities)}")
+    if odd := sorted(set(entry.encoders) - set(modalities)):
+        raise ConfigError(f"{where} has an encoder for {odd[0]!r}, a modality it lacks: {', '.join(modalities)}")
+    known = {"modalities": run.model.modalities or tuple(sensed)}
+    model = options(ModelOptions, run.model.model_dump() | known | entry.model, f"{where}.model")
+    changed = {m: model.encoder.model_dump() | entry.encoders.get(m, {}) for m in modalities}
+    encoders = {m: options(EncoderOptions, e, f"{where}.encoders.{m}") for m, e in changed.items()}
+    # whatever this agent's own are, the run's encoder stays what others are measured by
+    model = model.model_copy(update={"encoder": run.model.encoder})
+    return AgentSpec(PeerId(entry.id), role, modalities, entry, model, encoders, entry.task or "")
 
 
 def _refuse_tasks(run: RunFile, peers: list[AgentEntry], method: Method) -> None:
@@ -86,7 +126,7 @@ def _refuse_tasks(run: RunFile, peers: list[AgentEntry], method: Method) -> None
         raise ConfigError("tasks: a stream has one label space for all: leave out stream, or the tasks of agents")
 
 
-def _refuse_strangers(run: RunFile, ids: list[str]) -> None:
+def _refuse_unmet(run: RunFile, ids: list[str]) -> None:
     """In a trace."""
     if run.varying is None:
         return

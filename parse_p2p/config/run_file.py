@@ -33,7 +33,7 @@ from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.streams import StreamOptions
-from parse_p2p.discovery.base import DiscoveryOptions, FileOptions, MqttOptions
+from parse_p2p.discovery.base import DiscoveryOptions, MqttOptions, StaticOptions
 from parse_p2p.discovery.mqtt_broker import Broker
 from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
@@ -83,7 +83,7 @@ class RunFile(Section):
     bind: Binding | None = Field(None, description="bind of all agents that have none of their own")
     resources: ResourcesEntry = Field(ResourcesEntry(), description="what an agent takes of a cluster's node")
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
-    discovery: DiscoveryOptions = Field(FileOptions(), description="how agents learn where the others listen")
+    discovery: DiscoveryOptions = Field(StaticOptions(), description="how agents learn where the others listen")
     security: Literal["auto", "curve", "none"] = Field(
         "auto", description="auto: curve where an address is no loopback"
     )
@@ -96,9 +96,9 @@ class RunFile(Section):
         )
         same = self.model_dump(mode="json", exclude={**mine, "graph": {"file"}, "varying": {"file"}})
         if isinstance(self.agents, list):  # hosts may know an agent by different addresses
-            places = ("bind", "dials")
+            host_keys = ("bind", "dial_only")
             same["agents"] = [
-                {k: v for k, v in entry.items() if k not in places} | {"address": None} for entry in same["agents"]
+                {k: v for k, v in entry.items() if k not in host_keys} | {"address": None} for entry in same["agents"]
             ]
         return same
 
@@ -138,7 +138,7 @@ def resolve(
     trace_file = _beside(path, raw, "varying")
     if trace_file is not None and "contacts" not in raw["varying"]:  # likewise
         raw["varying"]["contacts"] = contact_trace.read(Path(trace_file))
-    return _validate(raw, Origin(path, lines or {}, overridden))
+    return _validate(raw, KeyLocations(path, lines or {}, overridden))
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -163,7 +163,7 @@ def _beside(path: Path, raw: Mapping[str, Any], section: str, key: str = "file")
     return str(named[key])
 
 
-class Origin:
+class KeyLocations:
     """Where each key of a run file was written."""
 
     def __init__(self, path: Path, lines: Mapping[Loc, int], overridden: Sequence[Loc] = ()) -> None:
@@ -171,7 +171,7 @@ class Origin:
         self._lines = lines
         self._overridden = overridden
 
-    def place(self, loc: Loc) -> str:
+    def where(self, loc: Loc) -> str:
         """``ring.yaml:7: train.lr``, or ``--set train.lr``."""
         key = ".".join(map(str, loc))
         if any(loc[: len(o)] == o or o[: len(loc)] == loc for o in self._overridden):
@@ -195,23 +195,23 @@ def options(model: type[BaseModel], values: Mapping[str, Any], where: str) -> An
         raise ConfigError(f"{where}.{_sentence(error, model)}") from None
 
 
-def _validate(raw: Mapping[str, Any], origin: Origin) -> RunFile:
+def _validate(raw: Mapping[str, Any], locations: KeyLocations) -> RunFile:
     try:
         run = RunFile.model_validate(raw)
     except ValidationError as error:
         loc = _loc(error)
-        raise ConfigError(f"{origin.place(loc)}: {_reason(error, RunFile)}") from None
+        raise ConfigError(f"{locations.where(loc)}: {_reason(error, RunFile)}") from None
     graph = run.graph
     read = graph.nodes is not None and graph.edges is not None  # from the file, which may be elsewhere by now
     if [graph.generator, None if read else graph.edges, graph.nodes if read else graph.file].count(None) != 2:
-        raise ConfigError(f"{origin.place(('graph',))}: give exactly one of generator, edges and file")
+        raise ConfigError(f"{locations.where(('graph',))}: give exactly one of generator, edges and file")
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
-        raise ConfigError(f"{origin.place(('clocks',))}: lost must be more than two heartbeats")
+        raise ConfigError(f"{locations.where(('clocks',))}: lost must be more than two heartbeats")
     if isinstance(run.discovery, MqttOptions):
         try:
             Broker.parse(run.discovery.broker)
         except ConfigError as error:
-            raise ConfigError(f"{origin.place(('discovery', 'broker'))}: {error}") from None
+            raise ConfigError(f"{locations.where(('discovery', 'broker'))}: {error}") from None
     return run
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from parse_p2p.config import roster, validation
-from parse_p2p.config.endpoints import Places
+from parse_p2p.config import validation
+from parse_p2p.config.endpoints import Endpoints
+from parse_p2p.config.roster import AgentSpec, agent_ids, read_roster, specs
+from parse_p2p.config.roster import spec as spec_of
 from parse_p2p.config.run_file import RunFile, options
-from parse_p2p.config.seats import Seat, seats
-from parse_p2p.config.seats import seat as seated
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import Modalities, planned
@@ -31,16 +31,16 @@ from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import Build, Network, initialise, load_weights
 from parse_p2p.models.parameter_buffer import regions
-from parse_p2p.runtime.agent_state import Participant, Wardrobe
+from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.wire.codecs.base import Codec
-from parse_p2p.wire.faults import broken, refuse_strangers
+from parse_p2p.wire.faults import broken, refuse_unknown_agents
 
 RECENT = 4  # rounds whose drawn graphs are kept
 
 
-class World:
+class RunPlan:
     """All that a run file implies. Raises ConfigError, naming the key, for one that cannot be run."""
 
     def __init__(self, run: RunFile) -> None:
@@ -53,30 +53,30 @@ class World:
                 f"the method {run.method!r} is not made for model.network {run.model.network!r}: "
                 f"{nearest(run.model.network, self.method.networks)}"
             )
-        cast = roster.cast(run, self.method)
-        self.run = run = cast.run
-        self.coordinator = cast.coordinator
-        self.topology = cast.topology
-        self.seats = {seat.id: seat for seat in seats(run, cast)}
-        self.peers = [me for me in self.seats if me != self.coordinator]
-        self.membership = planned({me: self.seats[me].modalities for me in self.peers}, run.events or ())
+        roster = read_roster(run, self.method)
+        self.run = run = roster.run
+        self.coordinator = roster.coordinator
+        self.topology = roster.topology
+        self.specs = {spec.id: spec for spec in specs(run, roster)}
+        self.peers = [me for me in self.specs if me != self.coordinator]
+        self.membership = planned({me: self.specs[me].modalities for me in self.peers}, run.events or ())
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
-        self._costumes: dict[tuple[PeerId, Modalities], Holder] = {}
+        self._holders_of: dict[tuple[PeerId, Modalities], Holder] = {}
         self._drawn = lru_cache(RECENT)(self._draw)
         self._refuse_impossible()
 
     def _refuse_impossible(self) -> None:
-        run, seats, train = self.run, self.seats.values(), self.data[0]
-        validation.refuse_unlike(run, self.method, seats, train, self.public)
+        run, specs, train = self.run, self.specs.values(), self.data[0]
+        validation.refuse_unlike(run, self.method, specs, train, self.public)
         self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
-        validation.refuse_tasks(run, seats, train, self.share)
+        validation.refuse_tasks(run, specs, train, self.share)
         validation.refuse_varying(run, self.method)
         validation.refuse_events(run, self.method, train)
         if self.laid(0).keys and not self.method.centralised:  # a graph is needed
-            validation.refuse_islands(self.topology)
-        refuse_strangers(run.faults, roster.ids(run))
-        validation.refuse_sensors(run, seats)
-        validation.refuse_deaf(seats, self.neighbours)
+            validation.refuse_disconnected(self.topology)
+        refuse_unknown_agents(run.faults, agent_ids(run))
+        validation.refuse_sensors(run, specs)
+        validation.refuse_unreachable_pairs(specs, self.neighbours)
 
     # data
 
@@ -122,17 +122,17 @@ class World:
         A coordinator trains on the public samples, if there are any.
         """
         train, test = self.data
-        modalities = modalities or self.seats[me].modalities
+        modalities = modalities or self.specs[me].modalities
         if me == self.coordinator:
             public = train.select([]) if self.public is None else self.public
             return public.select(np.arange(len(public)), modalities), test.select(np.arange(len(test)), modalities)
         mine = train.select(self.shares[me], modalities), test.select(np.arange(len(test)), modalities)
-        task = self.run.tasks.get(self.seats[me].task)
+        task = self.run.tasks.get(self.specs[me].task)
         return mine if task is None else (seen_as(task, mine[0]), seen_as(task, mine[1]))
 
-    def classes(self, seat: Seat) -> int:
+    def classes(self, spec: AgentSpec) -> int:
         """The number of classes that an agent tells apart."""
-        return len(self.run.tasks[seat.task].classes) if seat.task else self.data[0].classes
+        return len(self.run.tasks[spec.task].classes) if spec.task else self.data[0].classes
 
     def tasks(self, me: PeerId, modalities: Modalities | None = None) -> Stream | None:
         """An agent's stream of tasks, where the run has them; the coordinator has none."""
@@ -144,52 +144,52 @@ class World:
 
     def senses(self, me: PeerId, round: int) -> Modalities:
         """What an agent has in a round; what the file says where it is not there."""
-        return self.membership.of(me, round) or self.seats[me].modalities
+        return self.membership.of(me, round) or self.specs[me].modalities
 
     def kind(self, me: PeerId, round: int = 0) -> str:
         """The modalities of an agent as a table shows them, with its task where there are several; or coordinator."""
         if me == self.coordinator:
             return "coordinator"
-        several = len({seat.task for seat in self.seats.values()}) > 1
-        return "+".join(self.senses(me, round)) + (f": {self.seats[me].task or 'all classes'}" if several else "")
+        several = len({spec.task for spec in self.specs.values()}) > 1
+        return "+".join(self.senses(me, round)) + (f": {self.specs[me].task or 'all classes'}" if several else "")
 
     # models
 
-    def network(self, seat: Seat) -> Network:
-        build: Build = plugins.load(plugins.NETWORKS, seat.model.network)
-        shapes = {m: self.data[0].shape(m) for m in seat.modalities}
-        return build(shapes, self.classes(seat), seat.model, seat.encoders)
+    def network(self, spec: AgentSpec) -> Network:
+        build: Build = plugins.load(plugins.NETWORKS, spec.model.network)
+        shapes = {m: self.data[0].shape(m) for m in spec.modalities}
+        return build(shapes, self.classes(spec), spec.model, spec.encoders)
 
-    def initialised(self, seat: Seat) -> Network:
+    def initialised(self, spec: AgentSpec) -> Network:
         """The network with its first parameters: equal components start equal, unless ``model.init`` is own."""
-        network = self.network(seat)
+        network = self.network(spec)
         for name, module in network.initialised_apart():
             frozen = not any(p.requires_grad for p in module.parameters())
-            whose = seat.id if seat.model.init == "own" and not frozen else "all"
+            whose = spec.id if spec.model.init == "own" and not frozen else "all"
             initialise(module, seeded(self.run.seed, "init", whose, name))
-        for modality, encoder in seat.encoders.items():
+        for modality, encoder in spec.encoders.items():
             if encoder.weights is not None:
                 load_weights(network.trunk_of(modality), encoder.weights)
         return network
 
-    def seat(self, me: PeerId, modalities: Modalities) -> Seat:
+    def spec(self, me: PeerId, modalities: Modalities) -> AgentSpec:
         """An agent's seat once it has these modalities."""
-        seat = self.seats[me]
-        if modalities == seat.modalities:
-            return seat
-        own = {m: options for m, options in seat.entry.encoders.items() if m in modalities}
-        entry = seat.entry.model_copy(update={"modalities": list(modalities), "encoders": own})
-        return seated(self.run, entry, seat.role, list(seat.model.modalities))
+        spec = self.specs[me]
+        if modalities == spec.modalities:
+            return spec
+        own = {m: options for m, options in spec.entry.encoders.items() if m in modalities}
+        entry = spec.entry.model_copy(update={"modalities": list(modalities), "encoders": own})
+        return spec_of(self.run, entry, spec.role, list(spec.model.modalities))
 
     @cached_property
     def holders(self) -> dict[PeerId, Holder]:
         """What the sharing tables see of every agent, with the modalities of the run file."""
-        return {me: self._holder(seat) for me, seat in self.seats.items()}
+        return {me: self._holder(spec) for me, spec in self.specs.items()}
 
-    def _holder(self, seat: Seat) -> Holder:
+    def _holder(self, spec: AgentSpec) -> Holder:
         with torch.device("meta"):  # no memory is taken for the parameters
-            network = self.network(seat)
-        return Holder(seat.id, seat.modalities, regions(network.parts()), network.dimensions, seat.task)
+            network = self.network(spec)
+        return Holder(spec.id, spec.modalities, regions(network.parts()), network.dimensions, spec.task)
 
     def _holders(self, round: int) -> list[Holder]:
         """Who is there in a round, each with what it then has."""
@@ -199,9 +199,9 @@ class World:
         return [self._as(me, there[me]) for me in self.peers if me in there]
 
     def _as(self, me: PeerId, modalities: Modalities) -> Holder:
-        if (me, modalities) not in self._costumes:
-            self._costumes[me, modalities] = self._holder(self.seat(me, modalities))
-        return self._costumes[me, modalities]
+        if (me, modalities) not in self._holders_of:
+            self._holders_of[me, modalities] = self._holder(self.spec(me, modalities))
+        return self._holders_of[me, modalities]
 
     # who shares what with whom
 
@@ -237,23 +237,23 @@ class World:
         met = (o.partners(me) if anyone else o.plan(me).links for o in self._overlays.values())
         return frozenset(peer for peers in met for peer in peers)
 
-    def participant(self, me: PeerId, device: torch.device | None = None) -> Participant:
+    def agent_state(self, me: PeerId, device: torch.device | None = None) -> AgentState:
         build = partial(self.learner, me, device=device)
-        wardrobe, first = None, self.seats[me].modalities
+        variants, first = None, self.specs[me].modalities
         if self.run.events is not None:
-            wardrobe = Wardrobe(self.membership, self.data[0].modalities, build)
+            variants = LearnerVariants(self.membership, self.data[0].modalities, build)
             first = self.senses(me, self.spans[me].start)
         public = self.public if me == self.coordinator else None
-        return Participant(
+        return AgentState(
             me,
-            self.seats[me].role,
+            self.specs[me].role,
             self.method,
             self.options,
             build(first),
             self.overlays,
             self.run.rounds,
             public=public,
-            wardrobe=wardrobe,
+            variants=variants,
             sense=partial(self._sense, me),
         )
 
@@ -270,7 +270,7 @@ class World:
         devices.open_up(device, me)
         return Learner(
             me,
-            self.initialised(self.seat(me, modalities)),
+            self.initialised(self.spec(me, modalities)),
             train if tasks is None else tasks.at(0),
             test if tasks is None else tasks.own,
             self.run.train,
@@ -286,25 +286,25 @@ class World:
             {} if self.coordinator is None else {self.coordinator: range(self.run.rounds)}
         )
 
-    def participants(self) -> list[Participant]:
-        return [self.participant(me) for me in self.seats]
+    def agent_states(self) -> list[AgentState]:
+        return [self.agent_state(me) for me in self.specs]
 
     # the machine
 
     def device(self, me: PeerId) -> torch.device:
         """``auto`` deals the GPUs round to the agents and is the CPU where there is none."""
-        return devices.choose(self.seats[me].entry.device or self.run.device, me, list(self.seats).index(me))
+        return devices.choose(self.specs[me].entry.device or self.run.device, me, list(self.specs).index(me))
 
     @property
     def threads(self) -> int:
         """Compute threads of one agent, so that all of them fit the cores of one host."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // len(self.seats))
+        return max(1, cores // len(self.specs))
 
     @cached_property
-    def places(self) -> Places:
+    def endpoints(self) -> Endpoints:
         """Where the agents listen, and with which keys."""
-        return Places(self.run, {me: seat.entry for me, seat in self.seats.items()})
+        return Endpoints(self.run, {me: spec.entry for me, spec in self.specs.items()})
 
 
 def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:

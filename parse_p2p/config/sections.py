@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from parse_p2p.discovery.advertisement import binding, entrance
+from parse_p2p.discovery.addresses import agent_address, binding
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
-Entrance = Annotated[str, AfterValidator(entrance)]
+Entrance = Annotated[str, AfterValidator(agent_address)]
 Binding = Annotated[str, AfterValidator(binding)]
 
 
@@ -38,7 +38,7 @@ class AgentEntry(Section):
     task: str | None = Field(None, description="one of tasks; none: all classes of the data set")
     address: Entrance | None = Field(None, description="tcp://host:port, where others dial it; port + 1 is taken too")
     bind: Binding | None = Field(None, description="IP address of its host that it listens on; none: address's host")
-    dials: bool = Field(False, description="it dials the others and nobody dials it, as behind NAT")
+    dial_only: bool = Field(False, description="it dials the others and nobody dials it, as behind NAT")
     device: str | None = None
     role: Literal["peer", "coordinator"] = Field("peer", description="a coordinator holds no data of its own")
 
@@ -50,7 +50,7 @@ class AgentEntry(Section):
 
     @model_validator(mode="after")
     def _dials_or_listens(self) -> Self:
-        if self.dials and (self.address or self.bind):
+        if self.dial_only and (self.address or self.bind):
             raise ValueError(f"agent {self.id} dials and nobody dials it: it needs no address and no bind")
         return self
 

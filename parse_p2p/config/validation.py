@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from parse_p2p.config.roster import AgentSpec
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.seats import Seat
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
@@ -13,19 +13,21 @@ from parse_p2p.topology.graph import Topology
 from parse_p2p.wire.faults import Sensor
 
 
-def refuse_unlike(run: RunFile, method: Method, seats: Iterable[Seat], train: Dataset, public: Dataset | None) -> None:
+def refuse_unlike(
+    run: RunFile, method: Method, specs: Iterable[AgentSpec], train: Dataset, public: Dataset | None
+) -> None:
     """Agents that do not fit the data, or the method. Raises ConfigError."""
     known = train.modalities
-    for seat in seats:
-        for modality in seat.modalities:
+    for spec in specs:
+        for modality in spec.modalities:
             if modality not in known:
                 raise ConfigError(
-                    f"agents: {seat.id} is to have the modality {modality!r}, which the data set "
+                    f"agents: {spec.id} is to have the modality {modality!r}, which the data set "
                     f"{run.dataset!r} does not hold: {nearest(modality, known)}"
                 )
-        if method.centralised and seat.model.latent != run.model.latent:
+        if method.centralised and spec.model.latent != run.model.latent:
             raise ConfigError(
-                f"agents: {seat.id} has model.latent {seat.model.latent} and the run {run.model.latent}: "
+                f"agents: {spec.id} has model.latent {spec.model.latent} and the run {run.model.latent}: "
                 "with a coordinator all must have the same"
             )
     if method.public and public is None:
@@ -35,34 +37,34 @@ def refuse_unlike(run: RunFile, method: Method, seats: Iterable[Seat], train: Da
         )
 
 
-def refuse_deaf(seats: Iterable[Seat], neighbours: Callable[[PeerId], Iterable[PeerId]]) -> None:
+def refuse_unreachable_pairs(specs: Iterable[AgentSpec], neighbours: Callable[[PeerId], Iterable[PeerId]]) -> None:
     """Neighbours of whom neither can dial the other. Raises ConfigError."""
-    deaf = {seat.id for seat in seats if seat.entry.dials}
-    for me in sorted(deaf) if len(deaf) > 1 else ():
-        if both := sorted(deaf.intersection(neighbours(me))):
+    dial_only = {spec.id for spec in specs if spec.entry.dial_only}
+    for me in sorted(dial_only) if len(dial_only) > 1 else ():
+        if both := sorted(dial_only.intersection(neighbours(me))):
             raise ConfigError(
-                f"agents: {me} and {both[0]} are neighbours and nobody dials either (dials: true): give one of them "
-                "an address that the other reaches, or another graph"
+                f"agents: {me} and {both[0]} are neighbours and nobody dials either (dial_only: true): give one of "
+                "them an address that the other reaches, or another graph"
             )
 
 
-def refuse_sensors(run: RunFile, seats: Iterable[Seat]) -> None:
+def refuse_sensors(run: RunFile, specs: Iterable[AgentSpec]) -> None:
     """Faults of sensors that nobody has. Raises ConfigError."""
     for i, fault in enumerate(run.faults):
-        if isinstance(fault, Sensor) and not any(fault.modality in seat.model.modalities for seat in seats):
+        if isinstance(fault, Sensor) and not any(fault.modality in spec.model.modalities for spec in specs):
             raise ConfigError(f"faults.{i}.modality: no agent ever has {fault.modality!r}")
 
 
 def refuse_tasks(
-    run: RunFile, seats: Iterable[Seat], train: Dataset, share: Callable[[PeerId], tuple[Dataset, Dataset]]
+    run: RunFile, specs: Iterable[AgentSpec], train: Dataset, share: Callable[[PeerId], tuple[Dataset, Dataset]]
 ) -> None:
     """Tasks that the data do not have, or an agent has nothing of. Raises ConfigError."""
     for name, task in run.tasks.items():
         refuse_unknown(name, task, train)
-    for seat in seats:
-        if seat.task and not all(map(len, share(seat.id))):
+    for spec in specs:
+        if spec.task and not all(map(len, share(spec.id))):
             raise ConfigError(
-                f"agents: {seat.id} has no samples of its task {seat.task!r} to train on, or none to test with: "
+                f"agents: {spec.id} has no samples of its task {spec.task!r} to train on, or none to test with: "
                 "give the task more classes, or agents larger shares"
             )
 
@@ -98,12 +100,12 @@ def refuse_events(run: RunFile, method: Method, train: Dataset) -> None:
             raise ConfigError(f"events: round {event.round} of {event.agent} never comes: rounds is {run.rounds}")
 
 
-def refuse_islands(topology: Topology) -> None:
+def refuse_disconnected(topology: Topology) -> None:
     """A graph that falls apart. Raises ConfigError."""
-    if len(islands := topology.islands()) > 1:
-        smallest = sorted(islands, key=len)[0]
+    if len(components := topology.connected_components()) > 1:
+        smallest = sorted(components, key=len)[0]
         alone = ", ".join(sorted(smallest)[:4])
         raise ConfigError(
-            f"graph: it falls into {len(islands)} islands, one of them {{{alone}}}, which could never agree: "
+            f"graph: it has {len(components)} connected components, one of them {{{alone}}}, which could never agree: "
             "add an edge between them"
         )

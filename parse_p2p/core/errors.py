@@ -46,7 +46,7 @@ class SpecMismatch(WireError):
 
 
 class WrongRun(WireError):
-    """Mail that belongs to another run."""
+    """A message that belongs to another run."""
 
 
 class PeerError(P2PError):

@@ -38,7 +38,7 @@ class Ledger:
         return entry
 
 
-class RunLog:
+class EventLog:
     """Append-only; a line is complete or not there. ``listener`` is told of every event too."""
 
     def __init__(self, agent: PeerId, path: Path | None) -> None:

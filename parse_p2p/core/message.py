@@ -22,7 +22,7 @@ Fact = str | int | float | bool | list[float] | list[str]
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Message:
     """Tensors by slice name, and facts by name.
 
     The tensors must not change after the parcel is made: the wire sends their memory as it is.
@@ -42,7 +42,7 @@ class Parcel:
 
 def fit(
     sender: str,
-    parcel: Parcel,
+    message: Message,
     needed: Shapes,
     allowed: Shapes | None = None,
     dtype: torch.dtype = torch.float32,
@@ -54,10 +54,10 @@ def fit(
     SpecMismatch, one sentence naming the tensor.
     """
     known = {**needed, **(allowed or {})}
-    names = parcel.tensors.keys()
+    names = message.tensors.keys()
     if odd := sorted((names - known.keys()) | (needed.keys() - names)):
         raise SpecMismatch(f"mail from {sender} and what was to come differ in {', '.join(odd[:3])}")
-    for name, tensor in parcel.tensors.items():
+    for name, tensor in message.tensors.items():
         if tuple(tensor.shape) != known[name] or tensor.dtype != dtype:
             raise SpecMismatch(
                 f"{name} from {sender} has shape {tuple(tensor.shape)} and type {tensor.dtype}, "

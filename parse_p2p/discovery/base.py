@@ -15,15 +15,15 @@ from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Fact
 from parse_p2p.core.peer_info import Card
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.advertisement import HOST, binding, entrance, somewhere
+from parse_p2p.discovery.addresses import HOST, agent_address, binding, dialable_host
 
 
-class FileOptions(BaseModel):
+class StaticOptions(BaseModel):
     """Every address stands in the run file, or is a socket of this host."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["file"] = "file"
+    kind: Literal["static"] = "static"
 
 
 class FoundOptions(BaseModel):
@@ -34,7 +34,7 @@ class FoundOptions(BaseModel):
     bind: Annotated[str, AfterValidator(binding)] = Field(
         "127.0.0.1", description="IP address of an agent that the file gives no address"
     )
-    advertise: Annotated[str, AfterValidator(somewhere)] | None = Field(
+    advertise: Annotated[str, AfterValidator(dialable_host)] | None = Field(
         None, pattern=HOST, max_length=253, description="host by which others reach it; else what it bound"
     )
 
@@ -46,18 +46,18 @@ class MqttOptions(FoundOptions):
     broker: str = Field(description="mqtt://[user@]host[:1883], or mqtts:// for TLS; a password is none of the file's")
 
 
-class RendezvousOptions(FoundOptions):
+class SharedFolderOptions(FoundOptions):
     """Agents find each other by small files in a folder that all of them see."""
 
-    kind: Literal["rendezvous"]
+    kind: Literal["shared-folder"]
     folder: str | None = Field(None, description="beside this file; by default the run folder's addresses/")
 
 
-class GossipOptions(FoundOptions):
+class GossipDiscoveryOptions(FoundOptions):
     """Agents find each other from one contact, or a few, whose places all know."""
 
     kind: Literal["gossip"]
-    contacts: dict[str, Annotated[str, AfterValidator(lambda text: text and entrance(text))]] = Field(
+    contacts: dict[str, Annotated[str, AfterValidator(lambda text: text and agent_address(text))]] = Field(
         min_length=1, description="agents that all know: [a0], at their addresses, or {a0: tcp://host:port}"
     )
 
@@ -68,13 +68,15 @@ class GossipOptions(FoundOptions):
         return dict.fromkeys(given, "") if isinstance(given, list) and all(isinstance(x, str) for x in given) else given
 
 
-DiscoveryOptions = Annotated[FileOptions | MqttOptions | GossipOptions | RendezvousOptions, Field(discriminator="kind")]
+DiscoveryOptions = Annotated[
+    StaticOptions | MqttOptions | GossipDiscoveryOptions | SharedFolderOptions, Field(discriminator="kind")
+]
 
 Send = Callable[[PeerId, Mapping[str, Fact]], Awaitable[None]]
 """Says something to an agent that the transport knows how to reach; it may be lost."""
 
 
-class Finder(Protocol):
+class Discovery(Protocol):
     """Used inside ``async with``, and that inside the transport's: it needs the ports that were bound.
 
     ``members`` are the agents that may gossip with this one, its neighbours or not.
@@ -98,25 +100,10 @@ class Finder(Protocol):
         ...
 
 
-class Deaf:
+class WithoutGossip:
     """What finders have in common that gossip with nobody."""
 
     members: frozenset[PeerId] = frozenset()
 
     async def hear(self, sender: PeerId, facts: Mapping[str, Fact]) -> None:
         raise MalformedFrame(f"{sender} gossips, which in this run nobody does")
-
-
-class FromFile(Deaf):
-    """Nothing to find and nobody to tell."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    async def announce(self, card: Card, send: Send) -> None:
-        pass

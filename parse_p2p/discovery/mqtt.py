@@ -1,6 +1,6 @@
 """Neighbours found, and rounds reported, through an MQTT broker (version 3.1.1); no model passes through it.
 
-    parse-p2p/RUN/agents/ID        retained: where the agent listens and what it holds (``notice.py``)
+    parse-p2p/RUN/agents/ID        retained: where the agent listens and what it holds (``advertisement.py``)
     parse-p2p/RUN/telemetry/ID     its rounds, whom it lost and found, what it gained; at most once
 
 RUN is the run's digest. A last will marks an agent that died as gone; one that leaves takes its presence back. The
@@ -22,11 +22,11 @@ from typing import Any, Self
 import aiomqtt
 
 from parse_p2p.core.errors import JoinTimeout, MalformedFrame, WireError, WrongRun
-from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.peer_info import Card, Clocks
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.advertisement import LONGEST, Notice, Profile
-from parse_p2p.discovery.base import Deaf, MqttOptions, Send
+from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
+from parse_p2p.discovery.base import MqttOptions, Send, WithoutGossip
 from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
 from parse_p2p.transports.zmq import ZmqTransport
 
@@ -34,7 +34,7 @@ KEEPALIVE = 30  # seconds of silence after which the broker asks whether the oth
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between two attempts to connect
 BACKLOG = 64  # reports that wait for the broker before the oldest is dropped
 COMPLAINTS = 10  # lines in the log about what came from the broker; the rest is counted
-TOLD = {
+REPORTED = {
     "round": ("round", "loss", "accuracy", "seconds", "alive", "wire_out", "wire_in"),
     "lost": ("round", "peer"),
     "found": ("round", "peer"),
@@ -48,14 +48,14 @@ _logger = logging.getLogger(__name__)
 _logger.addHandler(logging.NullHandler())  # what happens to the connection stands in the agent's own log
 
 
-class MqttFinder(Deaf):
+class MqttDiscovery(WithoutGossip):
     """Tells the broker of one agent, and its transport of the neighbours that the broker knows.
 
     ``host`` is where others reach this agent; None: at what it bound.
     """
 
     def __init__(self, profile: Profile, options: MqttOptions, neighbours: Collection[PeerId],
-                 transport: ZmqTransport, clocks: Clocks, log: RunLog, host: str | None = None) -> None:  # fmt: skip
+                 transport: ZmqTransport, clocks: Clocks, log: EventLog, host: str | None = None) -> None:  # fmt: skip
         self.refusals: Counter[str] = Counter()
         self._profile = profile
         self._broker = Broker.parse(options.broker)
@@ -99,16 +99,16 @@ class MqttFinder(Deaf):
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Report an event of the log if it is one of those that are; never waits."""
-        if (facts := TOLD.get(event["event"])) is None:
+        if (facts := REPORTED.get(event["event"])) is None:
             return
         if self._reports.qsize() >= BACKLOG:
             self._reports.get_nowait()
-        told = {name: event[name] for name in ("event", "agent", "time", *facts) if name in event}
-        self._reports.put_nowait(json.dumps(told))
+        sent_report = {name: event[name] for name in ("event", "agent", "time", *facts) if name in event}
+        self._reports.put_nowait(json.dumps(sent_report))
 
     # the connection
 
-    async def _stay(self, presence: Notice) -> None:
+    async def _stay(self, presence: Advertisement) -> None:
         """Be connected until told to leave; when the connection breaks, again after a pause that grows."""
         pause = SHORTEST_PAUSE
         while True:
@@ -129,7 +129,7 @@ class MqttFinder(Deaf):
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _client(self, presence: Notice) -> aiomqtt.Client:
+    def _client(self, presence: Advertisement) -> aiomqtt.Client:
         # a name of its own for each agent: the broker ends the connection of an earlier life, and publishes its
         # will, before it lets a later one in; any broker takes 23 characters
         name = hashlib.blake2b(f"{presence.run}/{presence.id}".encode(), digest_size=10).hexdigest()
@@ -148,7 +148,7 @@ class MqttFinder(Deaf):
             logger=_logger,
         )
 
-    async def _converse(self, client: aiomqtt.Client, presence: Notice) -> None:
+    async def _converse(self, client: aiomqtt.Client, presence: Advertisement) -> None:
         """Until told to leave. Raises MqttError."""
         mine = self._topic("agents", presence.id)
         await client.publish(mine, presence.model_dump_json(), qos=1, retain=True)
@@ -173,7 +173,7 @@ class MqttFinder(Deaf):
         while (report := await self._reports.get()) is not None:
             await client.publish(self._topic("telemetry", self._profile.id), report)
 
-    async def _read(self, client: aiomqtt.Client, mine: Notice) -> None:
+    async def _read(self, client: aiomqtt.Client, mine: Advertisement) -> None:
         async for message in client.messages:
             try:
                 said = self._checked(message.topic.value, message.payload)
@@ -190,14 +190,14 @@ class MqttFinder(Deaf):
 
     # what comes
 
-    def _checked(self, topic: str, payload: bytes) -> Notice | None:
+    def _checked(self, topic: str, payload: bytes) -> Advertisement | None:
         """What an agent of this run said of itself; None: that it left. Raises MalformedFrame, WrongRun."""
         id = PeerId(topic.rpartition("/")[2])
         if id not in (*self._neighbours, self._profile.id) or topic != self._topic("agents", id):
             raise MalformedFrame("a presence of one that is no neighbour")
         if not payload:
             return None
-        presence = Notice.read(payload)
+        presence = Advertisement.read(payload)
         if presence.run != self._profile.run:
             raise WrongRun(f"a presence of {id} in another run")
         if presence.id != id:

@@ -1,9 +1,9 @@
 """Neighbours found by files in a folder that all agents see, such as one on NFS: ``ID.json`` says where ID listens.
 
-A file is a notice (``notice.py``), written beside its place and moved there, so that it is whole or not there. One that
-an agent left behind when it died does no harm: its neighbours knock at a door where nobody of that name answers, until
-the agent is back and has written where. Who can write the folder can hide agents or name wrong doors; with keys it can
-speak for none.
+A file is an advertisement (``advertisement.py``), written under another name and then moved, so that it is whole or
+not there. One that an agent left behind when it died does no harm: its neighbours dial an address where nobody of that
+name answers, until the agent is back and has written its new one. Who can write the folder can hide agents or name
+wrong addresses; with keys it can impersonate none.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from types import TracebackType
 from typing import Self
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame, WireError, WrongRun
-from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.peer_info import Card, Clocks
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.advertisement import ANYWHERE, LONGEST, Notice, Profile, host_of
-from parse_p2p.discovery.base import Deaf, Send
+from parse_p2p.discovery.addresses import ANYWHERE, host_of
+from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
+from parse_p2p.discovery.base import Send, WithoutGossip
 from parse_p2p.transports.zmq import ZmqTransport
 
 FIRST = 0.1  # seconds between the first two looks
@@ -31,14 +32,14 @@ ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses that stand for all other hosts (RFC 5737, RFC 3849)."""
 
 
-class RendezvousFinder(Deaf):
+class SharedFolderDiscovery(WithoutGossip):
     """Writes where one agent listens, and tells its transport where its neighbours do, whenever one has moved.
 
     ``host`` is where others reach me; None: at what I bound, or at the address from which this host reaches others.
     """
 
     def __init__(self, profile: Profile, folder: Path, host: str | None, neighbours: Collection[PeerId],
-                 transport: ZmqTransport, clocks: Clocks, log: RunLog) -> None:  # fmt: skip
+                 transport: ZmqTransport, clocks: Clocks, log: EventLog) -> None:  # fmt: skip
         self._profile = profile
         self._folder = folder
         self._own = self._path(profile.id)
@@ -69,8 +70,8 @@ class RendezvousFinder(Deaf):
         """Raises ConfigError if nobody could dial me, or the folder cannot be written."""
         endpoints = self._transport.endpoints
         host = self._host or (towards_others(endpoints[0]) if endpoints else None)  # one that only dials has none
-        notice = self._profile.at(endpoints, host, card.incarnation)
-        self._mine = notice.model_dump_json().encode()
+        advertisement = self._profile.at(endpoints, host, card.incarnation)
+        self._mine = advertisement.model_dump_json().encode()
         try:
             await asyncio.to_thread(self._post)
         except OSError as error:
@@ -92,13 +93,13 @@ class RendezvousFinder(Deaf):
 
     def _take(self, peer: PeerId, text: bytes) -> None:
         try:
-            notice = Notice.read(text)
-            if notice.id != peer:
+            advertisement = Advertisement.read(text)
+            if advertisement.id != peer:
                 raise MalformedFrame(f"the file of {peer} speaks of another")
-            if notice.run != self._profile.run:
+            if advertisement.run != self._profile.run:
                 raise WrongRun(f"the file of {peer} is of another run")
-            if notice.address is not None:  # otherwise it dials me
-                self._transport.connect(peer, notice.address)
+            if advertisement.address is not None:  # otherwise it dials me
+                self._transport.connect(peer, advertisement.address)
         except WireError as error:
             self._refusals += 1
             if self._refusals <= COMPLAINTS:

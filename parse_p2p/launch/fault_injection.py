@@ -6,13 +6,13 @@ import subprocess
 import sys
 from collections import Counter
 
-from parse_p2p.config.run_plan import World
-from parse_p2p.core.event_log import RunLog, Tail
+from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.transports.base import Transport
 from parse_p2p.transports.faulty import FaultyTransport
-from parse_p2p.wire.faults import Kill, OfMail, OfProcess, struck
+from parse_p2p.wire.faults import AnyMessageFault, AnyProcessFault, Kill, scheduled_rounds
 
 WAKER = """
 import os, select, signal, sys
@@ -24,7 +24,7 @@ while not select.select([sys.stdin], [], [], seconds)[0]:
 """Continues a stopped process after so many seconds; the end of its input says that it goes on, or is no more."""
 
 
-class Injection:
+class FaultInjection:
     """What the faults of a run do to one agent: give it ``transport`` for its own, and call ``begin`` every round.
 
     An event ``fault`` tells of a kill or a stop beforehand, so that a fault whose event is in the agent's log strikes
@@ -32,33 +32,35 @@ class Injection:
     its mail, in the end and before it is killed.
     """
 
-    def __init__(self, world: World, me: PeerId, transport: Transport, folder: RunFolder, log: RunLog) -> None:
-        run = world.run
+    def __init__(self, plan: RunPlan, me: PeerId, transport: Transport, folder: RunFolder, log: EventLog) -> None:
+        run = plan.run
         self._log = log
-        self._mail = FaultyTransport(transport, me, run.faults, run.seed, run.clocks.drain, self._tell)
-        self.transport: Transport = self._mail if any(isinstance(f, OfMail) for f in run.faults) else transport
-        past = {event["place"] for event in Tail(folder.events(me)).read() if event["event"] == "fault"}
-        self._due: list[tuple[int, int, OfProcess]] = []  # round, place in the file, fault
-        for place, fault in enumerate(run.faults):
-            if isinstance(fault, OfProcess) and place not in past:
-                rounds = struck(fault, place, run.seed, world.peers, run.rounds)
+        self._faulty = FaultyTransport(transport, me, run.faults, run.seed, run.clocks.drain, self._tell)
+        self.transport: Transport = (
+            self._faulty if any(isinstance(f, AnyMessageFault) for f in run.faults) else transport
+        )
+        past = {event["position"] for event in Tail(folder.events(me)).read() if event["event"] == "fault"}
+        self._due: list[tuple[int, int, AnyProcessFault]] = []  # round, place in the file, fault
+        for position, fault in enumerate(run.faults):
+            if isinstance(fault, AnyProcessFault) and position not in past:
+                rounds = scheduled_rounds(fault, position, run.seed, plan.peers, run.rounds)
                 if me in rounds:
-                    self._due.append((rounds[me], place, fault))
+                    self._due.append((rounds[me], position, fault))
 
     def begin(self, round: int) -> None:
         """The agent begins a round; a fault whose round has gone by meanwhile strikes now."""
-        self._mail.begin(round)
+        self._faulty.begin(round)
         for due in [due for due in self._due if due[0] <= round]:
             self._due.remove(due)
-            self._strike(round, due[1], due[2])
+            self._apply(round, due[1], due[2])
 
-    def _strike(self, round: int, place: int, fault: OfProcess) -> None:
+    def _apply(self, round: int, position: int, fault: AnyProcessFault) -> None:
         if isinstance(fault, Kill):
-            self._mail.tell()
-            self._log.write("fault", kind="kill", place=place, round=round, restart=fault.restart)
+            self._faulty.tell()
+            self._log.write("fault", kind="kill", position=position, round=round, restart=fault.restart)
             os.kill(os.getpid(), signal.SIGKILL)
         else:
-            self._log.write("fault", kind="stop", place=place, round=round, seconds=fault.seconds)
+            self._log.write("fault", kind="stop", position=position, round=round, seconds=fault.seconds)
             stop(fault.seconds)
 
     def _tell(self, counts: Counter[str]) -> None:

@@ -7,11 +7,11 @@ import signal
 import socket
 from multiprocessing.context import ForkServerProcess
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.process import child
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.launch.supervisor import Fleet, Launcher
+from parse_p2p.launch.supervisor import Launcher, Supervisor
 from parse_p2p.transports.base import cannot_listen
 
 
@@ -33,27 +33,27 @@ class Forked:
             os.kill(self._process.pid or 0, signal.SIGCONT)  # a stopped one could not hear
 
 
-class LocalFleet(Fleet):
+class LocalSupervisor(Supervisor):
     """Processes of this host."""
 
     def _launch(self, me: PeerId, start: int | None) -> Forked:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["parse_p2p.launch.preload"])
-        arguments = (self._world.run.model_dump(), me, self._folder, start)
+        arguments = (self._plan.run.model_dump(), me, self._folder, start)
         return Forked(context.Process(target=child, args=arguments, name=me))
 
 
-def check(world: World, folder: RunFolder) -> None:
+def check(plan: RunPlan, folder: RunFolder) -> None:
     """Raise ConfigError before anything is written for a device or a port that cannot be had."""
-    for me in world.seats:
-        world.device(me)
-    refuse_occupied(world, folder)
+    for me in plan.specs:
+        plan.device(me)
+    refuse_occupied(plan, folder)
 
 
-def refuse_occupied(world: World, folder: RunFolder) -> None:
+def refuse_occupied(plan: RunPlan, folder: RunFolder) -> None:
     """Raise ConfigError if another program has one of our ports."""
-    for me in world.seats:
-        for address in world.places.listens(me, folder.path) or ():
+    for me in plan.specs:
+        for address in plan.endpoints.listens(me, folder.path) or ():
             if address.startswith("tcp://") and not address.endswith(":*"):
                 _refuse_if_taken(me, address)
 
@@ -61,12 +61,14 @@ def refuse_occupied(world: World, folder: RunFolder) -> None:
 def _refuse_if_taken(me: PeerId, address: str) -> None:
     host, _, port = address.removeprefix("tcp://").rpartition(":")
     try:
-        family, kind, _, _, place = socket.getaddrinfo(host.strip("[]*") or None, int(port), type=socket.SOCK_STREAM)[0]
+        family, kind, _, _, endpoint = socket.getaddrinfo(
+            host.strip("[]*") or None, int(port), type=socket.SOCK_STREAM
+        )[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+            probe.bind(endpoint)
     except OSError as error:
         raise cannot_listen(me, address, error.errno, error.strerror or str(error)) from None
 
 
-LAUNCHER = Launcher(adapt=lambda run: run, check=check, fleet=LocalFleet)
+LAUNCHER = Launcher(adapt=lambda run: run, check=check, supervisor=LocalSupervisor)

@@ -12,16 +12,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.config.sections import Share
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.base import FileOptions, FoundOptions, GossipOptions, RendezvousOptions
+from parse_p2p.discovery.base import FoundOptions, GossipDiscoveryOptions, SharedFolderOptions, StaticOptions
 from parse_p2p.launch.exit_codes import FAILED
 from parse_p2p.launch.ray_actor import Host
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.launch.supervisor import Fleet, Launcher
+from parse_p2p.launch.supervisor import Launcher, Supervisor
 
 EVERYWHERE = "0.0.0.0"
 
@@ -48,30 +48,30 @@ def connect(asked: str) -> Any:
 
 
 def adapt(run: RunFile) -> RunFile:
-    """Places are Ray's to choose: agents listen everywhere and are found by files in the run's folder."""
+    """Endpoints are Ray's to choose: agents listen everywhere and are found by files in the run's folder."""
     discovery = run.discovery
-    if isinstance(discovery, FileOptions):
-        return run.model_copy(update={"discovery": RendezvousOptions(kind="rendezvous", bind=EVERYWHERE)})
+    if isinstance(discovery, StaticOptions):
+        return run.model_copy(update={"discovery": SharedFolderOptions(kind="shared-folder", bind=EVERYWHERE)})
     if isinstance(discovery, FoundOptions) and "bind" not in discovery.model_fields_set:
         return run.model_copy(update={"discovery": discovery.model_copy(update={"bind": EVERYWHERE})})
     return run
 
 
-def check(world: World, folder: RunFolder) -> None:
+def check(plan: RunPlan, folder: RunFolder) -> None:
     """Raise ConfigError, before anything is written, for what cannot be on a cluster, or not on this one."""
-    named = [me for me, seat in world.seats.items() if seat.entry.address is not None]
-    if named or isinstance(world.run.discovery, GossipOptions):
+    named = [me for me, spec in plan.specs.items() if spec.entry.address is not None]
+    if named or isinstance(plan.run.discovery, GossipDiscoveryOptions):
         what = f"agent {named[0]} has an address" if named else "the contacts of discovery have addresses"
         raise ConfigError(
             f"--launcher ray: {what} in the file, and a cluster places agents where there is room: take discovery: "
-            "{kind: rendezvous} without addresses"
+            "{kind: shared-folder} without addresses"
         )
-    for me in world.run.resources.agents:
-        if me not in world.seats:
-            raise ConfigError(f"resources.agents: there is no agent {me!r} in this run: {nearest(me, world.seats)}")
+    for me in plan.run.resources.agents:
+        if me not in plan.specs:
+            raise ConfigError(f"resources.agents: there is no agent {me!r} in this run: {nearest(me, plan.specs)}")
     ray = connect("--launcher ray")
     for name, key, asked in (("CPUs", "CPU", "cpus"), ("GPUs", "GPU", "gpus")):
-        wanted = {me: getattr(share(world, me), asked) for me in world.seats}
+        wanted = {me: getattr(share(plan, me), asked) for me in plan.specs}
         largest = max((node["Resources"].get(key, 0) for node in ray.nodes() if node["Alive"]), default=0)
         there, total = ray.cluster_resources().get(key, 0), sum(wanted.values())
         if total > there:
@@ -86,12 +86,12 @@ def check(world: World, folder: RunFolder) -> None:
             )
 
 
-def share(world: World, me: PeerId) -> Share:
+def share(plan: RunPlan, me: PeerId) -> Share:
     """What an agent asks of a node."""
-    return world.run.resources.agents.get(me, world.run.resources)
+    return plan.run.resources.agents.get(me, plan.run.resources)
 
 
-class Placed:
+class RayProcess:
     """An agent's process on some node, through its actor."""
 
     def __init__(self, ray: Any, actor: Any, start: int | None, me: PeerId, events: Path) -> None:
@@ -109,7 +109,7 @@ class Placed:
             except self._ray.exceptions.RayError as error:
                 why = str(getattr(error, "cause", None) or error).strip() or type(error).__name__
                 said = f"the cluster could not run agent {self._me}: {why.splitlines()[-1].strip()}"
-                RunLog(self._me, self._events).write("failed", why=said)
+                EventLog(self._me, self._events).write("failed", why=said)
                 self._code = FAILED
             self._actor = None  # whose node gets back what it held
         return self._code
@@ -125,20 +125,20 @@ class Placed:
         self._code = -signal.SIGKILL
 
 
-class RayFleet(Fleet):
+class RaySupervisor(Supervisor):
     """Actors of a cluster, spread over its nodes."""
 
     def __enter__(self) -> Self:
         self._ray = connect("--launcher ray")
         return super().__enter__()
 
-    def _launch(self, me: PeerId, start: int | None) -> Placed:
-        errand = {
-            "run": self._world.run.model_dump(mode="json"),
+    def _launch(self, me: PeerId, start: int | None) -> RayProcess:
+        job = {
+            "run": self._plan.run.model_dump(mode="json"),
             "me": me,
             "folder": str(self._folder.path.resolve()),
         }
-        mine = share(self._world, me)
+        mine = share(self._plan, me)
         actor = self._ray.remote(Host).options(
             num_cpus=mine.cpus,
             num_gpus=mine.gpus,
@@ -147,7 +147,7 @@ class RayFleet(Fleet):
             max_concurrency=2,  # it is told to stop while it runs
             scheduling_strategy="SPREAD",
         )
-        return Placed(self._ray, actor.remote(errand, os.getcwd()), start, me, self._folder.events(me))
+        return RayProcess(self._ray, actor.remote(job, os.getcwd()), start, me, self._folder.events(me))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -156,4 +156,4 @@ class RayFleet(Fleet):
         self._ray.shutdown()
 
 
-LAUNCHER = Launcher(adapt=adapt, check=check, fleet=RayFleet)
+LAUNCHER = Launcher(adapt=adapt, check=check, supervisor=RaySupervisor)

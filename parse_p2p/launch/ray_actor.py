@@ -15,31 +15,31 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import PeerId
 
 EVERYWHERE = ("0.0.0.0", "::")
 
 
 class Host:
-    """``errand`` says which agent: ``run``, the run file's keys, ``me`` and ``folder``."""
+    """``job`` says which agent: ``run``, the run file's keys, ``me`` and ``folder``."""
 
-    def __init__(self, errand: dict[str, Any], directory: str) -> None:
-        self._errand = errand
+    def __init__(self, job: dict[str, Any], directory: str) -> None:
+        self._job = job
         self._directory = directory if os.path.isdir(directory) else None  # a driver's may be there on every node
         self._process: subprocess.Popen[str] | None = None
         self._asked = False
 
     def __repr__(self) -> str:
         """What Ray's own lists call it."""
-        return str(self._errand["me"])
+        return str(self._job["me"])
 
     def run(self, start: int | None) -> int:
         """Its exit code; ``start`` is its first round, None: the one that its neighbours name.
 
         Raises FileNotFoundError where this node does not see the run's folder.
         """
-        folder = Path(self._errand["folder"])
+        folder = Path(self._job["folder"])
         if not (folder / "run.yaml").exists():
             raise FileNotFoundError(
                 f"the node {socket.gethostname()} does not see {folder}: name a folder that all nodes share with --out"
@@ -48,10 +48,10 @@ class Host:
         context = ray.get_runtime_context()
         again = bool(context.was_current_actor_reconstructed)  # the node of my earlier life is lost
         here = str(ray.util.get_node_ip_address())
-        log = RunLog(PeerId(self._errand["me"]), folder / "agents" / self._errand["me"] / "events.jsonl")
+        log = EventLog(PeerId(self._job["me"]), folder / "agents" / self._job["me"] / "events.jsonl")
         log.write("placed", host=here, node=context.get_node_id(), again=again)
         log.close()
-        found = self._errand["run"]["discovery"]
+        found = self._job["run"]["discovery"]
         if found.get("bind") in EVERYWHERE and found["advertise"] is None:
             found["advertise"] = here
         # of the node's GPUs those that were dealt to me, and no other
@@ -63,7 +63,7 @@ class Host:
             if self._asked:
                 process.kill()
             assert process.stdin is not None
-            process.stdin.write(json.dumps(self._errand | {"start": None if again else start}) + "\n")
+            process.stdin.write(json.dumps(self._job | {"start": None if again else start}) + "\n")
             process.stdin.flush()
             return process.wait()
 
@@ -83,12 +83,12 @@ def _follow() -> None:
 
 def main() -> None:
     """The agent's process; it is told on standard input which it is."""
-    errand = json.loads(sys.stdin.readline())
+    job = json.loads(sys.stdin.readline())
     threading.Thread(target=_follow, daemon=True).start()
     from parse_p2p.launch.process import child
     from parse_p2p.launch.run_folder import RunFolder
 
-    child(errand["run"], PeerId(errand["me"]), RunFolder(Path(errand["folder"])), errand["start"])
+    child(job["run"], PeerId(job["me"]), RunFolder(Path(job["folder"])), job["start"])
 
 
 if __name__ == "__main__":

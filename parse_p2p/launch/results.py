@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Metrics, PeerId
@@ -52,7 +52,7 @@ class Summary:
 
 
 def summarise(
-    world: World,
+    plan: RunPlan,
     accuracy: Mapping[PeerId, float],
     alone: Mapping[PeerId, float] | None,
     sent: int,
@@ -61,23 +61,23 @@ def summarise(
 ) -> Summary:
     """Accuracies are shares of the test set; ``sent`` is bytes on the wire of all agents in ``rounds`` rounds."""
     types: dict[str, list[PeerId]] = {}
-    for me in world.seats:
+    for me in plan.specs:
         if me in accuracy:
-            types.setdefault(world.kind(me, world.run.rounds - 1), []).append(me)
-    rows = [_row(world, kind, agents, accuracy, alone) for kind, agents in types.items()]
-    each = sent / max(1, len(accuracy.keys() - {world.coordinator})) / max(1, rounds)
-    return Summary(world.run.method, rounds, rows, each, sent, seconds)
+            types.setdefault(plan.kind(me, plan.run.rounds - 1), []).append(me)
+    rows = [_row(plan, kind, agents, accuracy, alone) for kind, agents in types.items()]
+    each = sent / max(1, len(accuracy.keys() - {plan.coordinator})) / max(1, rounds)
+    return Summary(plan.run.method, rounds, rows, each, sent, seconds)
 
 
 def _row(
-    world: World,
+    plan: RunPlan,
     kind: str,
     agents: Sequence[PeerId],
     accuracy: Mapping[PeerId, float],
     alone: Mapping[PeerId, float] | None,
 ) -> TypeSummary:
     worst = min(agents, key=lambda me: accuracy[me])
-    ceiling = world.share(worst)[1].ceiling
+    ceiling = plan.share(worst)[1].ceiling
     alone_there = [alone[me] for me in agents if me in alone] if alone is not None else None
     return TypeSummary(
         type=kind,
@@ -88,29 +88,29 @@ def _row(
         worst_agent=worst,
         alone=statistics.mean(alone_there) if alone_there else None,
         alone_std=statistics.pstdev(alone_there) if alone_there else None,
-        ceiling=ceiling(frozenset(world.senses(worst, world.run.rounds - 1))) if ceiling is not None else None,
+        ceiling=ceiling(frozenset(plan.senses(worst, plan.run.rounds - 1))) if ceiling is not None else None,
     )
 
 
-def train_alone(world: World, progress: Callable[[int], None]) -> dict[PeerId, float]:
+def train_alone(plan: RunPlan, progress: Callable[[int], None]) -> dict[PeerId, float]:
     """Accuracy of the same agents after as many rounds of the method ``local``, with the same seed and losses."""
     local: Method = plugins.load(plugins.METHODS, "local")
-    options = {k: v for k, v in world.options.model_dump().items() if k in local.options.model_fields}
+    options = {k: v for k, v in plan.options.model_dump().items() if k in local.options.model_fields}
     # a network that only makes sense with what others send has no agents alone: they get the default one
-    network = world.run.model.network if world.run.model.network in local.networks else "auto"
-    model = world.run.model.model_copy(update={"network": network})
-    lonely = World(world.run.model_copy(update={"method": "local", "options": options, "model": model}))
+    network = plan.run.model.network if plan.run.model.network in local.networks else "auto"
+    model = plan.run.model.model_copy(update={"network": network})
+    lonely = RunPlan(plan.run.model_copy(update={"method": "local", "options": options, "model": model}))
     torch.set_num_threads(lonely.threads)
     try:
-        participants = lonely.participants()
+        agent_states = lonely.agent_states()
     except ConfigError:  # the agents' devices are on other hosts
-        participants = World(_on_any_device(lonely.run)).participants()
+        agent_states = RunPlan(_on_any_device(lonely.run)).agent_states()
 
     def watch(round: int, metrics: Mapping[PeerId, Metrics], ledger: object) -> None:
         progress(round + 1)
 
-    simulate(participants, lonely.run.rounds, watch=watch)
-    return {p.me: p.learner.evaluate()["accuracy"] for p in participants}
+    simulate(agent_states, lonely.run.rounds, watch=watch)
+    return {p.me: p.learner.evaluate()["accuracy"] for p in agent_states}
 
 
 def _on_any_device(run: RunFile) -> RunFile:

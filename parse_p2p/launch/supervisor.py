@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import last
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.run_folder import RunFolder
@@ -34,14 +34,14 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-class Fleet:
+class Supervisor:
     """All agents of a run. Use inside ``with``: whatever happens, none outlives it.
 
     Those that a fault of the run kills are no failures: ``tend`` starts them again when their time has come.
     """
 
-    def __init__(self, world: World, folder: RunFolder, start: int) -> None:
-        self._world = world
+    def __init__(self, plan: RunPlan, folder: RunFolder, start: int) -> None:
+        self._plan = plan
         self._folder = folder
         self._start = start
         self._processes: dict[PeerId, Process] = {}
@@ -53,7 +53,7 @@ class Fleet:
 
     def __enter__(self) -> Self:
         # who has left is done; who comes when it likes is started by hand
-        for me in [me for me, span in self._world.spans.items() if self._start < span.stop]:
+        for me in [me for me, span in self._plan.spans.items() if self._start < span.stop]:
             self._processes[me] = self._launch(me, self._start)
         return self
 
@@ -109,9 +109,9 @@ class Launcher:
     """A way to run all agents of a file.
 
     ``adapt`` gives the run file as this way needs it; ``check`` raises ConfigError, before anything is written, where
-    the run cannot be. Agents are then started by entering the ``fleet`` of a world, a folder and a first round.
+    the run cannot be. Agents are then started by entering the ``supervisor`` of a world, a folder and a first round.
     """
 
     adapt: Callable[[RunFile], RunFile]
-    check: Callable[[World, RunFolder], None]
-    fleet: type[Fleet]
+    check: Callable[[RunPlan, RunFolder], None]
+    supervisor: type[Supervisor]

@@ -60,8 +60,8 @@ def memory(device: torch.device) -> dict[str, int]:
 
 def failed(error: RuntimeError) -> bool:
     """Whether a device gave up in the middle of its work, and not over an assertion, which is the program's fault."""
-    told = isinstance(error, getattr(torch, "AcceleratorError", ())) or BROKE.match(str(error))
-    return bool(told) and "assert" not in str(error)
+    broke = isinstance(error, getattr(torch, "AcceleratorError", ())) or BROKE.match(str(error))
+    return bool(broke) and "assert" not in str(error)
 
 
 def _unusable(name: str, me: PeerId, reason: str) -> ConfigError:

@@ -23,12 +23,12 @@ from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.models.base import Network, Outputs
-from parse_p2p.models.parameter_buffer import Arena
+from parse_p2p.models.parameter_buffer import ParameterBuffer
 
 LossTerm = Callable[[Network, Batch, Outputs], Tensor]
 """A scalar to be minimised; the sum of a round's terms is the loss."""
 
-Adjust = Callable[[Arena], None]
+Adjust = Callable[[ParameterBuffer], None]
 """A change to the gradients of a step, made in place."""
 
 K = TypeVar("K")
@@ -60,14 +60,14 @@ class Learner:
                  device: torch.device, stream: Stream | None = None) -> None:  # fmt: skip
         self.me = me
         self.model = model.to(device)
-        self.arena = Arena(model.parts(), device)
+        self.buffer = ParameterBuffer(model.parts(), device)
         self.data, self.test = _on(train, device), _on(test, device)
         self.stream = stream
         self.others = None if stream is None else _on(stream.others, device)
         self.options = options
         self.seed = seed
-        self.holder = Holder(me, tuple(sorted(train.modalities)), self.arena.regions, model.dimensions)
-        groups = [{"params": [leaf], "component": name} for name, leaf in self.arena.leaves.items()]
+        self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
+        groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
         self.optimiser = torch.optim.SGD(
             groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay
         )
@@ -111,7 +111,7 @@ class Learner:
     def mean(self, losses: Sequence[Tensor]) -> float:
         """The mean of a round's losses. Raises TrainingError when it or a parameter is no number any more."""
         loss = torch.stack(list(losses)).mean().item()
-        if not math.isfinite(loss) or not bool(self.arena.values.isfinite().all()):
+        if not math.isfinite(loss) or not bool(self.buffer.values.isfinite().all()):
             raise TrainingError(
                 f"the loss of agent {self.me} is {loss} with train.lr {self.options.lr}: lower train.lr or train.clip, "
                 "or look for extreme values in its data"
@@ -138,23 +138,23 @@ class Learner:
         """
         if self.halted:
             raise Interrupted(f"the training of {self.me} was stopped")
-        self.arena.grads.zero_()
-        with torch.autocast(self.arena.values.device.type, torch.bfloat16, enabled=self.options.autocast == "bf16"):
+        self.buffer.grads.zero_()
+        with torch.autocast(self.buffer.values.device.type, torch.bfloat16, enabled=self.options.autocast == "bf16"):
             value = loss().float()
         value.backward()  # type: ignore[no-untyped-call]
-        resting = [name for name in self.arena.leaves if only is not None and not only(name)]
+        resting = [name for name in self.buffer.leaves if only is not None and not only(name)]
         for name in resting:
-            region = self.arena.regions[name]
-            self.arena.grads[region.start : region.stop].zero_()  # not to count in the norm
-            self.arena.leaves[name].grad = None
+            region = self.buffer.regions[name]
+            self.buffer.grads[region.start : region.stop].zero_()  # not to count in the norm
+            self.buffer.leaves[name].grad = None
         if adjust is not None:
-            adjust(self.arena)
-        norm = self.arena.grads.norm()
-        self.arena.grads.mul_((self.options.clip / (norm + 1e-6)).clamp(max=1.0))
+            adjust(self.buffer)
+        norm = self.buffer.grads.norm()
+        self.buffer.grads.mul_((self.options.clip / (norm + 1e-6)).clamp(max=1.0))
         self.optimiser.step()
         for name in resting:
-            region = self.arena.regions[name]
-            self.arena.leaves[name].grad = self.arena.grads[region.start : region.stop]
+            region = self.buffer.regions[name]
+            self.buffer.leaves[name].grad = self.buffer.grads[region.start : region.stop]
         return value.detach()
 
     def epoch(
@@ -213,13 +213,13 @@ class Learner:
 
     def cut(self, regions: Mapping[K, Region]) -> dict[str, Tensor]:
         """A copy of some regions on the CPU, flat, by the names of their keys: safe to hand to the wire."""
-        snapshot = to_host({"": self.arena.values})[""]
+        snapshot = to_host({"": self.buffer.values})[""]
         return {str(key): snapshot[region.start : region.stop] for key, region in regions.items()}
 
     def state(self) -> dict[str, Tensor]:
         """All that changes from round to round, copied to the CPU; ``restore`` is its inverse."""
-        state = {"parameters": self.arena.values}
-        for name, leaf in self.arena.leaves.items():
+        state = {"parameters": self.buffer.values}
+        for name, leaf in self.buffer.leaves.items():
             if (momentum := self.optimiser.state[leaf].get("momentum_buffer")) is not None:
                 state[f"momentum/{name}"] = momentum
         state |= {f"buffer/{name}": buffer for name, buffer in self.model.named_buffers()}
@@ -227,8 +227,8 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        self.arena.values.copy_(state["parameters"])
-        for name, leaf in self.arena.leaves.items():
+        self.buffer.values.copy_(state["parameters"])
+        for name, leaf in self.buffer.leaves.items():
             self.optimiser.state[leaf].clear()
             if (momentum := state.get(f"momentum/{name}")) is not None:
                 self.optimiser.state[leaf]["momentum_buffer"] = momentum.to(leaf.device, copy=True)

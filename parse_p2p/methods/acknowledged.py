@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import NEWEST, Fact, Parcel, fit
+from parse_p2p.core.message import NEWEST, Fact, Message, fit
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
@@ -31,7 +31,7 @@ NUMBERS = 2**53  # no run has as many exchanges
 def acknowledged(local: Local, patience: float) -> Stretch:
     """Propose to the neighbours that come later by name and answer the earlier ones; do what theirs ask for."""
     links, ends = local.plan.links, {key: End(local, key) for key in local.plan.weights}
-    send = {peer: _parcel({key: ends[key].say(peer) for key in links[peer]}) for peer in links}
+    send = {peer: _message({key: ends[key].say(peer) for key in links[peer]}) for peer in links}
     inbox = yield Exchange(NEWEST + "pairs", send, frozenset(links), check=partial(check, local), deadline=patience)
     for peer in sorted(inbox):
         for key in links[peer]:
@@ -41,18 +41,18 @@ def acknowledged(local: Local, patience: float) -> Stretch:
         end.show()
 
 
-def check(local: Local, sender: PeerId, parcel: Parcel) -> None:
+def check(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse mail that is no tensor and number for each slice of the link, or as an answer for some.
 
     Raises SpecMismatch.
     """
     wanted = {str(key): (local.plan.regions[key].size,) for key in local.plan.links[sender]}
     if local.me < sender:
-        fit(sender, parcel, {}, wanted, dtype=torch.float64)
+        fit(sender, message, {}, wanted, dtype=torch.float64)
     else:
-        fit(sender, parcel, wanted)
-    for name in parcel.tensors:
-        number = parcel.meta.get(name)
+        fit(sender, message, wanted)
+    for name in message.tensors:
+        number = message.meta.get(name)
         if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < NUMBERS:
             raise SpecMismatch(f"{name} from {sender} has the number {number!r}, which must be whole and positive")
 
@@ -65,7 +65,7 @@ class End:
         self._memory = local.memory
         self._name = f"acknowledged/{key}"
         self._weights = local.plan.weights[key]
-        self._slice = local.learner.arena.view(local.plan.regions[key])
+        self._slice = local.learner.buffer.view(local.plan.regions[key])
         now = self._slice.cpu().double()
         self._value = self._memory.setdefault(f"{self._name}/value", now.clone())
         self._value += now - self._value.float()  # what local steps changed
@@ -118,11 +118,11 @@ class End:
         self._memory[f"{self._name}/{what}/{peer}"] = torch.tensor(number)
 
 
-def _parcel(said: Mapping[SliceKey, tuple[Tensor, int] | None]) -> Parcel:
+def _message(said: Mapping[SliceKey, tuple[Tensor, int] | None]) -> Message:
     spoken = {str(key): entry for key, entry in said.items() if entry is not None}
     facts: dict[str, Fact] = {name: number for name, (_, number) in spoken.items()}
-    return Parcel({name: tensor for name, (tensor, _) in spoken.items()}, facts)
+    return Message({name: tensor for name, (tensor, _) in spoken.items()}, facts)
 
 
-def _number(parcel: Parcel, key: SliceKey) -> int:
-    return int(parcel.meta[str(key)])  # type: ignore[arg-type]
+def _number(message: Message, key: SliceKey) -> int:
+    return int(message.meta[str(key)])  # type: ignore[arg-type]

@@ -14,26 +14,26 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from parse_p2p.core.errors import QuorumLost
-from parse_p2p.core.message import NEWEST, Parcel
+from parse_p2p.core.message import NEWEST, Message
 from parse_p2p.core.slices import Sharing
 from parse_p2p.core.types import Metrics, PeerId, Role
 from parse_p2p.data.base import Dataset
 from parse_p2p.learning.learner import Learner
 from parse_p2p.topology.overlay import Plan
 
-Inbox = Mapping[PeerId, Parcel]
+Inbox = Mapping[PeerId, Message]
 """What came, by sender; a peer that is gone is simply not in it."""
 
-Check = Callable[[PeerId, Parcel], None]
+Check = Callable[[PeerId, Message], None]
 
 
-def anything(sender: PeerId, parcel: Parcel) -> None:
+def anything(sender: PeerId, message: Message) -> None:
     """Accept any parcel."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """Post ``send`` under ``topic`` and wait for ``expect``.
+    """MemoryNetwork ``send`` under ``topic`` and wait for ``expect``.
 
     Fewer than ``quorum`` answers make the round void (QuorumLost is thrown at the ``yield``). A parcel that
     ``check`` refuses, by raising WireError, counts as not come. After ``deadline`` seconds stragglers are waited
@@ -45,7 +45,7 @@ class Exchange:
     """
 
     topic: str
-    send: Mapping[PeerId, Parcel] = field(default_factory=dict)
+    send: Mapping[PeerId, Message] = field(default_factory=dict)
     expect: frozenset[PeerId] = frozenset()
     quorum: int = 0
     check: Check = anything

@@ -117,7 +117,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: Tensor, weight: 
 
 
 @dataclass(frozen=True)
-class Lesson:
+class FrozenTeacher:
     """What a client's infiltration loss keeps fixed during a round.
 
     ``steepness[{a, b}]``, (C,), is that of each pair of modalities. ``dominant`` is the teaching modality, or None
@@ -129,7 +129,7 @@ class Lesson:
     dominant: Modality | None
 
 
-def lesson(learner: Learner, options: Options) -> Lesson:
+def frozen_teacher(learner: Learner, options: Options) -> FrozenTeacher:
     """Freeze a copy of the model as it is and measure it on the client's own training samples."""
     teacher = deepcopy(cast(Infiltration, learner.model)).eval().requires_grad_(False)
     data, names = learner.data, teacher.modalities
@@ -139,7 +139,7 @@ def lesson(learner: Learner, options: Options) -> Lesson:
         for i, a in enumerate(names)
         for b in names[i + 1 :]
     }
-    return Lesson(teacher, steep, dominant(masses) if options.direction == "client_global" else None)
+    return FrozenTeacher(teacher, steep, dominant(masses) if options.direction == "client_global" else None)
 
 
 @torch.no_grad()
@@ -149,19 +149,19 @@ def own_logits(network: Network, data: Dataset) -> dict[Modality, Tensor]:
     return {m: torch.cat([part.views[f"unimodal.{m}"] for part in parts]) for m in network.modalities}
 
 
-def infiltration(lesson: Lesson, options: Options) -> LossTerm:
+def infiltration(frozen_teacher: FrozenTeacher, options: Options) -> LossTerm:
     """λ2 times the distillation from the dominant modality of the teacher, summed over the other modalities."""
 
     def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
         views = {m: outputs.views[f"unimodal.{m}"] for m in network.modalities}
-        best = lesson.dominant or dominant({m: true_mass(z.detach(), batch.targets) for m, z in views.items()})
-        said = lesson.teacher(batch.inputs).views[f"unimodal.{best}"]
+        best = frozen_teacher.dominant or dominant({m: true_mass(z.detach(), batch.targets) for m, z in views.items()})
+        said = frozen_teacher.teacher(batch.inputs).views[f"unimodal.{best}"]
         into_projector = options.infiltration == "projector"
         students = cast(Infiltration, network).infiltration(outputs) if into_projector else views
         each = []
         for m in network.modalities:
             if m != best:
-                steep = lesson.steepness[frozenset((best, m))][batch.targets]
+                steep = frozen_teacher.steepness[frozenset((best, m))][batch.targets]
                 each.append(distillation(students[m], said, *class_wise(steep, options)))
         return options.lambda2 * torch.stack(each).sum()
 
@@ -189,12 +189,12 @@ def train(local: Local, options: Options) -> Metrics:
     if several(learner) and options.lambda1:
         chosen.append(losses.branches(options.lambda1))
     if infiltrating(local, options):
-        chosen.append(infiltration(lesson(learner, options), options))
+        chosen.append(infiltration(frozen_teacher(learner, options), options))
     resting = idle(local, options)
     return learner.train(
         *chosen,
         adjust=pull(local, options.mu),
-        only=lambda name: learner.arena.regions[name].component.part not in resting,
+        only=lambda name: learner.buffer.regions[name].component.part not in resting,
     )
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.learning.objective import LossOptions
@@ -82,18 +82,18 @@ def hub(local: Local) -> PeerId:
 
 def with_content(inbox: Inbox) -> Inbox:
     """What came, less the empty parcels of those who have nothing to send yet."""
-    return {peer: parcel for peer, parcel in inbox.items() if parcel.tensors}
+    return {peer: message for peer, message in inbox.items() if message.tensors}
 
 
-def update(local: Local) -> Parcel:
+def update(local: Local) -> Message:
     """My slices, with the number of samples they were trained on."""
-    return Parcel(local.learner.cut(local.plan.regions), {"samples": local.learner.samples})
+    return Message(local.learner.cut(local.plan.regions), {"samples": local.learner.samples})
 
 
 def average(inbox: Inbox) -> dict[str, Tensor]:
     """Each slice averaged over the clients that sent it, weighted by their samples."""
-    weights = {peer: float(parcel.meta["samples"]) for peer, parcel in inbox.items()}  # type: ignore[arg-type]
-    return weighted_average({peer: parcel.tensors for peer, parcel in inbox.items()}, weights)
+    weights = {peer: float(message.meta["samples"]) for peer, message in inbox.items()}  # type: ignore[arg-type]
+    return weighted_average({peer: message.tensors for peer, message in inbox.items()}, weights)
 
 
 def weighted_average(
@@ -122,7 +122,7 @@ def remember(local: Local, slices: Mapping[str, Tensor]) -> None:
     load(local, slices)
 
 
-def broadcast(local: Local, receivers: tuple[PeerId, ...]) -> dict[PeerId, Parcel]:
+def broadcast(local: Local, receivers: tuple[PeerId, ...]) -> dict[PeerId, Message]:
     """The global slices of each receiver, and an empty parcel for all the other clients.
 
     A slice that nobody ever sent and that I do not hold is left out.
@@ -131,30 +131,30 @@ def broadcast(local: Local, receivers: tuple[PeerId, ...]) -> dict[PeerId, Parce
     known = mine | {n.removeprefix(GLOBAL): t for n, t in local.memory.items() if n.startswith(GLOBAL)}
     links = local.plan.links
     theirs = {peer: {str(k): known[str(k)] for k in links[peer] if str(k) in known} for peer in receivers}
-    return {peer: Parcel(theirs.get(peer, {})) for peer in local.plan.clients}
+    return {peer: Message(theirs.get(peer, {})) for peer in local.plan.clients}
 
 
 @torch.no_grad()
 def load(local: Local, slices: Mapping[str, Tensor]) -> None:
     """Write slices into my model."""
-    arena = local.learner.arena
+    buffer = local.learner.buffer
     came = {key: slices[str(key)] for key in local.plan.regions if str(key) in slices}
-    for key, values in to_device(came, arena.values.device).items():
-        arena.view(local.plan.regions[key]).copy_(values)
+    for key, values in to_device(came, buffer.values.device).items():
+        buffer.view(local.plan.regions[key]).copy_(values)
 
 
-def counted(local: Local) -> Callable[[PeerId, Parcel], None]:
+def counted(local: Local) -> Callable[[PeerId, Message], None]:
     """Refuse an update that is not exactly the client's slices, or whose sample count cannot be."""
 
-    def check(sender: PeerId, parcel: Parcel) -> None:
-        local.plan.check(sender, parcel)
-        samples = parcel.meta.get("samples")
+    def check(sender: PeerId, message: Message) -> None:
+        local.plan.check(sender, message)
+        samples = message.meta.get("samples")
         if type(samples) is not int or not 0 < samples < SAMPLES:
             raise SpecMismatch(f"the update of {sender} counts {samples!r} samples, not a whole number above 0")
 
     return check
 
 
-def partly(local: Local) -> Callable[[PeerId, Parcel], None]:
+def partly(local: Local) -> Callable[[PeerId, Message], None]:
     """Refuse what is no slice of mine, or of another length; slices may be missing."""
-    return lambda sender, parcel: local.plan.check(sender, parcel, whole=False)
+    return lambda sender, message: local.plan.check(sender, message, whole=False)

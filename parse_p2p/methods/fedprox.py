@@ -11,7 +11,7 @@ from parse_p2p.learning.objective import slice_terms
 from parse_p2p.methods import fedavg, federation
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.federation import coordinator
-from parse_p2p.models.parameter_buffer import Arena
+from parse_p2p.models.parameter_buffer import ParameterBuffer
 
 
 class Options(fedavg.Options):
@@ -22,12 +22,12 @@ def pull(local: Local, mu: float) -> Adjust | None:
     """μ(w − w_g) added to the gradients of what is shared, w_g being the model as it is now."""
     if not mu:
         return None
-    anchor = local.learner.arena.values.clone()
+    anchor = local.learner.buffer.values.clone()
 
-    def adjust(arena: Arena) -> None:
+    def adjust(buffer: ParameterBuffer) -> None:
         for region in local.plan.regions.values():
-            moved = arena.view(region) - anchor[region.start : region.stop]
-            arena.grads[region.start : region.stop].add_(moved, alpha=mu)
+            moved = buffer.view(region) - anchor[region.start : region.stop]
+            buffer.grads[region.start : region.stop].add_(moved, alpha=mu)
 
     return adjust
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from parse_p2p.core import mixing
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import NEWEST, Parcel
+from parse_p2p.core.message import NEWEST, Message
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.learning.objective import SliceLossOptions, slice_terms
@@ -71,27 +71,27 @@ def asynchronous(local: Local, options: GossipOptions) -> Stretch:
     one that is gone for ever. Once, both ends of a link take as much from it. The mean over the agents still moves.
     """
     now = slices(local)
-    send = {peer: Parcel(parcel.tensors, {"round": local.round}) for peer, parcel in now.send.items()}
+    send = {peer: Message(message.tensors, {"round": local.round}) for peer, message in now.send.items()}
     inbox = yield Exchange(
         NEWEST + now.topic, send, now.expect, check=partial(check_dated, local), deadline=options.patience
     )
     mixer = mixing.mixer(options.mixer, options.clip, options.byzantine)
-    ages = {peer: max(0, local.round - round_of(parcel)) for peer, parcel in inbox.items()}
+    ages = {peer: max(0, local.round - round_of(message)) for peer, message in inbox.items()}
     for key, row in local.plan.weights.items():
         weights = {peer: row[peer] * options.decay ** ages[peer] for peer in row if peer in inbox}
-        mixer(local.learner.arena.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
+        mixer(local.learner.buffer.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
 
-def check_dated(local: Local, sender: PeerId, parcel: Parcel) -> None:
+def check_dated(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse slices that are not those of the link, or of no round of this run. Raises SpecMismatch."""
-    local.plan.check(sender, parcel)
-    if not 0 <= round_of(parcel) < local.rounds:
+    local.plan.check(sender, message)
+    if not 0 <= round_of(message) < local.rounds:
         raise SpecMismatch(f"mail from {sender} must say its round, a whole number below {local.rounds}")
 
 
-def round_of(parcel: Parcel) -> int:
+def round_of(message: Message) -> int:
     """The round that a parcel says it is of; −1 where it does not say."""
-    said = parcel.meta.get("round")
+    said = message.meta.get("round")
     return said if isinstance(said, int) and not isinstance(said, bool) else -1
 
 
@@ -99,20 +99,20 @@ def slices(local: Local) -> Exchange:
     """The exchange of this round's slices with every neighbour of their overlays."""
     plan = local.plan
     mine = local.learner.cut(plan.regions)
-    send = {peer: Parcel({str(key): mine[str(key)] for key in keys}) for peer, keys in plan.links.items()}
+    send = {peer: Message({str(key): mine[str(key)] for key in keys}) for peer, keys in plan.links.items()}
     return Exchange("slices", send, frozenset(plan.expected), check=plan.check)
 
 
 def mix(local: Local, inbox: Inbox, mixer: mixing.Mixer = mixing.weighted) -> None:
     """Mix every slice with the copies that came, by the weights of its overlay."""
     for key, weights in local.plan.weights.items():
-        mixer(local.learner.arena.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
+        mixer(local.learner.buffer.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
 
 def copies(local: Local, inbox: Inbox, key: SliceKey, weights: Mapping[PeerId, float]) -> dict[PeerId, Tensor]:
     """The neighbours' copies of one slice among what came, where my own is."""
     came = {peer: inbox[peer].tensors[str(key)] for peer in weights if peer in inbox}
-    return to_device(came, local.learner.arena.values.device)
+    return to_device(came, local.learner.buffer.values.device)
 
 
 EXCHANGES: Mapping[ExchangeName, Callable[[Local, GossipOptions], Stretch]] = {

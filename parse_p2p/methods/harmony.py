@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from parse_p2p.core import mixing
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.core.slices import Sharing, both, having, multimodal, nobody, same_type, unimodal
 from parse_p2p.core.types import Role
 from parse_p2p.data.base import Batch
@@ -79,18 +79,18 @@ def peer(local: Local, options: Options) -> Script:
 def remember_encoders(local: Local) -> None:
     """Keep the encoders as they are when stage 2 begins."""
     if "encoders" not in local.memory:
-        local.memory["encoders"] = local.learner.arena.values.to("cpu", copy=True)
+        local.memory["encoders"] = local.learner.buffer.values.to("cpu", copy=True)
 
 
 def drift(local: Local) -> list[float]:
     """b_i: per modality, the cosine distance of the trunk from the one remembered."""
-    now, then = local.learner.arena.values.cpu(), local.memory["encoders"]
-    trunks = [r for r in local.learner.arena.regions.values() if r.component.part == "trunk"]
+    now, then = local.learner.buffer.values.cpu(), local.memory["encoders"]
+    trunks = [r for r in local.learner.buffer.regions.values() if r.component.part == "trunk"]
     return [float(1 - cosine_similarity(now[r.start : r.stop], then[r.start : r.stop], dim=0)) for r in trunks]
 
 
 def with_drift(exchange: Exchange, mine: list[float]) -> Exchange:
-    send = {peer: Parcel(parcel.tensors, {"drift": mine}) for peer, parcel in exchange.send.items()}
+    send = {peer: Message(message.tensors, {"drift": mine}) for peer, message in exchange.send.items()}
     return Exchange(exchange.topic, send, exchange.expect, exchange.quorum, exchange.check)
 
 
@@ -98,7 +98,7 @@ def mix_alike(local: Local, inbox: Inbox, mine: list[float], sigma: float) -> No
     """Mix with weights that fall with the distance of the drifts; the rest stays at home."""
     for key, row in local.plan.weights.items():
         weights = {p: w * likeness(mine, inbox[p].meta.get("drift"), sigma) for p, w in row.items() if p in inbox}
-        mixing.weighted(local.learner.arena.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
+        mixing.weighted(local.learner.buffer.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
 
 def likeness(mine: list[float], theirs: object, sigma: float) -> float:

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from parse_p2p.core.message import LARGEST, NEWEST, Parcel, fit
+from parse_p2p.core.message import LARGEST, NEWEST, Message, fit
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
@@ -35,7 +35,7 @@ def push_sum(local: Local, patience: float) -> Stretch:
     masses = {key: Mass(local, key) for key in plan.weights}
     for mass in masses.values():
         mass.give()
-    send = {peer: Parcel({str(key): masses[key].message(peer) for key in keys}) for peer, keys in plan.links.items()}
+    send = {peer: Message({str(key): masses[key].message(peer) for key in keys}) for peer, keys in plan.links.items()}
     inbox = yield Exchange(NEWEST + "mass", send, frozenset(send), check=partial(check, local), deadline=patience)
     for peer in sorted(inbox):
         for key in plan.links[peer]:
@@ -44,10 +44,10 @@ def push_sum(local: Local, patience: float) -> Stretch:
         mass.show()
 
 
-def check(local: Local, sender: PeerId, parcel: Parcel) -> None:
+def check(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse mail that is not a message for each slice of the link. Raises SpecMismatch."""
     wanted = {str(key): (local.plan.regions[key].size + 3,) for key in local.plan.links[sender]}
-    fit(sender, parcel, wanted, dtype=torch.float64, largest=torch.finfo(torch.float64).max)
+    fit(sender, message, wanted, dtype=torch.float64, largest=torch.finfo(torch.float64).max)
 
 
 class Mass:
@@ -56,7 +56,7 @@ class Mass:
     def __init__(self, local: Local, key: SliceKey) -> None:
         self._memory = local.memory
         self._name = f"push-sum/{key}"
-        self._slice = local.learner.arena.view(local.plan.regions[key])
+        self._slice = local.learner.buffer.view(local.plan.regions[key])
         self._agents = len(local.plan.holders)
         self._weights = local.plan.weights[key]
         values = self._slice.cpu().double()

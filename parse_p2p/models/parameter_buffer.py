@@ -15,7 +15,7 @@ from parse_p2p.core.slices import Component, Region
 Parts = Sequence[tuple[Component, Mapping[str, nn.Parameter]]]
 
 
-class Arena:
+class ParameterBuffer:
     """``values`` and ``grads`` are flat float32 tensors of ``size`` elements on one device.
 
     ``leaves`` holds one flat parameter per component, its gradient in place, for an optimiser.

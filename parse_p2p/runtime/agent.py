@@ -20,18 +20,19 @@ import torch
 from torch import Tensor
 
 from parse_p2p.core.errors import Interrupted, QuorumLost, TrainingError
-from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.membership import Modalities
 from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.types import PeerId, Role
-from parse_p2p.discovery.base import Finder, FromFile
+from parse_p2p.discovery.base import Discovery
+from parse_p2p.discovery.static import Static
 from parse_p2p.learning import devices
 from parse_p2p.methods.base import Done, Exchange, Inbox, advance
 from parse_p2p.runtime import checkpoint
-from parse_p2p.runtime.agent_state import Participant
+from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.announcements import Announcer
-from parse_p2p.runtime.mailbox import AHEAD, Collected, Desk, nobody
-from parse_p2p.runtime.messenger import Courier, Limits
+from parse_p2p.runtime.mailbox import AHEAD, Mailbox, Received, nobody
+from parse_p2p.runtime.messenger import Limits, Messenger
 from parse_p2p.runtime.presence import Presence
 from parse_p2p.transports.base import Transport
 from parse_p2p.wire.codecs import raw
@@ -59,22 +60,22 @@ class Settings:
 class Agent:
     """Runs a participant over a transport. ``neighbours`` are all it may ever exchange with."""
 
-    def __init__(self, participant: Participant, transport: Transport, neighbours: frozenset[PeerId],
-                 settings: Settings, log: RunLog, finder: Finder | None = None) -> None:  # fmt: skip
-        self.participant = participant
-        participant.sketching = log.kept
-        self.me = participant.me
+    def __init__(self, agent_state: AgentState, transport: Transport, neighbours: frozenset[PeerId],
+                 settings: Settings, log: EventLog, discovery: Discovery | None = None) -> None:  # fmt: skip
+        self.agent_state = agent_state
+        agent_state.sketching = log.kept
+        self.me = agent_state.me
         self.neighbours = neighbours
         self.settings = settings
         self.log = log
         self.on_round: Callable[[int], None] = lambda round: None
         """Called when a round begins, its checkpoint written."""
-        self.desk = Desk()
-        self._finder = finder or FromFile()
-        self.courier = Courier(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log,
-                               self._finder.members)  # fmt: skip
-        self.presence = Presence(participant, self.courier, settings.clocks, settings.start, settings.announcer, log,
-                                 self.desk.look, self.desk.restarted)  # fmt: skip
+        self.mailbox = Mailbox()
+        self._discovery = discovery or Static()
+        self.messenger = Messenger(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log,
+                               self._discovery.members)  # fmt: skip
+        self.presence = Presence(agent_state, self.messenger, settings.clocks, settings.start, settings.announcer, log,
+                                 self.mailbox.look, self.mailbox.restarted)  # fmt: skip
         self._transport = transport
         self._posted = False
         self._silent: Modalities = ()  # of these I read no numbers
@@ -91,20 +92,20 @@ class Agent:
         is left behind.
         """
         self._transport.on_disconnect = self.presence.disconnected
-        self._transport.on_knock = self.courier.knocked
+        self._transport.on_rejected = self.messenger.rejected
         try:
-            async with self._transport, self._finder:
+            async with self._transport, self._discovery:
                 return await self._present(stop)
         finally:
-            self.participant.learner.halted = True
+            self.agent_state.learner.halted = True
             self._thread.shutdown()
             self._save()
             self.log.close()
 
     async def _present(self, stop: asyncio.Event) -> int:
-        mail = (self.courier.deliver(peer) for peer in self.neighbours)
-        listening = self.courier.listen(self.presence.hear, self._finder.hear, self.desk.deliver)
-        work = [listening, self.presence.beat(), *mail]
+        deliveries = (self.messenger.deliver(peer) for peer in self.neighbours)
+        listening = self.messenger.listen(self.presence.hear, self._discovery.hear, self.mailbox.deliver)
+        work = [listening, self.presence.beat(), *deliveries]
         tasks = [asyncio.create_task(coroutine) for coroutine in work]
         rounds = asyncio.create_task(self._rounds())
         stopped = asyncio.create_task(_set(stop))
@@ -127,45 +128,45 @@ class Agent:
 
     async def _rounds(self) -> int:
         self._log_start()
-        await self._finder.announce(self.presence.card, self.courier.gossip)
+        await self._discovery.announce(self.presence.card, self.messenger.gossip)
         round = await self.presence.join()
-        while round in self.participant.span:
+        while round in self.agent_state.span:
             await self.presence.announce(round)
             await self.presence.newcomers(round)
             await self._round(round)
             round += 1
-        self._boundary = (round, await self._compute(self.participant.state))
+        self._boundary = (round, await self._compute(self.agent_state.state))
         self.presence.at(round)
         self._posted = False
-        self.log.write("end" if round == self.participant.rounds else "left", round=round)
+        self.log.write("end" if round == self.agent_state.rounds else "left", round=round)
         return round
 
     async def _round(self, round: int) -> None:
         began = time.perf_counter()
-        state = await self._compute(self.participant.state)
+        state = await self._compute(self.agent_state.state)
         first, self._boundary = self._boundary is None, (round, state)
         if first or round % self.settings.every == 0:
             await self._compute(self._save)
         self.on_round(round)
-        self.desk.open(round)
-        self.courier.forget(round)
+        self.mailbox.open(round)
+        self.messenger.forget(round)
         self.presence.at(round)
         self._posted = False
         try:
             metrics = await self._conversation(round)
         except QuorumLost as error:
-            await self._compute(self.participant.restore, state)
+            await self._compute(self.agent_state.restore, state)
             self.log.write("void", round=round, why=str(error))
             return
-        evaluation = await self._compute(self.participant.learner.evaluate)
+        evaluation = await self._compute(self.agent_state.learner.evaluate)
         self._record(round, {**metrics, **evaluation}, time.perf_counter() - began)
 
     async def _conversation(self, round: int) -> Mapping[str, float]:
-        before = self.participant.learner
-        script = await self._compute(self.participant.begin, round)
-        if self.participant.learner is not before:
-            self.log.write("modalities", round=round, modalities=list(self.participant.learner.holder.modalities))
-        if (failed := self.participant.failed) and failed != self._silent:
+        before = self.agent_state.learner
+        script = await self._compute(self.agent_state.begin, round)
+        if self.agent_state.learner is not before:
+            self.log.write("modalities", round=round, modalities=list(self.agent_state.learner.holder.modalities))
+        if (failed := self.agent_state.failed) and failed != self._silent:
             self.log.write("sensor", round=round, modalities=list(failed))
             self.presence.without(failed)
         self._silent = failed
@@ -181,16 +182,16 @@ class Agent:
 
     async def _exchange(self, round: int, exchange: Exchange) -> Inbox | QuorumLost:
         # clients and coordinators wait for each other in every round
-        if self.participant.role == Role.PEER and not exchange.newest:
+        if self.agent_state.role == Role.PEER and not exchange.newest:
             await self._not_too_far_ahead(exchange.send, round)
-        for peer, parcel in exchange.send.items():
+        for peer, message in exchange.send.items():
             if self._reads(peer, round, exchange):
-                self.courier.post(peer, round, exchange.topic, parcel)
+                self.messenger.post(peer, round, exchange.topic, message)
             elif not exchange.newest:
-                self.presence.directory.skipped(peer, round)
+                self.presence.peer_table.skipped(peer, round)
         self._posted = True
         awaited, behind = partial(self._awaited, round=round), partial(self._in_an_earlier_round, round=round)
-        found = await self.desk.collect(
+        found = await self.mailbox.collect(
             exchange, awaited, self._patience(exchange), behind if exchange.deadline is None else nobody
         )
         self._report(round, found)
@@ -211,10 +212,10 @@ class Agent:
 
     def _in_an_earlier_round(self, peer: PeerId, round: int) -> bool:
         """As it last said."""
-        return self.presence.directory.round(peer) < round
+        return self.presence.peer_table.round(peer) < round
 
     def _behind(self, peer: PeerId, round: int) -> bool:
-        return self.presence.takes_part(peer, round) and self.presence.directory.round(peer) + AHEAD < round
+        return self.presence.takes_part(peer, round) and self.presence.peer_table.round(peer) + AHEAD < round
 
     def _reads(self, peer: PeerId, round: int, exchange: Exchange) -> bool:
         """Whether to write to a peer; where mail of any round will do, to whoever is there."""
@@ -222,13 +223,13 @@ class Agent:
 
     def _awaited(self, peer: PeerId, round: int) -> bool:
         """Whether mail may still come: from a coordinator even when it is gone, for as long as the clock says."""
-        coordinator = peer == self.participant.coordinator
+        coordinator = peer == self.agent_state.coordinator
         if self.presence.takes_part(peer, round):
             if coordinator:
                 self._abandoned, self._on_my_own = None, False
             return True
         now = time.monotonic()
-        if not coordinator or self.presence.directory.back_later(peer, round, now):
+        if not coordinator or self.presence.peer_table.back_later(peer, round, now):
             return False
         if self._abandoned is None:
             self._abandoned = now
@@ -242,12 +243,12 @@ class Agent:
 
     def _patience(self, exchange: Exchange) -> float:
         clocks = self.settings.clocks
-        longest = clocks.exchange + (clocks.coordinator if self.participant.coordinator in exchange.expect else 0.0)
+        longest = clocks.exchange + (clocks.coordinator if self.agent_state.coordinator in exchange.expect else 0.0)
         return longest if exchange.deadline is None else min(exchange.deadline, longest)
 
-    def _report(self, round: int, found: Collected) -> None:
+    def _report(self, round: int, found: Received) -> None:
         for peer, why in found.refused.items():
-            self.courier.complain(peer, "refused", why)
+            self.messenger.complain(peer, "refused", why)
         if found.missing:
             self.log.write("missing", round=round, peers=found.missing)
 
@@ -258,18 +259,18 @@ class Agent:
             **metrics,
             seconds=seconds,
             exchange=self._exchanging,
-            memory=devices.memory(self.participant.learner.arena.values.device),
+            memory=devices.memory(self.agent_state.learner.buffer.values.device),
             alive=len(self.presence.alive()),
-            late=self.desk.late,
-            **self.courier.ledger.close(),
-            sketch=self.participant.sketches,
+            late=self.mailbox.late,
+            **self.messenger.ledger.close(),
+            sketch=self.agent_state.sketches,
         )
 
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
         except RuntimeError as error:
-            device = self.participant.learner.arena.values.device
+            device = self.agent_state.learner.buffer.values.device
             if isinstance(error, torch.OutOfMemoryError):
                 raise TrainingError(
                     f"{device} has no memory left for agent {self.me}: put fewer agents on it, or lower train.batch or "
@@ -284,19 +285,19 @@ class Agent:
             raise
 
     def _log_start(self) -> None:
-        learner = self.participant.learner
+        learner = self.agent_state.learner
         self.log.write(
             "start",
             modalities=list(learner.holder.modalities),
-            parameters=learner.arena.size,
+            parameters=learner.buffer.size,
             samples=learner.samples,
-            rounds=self.participant.rounds,
-            device=str(learner.arena.values.device),
+            rounds=self.agent_state.rounds,
+            device=str(learner.buffer.values.device),
             pid=os.getpid(),
         )
 
     async def _interrupt(self, rounds: "asyncio.Task[int]") -> int:
-        self.participant.learner.halted = True
+        self.agent_state.learner.halted = True
         rounds.cancel()
         with contextlib.suppress(asyncio.CancelledError, Interrupted):
             await rounds
@@ -307,11 +308,11 @@ class Agent:
     async def _leave(self) -> None:
         """Say bye, with the first round that will have no mail of mine, and let the last mail go."""
         round = self.presence.card.round
-        until = round + (1 if self._posted and round < self.participant.rounds else 0)
+        until = round + (1 if self._posted and round < self.agent_state.rounds else 0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.clocks.drain):
                 await self.presence.bye(until)
-                await self.courier.drain(self.presence.alive())
+                await self.messenger.drain(self.presence.alive())
 
     def _save(self) -> None:
         if self._boundary is not None and self.settings.folder is not None:

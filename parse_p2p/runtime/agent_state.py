@@ -22,11 +22,11 @@ from parse_p2p.runtime.modality_handover import carry, introduced
 from parse_p2p.runtime.sketch import Sketches, sketched
 from parse_p2p.topology.overlay import Overlays, Plan
 
-WORN = "modalities"  # in a state
+MODALITIES = "modalities"  # in a state
 
 
 @dataclass(frozen=True)
-class Wardrobe:
+class LearnerVariants:
     """What an agent needs whose modalities may change: who has what when, and a learner for each set of its own.
 
     ``modalities`` are all there are, sorted.
@@ -38,7 +38,7 @@ class Wardrobe:
 
 
 @dataclass
-class Participant:
+class AgentState:
     """``overlays(round)`` gives the overlays in force in a round; all agents of a run must agree on them."""
 
     me: PeerId
@@ -50,7 +50,7 @@ class Participant:
     rounds: int
     memory: dict[str, Tensor] = field(default_factory=dict)
     public: Dataset | None = None
-    wardrobe: "Wardrobe | None" = None
+    variants: "LearnerVariants | None" = None
     sense: Callable[[int, Dataset], Dataset] = lambda round, data: data
     sketching: bool = False
     sketches: Sketches = field(default_factory=dict)
@@ -78,11 +78,11 @@ class Participant:
     def span(self) -> range:
         """The rounds this agent is there, by what is known now."""
         whole = range(self.rounds)
-        return whole if self.wardrobe is None else self.wardrobe.membership.span(self.me, self.rounds)
+        return whole if self.variants is None else self.variants.membership.span(self.me, self.rounds)
 
     def present(self, peer: PeerId, round: int) -> bool:
         """Whether an agent is there in a round, by what is known now."""
-        return self.wardrobe is None or bool(self.wardrobe.membership.of(peer, round))
+        return self.variants is None or bool(self.variants.membership.of(peer, round))
 
     def joins(self, peer: PeerId, round: int) -> bool:
         """Whether an agent comes in this round, by what is known now."""
@@ -90,8 +90,8 @@ class Participant:
 
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""
-        if self.wardrobe is not None:
-            self._wear(self.wardrobe.membership.of(self.me, round))
+        if self.variants is not None:
+            self._switch_to(self.variants.membership.of(self.me, round))
         self.learner.begin(round, self.rounds)
         self._read_sensors(round)
         local = Local(self.me, self.role, round, self.rounds, self.learner, self.plan(round), self.memory,
@@ -99,7 +99,7 @@ class Participant:
         script = self.method.scripts[self.role](local, self.options)
         if self.sketching:
             script = sketched(local, script, self.sketches)
-        if self.wardrobe is None or not self.wardrobe.membership.changed(round):
+        if self.variants is None or not self.variants.membership.changed(round):
             return script
         return introduced(local, self.overlays(round - 1), self.overlays(round), script)
 
@@ -110,30 +110,30 @@ class Participant:
             self.learner.data = without(data, self.failed)
             self.learner.test = without(self.learner.test, self.failed)
 
-    def _wear(self, modalities: Modalities) -> None:
+    def _switch_to(self, modalities: Modalities) -> None:
         """Have a model for exactly these modalities, with all that carries over."""
-        if self.wardrobe is None or self.learner.holder.modalities == modalities:
+        if self.variants is None or self.learner.holder.modalities == modalities:
             return
-        learner = self.wardrobe.learner(modalities)
+        learner = self.variants.learner(modalities)
         carry(self.learner, learner, self.memory)
         self.learner = learner
 
     def state(self) -> dict[str, Tensor]:
         """All that the next round depends on, on the CPU; ``restore`` is its inverse."""
         kept = to_host({f"memory/{name}": tensor for name, tensor in self.memory.items()})
-        return self.learner.state() | kept | self._worn()
+        return self.learner.state() | kept | self._modalities_now()
 
-    def _worn(self) -> dict[str, Tensor]:
+    def _modalities_now(self) -> dict[str, Tensor]:
         """Which of the data's modalities the model has, where that may change."""
-        if self.wardrobe is None:
+        if self.variants is None:
             return {}
         mine = self.learner.holder.modalities
-        return {WORN: torch.tensor([float(m in mine) for m in self.wardrobe.modalities])}
+        return {MODALITIES: torch.tensor([float(m in mine) for m in self.variants.modalities])}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        if self.wardrobe is not None:
-            worn = zip(self.wardrobe.modalities, state[WORN].tolist(), strict=True)
-            self._wear(tuple(m for m, has in worn if has))
+        if self.variants is not None:
+            current = zip(self.variants.modalities, state[MODALITIES].tolist(), strict=True)
+            self._switch_to(tuple(m for m, has in current if has))
         self.learner.restore(state)
         self.memory.clear()
         self.memory |= {n.removeprefix("memory/"): t.clone() for n, t in state.items() if n.startswith("memory/")}

@@ -1,6 +1,6 @@
 """Pairs what a script waits for with what comes: early mail is kept, late mail is counted.
 
-Mail is kept by (round, topic) and sender. What is kept is bounded: only rounds up to ``AHEAD`` from mine, one
+A message is kept by (round, topic) and sender. What is kept is bounded: only rounds up to ``AHEAD`` from mine, one
 parcel for each sender and topic. Before my first round, which one that comes back does not know, it is so many rounds
 of each sender, whichever they are. Under topics that begin with ``NEWEST`` the rounds of agents may drift apart without
 bound: there it is one parcel for each sender and topic, of whatever round, and older mail gives way to newer.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from parse_p2p.core.errors import MalformedFrame, WireError
-from parse_p2p.core.message import NEWEST, Parcel
+from parse_p2p.core.message import NEWEST, Message
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange
 
@@ -26,10 +26,10 @@ def nobody(peer: PeerId) -> bool:
 
 
 @dataclass
-class Collected:
+class Received:
     """What came, what was refused and why, and who was waited for in vain."""
 
-    inbox: dict[PeerId, Parcel] = field(default_factory=dict)
+    inbox: dict[PeerId, Message] = field(default_factory=dict)
     refused: dict[PeerId, str] = field(default_factory=dict)
     missing: list[PeerId] = field(default_factory=list)
 
@@ -39,33 +39,33 @@ class _Newest:
     """The newest mail of one sender on one topic; without the parcel once it is handed out."""
 
     round: int
-    parcel: Parcel | None
+    message: Message | None
     last: bool = False  # of an earlier life of the sender, so that whatever comes next is newer
 
 
-class Desk:
+class Mailbox:
     def __init__(self) -> None:
         self.round = 0
         self.late = 0
         self._begun = False
-        self._mail: dict[tuple[int, str], dict[PeerId, Parcel]] = {}
+        self._messages: dict[tuple[int, str], dict[PeerId, Message]] = {}
         self._newest: dict[PeerId, dict[str, _Newest]] = {}
         self._news = asyncio.Event()
 
     def open(self, round: int) -> None:
         """Begin a round; mail of earlier ones is thrown away."""
         self.round, self._begun = round, True
-        for key in [key for key in self._mail if key[0] < round]:
-            del self._mail[key]
+        for key in [key for key in self._messages if key[0] < round]:
+            del self._messages[key]
 
-    def deliver(self, sender: PeerId, round: int, topic: str, parcel: Parcel) -> None:
+    def deliver(self, sender: PeerId, round: int, topic: str, message: Message) -> None:
         """Take in a parcel. Raises MalformedFrame for one that an honest peer could not have sent."""
         if topic.startswith(NEWEST):
-            self._replace(sender, round, topic, parcel)
+            self._replace(sender, round, topic, message)
         else:
-            self._keep(sender, round, topic, parcel)
+            self._keep(sender, round, topic, message)
 
-    def _replace(self, sender: PeerId, round: int, topic: str, parcel: Parcel) -> None:
+    def _replace(self, sender: PeerId, round: int, topic: str, message: Message) -> None:
         topics = self._newest.setdefault(sender, {})
         if topic not in topics and len(topics) >= TOPICS:
             raise MalformedFrame(f"{sender} uses more than {TOPICS} topics")
@@ -73,21 +73,24 @@ class Desk:
         if kept is not None and round <= kept.round and not kept.last:
             self.late += 1
             return
-        topics[topic] = _Newest(round, parcel)
+        topics[topic] = _Newest(round, message)
         self._news.set()
 
-    def _keep(self, sender: PeerId, round: int, topic: str, parcel: Parcel) -> None:
+    def _keep(self, sender: PeerId, round: int, topic: str, message: Message) -> None:
         if round < self.round:
             self.late += 1
             return
         if self._begun and round > self.round + AHEAD:
             raise MalformedFrame(f"{sender} sends mail of round {round} while I am in {self.round}")
-        if not self._begun and len({r for (r, _), mail in self._mail.items() if sender in mail} | {round}) > AHEAD:
+        if (
+            not self._begun
+            and len({r for (r, _), by_sender in self._messages.items() if sender in by_sender} | {round}) > AHEAD
+        ):
             raise MalformedFrame(f"{sender} sends mail of more than {AHEAD} rounds while I am in none")
-        mine = [mail for (r, _), mail in self._mail.items() if r == round and sender in mail]
+        mine = [by_sender for (r, _), by_sender in self._messages.items() if r == round and sender in by_sender]
         if len(mine) >= TOPICS:
             raise MalformedFrame(f"{sender} uses more than {TOPICS} topics in round {round}")
-        self._mail.setdefault((round, topic), {}).setdefault(sender, parcel)
+        self._messages.setdefault((round, topic), {}).setdefault(sender, message)
         self._news.set()
 
     def restarted(self, sender: PeerId) -> None:
@@ -100,13 +103,13 @@ class Desk:
         self._news.set()
 
     async def collect(self, exchange: Exchange, takes_part: Callable[[PeerId], bool], seconds: float,
-                      behind: Callable[[PeerId], bool] = nobody) -> Collected:  # fmt: skip
+                      behind: Callable[[PeerId], bool] = nobody) -> Received:  # fmt: skip
         """Wait for the exchange's mail from all who take part.
 
         For each it is ``seconds`` from the moment on at which it is no longer ``behind``, and twice that at most: who
         waited in vain in the last round is late in this one by as long as others wait, and would be missed for it.
         """
-        found, clock = Collected(), asyncio.get_running_loop().time
+        found, clock = Received(), asyncio.get_running_loop().time
         longest, ends = clock() + 2 * seconds, dict[PeerId, float]()
         while True:
             self._sort(exchange, found)
@@ -125,30 +128,30 @@ class Desk:
                 async with asyncio.timeout(min(left, LOOK_AGAIN)):
                     await self._news.wait()
 
-    def _settle(self, exchange: Exchange, found: Collected, waited_for: list[PeerId]) -> None:
+    def _settle(self, exchange: Exchange, found: Received, waited_for: list[PeerId]) -> None:
         """The wait is over: what is older will do, where it may, and nobody is missed there."""
         if exchange.newest:
             self._sort(exchange, found, over=True)
         else:
             found.missing = sorted(waited_for)
 
-    def _sort(self, exchange: Exchange, found: Collected, over: bool = False) -> None:
+    def _sort(self, exchange: Exchange, found: Received, over: bool = False) -> None:
         for sender in sorted(exchange.expect - found.inbox.keys() - found.refused.keys()):
-            parcel = self._handed_out(sender, exchange, over)
-            if parcel is None:
+            message = self._handed_out(sender, exchange, over)
+            if message is None:
                 continue
             try:
-                exchange.check(sender, parcel)
-                found.inbox[sender] = parcel
+                exchange.check(sender, message)
+                found.inbox[sender] = message
             except WireError as error:
                 found.refused[sender] = str(error)
 
-    def _handed_out(self, sender: PeerId, exchange: Exchange, over: bool) -> Parcel | None:
+    def _handed_out(self, sender: PeerId, exchange: Exchange, over: bool) -> Message | None:
         """The mail of a sender for this exchange, once; that of an earlier round only when the wait is over."""
         if not exchange.newest:
-            return self._mail.get((self.round, exchange.topic), {}).pop(sender, None)
+            return self._messages.get((self.round, exchange.topic), {}).pop(sender, None)
         kept = self._newest.get(sender, {}).get(exchange.topic)
         if kept is None or (kept.round < self.round and not over):
             return None
-        parcel, kept.parcel = kept.parcel, None
-        return parcel
+        message, kept.message = kept.message, None
+        return message

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from parse_p2p.core.errors import MalformedFrame, WireError, WrongRun
-from parse_p2p.core.event_log import Ledger, RunLog
-from parse_p2p.core.message import Fact, Parcel
+from parse_p2p.core.event_log import EventLog, Ledger
+from parse_p2p.core.message import Fact, Message
 from parse_p2p.core.peer_info import Card
 from parse_p2p.core.types import PeerId
 from parse_p2p.transports.base import Plane, Transport
@@ -23,7 +23,7 @@ from parse_p2p.wire.framing import Assembler, Frames, Header, pack, unpack
 
 GOSSIP = "gossip"  # the topic of control mail by which agents find each other
 COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted
-STRANGER = PeerId("a stranger")
+UNKNOWN_PEER = PeerId("a stranger")
 OUTBOX = 8  # parcels waiting for one peer before the oldest is given up
 
 
@@ -40,15 +40,15 @@ class Limits(BaseModel):
 Hear = Callable[[PeerId, Card], Awaitable[None]]
 Overhear = Callable[[PeerId, Mapping[str, Fact]], Awaitable[None]]
 """Sender and what it gossips; raises WireError for what no honest peer would say."""
-Deliver = Callable[[PeerId, int, str, Parcel], None]
+Deliver = Callable[[PeerId, int, str, Message], None]
 """Sender, round, topic and what came; raises WireError for what an honest peer could not have sent."""
 
 
-class Courier:
+class Messenger:
     """``round`` is the agent's present one, for the log. ``members`` may gossip, without being neighbours."""
 
     def __init__(self, me: PeerId, run: str, neighbours: Iterable[PeerId], transport: Transport, codec: Codec,
-                 limits: Limits, log: RunLog, members: Collection[PeerId] = ()) -> None:  # fmt: skip
+                 limits: Limits, log: EventLog, members: Collection[PeerId] = ()) -> None:  # fmt: skip
         self.me = me
         self.neighbours = frozenset(neighbours)
         self._speakers = self.neighbours | frozenset(members)
@@ -67,13 +67,13 @@ class Courier:
 
     # out
 
-    def post(self, peer: PeerId, round: int, topic: str, parcel: Parcel) -> None:
+    def post(self, peer: PeerId, round: int, topic: str, message: Message) -> None:
         box = self._outboxes[peer]
         if box.full():  # this far behind it is as good as lost
             self.complain(peer, "slow", f"it does not read, and what waited for it is given up: {OUTBOX} parcels")
             self.empty(peer)
-        box.put_nowait(pack(Header(self._run, self.me, round, topic), parcel, self._codec))
-        for name, tensor in parcel.tensors.items():
+        box.put_nowait(pack(Header(self._run, self.me, round, topic), message, self._codec))
+        for name, tensor in message.tensors.items():
             self.ledger.post(peer, name, suited(self._codec, tensor).length(tensor.numel()))
 
     def empty(self, peer: PeerId) -> None:
@@ -94,7 +94,7 @@ class Courier:
         await self._tell(peer, GOSSIP, facts)
 
     async def _tell(self, peer: PeerId, topic: str, facts: Mapping[str, Fact]) -> None:
-        [frames] = pack(Header(self._run, self.me, 0, topic), Parcel(meta=facts), raw.CODEC)
+        [frames] = pack(Header(self._run, self.me, 0, topic), Message(meta=facts), raw.CODEC)
         await self._transport.send(peer, frames, Plane.CONTROL)
         self.ledger.wire_out += sum(map(len, frames))
 
@@ -135,15 +135,15 @@ class Courier:
     def complain(self, peer: PeerId, kind: str, why: str) -> None:
         """Count what is wrong with a peer or its mail, and say so in the log."""
         if peer not in self._speakers:
-            peer = STRANGER  # who may come under any number of names
+            peer = UNKNOWN_PEER  # who may come under any number of names
         self.refusals[peer, kind] += 1
         if self.refusals[peer, kind] <= COMPLAINTS:
             self._log.write("refused", round=self.round, peer=peer, kind=kind, why=why)
 
-    def knocked(self) -> None:
+    def rejected(self) -> None:
         """Somebody connected who does not speak our language, has no key, or says nothing."""
-        self.refusals[STRANGER, "knock"] += 1
-        if self.refusals[STRANGER, "knock"] <= COMPLAINTS:
+        self.refusals[UNKNOWN_PEER, "knock"] += 1
+        if self.refusals[UNKNOWN_PEER, "knock"] <= COMPLAINTS:
             self._log.write("knock", round=self.round)
 
     async def _take(self, sender: PeerId, plane: Plane, frames: Frames, hear: Hear, overhear: Overhear,
@@ -158,8 +158,8 @@ class Courier:
             await overhear(sender, header.meta)
         elif plane == Plane.CONTROL:
             await hear(sender, Card.read(header.meta))
-        elif (parcel := self._assembler.add(header, buffers)) is not None:
-            deliver(sender, header.round, header.topic, parcel)
+        elif (message := self._assembler.add(header, buffers)) is not None:
+            deliver(sender, header.round, header.topic, message)
 
     def _count(self, sender: PeerId) -> None:
         """Shut out one that sends refused mail faster than the limit; a stranger's is never read anyway."""

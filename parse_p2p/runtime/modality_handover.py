@@ -7,7 +7,7 @@ holders stays where it is and their spread does not grow: with v = x̄ in x̄' �
 import torch
 from torch import Tensor
 
-from parse_p2p.core.message import Parcel, fit
+from parse_p2p.core.message import Message, fit
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.learning.learner import Learner
@@ -21,18 +21,18 @@ KEPT = "kept/"  # in an agent's memory, before the name of a component that it l
 @torch.no_grad()
 def carry(old: Learner, new: Learner, memory: dict[str, Tensor]) -> None:
     """Take over what both models have, with its momentum; remember what is lost, and put back what was lost before."""
-    for name, region in old.arena.regions.items():
-        if name not in new.arena.regions:
-            memory[KEPT + name] = old.arena.view(region).to("cpu", copy=True)
-    for name, region in new.arena.regions.items():
-        before = old.arena.regions.get(name)
+    for name, region in old.buffer.regions.items():
+        if name not in new.buffer.regions:
+            memory[KEPT + name] = old.buffer.view(region).to("cpu", copy=True)
+    for name, region in new.buffer.regions.items():
+        before = old.buffer.regions.get(name)
         if before is not None and before.digest == region.digest:
-            new.arena.view(region).copy_(old.arena.view(before))
-            momentum = old.optimiser.state[old.arena.leaves[name]].get("momentum_buffer")
+            new.buffer.view(region).copy_(old.buffer.view(before))
+            momentum = old.optimiser.state[old.buffer.leaves[name]].get("momentum_buffer")
             if momentum is not None:
-                new.optimiser.state[new.arena.leaves[name]]["momentum_buffer"] = momentum.clone()
+                new.optimiser.state[new.buffer.leaves[name]]["momentum_buffer"] = momentum.clone()
         elif (kept := memory.pop(KEPT + name, None)) is not None and len(kept) == region.size:
-            new.arena.view(region).copy_(kept)
+            new.buffer.view(region).copy_(kept)
     buffers = dict(old.model.named_buffers())
     for name, buffer in new.model.named_buffers():
         if name in buffers and buffers[name].shape == buffer.shape:
@@ -58,11 +58,11 @@ def _introduce(local: Local, before: Overlays, now: Overlays) -> Stretch:
     if not send and not expect:
         return
     mine = local.learner.cut(local.plan.regions)
-    parcels = {peer: Parcel({str(key): mine[str(key)] for key in keys}) for peer, keys in sorted(send.items())}
+    messages = {peer: Message({str(key): mine[str(key)] for key in keys}) for peer, keys in sorted(send.items())}
 
-    def check(sender: PeerId, parcel: Parcel) -> None:
-        fit(sender, parcel, {}, {str(key): (local.plan.regions[key].size,) for key in expect[sender]})
+    def check(sender: PeerId, message: Message) -> None:
+        fit(sender, message, {}, {str(key): (local.plan.regions[key].size,) for key in expect[sender]})
 
-    inbox = yield Exchange("introduction", parcels, frozenset(expect), check=check)
-    copies = {peer: parcel.tensors for peer, parcel in inbox.items()}
+    inbox = yield Exchange("introduction", messages, frozenset(expect), check=check)
+    copies = {peer: message.tensors for peer, message in inbox.items()}
     load(local, weighted_average(copies, dict.fromkeys(copies, 1.0)))

@@ -29,7 +29,7 @@ class _Presence:
     lives: int = 0  # incarnations it came with
 
 
-class Directory:
+class PeerTable:
     """Times are seconds of one monotonic clock, given by the caller."""
 
     def __init__(self, neighbours: Iterable[PeerId], clocks: Clocks, incarnation: int) -> None:

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from parse_p2p.core.errors import JoinTimeout, MalformedFrame, WrongRun
-from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.membership import Modalities
 from parse_p2p.core.peer_info import NEVER, Card, Clocks
 from parse_p2p.core.types import PeerId
-from parse_p2p.runtime.agent_state import Participant
+from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.announcements import Announcer
-from parse_p2p.runtime.messenger import Courier
-from parse_p2p.runtime.peer_table import Directory
+from parse_p2p.runtime.messenger import Messenger
+from parse_p2p.runtime.peer_table import PeerTable
 
 JOIN_BEAT = 0.1  # seconds between heartbeats until all are there
-TOLD = 3  # neighbours of whom it is said why they did not come
+NAMED = 3  # neighbours of whom it is said why they did not come
 ANSWERS = 2.5  # seconds for neighbours to find one that comes back: a socket dials again within one
 
 
@@ -25,11 +25,11 @@ class Presence:
     """``start`` is the round to begin with; None asks the running neighbours. ``look`` is told of all that may end a
     wait for mail, ``met`` of who is new or came back."""
 
-    def __init__(self, participant: Participant, courier: Courier, clocks: Clocks, start: int | None,
-                 announcer: Announcer | None, log: RunLog, look: Callable[[], None],
+    def __init__(self, agent_state: AgentState, messenger: Messenger, clocks: Clocks, start: int | None,
+                 announcer: Announcer | None, log: EventLog, look: Callable[[], None],
                  met: Callable[[PeerId], None]) -> None:  # fmt: skip
-        self.participant = participant
-        self.courier = courier
+        self.agent_state = agent_state
+        self.messenger = messenger
         self.clocks = clocks
         self.start = start
         self.announcer = announcer
@@ -40,7 +40,7 @@ class Presence:
         joins = NEVER if start is None else start
         changes = () if announcer is None else tuple(announcer.mine)
         self.card = Card(int.from_bytes(os.urandom(6), "big"), start or 0, joins, changes=changes)
-        self.directory = Directory(courier.neighbours, clocks, self.card.incarnation)
+        self.peer_table = PeerTable(messenger.neighbours, clocks, self.card.incarnation)
         self.begun = False
         self.at(self.card.round)
 
@@ -51,19 +51,19 @@ class Presence:
 
     def at(self, round: int) -> None:
         """I am at the beginning of a round: my card says so, and what I offer in it."""
-        self.courier.round = round
+        self.messenger.round = round
         self.card = replace(self.card, round=round)
-        me, overlays = self.participant.me, self.participant.overlays(round)
+        me, overlays = self.agent_state.me, self.agent_state.overlays(round)
         if me in overlays.members:
             mine = tuple(map(str, overlays.members[me].modalities))
             self.card = replace(self.card, modalities=mine, layout=overlays.layout(me))
 
     def takes_part(self, peer: PeerId, round: int) -> bool:
-        return self.directory.takes_part(peer, round, time.monotonic())
+        return self.peer_table.takes_part(peer, round, time.monotonic())
 
     def alive(self) -> list[PeerId]:
         """Neighbours that speak and have not said bye."""
-        return self.directory.alive(time.monotonic())
+        return self.peer_table.alive(time.monotonic())
 
     async def bye(self, until: int) -> None:
         """Say that I leave, with the first round that will have no mail of mine."""
@@ -82,51 +82,51 @@ class Presence:
             first = await self._late_start()
         elif unheard := self._unheard():
             raise JoinTimeout(await self._absent(sorted(unheard)))
-        if not self.participant.span:
+        if not self.agent_state.span:
             first = await self._come(first)
         await self._due(first)
         self.begun = True
-        self.directory.begin(first)
+        self.peer_table.begin(first)
         self.at(first)
         self.card = replace(self.card, joins=first)
-        self.log.write("joined", round=first, neighbours=sorted(self.courier.neighbours))
+        self.log.write("joined", round=first, neighbours=sorted(self.messenger.neighbours))
         await self._say_card()
         return first
 
     def _unheard(self) -> list[PeerId]:
         """Neighbours that should be there from the outset and were never heard."""
-        if not self.participant.span and self.alive():
+        if not self.agent_state.span and self.alive():
             return []  # I come when nobody expects me: some may be gone
-        return [peer for peer in self.directory.unheard() if self.participant.present(peer, self.card.round)]
+        return [peer for peer in self.peer_table.unheard() if self.agent_state.present(peer, self.card.round)]
 
     async def newcomers(self, round: int) -> None:
         """Wait, as for all at the outset, for those who are planned to join in this round and were never heard."""
-        new = {p for p in self.directory.unheard() if self.participant.joins(p, round)}
+        new = {p for p in self.peer_table.unheard() if self.agent_state.joins(p, round)}
         end = time.monotonic() + self.clocks.join
-        while (missing := new & {*self.directory.unheard()}) and time.monotonic() < end:
+        while (missing := new & {*self.peer_table.unheard()}) and time.monotonic() < end:
             await asyncio.sleep(JOIN_BEAT / 2)
         if missing:
             self.log.write("absent", round=round, peers=sorted(missing))
 
     async def _due(self, first: int) -> None:
         """Wait until the others have come to the round in which a late agent is planned to join."""
-        if first == 0 or first != self.participant.span.start:
+        if first == 0 or first != self.agent_state.span.start:
             return  # I was there before
-        while (self.directory.front(time.monotonic()) or 0) < first - 1 and self.alive():
+        while (self.peer_table.front(time.monotonic()) or 0) < first - 1 and self.alive():
             await asyncio.sleep(JOIN_BEAT)
 
     async def _come(self, round: int) -> int:
         """Announce myself, whom nobody expects at any time: the round in which I am there."""
         await asyncio.sleep(self.clocks.heartbeat + 3 * JOIN_BEAT)  # all who are there have spoken
         if self.announcer is not None:
-            self.announcer.come(self.participant.learner.holder.modalities)
+            self.announcer.come(self.agent_state.learner.holder.modalities)
         await self.announce(round)
-        if not self.participant.span:
+        if not self.agent_state.span:
             raise JoinTimeout(
-                f"{self.participant.me} comes too late: before the others could take it in, their "
-                f"{self.participant.rounds} rounds would be over"
+                f"{self.agent_state.me} comes too late: before the others could take it in, their "
+                f"{self.agent_state.rounds} rounds would be over"
             )
-        return self.participant.span.start
+        return self.agent_state.span.start
 
     def without(self, failed: Modalities) -> None:
         """Some of my sensors are broken: I am to lose these modalities, if any is left."""
@@ -139,8 +139,8 @@ class Presence:
             return
         refused = self.announcer.look()
         # no agent is further from another than there are agents, if nobody is beyond the front
-        front = max(round, self.directory.front(time.monotonic()) or 0)
-        change = self.announcer.announce(front + len(self.courier.neighbours) + 1, self.participant.rounds, refused)
+        front = max(round, self.peer_table.front(time.monotonic()) or 0)
+        change = self.announcer.announce(front + len(self.messenger.neighbours) + 1, self.agent_state.rounds, refused)
         for why in refused:
             self.log.write("order refused", round=round, why=why)
         if change is None:
@@ -153,35 +153,35 @@ class Presence:
             await asyncio.sleep(JOIN_BEAT / 10)
 
     def _unaware(self, announced: int) -> list[PeerId]:
-        return [peer for peer in self.alive() if self.directory.acknowledged(peer) < announced]
+        return [peer for peer in self.alive() if self.peer_table.acknowledged(peer) < announced]
 
     async def _absent(self, unheard: list[PeerId]) -> str:
-        other = [peer for peer in unheard if self.courier.refusals[peer, "wrong run"]]
+        other = [peer for peer in unheard if self.messenger.refusals[peer, "wrong run"]]
         if other:
             return (
-                f"{', '.join(other)} is there but runs another configuration than {self.participant.me}: "
+                f"{', '.join(other)} is there but runs another configuration than {self.agent_state.me}: "
                 "start all agents with the same files and options"
             )
-        seen = await asyncio.gather(*(self.courier.trouble(peer) for peer in unheard[:TOLD]))
+        seen = await asyncio.gather(*(self.messenger.trouble(peer) for peer in unheard[:NAMED]))
         views = "".join(f"{view}; " for view in seen if view)
-        remedy = "start it, open its two ports to others, or let it dial out (dials: true)" if views else "start it"
+        remedy = "start it, open its two ports to others, or let it dial out (dial_only: true)" if views else "start it"
         return (
-            f"{', '.join(unheard)} did not come up for {self.participant.me} within {self.clocks.join:g} s: "
+            f"{', '.join(unheard)} did not come up for {self.agent_state.me} within {self.clocks.join:g} s: "
             f"{views}{remedy}, or raise clocks.join"
         )
 
     def _invited(self) -> bool:
-        return self.start is None and bool(self.directory.invitations())
+        return self.start is None and bool(self.peer_table.invitations())
 
     async def _late_start(self) -> int:
         """Where neighbours are running: the latest of the rounds from which they wait for me."""
         end = time.monotonic() + ANSWERS
-        while time.monotonic() < end and self.directory.undecided():
+        while time.monotonic() < end and self.peer_table.undecided():
             await asyncio.sleep(JOIN_BEAT / 2)
-        invitations = self.directory.invitations()
+        invitations = self.peer_table.invitations()
         if invitations:
             return max(invitations.values())
-        return max([self.card.round, *self.directory.starting().values()])
+        return max([self.card.round, *self.peer_table.starting().values()])
 
     # hearing and speaking
 
@@ -189,24 +189,24 @@ class Presence:
         while True:
             await self._say_card()
             await asyncio.sleep(self.clocks.heartbeat if self.begun else JOIN_BEAT)
-            for peer in self.directory.newly_lost(time.monotonic()):
-                self.courier.empty(peer)
+            for peer in self.peer_table.newly_lost(time.monotonic()):
+                self.messenger.empty(peer)
                 self.log.write("lost", round=self.card.round, peer=peer)
                 self.look()
 
     async def _say_card(self) -> None:
-        for peer in self.courier.neighbours:
+        for peer in self.messenger.neighbours:
             await self._say_card_to(peer)
 
     async def _say_card_to(self, peer: PeerId) -> None:
-        card = self.directory.to(peer, self.card, None if self.announcer is None else self.announcer.heard(peer))
-        await self.courier.say(peer, card if self.begun else replace(card, welcome=NEVER))
+        card = self.peer_table.to(peer, self.card, None if self.announcer is None else self.announcer.heard(peer))
+        await self.messenger.say(peer, card if self.begun else replace(card, welcome=NEVER))
 
     def _recognise(self, sender: PeerId, card: Card) -> None:
         """Refuse who offers other slices than this run gives it. Raises WrongRun."""
-        if not 0 <= card.round < self.participant.rounds:
+        if not 0 <= card.round < self.agent_state.rounds:
             return
-        overlays = self.participant.overlays(card.round)
+        overlays = self.agent_state.overlays(card.round)
         holder = overlays.members.get(sender)
         if holder is None or card.modalities != holder.modalities:
             return  # one of us has not heard of a change yet
@@ -224,18 +224,18 @@ class Presence:
         return bool(news)
 
     async def hear(self, sender: PeerId, card: Card) -> None:
-        if max(card.round, card.joins, card.until, card.welcome) > self.participant.rounds + 1:
+        if max(card.round, card.joins, card.until, card.welcome) > self.agent_state.rounds + 1:
             raise MalformedFrame(f"{sender} speaks of rounds beyond the last")
         self._recognise(sender, card)
         if self._learn(sender, card):
             await self._say_card_to(sender)
         running = self.card.round if self.begun else None
-        if self.directory.heard(sender, card, time.monotonic(), running):
-            self.courier.empty(sender)  # mail for who it was before
+        if self.peer_table.heard(sender, card, time.monotonic(), running):
+            self.messenger.empty(sender)  # mail for who it was before
             self.met(sender)
             self.log.write("found", round=self.card.round, peer=sender)
             await self._say_card_to(sender)
         self.look()
 
     def disconnected(self, peer: PeerId) -> None:
-        self.directory.broken(peer, time.monotonic())
+        self.peer_table.broken(peer, time.monotonic())

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from parse_p2p.core.errors import QuorumLost, WireError
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.methods.base import Done, Exchange, Inbox, Script, advance
-from parse_p2p.runtime.agent_state import Participant
+from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.wire.codecs.base import Codec, suited
 
 Ledger = dict[PeerId, dict[PeerId, dict[str, int]]]
@@ -22,7 +22,7 @@ Ledger = dict[PeerId, dict[PeerId, dict[str, int]]]
 Watch = Callable[[int, Mapping[PeerId, Metrics], Ledger], None]
 
 
-def simulate(participants: Sequence[Participant], rounds: int, start: int = 0, codec: Codec | None = None,
+def simulate(agent_states: Sequence[AgentState], rounds: int, start: int = 0, codec: Codec | None = None,
              watch: Watch | None = None) -> dict[PeerId, Metrics]:  # fmt: skip
     """Run the rounds ``start`` to ``rounds``; the metrics of the last one by agent.
 
@@ -32,7 +32,7 @@ def simulate(participants: Sequence[Participant], rounds: int, start: int = 0, c
     metrics: dict[PeerId, Metrics] = {}
     for round in range(start, rounds):
         ledger: Ledger = {}
-        metrics = _Round([p for p in participants if p.present(p.me, round)], round, codec, ledger).run()
+        metrics = _Round([p for p in agent_states if p.present(p.me, round)], round, codec, ledger).run()
         if watch is not None:
             watch(round, metrics, ledger)
     return metrics
@@ -41,11 +41,11 @@ def simulate(participants: Sequence[Participant], rounds: int, start: int = 0, c
 class _Round:
     """One round of all scripts: whoever has all the mail it waits for goes on, in the order of the agents."""
 
-    def __init__(self, participants: Sequence[Participant], round: int, codec: Codec | None, ledger: Ledger) -> None:
-        self.scripts: dict[PeerId, Script] = {p.me: p.begin(round) for p in participants}
+    def __init__(self, agent_states: Sequence[AgentState], round: int, codec: Codec | None, ledger: Ledger) -> None:
+        self.scripts: dict[PeerId, Script] = {p.me: p.begin(round) for p in agent_states}
         self.codec = codec
         self.ledger = ledger
-        self.mail: dict[tuple[PeerId, str], dict[PeerId, Parcel]] = {}
+        self.messages: dict[tuple[PeerId, str], dict[PeerId, Message]] = {}
         self.waiting: dict[PeerId, Exchange] = {}
         self.metrics: dict[PeerId, Metrics] = {}
 
@@ -53,27 +53,29 @@ class _Round:
         for me in self.scripts:
             self._advance(me, None)
         while self.waiting:
-            ready = [me for me, exchange in self.waiting.items() if exchange.expect <= self._mail(me, exchange).keys()]
+            ready = [
+                me for me, exchange in self.waiting.items() if exchange.expect <= self._waiting(me, exchange).keys()
+            ]
             # no one can go on: what is waited for was never sent, so each goes on with what it has
             for me in ready or list(self.waiting):
                 exchange = self.waiting.pop(me)
                 self._advance(me, self._inbox(me, exchange))
         return self.metrics
 
-    def _mail(self, me: PeerId, exchange: Exchange) -> dict[PeerId, Parcel]:
-        return self.mail.setdefault((me, exchange.topic), {})
+    def _waiting(self, me: PeerId, exchange: Exchange) -> dict[PeerId, Message]:
+        return self.messages.setdefault((me, exchange.topic), {})
 
     def _inbox(self, me: PeerId, exchange: Exchange) -> Inbox:
-        mail = self._mail(me, exchange)
-        came = {peer: mail.pop(peer) for peer in sorted(exchange.expect & mail.keys())}
-        inbox = {peer: parcel for peer, parcel in came.items() if self._accepted(exchange, peer, parcel)}
+        messages = self._waiting(me, exchange)
+        came = {peer: messages.pop(peer) for peer in sorted(exchange.expect & messages.keys())}
+        inbox = {peer: message for peer, message in came.items() if self._accepted(exchange, peer, message)}
         if len(inbox) < exchange.quorum:
             raise QuorumLost(f"{me} asked {exchange.quorum} answers on {exchange.topic!r} and {len(inbox)} were sent")
         return inbox
 
-    def _accepted(self, exchange: Exchange, peer: PeerId, parcel: Parcel) -> bool:
+    def _accepted(self, exchange: Exchange, peer: PeerId, message: Message) -> bool:
         try:
-            exchange.check(peer, parcel)
+            exchange.check(peer, message)
         except WireError:
             return False
         return True
@@ -84,25 +86,25 @@ class _Round:
             self.metrics[me] = step.metrics
             return
         self.waiting[me] = step
-        for peer, parcel in step.send.items():
-            self.mail.setdefault((peer, step.topic), {})[me] = self._carried(parcel)
+        for peer, message in step.send.items():
+            self.messages.setdefault((peer, step.topic), {})[me] = self._carried(message)
             row = self.ledger.setdefault(me, {}).setdefault(peer, {})
-            for name, nbytes in self._bytes(parcel).items():
+            for name, nbytes in self._bytes(message).items():
                 row[name] = row.get(name, 0) + nbytes
 
-    def _carried(self, parcel: Parcel) -> Parcel:
+    def _carried(self, message: Message) -> Message:
         """The parcel as it would come off the wire."""
         if self.codec is None or self.codec.lossless:
-            return parcel
+            return message
         codec = self.codec
 
         def carried(tensor: Tensor) -> Tensor:
             by = suited(codec, tensor)
             return by.decode(by.encode(tensor), tensor.numel()).reshape(tensor.shape)
 
-        return Parcel({name: carried(tensor) for name, tensor in parcel.tensors.items()}, parcel.meta)
+        return Message({name: carried(tensor) for name, tensor in message.tensors.items()}, message.meta)
 
-    def _bytes(self, parcel: Parcel) -> dict[str, int]:
+    def _bytes(self, message: Message) -> dict[str, int]:
         if self.codec is None:
-            return parcel.bytes_by_slice()
-        return {name: suited(self.codec, t).length(t.numel()) for name, t in parcel.tensors.items()}
+            return message.bytes_by_slice()
+        return {name: suited(self.codec, t).length(t.numel()) for name, t in message.tensors.items()}

@@ -55,7 +55,7 @@ def sketched(local: Local, script: Script, into: Sketches) -> Script:
 def _all(local: Local) -> dict[str, list[float]]:
     """Of the slices that are mixed with neighbours."""
     plan = local.plan
-    mine = to_host({str(key): local.learner.arena.view(plan.regions[key]) for key in plan.weights})
+    mine = to_host({str(key): local.learner.buffer.view(plan.regions[key]) for key in plan.weights})
     return {name: sketch(name, values) for name, values in mine.items()}
 
 

@@ -32,9 +32,9 @@ class Directed(Topology):
         self._known("peer", me, self.peers)
         return tuple(peer for peer in self.peers if self.graph.has_edge(me, peer))
 
-    def islands(self) -> tuple[frozenset[PeerId], ...]:
+    def connected_components(self) -> tuple[frozenset[PeerId], ...]:
         """Sets of agents that no arrow joins, either way."""
-        return tuple(spectrum.islands(self.graph.to_undirected()))
+        return tuple(spectrum.connected_components(self.graph.to_undirected()))
 
     @cached_property
     def _matrix(self) -> Matrix:

@@ -130,19 +130,19 @@ def el_local(base: Topology, options: VaryingOptions, round: int, rng: torch.Gen
 
 def failing(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
     """The edges of ``base``, each failing by itself."""
-    place = {peer: i for i, peer in enumerate(base.peers)}
+    position = {peer: i for i, peer in enumerate(base.peers)}
     # sorted: networkx may list edges in another order in every process
-    edges = sorted((min(place[a], place[b]), max(place[a], place[b])) for a, b in base.graph.edges)
+    edges = sorted((min(position[a], position[b]), max(position[a], position[b])) for a, b in base.graph.edges)
     fates = torch.rand(len(edges), generator=rng, dtype=torch.float64).tolist()
-    return [edge for edge, fate in zip(edges, fates, strict=True) if fate >= options.probability]
+    return [edge for edge, draw_faults in zip(edges, fates, strict=True) if draw_faults >= options.probability]
 
 
 def trace(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
     """The contacts of a recorded round among the agents of ``base``."""
     rounds = max(options.meetings) + 1
     met = options.meetings.get(round % rounds if options.repeat else round, [])
-    place: dict[str, int] = {peer: i for i, peer in enumerate(base.peers)}
-    return [(place[one], place[other]) for one, other in met if one in place and other in place]
+    position: dict[str, int] = {peer: i for i, peer in enumerate(base.peers)}
+    return [(position[one], position[other]) for one, other in met if one in position and other in position]
 
 
 Kind = Callable[[Topology, VaryingOptions, int, torch.Generator], Edges]

@@ -87,9 +87,9 @@ class Topology:
         """1 − ρ of the mixing weights; 0 means that some agents never hear of others."""
         return spectrum.spectral_gap(self._matrix)
 
-    def islands(self) -> tuple[frozenset[PeerId], ...]:
+    def connected_components(self) -> tuple[frozenset[PeerId], ...]:
         """Sets of agents that no edge joins; one set if the topology is connected."""
-        return tuple(spectrum.islands(self.graph))
+        return tuple(spectrum.connected_components(self.graph))
 
     @cached_property
     def _matrix(self) -> NDArray[np.float64]:

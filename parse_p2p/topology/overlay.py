@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.message import Parcel, fit
+from parse_p2p.core.message import Message, fit
 from parse_p2p.core.slices import Holder, Region, Sharing, SliceKey, offers
 from parse_p2p.core.types import PeerId
 from parse_p2p.topology.graph import Topology
@@ -58,13 +58,13 @@ class Plan:
         """Elements of a slice that I exchange with this agent."""
         return self.offers[sender][key].size if self.me == self.coordinator else self.regions[key].size
 
-    def check(self, sender: PeerId, parcel: Parcel, whole: bool = True) -> None:
+    def check(self, sender: PeerId, message: Message, whole: bool = True) -> None:
         """Refuse a parcel that is not exactly the slices expected of its sender, each of the right length and finite.
 
         Not ``whole``: some of them. Raises SpecMismatch, one sentence naming the slice.
         """
         wanted = {str(key): (self.size(sender, key),) for key in self.expected.get(sender, ())}
-        fit(sender, parcel, wanted if whole else {}, wanted)
+        fit(sender, message, wanted if whole else {}, wanted)
 
     def payload(self) -> int:
         """Bytes this agent sends in one round uncompressed: four for each parameter of each slice and link."""

@@ -18,7 +18,7 @@ RINGS = 2
 
 
 @lru_cache(maxsize=1 << 12)
-def place(ring: int, peer: PeerId) -> int:
+def position(ring: int, peer: PeerId) -> int:
     """Where on the ring this agent is, from 0 to ``CIRCLE`` − 1."""
     digest = hashlib.blake2b(f"ring {ring} {peer}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
@@ -27,7 +27,7 @@ def place(ring: int, peer: PeerId) -> int:
 @lru_cache(maxsize=1 << 16)
 def gaps(me: PeerId, other: PeerId, rings: int) -> tuple[int, ...]:
     """How far the other is ahead of me and behind me, for one ring after another: 2 · ``rings`` numbers."""
-    ahead = [(place(ring, other) - place(ring, me)) % CIRCLE for ring in range(rings)]
+    ahead = [(position(ring, other) - position(ring, me)) % CIRCLE for ring in range(rings)]
     return tuple(gap for forth in ahead for gap in (forth, CIRCLE - forth))
 
 

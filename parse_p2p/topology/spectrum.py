@@ -39,6 +39,6 @@ def rounds_to(matrix: NDArray[np.float64], epsilon: float) -> float:
     return math.inf if rho > 1 - ROUNDING else max(1.0, math.log(epsilon) / math.log(rho))
 
 
-def islands(graph: nx.Graph) -> list[frozenset[Any]]:
+def connected_components(graph: nx.Graph) -> list[frozenset[Any]]:
     """The connected components, in the order of their first nodes."""
     return [frozenset(component) for component in nx.connected_components(graph)]

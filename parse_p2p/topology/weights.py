@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from parse_p2p.topology.spectrum import islands, slem
+from parse_p2p.topology.spectrum import connected_components, slem
 
 Matrix = NDArray[np.float64]
 
@@ -44,8 +44,8 @@ def fastest_mixing(graph: nx.Graph) -> Matrix:
     Nothing is drawn; hosts whose linear algebra rounds differently may still differ in the last digits.
     """
     edges, weights = _edges(graph), metropolis(graph)
-    for island in islands(graph):
-        rows = [i for i, node in enumerate(graph) if node in island]
+    for component in connected_components(graph):
+        rows = [i for i, node in enumerate(graph) if node in component]
         block = np.ix_(rows, rows)
         weights[block] = _fastest(edges[block], weights[block])
     return weights

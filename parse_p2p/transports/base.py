@@ -33,7 +33,7 @@ class Transport(Protocol):
     on_disconnect: Callable[[PeerId], None]
     """Called on the loop when the link to a peer breaks, where the transport can tell."""
 
-    on_knock: Callable[[], None]
+    on_rejected: Callable[[], None]
     """Called on the loop when somebody connects who does not get through the handshake: half open, garbage, no key."""
 
     async def __aenter__(self) -> Self: ...
@@ -58,7 +58,7 @@ class Transport(Protocol):
         ...
 
 
-def ignore(*told: PeerId) -> None:
+def ignore(*arguments: PeerId) -> None:
     """The callback of nobody."""
 
 

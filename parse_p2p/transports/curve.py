@@ -23,7 +23,7 @@ KEY = 40  # characters of a key in Z85
 
 
 @dataclass(frozen=True)
-class Guard:
+class CurveKeys:
     """My key pair and the public keys of all that I speak with, in Z85."""
 
     public: bytes
@@ -46,11 +46,11 @@ class Guard:
         socket.set(zmq.CURVE_SECRETKEY, self.secret)
 
 
-class Doorkeeper:
+class ZapHandler:
     """Answers ZeroMQ's authentication requests (ZAP, RFC 27) of one context; nothing that is asked can end it."""
 
-    def __init__(self, context: zmq.asyncio.Context, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, context: zmq.asyncio.Context, curve_keys: CurveKeys) -> None:
+        self._keys = curve_keys
         self._socket: zmq.asyncio.Socket = context.socket(zmq.REP)
         self._socket.set(zmq.LINGER, 0)
         self._socket.bind(ENDPOINT)
@@ -66,7 +66,7 @@ class Doorkeeper:
         # version, request id, domain, address, identity, mechanism, credentials …
         peer = None
         if len(request) == 7 and request[0] == b"1.0" and request[5] == b"CURVE":
-            peer = self._guard.admit(request[6])
+            peer = self._keys.admit(request[6])
         id = request[1] if len(request) > 1 else b""
         verdict = [b"200", b"OK", peer.encode()] if peer is not None else [b"400", b"not in the keyring", b""]
         return [b"1.0", id, *verdict, b""]
@@ -90,7 +90,7 @@ def make(folder: Path, ids: Iterable[PeerId]) -> list[PeerId]:
     return made
 
 
-def read(folder: Path, me: PeerId, peers: Iterable[PeerId]) -> Guard:
+def read(folder: Path, me: PeerId, peers: Iterable[PeerId]) -> CurveKeys:
     """An agent's guard from a keyring. Raises ConfigError naming the file and the remedy."""
     private = folder / f"{me}.key"
     with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ def read(folder: Path, me: PeerId, peers: Iterable[PeerId]) -> Guard:
     secret = _key(private)
     if zmq.curve_public(secret) != public[me]:
         raise ConfigError(f"{private} and {folder / f'{me}.pub'} are no pair: delete both and make new ones")
-    return Guard(public.pop(me), secret, public)
+    return CurveKeys(public.pop(me), secret, public)
 
 
 def _key(path: Path) -> bytes:

@@ -11,15 +11,15 @@ from parse_p2p.transports.base import Arrival, Plane, Transport
 from parse_p2p.wire.faults import (
     Corrupt,
     Delay,
+    DrawnFault,
     Drop,
     Duplicate,
+    Envelope,
     Fault,
-    Mail,
     Partition,
     Reorder,
-    Strike,
     corrupted,
-    fate,
+    draw_faults,
 )
 from parse_p2p.wire.framing import Frames, unpack
 
@@ -63,16 +63,16 @@ class FaultyTransport:
         return self._inner.on_disconnect
 
     @on_disconnect.setter
-    def on_disconnect(self, told: Callable[[PeerId], None]) -> None:
-        self._inner.on_disconnect = told
+    def on_disconnect(self, callback: Callable[[PeerId], None]) -> None:
+        self._inner.on_disconnect = callback
 
     @property
-    def on_knock(self) -> Callable[[], None]:
-        return self._inner.on_knock
+    def on_rejected(self) -> Callable[[], None]:
+        return self._inner.on_rejected
 
-    @on_knock.setter
-    def on_knock(self, told: Callable[[], None]) -> None:
-        self._inner.on_knock = told
+    @on_rejected.setter
+    def on_rejected(self, callback: Callable[[], None]) -> None:
+        self._inner.on_rejected = callback
 
     def begin(self, round: int) -> None:
         """The agent begins a round."""
@@ -106,7 +106,7 @@ class FaultyTransport:
 
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
         link, copies, late, behind = (to, plane), 1, 0.0, 0.0
-        for fault, rng in self._fate(link, frames):
+        for fault, rng in self._draw_faults(link, frames):
             match fault:
                 case Drop() | Partition():
                     self.counts[fault.kind] += 1
@@ -131,7 +131,7 @@ class FaultyTransport:
             else:
                 await self._go(link, frames)
 
-    def _fate(self, link: Link, frames: Frames) -> list[Strike]:
+    def _draw_faults(self, link: Link, frames: Frames) -> list[DrawnFault]:
         if self._round is None:
             return []
         to, plane = link
@@ -139,7 +139,7 @@ class FaultyTransport:
         last, number = self._numbers.get(link, (round, -1))
         number = number + 1 if last == round else 0
         self._numbers[link] = round, number
-        return fate(self._faults, self._seed, Mail(self._me, to, round, plane.name.lower(), number))
+        return draw_faults(self._faults, self._seed, Envelope(self._me, to, round, plane.name.lower(), number))
 
     async def _go(self, link: Link, frames: Frames) -> None:
         await self._inner.send(link[0], frames, link[1])

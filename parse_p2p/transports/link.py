@@ -24,7 +24,7 @@ from parse_p2p.wire.framing import Frames
 GRACE = 2.0  # seconds for my own link to come up before mail goes along the other's
 PAUSES = (0.001, 0.02)  # seconds until a full queue is tried again: at first, at most
 PROBE = 2.0  # seconds for somebody to answer
-KNOCK_AGAIN = 1.0  # seconds after one was not let in
+RETRY_AFTER_DENIAL = 1.0  # seconds after one was not let in
 GREETING = b""  # what a link says when it is up: here is a way back
 OPENED = zmq.EVENT_HANDSHAKE_SUCCEEDED
 GONE = zmq.EVENT_DISCONNECTED
@@ -77,14 +77,14 @@ class Link:
             if event == GONE:
                 on_gone()
             elif event == DENIED:
-                await asyncio.sleep(KNOCK_AGAIN)  # ZeroMQ never would, and my key may be known there by then
+                await asyncio.sleep(RETRY_AFTER_DENIAL)  # ZeroMQ never would, and my key may be known there by then
                 self.dial(self.address)
 
     async def _event(self) -> int | None:
         """What becomes of the link next; None where that was one to where the peer is no more."""
-        told = await recv_monitor_message(self._monitor)
+        message = await recv_monitor_message(self._monitor)
         just_now = time.monotonic() - self._dialled < GRACE
-        return None if just_now and plain(told["endpoint"].decode()) == self._moved else told["event"]
+        return None if just_now and plain(message["endpoint"].decode()) == self._moved else message["event"]
 
     async def _opened(self) -> None:
         """My link is up: say so, so that the peer knows a way back."""
@@ -112,7 +112,7 @@ class Link:
         self._dealer.close(int(1000 * drain) if self.up else 0)
 
     def came(self, way: bytes, frame: Any) -> None:
-        """Mail of the peer came along a link that it opened."""
+        """A message of the peer came along a link that it opened."""
         self.called = True
         if way != self._way:
             if way == self._past:
@@ -158,13 +158,13 @@ class Link:
                 self._lose()
         if self.up:
             return await _sent(self._dealer, list(frames))
-        if self._way is not None and self._vain:
+        if self._way is not None and self._failures:
             self._back = True
             return await self.give(frames)
         return False
 
     @property
-    def _vain(self) -> bool:
+    def _failures(self) -> bool:
         """Whether it is no use to wait for my own link."""
         return self.address is None or time.monotonic() - self._down_since > GRACE
 
@@ -187,14 +187,14 @@ def plain(endpoint: str) -> str:
     return MAPPED.sub(r"\1", endpoint)
 
 
-async def knock(address: str) -> str:
+async def probe(address: str) -> str:
     """What keeps a plain connection from being opened; empty if somebody is there."""
-    kind, _, place = address.partition("://")
-    host, _, port = place.rpartition(":")
+    kind, _, rest = address.partition("://")
+    host, _, port = rest.rpartition(":")
     try:
         async with asyncio.timeout(PROBE):
             if kind == "ipc":
-                _, writer = await asyncio.open_unix_connection(place)
+                _, writer = await asyncio.open_unix_connection(rest)
             else:
                 _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         writer.close()
@@ -210,7 +210,7 @@ async def knock(address: str) -> str:
 async def view(me: str, peer: str, mine: Address | None, links: Sequence[Link]) -> str:
     """Both sides of why nothing came: what dialling the peer says, and whether it dialled me."""
     link = next((link for link in links if not link.up), links[0])
-    refused = "" if link.address is None or link.up or link.denied else await knock(link.address)
+    refused = "" if link.address is None or link.up or link.denied else await probe(link.address)
     if link.address is None:
         there = f"{me} has been told no address of {peer}"
     elif link.up:

@@ -1,7 +1,7 @@
-"""Mail inside one event loop: the real runtime without sockets, for tests and for many agents in one process.
+"""Messages inside one event loop: the real runtime without sockets, for tests and for many agents in one process.
 
-Buffers are handed over, not copied. A ``Post`` is the ground all its transports stand on; ``lose`` is a place to
-script faults.
+Buffers are handed over, not copied. All transports of a run share a ``MemoryNetwork``; its ``lose``
+is a place to script faults.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from parse_p2p.transports.base import Arrival, Plane, ignore
 from parse_p2p.wire.framing import Frames
 
 
-class Post:
+class MemoryNetwork:
     """The mailboxes of all agents; ``lose(sender, receiver, plane)`` says which messages vanish."""
 
     def __init__(self, lose: Callable[[PeerId, PeerId, Plane], bool] = lambda sender, receiver, plane: False) -> None:
@@ -23,31 +23,31 @@ class Post:
 
 
 class MemoryTransport:
-    def __init__(self, me: PeerId, post: Post) -> None:
+    def __init__(self, me: PeerId, network: MemoryNetwork) -> None:
         self._me = me
-        self._post = post
+        self._network = network
         self.on_disconnect: Callable[[PeerId], None] = ignore
-        self.on_knock: Callable[[], None] = ignore
+        self.on_rejected: Callable[[], None] = ignore
 
     async def __aenter__(self) -> Self:
-        self._post.boxes[self._me] = asyncio.Queue()
+        self._network.boxes[self._me] = asyncio.Queue()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._post.boxes.pop(self._me, None)
+        self._network.boxes.pop(self._me, None)
 
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
-        while plane == Plane.DATA and to not in self._post.boxes:
+        while plane == Plane.DATA and to not in self._network.boxes:
             await asyncio.sleep(0.01)
-        if to in self._post.boxes and not self._post.lose(self._me, to, plane):
-            self._post.boxes[to].put_nowait((self._me, plane, frames))
+        if to in self._network.boxes and not self._network.lose(self._me, to, plane):
+            self._network.boxes[to].put_nowait((self._me, plane, frames))
 
     async def trouble(self, peer: PeerId) -> str:
         return ""
 
     async def arrivals(self) -> AsyncIterator[Arrival]:
-        box = self._post.boxes[self._me]
+        box = self._network.boxes[self._me]
         while True:
             yield await box.get()

@@ -1,8 +1,8 @@
 """ZeroMQ between processes: per plane one ROUTER that listens and one DEALER per neighbour that dials it.
 
-Mail goes out by the DEALER, and where that reaches nobody by the ROUTER, along the link that the neighbour opened (see
-``links.py``): so an agent takes part that nobody can dial. Agents that are no neighbours may be visited with control
-mail, a bounded number at a time.
+Messages go out by the DEALER, and where that reaches nobody by the ROUTER, along the link that the neighbour
+opened (see ``link.py``): so an agent takes part that nobody can dial. Agents that are no neighbours may be visited with
+control messages, a bounded number at a time.
 
 Each plane has a context, hence an I/O thread, of its own, so that heartbeats pass while a model is on its way.
 The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarted peer (HANDOVER), a close that hangs
@@ -30,7 +30,7 @@ from zmq.utils.monitor import recv_monitor_message
 from parse_p2p.core.errors import ConfigError, MalformedFrame
 from parse_p2p.core.types import PeerId
 from parse_p2p.transports.base import Address, Arrival, Plane, cannot_listen, ignore
-from parse_p2p.transports.curve import Doorkeeper, Guard
+from parse_p2p.transports.curve import CurveKeys, ZapHandler
 from parse_p2p.transports.link import DENIED, GARBLED, GONE, GREETING, Link, plain, view
 from parse_p2p.wire.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Frames
 
@@ -59,19 +59,23 @@ class ZmqTransport:
     A neighbour's entry may be None: it dials me, or ``connect`` says where it listens once that is known. Mine may end
     in ``:*`` for ports that are free, ``endpoints`` says which they are; with None I dial and nobody dials me.
 
-    With a ``guard`` every link is encrypted, only the guard's peers are let in, and the sender of a message is the
+    With a ``curve_keys`` every link is encrypted, only the guard's peers are let in, and the sender of a message is the
     owner of the key it came under. Without one a sender is who it says it is.
     """
 
     def __init__(
-        self, me: PeerId, addresses: Mapping[PeerId, Address | None], drain: float = 5.0, guard: Guard | None = None
+        self,
+        me: PeerId,
+        addresses: Mapping[PeerId, Address | None],
+        drain: float = 5.0,
+        curve_keys: CurveKeys | None = None,
     ) -> None:
         self._me = me
         self._mine = addresses[me]
         self._addresses = {peer: address for peer, address in addresses.items() if peer != me}
         self._drain = drain
-        self._guard = guard
-        self._doorkeepers: list[Doorkeeper] = []
+        self._keys = curve_keys
+        self._zap_handlers: list[ZapHandler] = []
         self._contexts: dict[Plane, zmq.asyncio.Context] = {}
         self._routers: dict[Plane, zmq.asyncio.Socket] = {}
         self._links: dict[tuple[PeerId, Plane], Link] = {}
@@ -81,7 +85,7 @@ class ZmqTransport:
         self._tasks: list[asyncio.Task[None]] = []
         self._arrived: asyncio.Queue[Arrival] = asyncio.Queue(maxsize=256)
         self.on_disconnect: Callable[[PeerId], None] = ignore
-        self.on_knock: Callable[[], None] = ignore
+        self.on_rejected: Callable[[], None] = ignore
 
     async def __aenter__(self) -> Self:
         try:
@@ -184,10 +188,10 @@ class ZmqTransport:
     def _open(self, plane: Plane) -> None:
         context = self._contexts[plane] = zmq.asyncio.Context()
         context.set(zmq.MAX_SOCKETS, 4096)
-        if self._guard is not None:  # before anyone can knock
-            doorkeeper = Doorkeeper(context, self._guard)
-            self._doorkeepers.append(doorkeeper)
-            self._spawn(doorkeeper.serve(), f"doorkeeper-{plane.name.lower()}")
+        if self._keys is not None:  # before anyone can knock
+            zap_handler = ZapHandler(context, self._keys)
+            self._zap_handlers.append(zap_handler)
+            self._spawn(zap_handler.serve(), f"doorkeeper-{plane.name.lower()}")
         self._routers[plane] = self._listen(context, plane)
         for peer in self._addresses:
             self._link(context, peer, plane)
@@ -195,8 +199,8 @@ class ZmqTransport:
 
     def _listen(self, context: zmq.asyncio.Context, plane: Plane) -> zmq.asyncio.Socket:
         router = self._socket(context, zmq.ROUTER)
-        if self._guard is not None:
-            self._guard.as_server(router)
+        if self._keys is not None:
+            self._keys.as_server(router)
         else:
             router.set(zmq.ROUTER_HANDOVER, 1)
         router.set(zmq.ROUTER_MANDATORY, 1)
@@ -223,8 +227,8 @@ class ZmqTransport:
 
     def _caller(self, context: zmq.asyncio.Context, peer: PeerId) -> zmq.asyncio.Socket:
         dealer = self._socket(context, zmq.DEALER)
-        if self._guard is not None:
-            self._guard.as_client_of(peer, dealer)
+        if self._keys is not None:
+            self._keys.as_client_of(peer, dealer)
         else:
             dealer.set(zmq.ROUTING_ID, self._me.encode())
         return dealer
@@ -273,7 +277,7 @@ class ZmqTransport:
             self._visitors[sender] = way
 
     def _name(self, way: Any, frames: list[Any]) -> PeerId:
-        if self._guard is not None:  # what the doorkeeper made of the key
+        if self._keys is not None:  # what the doorkeeper made of the key
             return PeerId(frames[0].get("User-Id"))
         return PeerId(way.bytes.decode(errors="replace"))
 
@@ -286,7 +290,7 @@ class ZmqTransport:
         while True:
             event = await recv_monitor_message(monitor)
             if event["event"] != GONE:
-                self.on_knock()
+                self.on_rejected()
                 continue
             for (peer, its), link in self._links.items():
                 if its == plane and link.left(event["value"]) and not link.up:
@@ -307,8 +311,8 @@ class ZmqTransport:
             monitor.close(0)
         for router in self._routers.values():
             router.close(int(1000 * drain))
-        for doorkeeper in self._doorkeepers:
-            doorkeeper.close()
+        for zap_handler in self._zap_handlers:
+            zap_handler.close()
         if not drain:
             for context in self._contexts.values():
                 context.destroy(0)  # and what was not opened to the end

@@ -20,7 +20,7 @@ Agents = Annotated[list[str], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
-class Mail:
+class Envelope:
     """Where one message stands: ``number`` counts those of its sender, receiver, plane and round from 0."""
 
     sender: PeerId
@@ -34,7 +34,7 @@ class _Fault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class MailFault(_Fault):
+class MessageFault(_Fault):
     """By place, by time and by chance; what is left out means everywhere, always and surely."""
 
     probability: float = Field(1.0, gt=0, le=1, description="with which it strikes each message")
@@ -48,43 +48,43 @@ class MailFault(_Fault):
         _refuse_no_rounds(self.rounds)
         return self
 
-    def concerns(self, mail: Mail) -> bool:
+    def concerns(self, envelope: Envelope) -> bool:
         """Whether it may strike this message."""
         return (
-            self.plane in (mail.plane, "both")
-            and (self.senders is None or mail.sender in self.senders)
-            and (self.receivers is None or mail.receiver in self.receivers)
-            and (self.rounds is None or mail.round in range(*self.rounds))
+            self.plane in (envelope.plane, "both")
+            and (self.senders is None or envelope.sender in self.senders)
+            and (self.receivers is None or envelope.receiver in self.receivers)
+            and (self.rounds is None or envelope.round in range(*self.rounds))
         )
 
 
-class Drop(MailFault):
+class Drop(MessageFault):
     """The message is lost."""
 
     kind: Literal["drop"]
 
 
-class Delay(MailFault):
+class Delay(MessageFault):
     """The message comes later; those behind it are not held up."""
 
     kind: Literal["delay"]
     seconds: float = Field(gt=0)
 
 
-class Duplicate(MailFault):
+class Duplicate(MessageFault):
     """The message comes twice."""
 
     kind: Literal["duplicate"]
 
 
-class Reorder(MailFault):
+class Reorder(MessageFault):
     """The message comes after the next one to that peer on that plane, if there is one soon."""
 
     kind: Literal["reorder"]
     seconds: float = Field(0.2, gt=0, description="it waits at most so long for the next one")
 
 
-class Corrupt(MailFault):
+class Corrupt(MessageFault):
     """Some bytes of the message are others.
 
     What no longer parses, or holds a number that cannot be, is refused; what still looks right is not noticed.
@@ -111,9 +111,9 @@ class Partition(_Fault):
             raise ValueError(f"{twice[0]} can be in one group only")
         return self
 
-    def concerns(self, mail: Mail) -> bool:
+    def concerns(self, envelope: Envelope) -> bool:
         """Whether it cuts this message's way."""
-        return mail.round in range(*self.rounds) and self._group(mail.sender) != self._group(mail.receiver)
+        return envelope.round in range(*self.rounds) and self._group(envelope.sender) != self._group(envelope.receiver)
 
     def _group(self, me: PeerId) -> int | None:
         return next((i for i, group in enumerate(self.groups) if me in group), None)
@@ -156,9 +156,9 @@ class Sensor(_Fault):
     round: int = Field(ge=0)
 
 
-OfMail = Drop | Delay | Duplicate | Reorder | Corrupt | Partition
-OfProcess = Kill | Stop
-Fault = Annotated[OfMail | OfProcess | Sensor, Field(discriminator="kind")]
+AnyMessageFault = Drop | Delay | Duplicate | Reorder | Corrupt | Partition
+AnyProcessFault = Kill | Stop
+Fault = Annotated[AnyMessageFault | AnyProcessFault | Sensor, Field(discriminator="kind")]
 
 
 def _refuse_no_rounds(rounds: tuple[int, int] | None) -> None:
@@ -166,7 +166,7 @@ def _refuse_no_rounds(rounds: tuple[int, int] | None) -> None:
         raise ValueError(f"rounds {list(rounds)} are none: the second must be above the first, as in [10, 20]")
 
 
-def refuse_strangers(faults: Iterable[Fault], known: Collection[str]) -> None:
+def refuse_unknown_agents(faults: Iterable[Fault], known: Collection[str]) -> None:
     """Raise ConfigError, naming the key, for a fault among agents that the run file does not have."""
     for i, fault in enumerate(faults):
         for key, me in _named(fault):
@@ -190,20 +190,22 @@ def broken(faults: Iterable[Fault], me: PeerId, round: int) -> frozenset[str]:
     return frozenset(fault.modality for fault in sensors if me in fault.agents and fault.round <= round)
 
 
-Strike = tuple[OfMail, torch.Generator]
+DrawnFault = tuple[AnyMessageFault, torch.Generator]
 """A fault that strikes a message, and a generator for whatever else it draws."""
 
 
-def fate(faults: Sequence[Fault], seed: int, mail: Mail) -> list[Strike]:
+def draw_faults(faults: Sequence[Fault], seed: int, envelope: Envelope) -> list[DrawnFault]:
     """What strikes one message, in the order of the file. A function of its arguments alone."""
-    return list(_strikes(faults, seed, mail))
+    return list(_drawn(faults, seed, envelope))
 
 
-def _strikes(faults: Sequence[Fault], seed: int, mail: Mail) -> Iterator[Strike]:
+def _drawn(faults: Sequence[Fault], seed: int, envelope: Envelope) -> Iterator[DrawnFault]:
     for i, fault in enumerate(faults):
-        if isinstance(fault, ProcessFault | Sensor) or not fault.concerns(mail):
+        if isinstance(fault, ProcessFault | Sensor) or not fault.concerns(envelope):
             continue
-        rng = seeded(seed, "fault", i, mail.sender, mail.receiver, mail.round, mail.plane, mail.number)
+        rng = seeded(
+            seed, "fault", i, envelope.sender, envelope.receiver, envelope.round, envelope.plane, envelope.number
+        )
         drawn = torch.rand((), generator=rng, dtype=torch.float64).item()
         if isinstance(fault, Partition) or drawn < fault.probability:
             yield fault, rng
@@ -226,22 +228,24 @@ def _below(limit: int, rng: torch.Generator) -> int:
     return int(torch.randint(limit, (), generator=rng))
 
 
-def struck(fault: ProcessFault, place: int, seed: int, agents: Sequence[PeerId], rounds: int) -> dict[PeerId, int]:
+def scheduled_rounds(
+    fault: ProcessFault, position: int, seed: int, agents: Sequence[PeerId], rounds: int
+) -> dict[PeerId, int]:
     """Whom the fault at a place of the file strikes, and at the beginning of which round.
 
     ``agents`` are those a share is drawn from, ``rounds`` those of the run; a drawn round is at least 1.
     """
-    return {me: _round(fault, place, seed, me, rounds) for me in _victims(fault, place, seed, agents)}
+    return {me: _round(fault, position, seed, me, rounds) for me in _victims(fault, position, seed, agents)}
 
 
-def _victims(fault: ProcessFault, place: int, seed: int, agents: Sequence[PeerId]) -> list[PeerId]:
+def _victims(fault: ProcessFault, position: int, seed: int, agents: Sequence[PeerId]) -> list[PeerId]:
     if fault.share is None:
         return [PeerId(me) for me in fault.agents or ()]
-    order = torch.randperm(len(agents), generator=seeded(seed, "fault", place)).tolist()
+    order = torch.randperm(len(agents), generator=seeded(seed, "fault", position)).tolist()
     return [agents[i] for i in order[: max(1, round(fault.share * len(agents)))]]
 
 
-def _round(fault: ProcessFault, place: int, seed: int, me: PeerId, rounds: int) -> int:
+def _round(fault: ProcessFault, position: int, seed: int, me: PeerId, rounds: int) -> int:
     if fault.round is not None:
         return fault.round
-    return 1 + _below(max(1, rounds - 1), seeded(seed, "fault", place, me))
+    return 1 + _below(max(1, rounds - 1), seeded(seed, "fault", position, me))

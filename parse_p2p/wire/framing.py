@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.message import NEWEST, Fact, Parcel
+from parse_p2p.core.message import NEWEST, Fact, Message
 from parse_p2p.core.types import PeerId
 from parse_p2p.wire.codecs.base import DOUBLE, Codec, suited
 
@@ -62,16 +62,16 @@ class Header:
     meta: Mapping[str, Fact] = field(default_factory=dict)
 
 
-def pack(header: Header, parcel: Parcel, codec: Codec) -> list[Frames]:
+def pack(header: Header, message: Message, codec: Codec) -> list[Frames]:
     """The messages that carry a parcel; with the ``raw`` codec the buffers are the tensors' own memory."""
-    parts = list(_chunks(parcel, codec))
-    return [_message(header, parcel.meta if i == 0 else {}, i, len(parts), p) for i, p in enumerate(parts)]
+    parts = list(_chunks(message, codec))
+    return [_message(header, message.meta if i == 0 else {}, i, len(parts), p) for i, p in enumerate(parts)]
 
 
-def _chunks(parcel: Parcel, codec: Codec) -> Iterator[list[tuple[Piece, memoryview]]]:
+def _chunks(message: Message, codec: Codec) -> Iterator[list[tuple[Piece, memoryview]]]:
     part: list[tuple[Piece, memoryview]] = []
     room = CHUNK
-    for name, tensor in parcel.tensors.items():
+    for name, tensor in message.tensors.items():
         by = suited(codec, tensor)
         data, start = by.encode(tensor), 0
         while start < len(data) or not len(data):
@@ -176,7 +176,7 @@ class Assembler:
         self._limit = limit
         self._partial: dict[PeerId, dict[tuple[int, str], _Partial]] = {}
 
-    def add(self, header: Header, buffers: Sequence[memoryview]) -> Parcel | None:
+    def add(self, header: Header, buffers: Sequence[memoryview]) -> Message | None:
         """The parcel, when this message completes it. Raises MalformedFrame."""
         waiting = self._partial.setdefault(header.sender, {})
         key = (header.round, header.topic)
@@ -203,7 +203,7 @@ class Assembler:
         partial: _Partial,
         header: Header,
         buffers: Sequence[memoryview],
-    ) -> Parcel | None:
+    ) -> Message | None:
         _require(header.parts == partial.header.parts, "the same number of parts throughout")
         stretches = list(zip(header.pieces, buffers, strict=True))
         if partial.parts.get(header.part) == stretches:
@@ -222,7 +222,7 @@ class Assembler:
             return None
         del waiting[key]
         whole = [stretch for part in sorted(partial.parts) for stretch in partial.parts[part]]
-        return Parcel(self._tensors(whole), partial.header.meta)
+        return Message(self._tensors(whole), partial.header.meta)
 
     def _tensors(self, stretches: list[tuple[Piece, memoryview]]) -> dict[str, Tensor]:
         byname: dict[str, list[tuple[Piece, memoryview]]] = {}

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parse_p2p.core.packed import Message
 
 from parse_p2p.core import plugins
-from parse_p2p.core.message import Parcel
 from parse_p2p.wire.framing import Assembler, Header, pack, unpack
 
 NAMES = plugins.known(plugins.CODECS)
@@ -56,17 +56,17 @@ def test_what_comes_back(codec, count, scale):
 
 def test_no_numbers_are_no_bytes_and_arrive(codec):
     assert codec.length(0) == 0 and len(codec.encode(torch.empty(0))) == 0
-    [message] = pack(Header("run", "a0", 0, "x"), Parcel({"none": torch.empty(0), "one": torch.ones(1)}), codec)
-    parcel = Assembler([codec]).add(*unpack(message))
-    assert parcel.tensors["none"].shape == (0,) and parcel.tensors["one"].tolist() == pytest.approx([1], abs=LOSS)
+    [packed] = pack(Header("run", "a0", 0, "x"), Message({"none": torch.empty(0), "one": torch.ones(1)}), codec)
+    message = Assembler([codec]).add(*unpack(packed))
+    assert message.tensors["none"].shape == (0,) and message.tensors["one"].tolist() == pytest.approx([1], abs=LOSS)
 
 
 def test_doubles_travel_as_they_are_beside_what_the_codec_makes_of_the_rest(codec):
     double = normal(300).double() + 1e-13
-    parcel = Parcel({"double": double, "single": normal(5)})
-    [message] = pack(Header("run", "a0", 0, "x"), parcel, codec)
-    assert [len(frame) for frame in message[1:]] == [8 * 300, codec.length(5)]
-    found = Assembler([codec]).add(*unpack(message)).tensors
+    message = Message({"double": double, "single": normal(5)})
+    [packed] = pack(Header("run", "a0", 0, "x"), message, codec)
+    assert [len(frame) for frame in packed[1:]] == [8 * 300, codec.length(5)]
+    found = Assembler([codec]).add(*unpack(packed)).tensors
     assert found["double"].dtype == torch.float64 and torch.equal(found["double"], double)
     assert found["single"].dtype == torch.float32
     assert "double" not in NAMES, "no run is set to it"

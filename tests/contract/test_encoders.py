@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from worlds import inputs, world
+from plans import inputs, plan
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
@@ -89,10 +89,10 @@ def test_auto_chooses_by_the_shape_of_the_input(axes):
 
 def test_an_unknown_encoder_is_refused_by_name():
     with pytest.raises(ConfigError, match="there is no encoder 'serie': did you mean 'series'"):
-        world(encoder={"kind": "serie"})
+        plan(encoder={"kind": "serie"})
 
 
 @pytest.mark.parametrize("kind", ["series", "image"])
 def test_an_encoder_for_another_kind_of_input_is_a_config_error(kind):
     with pytest.raises(ConfigError, match="encoder"):
-        world(encoder={"kind": kind}).participant("a0").learner.evaluate()
+        plan(encoder={"kind": kind}).agent_state("a0").learner.evaluate()

@@ -8,7 +8,7 @@ from opening import CONTROL, DATA, run, take, until_heard
 from pydantic import TypeAdapter
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.transports.faulty import HELD, FaultyTransport
 from parse_p2p.wire.codecs import raw
 from parse_p2p.wire.faults import Fault
@@ -30,7 +30,7 @@ def faulty(inner, *faults, told=None, begun=ROUND, drain=60.0):
 
 
 def message(number, round=ROUND, sender="a"):
-    [frames] = pack(Header("run", sender, round, "x"), Parcel(meta={"number": number}), raw.CODEC)
+    [frames] = pack(Header("run", sender, round, "x"), Message(meta={"number": number}), raw.CODEC)
     return frames
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from worlds import world
+from plans import plan
 
 from parse_p2p.core import plugins
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.runtime.simulator import simulate
 
@@ -21,9 +21,9 @@ SEEDS = range(6)
 FACTS = (None, "", "x", -1, 0, 2**70, 1.5, math.nan, math.inf, True, [], [1.0], ["a"])
 
 
-def spoilt(parcel, rng):
+def spoilt(message, rng):
     """The parcel with one thing wrong, or as it is."""
-    tensors, meta = dict(parcel.tensors), dict(parcel.meta)
+    tensors, meta = dict(message.tensors), dict(message.meta)
     name = rng.choice(sorted(tensors)) if tensors else "x"
     tensor = tensors.get(name, torch.zeros(2))
     match rng.randrange(12):
@@ -51,7 +51,7 @@ def spoilt(parcel, rng):
             meta = {key: rng.choice(FACTS) for key in [*meta, "items", "samples", "ready", "drift"]}
         case 11:
             tensors = {n: t.T.contiguous() if t.dim() == 2 else t for n, t in tensors.items()}
-    return Parcel(tensors, meta)
+    return Message(tensors, meta)
 
 
 def hostile(script, me, seed):
@@ -61,7 +61,7 @@ def hostile(script, me, seed):
         steps, answer, rng = script(local, options), None, random.Random(f"{seed} {local.round}")
         while not isinstance(step := advance(steps, answer), Done):
             if local.me == me:
-                step = replace(step, send={peer: spoilt(parcel, rng) for peer, parcel in step.send.items()})
+                step = replace(step, send={peer: spoilt(message, rng) for peer, message in step.send.items()})
             answer = yield step
         return step.metrics
 
@@ -71,13 +71,13 @@ def hostile(script, me, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("method", "options"), CASES, ids=[" ".join([m, *o.values()]) for m, o in CASES])
 def test_nobody_crashes_and_nobody_is_poisoned(method, options, seed):
-    made = world(method=method, rounds=4, data={"samples": 160})
+    made = plan(method=method, rounds=4, data={"samples": 160})
     for me in ["a1", "hub"] if made.method.centralised else ["a1"]:
-        w = world(method=method, rounds=4, data={"samples": 160}, options=options)
+        w = plan(method=method, rounds=4, data={"samples": 160}, options=options)
         scripts = {role: hostile(script, me, seed) for role, script in w.method.scripts.items()}
         w.method = replace(w.method, scripts=scripts)
-        participants = w.participants()
-        metrics = simulate(participants, 4)
-        for participant in participants:
-            assert all(t.isfinite().all() for t in participant.state().values() if t.is_floating_point())
-        assert metrics.keys() == w.seats.keys()
+        agent_states = w.agent_states()
+        metrics = simulate(agent_states, 4)
+        for agent_state in agent_states:
+            assert all(t.isfinite().all() for t in agent_state.state().values() if t.is_floating_point())
+        assert metrics.keys() == w.specs.keys()

@@ -5,11 +5,11 @@ from functools import cache
 
 import pytest
 import torch
-from worlds import differing, finished, under, world
+from plans import differing, finished, plan, under
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.core.types import Role
 from parse_p2p.launch.results import train_alone
 from parse_p2p.methods.base import Exchange
@@ -23,7 +23,7 @@ each = pytest.mark.parametrize(("method", "network"), CASES)
 
 
 def made(method, network, **changes):
-    return world(method=method, model={"network": network}, rounds=ROUNDS, **changes)
+    return plan(method=method, model={"network": network}, rounds=ROUNDS, **changes)
 
 
 @cache
@@ -34,10 +34,10 @@ def plain(method, network):
 
 @each
 def test_a_run_ends_with_finite_parameters_and_a_loss(method, network):
-    participants, metrics = plain(method, network)
-    assert metrics.keys() == participants.keys()
-    for me, agent in participants.items():
-        assert agent.learner.arena.values.isfinite().all()
+    agent_states, metrics = plain(method, network)
+    assert metrics.keys() == agent_states.keys()
+    for me, agent in agent_states.items():
+        assert agent.learner.buffer.values.isfinite().all()
         assert agent.role == Role.COORDINATOR or math.isfinite(metrics[me]["loss"])
 
 
@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_run_to_the_last_bit(method, network):
 def test_another_seed_gives_another_run(method, network):
     other, _ = finished(made(method, network, seed=1))
     for me, agent in plain(method, network)[0].items():
-        assert not torch.equal(agent.learner.arena.values, other[me].learner.arena.values)
+        assert not torch.equal(agent.learner.buffer.values, other[me].learner.buffer.values)
 
 
 @each
@@ -61,7 +61,7 @@ def test_another_seed_gives_another_run(method, network):
 def test_a_run_resumed_from_its_state_is_the_run_that_was_not_interrupted(method, network, middle):
     first = finished(made(method, network), rounds=middle)[0]
     kept = {me: agent.state() for me, agent in first.items()}
-    second = made(method, network).participants()
+    second = made(method, network).agent_states()
     for agent in second:
         agent.restore(kept[agent.me])
     simulate(second, ROUNDS, start=middle)
@@ -70,7 +70,7 @@ def test_a_run_resumed_from_its_state_is_the_run_that_was_not_interrupted(method
 
 @each
 def test_a_state_is_a_copy(method, network):
-    agent = made(method, network).participants()[0]
+    agent = made(method, network).agent_states()[0]
     kept = agent.state()
     before = {name: tensor.clone() for name, tensor in kept.items()}
     simulate([agent], 1)
@@ -82,12 +82,12 @@ def test_the_ledger_holds_what_the_plan_foretold(method, network):
     w, seen = made(method, network), []
 
     def watch(round, metrics, ledger):
-        for me in w.seats:
-            plan, sent = w.overlays(round).plan(me), ledger.get(me, {})
-            assert {peer: {str(key) for key in keys} for peer, keys in plan.links.items()} == {
+        for me in w.specs:
+            exchange_plan, sent = w.overlays(round).plan(me), ledger.get(me, {})
+            assert {peer: {str(key) for key in keys} for peer, keys in exchange_plan.links.items()} == {
                 peer: set(by_slice) for peer, by_slice in sent.items()
             }
-            assert sum(sum(by_slice.values()) for by_slice in sent.values()) == plan.payload()
+            assert sum(sum(by_slice.values()) for by_slice in sent.values()) == exchange_plan.payload()
         seen.append(round)
 
     finished(w, watch=watch)
@@ -102,15 +102,15 @@ def test_a_lossy_codec_halves_the_ledger_and_changes_the_run_a_little(method, ne
         def watch(round, metrics, ledger, codec=codec):
             total[codec] += sum(n for links in ledger.values() for link in links.values() for n in link.values())
 
-        participants, _ = finished(made(method, network, codec=codec), watch=watch)
-        assert all(agent.learner.arena.values.isfinite().all() for agent in participants.values())
+        agent_states, _ = finished(made(method, network, codec=codec), watch=watch)
+        assert all(agent.learner.buffer.values.isfinite().all() for agent in agent_states.values())
     assert total["bf16"] * 2 == total["raw"]
 
 
 @each
 def test_agents_of_one_type_are_served_alike(method, network):
     w = made(method, network)
-    kinds = {me: "+".join(w.seats[me].modalities) for me in w.peers}
+    kinds = {me: "+".join(w.specs[me].modalities) for me in w.peers}
     for kind in set(kinds.values()):
         payloads = {w.overlays(0).plan(me).payload() for me in w.peers if kinds[me] == kind}
         assert len(payloads) == 1, kind
@@ -118,17 +118,17 @@ def test_agents_of_one_type_are_served_alike(method, network):
 
 @each
 def test_it_learns(method, network):
-    w = world(
+    w = plan(
         method=method,
         model={"network": network},
         data={"samples": 1400, "atoms": ["redundant", "unique"]},
         rounds=8,
     )
-    participants, _ = finished(w)
+    agent_states, _ = finished(w)
     for me in w.peers:
-        agent = participants[me]
+        agent = agent_states[me]
         found = agent.learner.evaluate()
-        ceiling = w.data[0].ceiling(frozenset(w.seats[me].modalities))
+        ceiling = w.data[0].ceiling(frozenset(w.specs[me].modalities))
         assert found["accuracy"] > 0.75 * ceiling > 2 / 8, me  # eight classes
         assert found["test_loss"] < 0.75 * math.log(8), me
 
@@ -148,21 +148,21 @@ def test_a_method_says_what_it_is(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_an_option_that_is_not_there_and_a_network_it_is_not_made_for_are_refused(name):
     with pytest.raises(ConfigError, match=r"options\.telepathy"):
-        world(method=name, options={"telepathy": 1})
+        plan(method=name, options={"telepathy": 1})
     for network in set(plugins.known(plugins.NETWORKS)) - set(METHODS[name].networks):
         with pytest.raises(ConfigError, match=f"not made for model.network '{network}'"):
-            world(method=name, model={"network": network})
+            plan(method=name, model={"network": network})
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_its_agents_can_be_trained_alone_to_compare_with(name):
-    w = world(method=name, rounds=2)
+    w = plan(method=name, rounds=2)
     assert train_alone(w, lambda done: None).keys() == set(w.peers)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_rounds_under_one_table_share_one_set_of_overlays(name):
-    w = world(method=name, rounds=4)
+    w = plan(method=name, rounds=4)
     assert w.overlays(0) is w.overlays(1)
     assert w.overlays(2) is w.overlays(3)
 
@@ -170,11 +170,11 @@ def test_rounds_under_one_table_share_one_set_of_overlays(name):
 def test_the_ledger_counts_every_exchange_of_a_round():
     def twice(local, options):
         for topic in ("one", "two"):
-            yield Exchange(topic, {peer: Parcel({topic: torch.zeros(3)}) for peer in local.plan.links})
+            yield Exchange(topic, {peer: Message({topic: torch.zeros(3)}) for peer in local.plan.links})
         return {"loss": 0.0}
 
     seen = []
-    finished(under(world(), script=twice), rounds=1, watch=lambda round, metrics, ledger: seen.append(ledger))
+    finished(under(plan(), script=twice), rounds=1, watch=lambda round, metrics, ledger: seen.append(ledger))
     assert all(link == {"one": 12, "two": 12} for links in seen[0].values() for link in links.values())
 
 
@@ -186,9 +186,9 @@ def test_k_of_n_clients_may_take_part_and_the_run_resumes_as_ever(name):
     whole, metrics = finished(chosen())
     w = chosen()
     assert sum("loss" in metrics[me] for me in w.peers) == 2
-    assert all(agent.learner.arena.values.isfinite().all() for agent in whole.values())
+    assert all(agent.learner.buffer.values.isfinite().all() for agent in whole.values())
     first = finished(chosen(), rounds=2)[0]
-    second = w.participants()
+    second = w.agent_states()
     for agent in second:
         agent.restore(first[agent.me].state())
     simulate(second, ROUNDS, start=2)

@@ -12,7 +12,7 @@ from opening import CONTROL, DATA, GUARD, SOCKETS, left_after_sending, numbered,
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame
 from parse_p2p.transports.base import Plane
-from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 from parse_p2p.transports.zmq import VISITS, WAITING, ZmqTransport
 from parse_p2p.wire.framing import CHUNK
 
@@ -91,12 +91,12 @@ def test_data_waits_for_a_peer_that_comes_later(opened):
 def test_an_absent_peer_holds_up_nobody_else(opened):
     async def scenario():
         async with opened("a") as a, opened("b") as b:
-            vain = asyncio.create_task(a.send("c", [b"model"], DATA))
+            unreachable = asyncio.create_task(a.send("c", [b"model"], DATA))
             await send_all(a, "b", numbered(5))
             assert await take(b, 5) == [("a", DATA, frames) for frames in numbered(5)]
-            assert not vain.done()
-            vain.cancel()
-            await asyncio.gather(vain, return_exceptions=True)
+            assert not unreachable.done()
+            unreachable.cancel()
+            await asyncio.gather(unreachable, return_exceptions=True)
 
     run(scenario())
 
@@ -122,10 +122,10 @@ def test_a_restarted_peer_is_heard_and_reached_again(opened):
 def test_leaving_is_possible_with_mail_for_nobody(opened):
     async def scenario():
         async with opened("a") as a:
-            vain = asyncio.create_task(a.send("c", [b"model"], DATA))
+            unreachable = asyncio.create_task(a.send("c", [b"model"], DATA))
             await a.send("c", [b"hello"], CONTROL)
-            vain.cancel()
-            await asyncio.gather(vain, return_exceptions=True)
+            unreachable.cancel()
+            await asyncio.gather(unreachable, return_exceptions=True)
 
     run(scenario())
 
@@ -169,16 +169,16 @@ def test_who_connects_and_speaks_no_zeromq_is_told_of():
     """A greeting of no known mechanism, and a half-open connection that is closed before it said who it is."""
 
     async def scenario():
-        knocks = asyncio.Queue()
+        rejections = asyncio.Queue()
         async with ZmqTransport("a", {"a": ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*")}) as a:
             port = int(a.endpoints[0].rpartition(":")[2])
-            a.on_knock = lambda: knocks.put_nowait(None)
+            a.on_rejected = lambda: rejections.put_nowait(None)
             for said in (b"\xff" + bytes(8) + b"\x7f\x03\x00XXXX" + bytes(48), b"\xff\x00"):
                 _, stranger = await asyncio.open_connection("127.0.0.1", port)
                 stranger.write(said)
                 await stranger.drain()
                 stranger.close()
-                await knocks.get()
+                await rejections.get()
 
     run(scenario())
 
@@ -343,7 +343,7 @@ def test_no_more_strangers_are_visited_at_a_time_than_it_may_and_each_can_be_aga
 
 def test_scripted_faults_lose_what_they_say():
     async def scenario():
-        post = Post(lose=lambda sender, receiver, plane: (sender, receiver, plane) == ("a", "b", DATA))
+        post = MemoryNetwork(lose=lambda sender, receiver, plane: (sender, receiver, plane) == ("a", "b", DATA))
         async with MemoryTransport("a", post) as a, MemoryTransport("b", post) as b:
             for sender, to in ((a, "b"), (b, "a")):
                 for plane in Plane:

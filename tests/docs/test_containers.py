@@ -5,7 +5,7 @@ import yaml
 from paths import ROOT
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 AGENTS = {name: entry for name, entry in SERVICES.items() if "--id" in entry.get("entrypoint", ())}
@@ -30,9 +30,9 @@ def test_every_agent_of_a_file_has_a_service_of_its_name_which_others_dial(file)
 
 
 def test_the_agents_are_those_of_the_file_without_containers(file):
-    mine, bare = (World(run_file.load(path)) for path in (file, file.with_name(file.name.removeprefix("compose-"))))
-    seats = [[(seat.id, seat.role, seat.modalities) for seat in world.seats.values()] for world in (mine, bare)]
-    assert seats[0] == seats[1] and mine.topology.graph.edges == bare.topology.graph.edges
+    mine, bare = (RunPlan(run_file.load(path)) for path in (file, file.with_name(file.name.removeprefix("compose-"))))
+    specs = [[(spec.id, spec.role, spec.modalities) for spec in plan.specs.values()] for plan in (mine, bare)]
+    assert specs[0] == specs[1] and mine.topology.graph.edges == bare.topology.graph.edges
 
 
 def test_an_agent_is_given_no_key_but_its_own():

@@ -4,7 +4,7 @@ import re
 
 import torch
 from paths import ROOT
-from worlds import world
+from plans import plan
 
 from parse_p2p.runtime.simulator import simulate
 
@@ -12,10 +12,10 @@ DOCS = ROOT / "docs"
 
 
 def trained(**changes):
-    built = world(**changes)
-    participants = built.participants()
-    simulate(participants, built.run.rounds)
-    return {p.me: p.learner.arena.values for p in participants}
+    built = plan(**changes)
+    agent_states = built.agent_states()
+    simulate(agent_states, built.run.rounds)
+    return {p.me: p.learner.buffer.values for p in agent_states}
 
 
 def test_the_example_method_is_dsgd_task(tmp_path, monkeypatch):

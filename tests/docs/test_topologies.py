@@ -4,7 +4,7 @@ import pytest
 from paths import ROOT
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 
 FILES = sorted((ROOT / "topologies").glob("*.yaml"))
 
@@ -19,8 +19,8 @@ def file(request):
 
 
 @pytest.fixture(scope="module")
-def world(file):
-    return World(run_file.load(file))
+def plan(file):
+    return RunPlan(run_file.load(file))
 
 
 def test_it_is_short_and_begins_with_what_it_is(file):
@@ -29,21 +29,21 @@ def test_it_is_short_and_begins_with_what_it_is(file):
     assert lines[0].startswith("# ")
 
 
-def test_it_is_named_after_its_file_and_has_eight_to_sixteen_agents(file, world):
-    assert world.run.name == file.stem
-    assert 8 <= len(world.seats) <= 16
+def test_it_is_named_after_its_file_and_has_eight_to_sixteen_agents(file, plan):
+    assert plan.run.name == file.stem
+    assert 8 <= len(plan.specs) <= 16
 
 
-def test_its_agents_differ_in_what_they_sense(world):
-    assert len({seat.modalities for seat in world.seats.values()}) >= 2
+def test_its_agents_differ_in_what_they_sense(plan):
+    assert len({spec.modalities for spec in plan.specs.values()}) >= 2
 
 
-def test_the_overlay_of_every_group_is_connected(world):
-    groups = world.overlays(0).groups()
-    assert groups or world.coordinator
-    assert {name: len(overlay.islands()) for name, overlay in groups.items()} == dict.fromkeys(groups, 1)
+def test_the_overlay_of_every_group_is_connected(plan):
+    groups = plan.overlays(0).groups()
+    assert groups or plan.coordinator
+    assert {name: len(overlay.connected_components()) for name, overlay in groups.items()} == dict.fromkeys(groups, 1)
 
 
-def test_every_agent_has_somebody_to_talk_to_and_something_to_learn_from(world):
-    assert all(world.neighbours(me) for me in world.seats)
-    assert all(len(rows) for rows in world.shares.values())
+def test_every_agent_has_somebody_to_talk_to_and_something_to_learn_from(plan):
+    assert all(plan.neighbours(me) for me in plan.specs)
+    assert all(len(rows) for rows in plan.shares.values())

@@ -4,10 +4,10 @@ import os
 import signal
 import socket
 
+import plans
 import ports
 import pytest
 import running
-import worlds
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.run_folder import RunFolder
@@ -21,11 +21,11 @@ def entries(first, **changes):
     return [entry | changes.get(entry["id"], {}) for entry in made]
 
 
-DIALS = {"dials": True, "address": None}
+DIALS = {"dial_only": True, "address": None}
 
 
 def row(agents, **changes):
-    return worlds.world(agents=agents, **{"rounds": 3, "overlay": "induced"} | changes)
+    return plans.plan(agents=agents, **{"rounds": 3, "overlay": "induced"} | changes)
 
 
 def six():
@@ -42,15 +42,15 @@ def test_with_an_agent_that_only_dials_it_ends_as_the_simulator_does(tmp_path, m
     """And with one whose address leads nowhere, so that its neighbours answer along the links that it opens."""
     monkeypatch.setattr(link, "GRACE", 0.2)
     first = ports.free(12)
-    vain = {"address": f"tcp://127.0.0.1:{first + 10}"}
-    world = row(entries(first, a1=DIALS, a3=vain), security=security, keyring=str(tmp_path / "keys"))
-    curve.make(tmp_path / "keys", world.seats)
-    listens = world.places.listens
+    unreachable = {"address": f"tcp://127.0.0.1:{first + 10}"}
+    plan = row(entries(first, a1=DIALS, a3=unreachable), security=security, keyring=str(tmp_path / "keys"))
+    curve.make(tmp_path / "keys", plan.specs)
+    listens = plan.endpoints.listens
     elsewhere = (f"tcp://127.0.0.1:{first + 6}", f"tcp://127.0.0.1:{first + 7}")
-    world.places.listens = lambda me, folder: elsewhere if me == "a3" else listens(me, folder)
-    assert world.neighbours("a1") == {"a0", "a2"}
-    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
-    assert not any(running.events(tmp_path, me, "refused") for me in world.seats)
+    plan.endpoints.listens = lambda me, folder: elsewhere if me == "a3" else listens(me, folder)
+    assert plan.neighbours("a1") == {"a0", "a2"}
+    assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
+    assert not any(running.events(tmp_path, me, "refused") for me in plan.specs)
 
 
 def test_by_ipv6(tmp_path):
@@ -58,9 +58,9 @@ def test_by_ipv6(tmp_path):
         pytest.skip("this machine has no IPv6")
     first = ports.free(10)
     agents = [entry | {"address": entry["address"].replace("127.0.0.1", "[::1]")} for entry in entries(first)]
-    world = row(agents)
-    assert not world.places.encrypted
-    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
+    plan = row(agents)
+    assert not plan.endpoints.encrypted
+    assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
     for found in ({"kind": "gossip", "contacts": ["a0"]}, {"kind": "gossip", "contacts": {"a0": agents[0]["address"]}}):
         bare = [agents[0], *({key: entry[key] for key in ("id", "modalities")} for entry in agents[1:])]
         met = row(bare, discovery=found | {"bind": "::1"})
@@ -71,20 +71,20 @@ def test_by_ipv6(tmp_path):
 def test_it_listens_elsewhere_than_where_it_is_dialled(tmp_path):
     first = ports.free(10)
     agents = entries(first, a2={"address": f"tcp://localhost:{first + 4}"})
-    world = row(agents, bind="0.0.0.0", security="none")
-    assert world.places.listens("a2", tmp_path)[0] == f"tcp://0.0.0.0:{first + 4}"
-    assert world.places.address("a2", tmp_path)[0] == f"tcp://localhost:{first + 4}"
-    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
+    plan = row(agents, bind="0.0.0.0", security="none")
+    assert plan.endpoints.listens("a2", tmp_path)[0] == f"tcp://0.0.0.0:{first + 4}"
+    assert plan.endpoints.address("a2", tmp_path)[0] == f"tcp://localhost:{first + 4}"
+    assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
 
 
 @pytest.mark.parametrize("contact", ["a0", "a3"], ids=["its neighbour", "one that it has nothing to do with"])
 def test_one_that_nobody_dials_finds_the_others_by_gossip(tmp_path, contact):
     first = ports.free(10)
     bare = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(5)]
-    bare[1]["dials"] = True
+    bare[1]["dial_only"] = True
     known = {contact: f"tcp://127.0.0.1:{first}"}
-    world = row(bare, discovery={"kind": "gossip", "contacts": known})
-    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
+    plan = row(bare, discovery={"kind": "gossip", "contacts": known})
+    assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
 
 
 def test_one_that_only_dials_is_killed_and_comes_back(tmp_path):
@@ -92,9 +92,9 @@ def test_one_that_only_dials_is_killed_and_comes_back(tmp_path):
     clocks = {"heartbeat": 0.2, "lost": 10}
     keys = {"security": "curve", "keyring": str(tmp_path / "keys")}
     slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}}
-    world, out = row(agents, rounds=2000, clocks=clocks, **keys, **slow), tmp_path / "run"  # its end is not awaited
-    curve.make(tmp_path / "keys", world.seats)
-    file = running.write(world, tmp_path)
+    plan, out = row(agents, rounds=2000, clocks=clocks, **keys, **slow), tmp_path / "run"  # its end is not awaited
+    curve.make(tmp_path / "keys", plan.specs)
+    file = running.write(plan, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone"):
         running.until_round(out, "a1", 1)
         os.kill(running.events(out, "a1", "start")[0]["pid"], signal.SIGKILL)
@@ -110,15 +110,17 @@ def test_one_that_only_dials_is_killed_and_comes_back(tmp_path):
 
 
 def test_two_that_nobody_dials_cannot_be_neighbours():
-    with pytest.raises(ConfigError, match=r"^agents: a1 and a2 are neighbours and nobody dials either \(dials: true\)"):
+    with pytest.raises(
+        ConfigError, match=r"^agents: a1 and a2 are neighbours and nobody dials either \(dial_only: true\)"
+    ):
         row(entries(7000, a1=DIALS, a2=DIALS))
     row(entries(7000, a1=DIALS, a3=DIALS))
 
 
-def one(world, folder):
+def one(plan, folder):
     """What the agent a1 says, alone."""
-    addresses = world.places.addresses("a1", world.neighbours("a1"), folder)
-    [said] = running.together([running.agent(world, "a1", ZmqTransport("a1", addresses), RunFolder(folder))])
+    addresses = plan.endpoints.addresses("a1", plan.neighbours("a1"), folder)
+    [said] = running.together([running.agent(plan, "a1", ZmqTransport("a1", addresses), RunFolder(folder))])
     return str(said)
 
 
@@ -128,7 +130,7 @@ def test_without_a_neighbour_both_sides_views_are_told(tmp_path):
     said = "a0, a2 did not come up for a1 within 0.5 s: "
     for peer, port in (("a0", first + 1), ("a2", first + 5)):
         said += f"a1 dials tcp://127.0.0.1:{port} in vain (connection refused), and {peer} has not called at {mine}; "
-    said += "start it, open its two ports to others, or let it dial out (dials: true), or raise clocks.join"
+    said += "start it, open its two ports to others, or let it dial out (dial_only: true), or raise clocks.join"
     assert one(row(entries(first), clocks={"join": 0.5}), tmp_path) == said
     alone = one(row(entries(first, a1=DIALS), clocks={"join": 0.5}), tmp_path)
     assert alone == said.replace(f"a0 has not called at {mine}", "a1 only dials out").replace(
@@ -148,7 +150,7 @@ def test_without_a_neighbour_both_sides_views_are_told(tmp_path):
 )
 def test_what_an_agent_cannot_listen_on_is_said_with_the_remedy(tmp_path, host, said):
     address = f"tcp://{host}:{ports.free(2)}"
-    world = row(entries(ports.free(10), a1={"address": address}), security="none")
+    plan = row(entries(ports.free(10), a1={"address": address}), security="none")
     with pytest.raises(ConfigError, match=f"^agent a1 cannot listen on {address}: ") as refused:
-        raise ConfigError(one(world, tmp_path))
+        raise ConfigError(one(plan, tmp_path))
     assert said in str(refused.value)

@@ -11,44 +11,42 @@ from parse_p2p.transports import curve
 @pytest.mark.parametrize("method", ["parse", "harmony", "fedavg", "creamfl", "fedafd", "fedcmi", "fedmosaic"])
 @pytest.mark.parametrize("backend", [running.over_memory, running.over_ipc, running.over_processes])
 def test_every_backend_ends_as_the_simulator_does(method, backend, tmp_path):
-    world = running.world(method=method)
-    expected = running.simulated(world)
+    plan = running.plan(method=method)
+    expected = running.simulated(plan)
     assert all("parameters" in state for state in expected.values())
-    assert running.differing(backend(world, tmp_path), expected) == []
+    assert running.differing(backend(plan, tmp_path), expected) == []
 
 
 def test_tcp_changes_nothing(tmp_path):
-    world = running.world(base_port=ports.free(10))
-    assert running.differing(running.over_tcp(world, tmp_path), running.simulated(running.world())) == []
+    plan = running.plan(base_port=ports.free(10))
+    assert running.differing(running.over_tcp(plan, tmp_path), running.simulated(running.plan())) == []
 
 
 def test_encryption_changes_nothing(tmp_path):
-    world = running.world(security="curve", keyring=str(tmp_path / "keys"))
-    curve.make(tmp_path / "keys", world.seats)
-    assert running.differing(running.over_processes(world, tmp_path), running.simulated(running.world())) == []
+    plan = running.plan(security="curve", keyring=str(tmp_path / "keys"))
+    curve.make(tmp_path / "keys", plan.specs)
+    assert running.differing(running.over_processes(plan, tmp_path), running.simulated(running.plan())) == []
 
 
 def test_a_lossy_codec_loses_the_same_everywhere(tmp_path):
-    world = running.world(codec="bf16")
-    expected = running.simulated(world)
-    assert running.differing(expected, running.simulated(running.world())) != []
-    assert running.differing(running.over_memory(world, tmp_path), expected) == []
+    plan = running.plan(codec="bf16")
+    expected = running.simulated(plan)
+    assert running.differing(expected, running.simulated(running.plan())) != []
+    assert running.differing(running.over_memory(plan, tmp_path), expected) == []
 
 
 def test_the_seed_decides(tmp_path):
-    assert running.differing(running.simulated(running.world(seed=1)), running.simulated(running.world())) != []
+    assert running.differing(running.simulated(running.plan(seed=1)), running.simulated(running.plan())) != []
     assert (
-        running.differing(
-            running.over_memory(running.world(seed=1), tmp_path), running.simulated(running.world(seed=1))
-        )
+        running.differing(running.over_memory(running.plan(seed=1), tmp_path), running.simulated(running.plan(seed=1)))
         == []
     )
 
 
 def test_agents_that_all_come_back_at_once_lose_no_round(tmp_path):
     """As in a job that is started again: each asks where to join, and nobody is there who could say."""
-    short, whole, folder = running.world(rounds=2), running.world(rounds=5), RunFolder(tmp_path)
+    short, whole, folder = running.plan(rounds=2), running.plan(rounds=5), RunFolder(tmp_path)
     running.over_memory(short, tmp_path)
     agents = [running.agent(whole, me, transport, folder, newest=2) for me, transport in running.memory(whole)]
     assert running.together(agents) == [5] * len(agents)
-    assert running.differing(running.states(a.participant for a in agents), running.simulated(whole)) == []
+    assert running.differing(running.states(a.agent_state for a in agents), running.simulated(whole)) == []

@@ -13,7 +13,7 @@ import pytest
 import running
 
 from parse_p2p.lab.report.page import page as written
-from parse_p2p.lab.report.run_history import Gathering
+from parse_p2p.lab.report.run_history import RunHistory
 from parse_p2p.launch.run_folder import RunFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -45,9 +45,9 @@ def opened(browser, url, **options):
 def folder(tmp_path_factory):
     """A run in which a3 comes late and a note is hostile."""
     path = tmp_path_factory.mktemp("run")
-    world = running.world(rounds=3, events=[{"round": 1, "agent": "a3", "join": True}])
-    running.over_memory(world, path)
-    RunFolder(path).write(world.run)
+    plan = running.plan(rounds=3, events=[{"round": 1, "agent": "a3", "join": True}])
+    running.over_memory(plan, path)
+    RunFolder(path).write(plan.run)
     with RunFolder(path).events("a0").open("a") as file:
         for event in (
             {"event": "refused", "round": 1, "peer": HOSTILE, "why": HOSTILE},
@@ -64,9 +64,9 @@ def folder(tmp_path_factory):
 def other(tmp_path_factory):
     """A run with a coordinator."""
     path = tmp_path_factory.mktemp("other")
-    world = running.world(rounds=2, method="fedavg")
-    running.over_memory(world, path)
-    RunFolder(path).write(world.run)
+    plan = running.plan(rounds=2, method="fedavg")
+    running.over_memory(plan, path)
+    RunFolder(path).write(plan.run)
     return path
 
 
@@ -82,7 +82,7 @@ def browser(folder, other):
 def report(path, *folders):
     runs = []
     for folder in folders:
-        runs.append(Gathering(folder))
+        runs.append(RunHistory(folder))
         runs[-1].read()
     path.write_text(written([run.plain() for run in runs]))
     return path.as_uri()
@@ -127,7 +127,7 @@ def test_a_report_is_clicked_through(browser, folder, tmp_path):
 
 
 def test_where_theory_says_nothing_none_is_drawn(browser, folder, tmp_path):
-    run = Gathering(folder).run
+    run = RunHistory(folder).run
     there = shutil.copytree(folder, tmp_path / "run")
     RunFolder(there).write(run.model_copy(update={"options": {"mixer": "median"}}))
     with opened(browser, report(tmp_path / "report.html", there)) as (page, _):
@@ -200,9 +200,9 @@ def test_several_runs_stand_side_by_side(browser, folder, other, tmp_path):
 
 
 def test_a_page_follows_a_run_that_goes_on(browser, tmp_path):
-    world, out = running.lengthy(400), tmp_path / "run"  # its end is not awaited
+    plan, out = running.lengthy(400), tmp_path / "run"  # its end is not awaited
     command = [Path(sys.executable).with_name("parse-lab"), "watch", out]
-    with running.started(running.write(world, tmp_path), out, "--quiet", "--no-alone"):
+    with running.started(running.write(plan, tmp_path), out, "--quiet", "--no-alone"):
         running.until(lambda: (out / "run.yaml").exists())
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as watching:
             try:

@@ -13,29 +13,32 @@ FRAMING = 1.35
 HANDSHAKE = 2_000  # bytes of one connection that are in no ledger
 
 
-def ledger(out, world, name):
-    return {me: [event[name] for event in running.events(out, me, "round")] for me in world.seats}
+def ledger(out, plan, name):
+    return {me: [event[name] for event in running.events(out, me, "round")] for me in plan.specs}
 
 
 @pytest.mark.parametrize("codec", ["raw", "bf16"])
 @pytest.mark.parametrize("method", ["parse", "dsgd-modality"])
 def test_every_agent_sends_what_its_plan_says(method, codec, tmp_path):
-    world = running.world(method=method, codec=codec, rounds=ROUNDS)
-    running.over_ipc(world, tmp_path)
-    for me, rounds in ledger(tmp_path, world, "sent").items():
-        plan = world.overlays(0).plan(me)
-        planned = {peer: {str(key): plan.regions[key].size for key in keys} for peer, keys in plan.links.items()}
+    plan = running.plan(method=method, codec=codec, rounds=ROUNDS)
+    running.over_ipc(plan, tmp_path)
+    for me, rounds in ledger(tmp_path, plan, "sent").items():
+        exchange_plan = plan.overlays(0).plan(me)
+        planned = {
+            peer: {str(key): exchange_plan.regions[key].size for key in keys}
+            for peer, keys in exchange_plan.links.items()
+        }
         width = 4 if codec == "raw" else 2
         sent = {peer: {name: size * width for name, size in row.items()} for peer, row in planned.items()}
         assert rounds == [sent] * ROUNDS
-        assert sum(sum(row.values()) for row in sent.values()) == plan.payload() * width // 4
+        assert sum(sum(row.values()) for row in sent.values()) == exchange_plan.payload() * width // 4
 
 
 def test_a_lone_method_sends_nothing(tmp_path):
-    world = running.world(method="local", rounds=ROUNDS)
-    running.over_memory(world, tmp_path)
-    assert all(rounds == [{}] * ROUNDS for rounds in ledger(tmp_path, world, "sent").values())
-    assert not any(map(sum, ledger(tmp_path, world, "wire_out").values()))
+    plan = running.plan(method="local", rounds=ROUNDS)
+    running.over_memory(plan, tmp_path)
+    assert all(rounds == [{}] * ROUNDS for rounds in ledger(tmp_path, plan, "sent").values())
+    assert not any(map(sum, ledger(tmp_path, plan, "wire_out").values()))
 
 
 @cache
@@ -69,15 +72,15 @@ def test_the_kernel_counts_the_ledger_and_little_more(tmp_path):
     are in no round's ledger: under 2 kB; dials that come too early are answered by a reset of 40 bytes.
     """
     big = {"latent": 64, "hidden": 64, "encoder": {"width": 128, "depth": 2}}
-    world = running.world(rounds=ROUNDS, base_port=ports.free(20), model=big)
-    links = sum(len(world.neighbours(me)) for me in world.seats)
+    plan = running.plan(rounds=ROUNDS, base_port=ports.free(20), model=big)
+    links = sum(len(plan.neighbours(me)) for me in plan.specs)
     out = tmp_path / "run"
     inside = (*apart(), running.sys.executable, "-c", ALONE)
-    code, printed = running.everything(running.write(world, tmp_path), out, under=inside)
+    code, printed = running.everything(running.write(plan, tmp_path), out, under=inside)
     assert code == 0, printed
     counted = int(printed.split("lo:")[1].split()[0])
-    payload = ROUNDS * sum(world.overlays(0).plan(me).payload() for me in world.seats)
-    wire_out = sum(map(sum, ledger(out, world, "wire_out").values()))
+    payload = ROUNDS * sum(plan.overlays(0).plan(me).payload() for me in plan.specs)
+    wire_out = sum(map(sum, ledger(out, plan, "wire_out").values()))
     assert payload < wire_out
     assert payload <= counted <= FRAMING * wire_out + 2 * HANDSHAKE * links, (payload, wire_out, counted)
-    assert running.differing(running.saved(world, out), running.simulated(world)) == []
+    assert running.differing(running.saved(plan, out), running.simulated(plan)) == []

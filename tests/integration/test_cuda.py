@@ -6,7 +6,7 @@ import sys
 import pytest
 import running
 import torch
-from worlds import learner, world
+from plans import learner, plan
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.learning import devices, losses
@@ -32,10 +32,10 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def trained(device, method, **changes):
-    built = world(method=method, device=device, **changes)
-    participants = built.participants()
-    simulate(participants, 2)
-    return participants
+    built = plan(method=method, device=device, **changes)
+    agent_states = built.agent_states()
+    simulate(agent_states, 2)
+    return agent_states
 
 
 def after_a_while():
@@ -54,8 +54,8 @@ def close(there, here):
 @pytest.mark.parametrize("method", ["parse", "harmony", "fedprox", "creamfl", "fedafd", "fedcmi", "fedmosaic"])
 def test_cuda_and_cpu_agree(method):
     for there, here in zip(trained(GPU, method), trained("cpu", method), strict=True):
-        assert there.learner.arena.values.is_cuda
-        close(there.learner.arena.values, here.learner.arena.values)
+        assert there.learner.buffer.values.is_cuda
+        close(there.learner.buffer.values, here.learner.buffer.values)
 
 
 @pytest.mark.parametrize("options", [
@@ -64,12 +64,12 @@ def test_cuda_and_cpu_agree(method):
 ])  # fmt: skip
 def test_every_way_to_exchange_and_mix_works_there(options):
     for there, here in zip(*(trained(device, "parse", options=options) for device in (GPU, "cpu")), strict=True):
-        close(there.learner.arena.values, here.learner.arena.values)
+        close(there.learner.buffer.values, here.learner.buffer.values)
 
 
 def test_agents_that_share_a_gpu_and_talk_over_zeromq_end_where_the_simulator_does(tmp_path):
-    found = running.over_ipc(running.world(device=GPU), tmp_path)
-    expected = running.simulated(running.world())
+    found = running.over_ipc(running.plan(device=GPU), tmp_path)
+    expected = running.simulated(running.plan())
     for me, state in found.items():
         close(state["parameters"], expected[me]["parameters"])
         for event in running.events(tmp_path, me, "round"):
@@ -82,21 +82,21 @@ def test_agents_that_share_a_gpu_and_talk_over_zeromq_end_where_the_simulator_do
 def test_autocast_works_there(method):
     lossy, exact = (trained(GPU, method, train=train) for train in ({"autocast": "bf16"}, {}))
     for one, other in zip(lossy, exact, strict=True):
-        assert one.learner.arena.values.dtype == torch.float32
-        assert not torch.equal(one.learner.arena.values, other.learner.arena.values)
-        torch.testing.assert_close(one.learner.arena.values, other.learner.arena.values, rtol=0, atol=0.2)
+        assert one.learner.buffer.values.dtype == torch.float32
+        assert not torch.equal(one.learner.buffer.values, other.learner.buffer.values)
+        torch.testing.assert_close(one.learner.buffer.values, other.learner.buffer.values, rtol=0, atol=0.2)
 
 
 def test_auto_deals_the_gpus_round():
-    built = world(device="auto")
+    built = plan(device="auto")
     count = torch.cuda.device_count()
-    assert [built.device(me).index for me in built.seats] == [i % count for i in range(len(built.seats))]
+    assert [built.device(me).index for me in built.specs] == [i % count for i in range(len(built.specs))]
 
 
 def test_a_gpu_that_is_not_there_is_refused_with_how_many_are():
     count = torch.cuda.device_count()
     with pytest.raises(ConfigError, match=f"'cuda:{count}' of agent a0 .*this machine has {count} GPUs"):
-        world(device=f"cuda:{count}").device("a0")
+        plan(device=f"cuda:{count}").device("a0")
 
 
 def test_what_the_fork_server_loads_leaves_the_gpu_to_those_it_forks():
@@ -106,33 +106,33 @@ def test_what_the_fork_server_loads_leaves_the_gpu_to_those_it_forks():
 def test_a_state_goes_from_one_device_to_the_other():
     there, here = trained(GPU, "parse")[0], trained("cpu", "parse")[0]
     here.restore(there.state())
-    assert torch.equal(here.learner.arena.values, there.learner.arena.values.cpu())
-    there.learner.arena.values.zero_()
+    assert torch.equal(here.learner.buffer.values, there.learner.buffer.values.cpu())
+    there.learner.buffer.values.zero_()
     there.restore(here.state())
-    assert torch.equal(here.learner.arena.values, there.learner.arena.values.cpu())
+    assert torch.equal(here.learner.buffer.values, there.learner.buffer.values.cpu())
 
 
 def test_a_snapshot_is_pinned_and_whole_when_it_is_there():
     agent = learner(device=GPU)
     for _ in range(10):  # the copy is asked for while the GPU still has much to do
-        agent.arena.values.add_(after_a_while())
-        snapshot = to_host({"": agent.arena.values})[""]
+        agent.buffer.values.add_(after_a_while())
+        snapshot = to_host({"": agent.buffer.values})[""]
         kept = snapshot.clone()
         torch.cuda.synchronize()
         assert snapshot.is_pinned() and torch.equal(snapshot, kept)
-        assert torch.equal(snapshot, agent.arena.values.cpu())
+        assert torch.equal(snapshot, agent.buffer.values.cpu())
 
 
 def test_pinned_memory_is_used_again_once_the_wire_has_let_it_go_and_not_before():
     agent = learner(device=GPU)
 
     def snapshot():
-        return to_host({"": agent.arena.values})[""]
+        return to_host({"": agent.buffer.values})[""]
 
     first = snapshot()
     place, sent, before = first.data_ptr(), raw.CODEC.encode(first), first.numpy().tobytes()
     del first  # the wire alone holds it now
-    agent.arena.values.add_(1.0)
+    agent.buffer.values.add_(1.0)
     second = snapshot()
     assert second.data_ptr() != place and bytes(sent) == before
     del sent
@@ -154,5 +154,5 @@ def test_the_memory_of_an_agent_holds_its_model_and_gradients():
     agent = learner(device=GPU)
     agent.train(losses.task)
     found = devices.memory(device)
-    assert found["allocated"] >= 2 * agent.arena.values.nbytes and found["host"] > 0
+    assert found["allocated"] >= 2 * agent.buffer.values.nbytes and found["host"] > 0
     assert found["allocated"] <= found["reserved"]

@@ -10,7 +10,7 @@ import yaml
 from paths import ROOT
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.transports import curve
 
 MANIFEST = ROOT / "deploy" / "kubernetes.yaml"
@@ -38,11 +38,11 @@ def job(tmp_path, file, *arguments, tasks=3):
 
 def test_the_tasks_of_a_slurm_job_find_each_other_and_end_as_the_simulator_does(tmp_path):
     """Listening on all addresses of the host, over encrypted links."""
-    world = running.worlds.world({"audio": 2, "audio+motion": 1}, rounds=2, keyring=str(tmp_path / "keys"))
-    curve.make(tmp_path / "keys", world.seats)
-    code, printed = job(tmp_path, running.write(world, tmp_path), "--seed=1")
+    plan = running.plans.plan({"audio": 2, "audio+motion": 1}, rounds=2, keyring=str(tmp_path / "keys"))
+    curve.make(tmp_path / "keys", plan.specs)
+    code, printed = job(tmp_path, running.write(plan, tmp_path), "--seed=1")
     assert code == 0, printed
-    seeded = running.worlds.world({"audio": 2, "audio+motion": 1}, rounds=2, seed=1)
+    seeded = running.plans.plan({"audio": 2, "audio+motion": 1}, rounds=2, seed=1)
     assert running.differing(running.saved(seeded, tmp_path / "run"), running.simulated(seeded)) == []
 
 
@@ -63,12 +63,12 @@ def test_the_manifest_starts_every_agent_of_its_run_file_once_and_they_know_wher
     settings = [run_file.setting(a.removeprefix("--set=")) for a in agent["args"] if a.startswith("--set=")]
     index = [(key, value.replace("$(INDEX)", "3") if isinstance(value, str) else value) for key, value in settings]
     named = re.search(r"from-file=run.yaml=(\S+)", MANIFEST.read_text())
-    world = World(run_file.load(ROOT / named[1], index))
-    assert len(world.seats) == pods["spec"]["replicas"]
+    plan = RunPlan(run_file.load(ROOT / named[1], index))
+    assert len(plan.specs) == pods["spec"]["replicas"]
     name, hosts = pods["metadata"]["name"], service["metadata"]["name"]
     assert pods["spec"]["serviceName"] == hosts and service["spec"]["clusterIP"] == "None"
     ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
     first = f"tcp://{name}-0.{hosts}:"
-    assert world.places.contacts == {"a0": (f"{first}{ports['data']}", f"{first}{ports['control']}")}
-    assert world.run.discovery.advertise == f"{name}-3.{hosts}" and world.places.encrypted
-    assert [f"a{i}" for i in range(pods["spec"]["replicas"])] == list(world.seats)  # as its keys and its log are named
+    assert plan.endpoints.contacts == {"a0": (f"{first}{ports['data']}", f"{first}{ports['control']}")}
+    assert plan.run.discovery.advertise == f"{name}-3.{hosts}" and plan.endpoints.encrypted
+    assert [f"a{i}" for i in range(pods["spec"]["replicas"])] == list(plan.specs)  # as its keys and its log are named

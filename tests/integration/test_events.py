@@ -20,19 +20,19 @@ EVENTS = [
 ]
 
 
-def world(**changes):
-    return running.world(**{"rounds": 7, "events": EVENTS} | changes)
+def plan(**changes):
+    return running.plan(**{"rounds": 7, "events": EVENTS} | changes)
 
 
 @pytest.mark.parametrize("ground", [running.over_memory, running.over_ipc, running.over_processes])
 def test_agents_end_as_in_the_simulator(ground, tmp_path):
-    assert world().kind("a0") == "audio", "it has something to gain"
-    assert running.differing(ground(world(), tmp_path), running.simulated(world())) == []
+    assert plan().kind("a0") == "audio", "it has something to gain"
+    assert running.differing(ground(plan(), tmp_path), running.simulated(plan())) == []
 
 
 @pytest.mark.parametrize("patience", [running.GUARD, 0.2])
 def test_who_is_planned_to_join_is_waited_for_however_late_it_is_started(patience, tmp_path):
-    made, folder = world(clocks={"join": patience}), RunFolder(tmp_path)
+    made, folder = plan(clocks={"join": patience}), RunFolder(tmp_path)
     agents = {me: running.agent(made, me, transport, folder) for me, transport in running.memory(made)}
     last = agents.pop("a3")
 
@@ -45,15 +45,15 @@ def test_who_is_planned_to_join_is_waited_for_however_late_it_is_started(patienc
     ends = running.together([*agents.values(), SimpleNamespace(run=late)])
     if patience == running.GUARD:
         assert ends == [7, 4, 7, 7, 7]
-        everyone = running.states(agent.participant for agent in [*agents.values(), last])
-        assert running.differing(everyone, running.simulated(world())) == []
+        everyone = running.states(agent.agent_state for agent in [*agents.values(), last])
+        assert running.differing(everyone, running.simulated(plan())) == []
     else:
         assert [(e["round"], e["peers"]) for e in running.events(tmp_path, "a0", "absent")] == [(3, ["a3"])]
         assert ends[0] == 7, "the others go on without it"
 
 
 def test_the_log_and_the_screen_tell_of_it(tmp_path):
-    with running.started(running.write(world(), tmp_path), tmp_path / "run", "--no-alone") as process:
+    with running.started(running.write(plan(), tmp_path), tmp_path / "run", "--no-alone") as process:
         code, printed = running.ended(process)
     assert "audio              1" in printed and "(a1)" not in printed, "who has left is not in the summary"
     assert code == 0 and "a0 has audio+motion from round 3 on" in printed, printed
@@ -101,8 +101,8 @@ def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_p
         assert [e for kind in ("missing", "refused") for e in running.events(out, me, kind)] == []
     # planned for the rounds that were announced, the same run has the same end
     change = {"a0": {"gain": ["motion"]}, "a2": {"lose": ["audio"]}}
-    plan = [{"round": round, "agent": me} | change[me] for me, round, *_ in told]
-    assert running.differing(running.saved(made([]), out), running.simulated(made(plan))) == []
+    schedule = [{"round": round, "agent": me} | change[me] for me, round, *_ in told]
+    assert running.differing(running.saved(made([]), out), running.simulated(made(schedule))) == []
 
 
 def test_an_agent_whose_sensor_breaks_finds_out_and_goes_on_with_the_other(tmp_path):
@@ -135,13 +135,13 @@ def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
     [joined] = running.events(out, "a3", "joined")
     first = running.events(out, "a3", "round")[0]
     assert 2 < joined["round"] == first["round"] and first["wire_in"] > 0
-    assert running.events(out, "a3", "end") and not any(running.events(out, me, "missing") for me in made.seats)
+    assert running.events(out, "a3", "end") and not any(running.events(out, me, "missing") for me in made.specs)
 
 
 def test_who_comes_when_all_is_nearly_over_is_told_so(tmp_path):
-    made = running.world(rounds=3, events=[{"agent": "a3", "join": True}])
+    made = running.plan(rounds=3, events=[{"agent": "a3", "join": True}])
     agents = [running.agent(made, me, transport, running.RunFolder(tmp_path)) for me, transport in running.memory(made)]
-    ended = dict(zip(made.seats, running.together(agents), strict=True))
+    ended = dict(zip(made.specs, running.together(agents), strict=True))
     assert "a3 comes too late" in str(ended.pop("a3"))
     assert set(ended.values()) == {3}
     [refused] = running.events(tmp_path, "a3", "order refused")
@@ -150,14 +150,14 @@ def test_who_comes_when_all_is_nearly_over_is_told_so(tmp_path):
 
 def test_who_cannot_be_told_is_refused_in_a_sentence(tmp_path):
     out = running.RunFolder(tmp_path)
-    out.write(running.world().run)
+    out.write(running.plan().run)
     for arguments, why in [
         (("a0", ["motion"]), r"events: \[\]"),
         (("a9", ["motion"]), "no such agent"),
     ]:
         with pytest.raises(ConfigError, match=why):
             cli.tell(tmp_path, arguments[0], gain=arguments[1])
-    out.write(world().run)
+    out.write(plan().run)
     with pytest.raises(ConfigError, match="'smell' is no modality"):
         cli.tell(tmp_path, "a0", gain=["smell"])
     with pytest.raises(ConfigError, match="gain or lose"):

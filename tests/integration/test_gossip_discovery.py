@@ -3,10 +3,10 @@
 import os
 import signal
 
+import plans
 import ports
 import pytest
 import running
-import worlds
 
 from parse_p2p.transports import curve
 
@@ -22,27 +22,27 @@ def test_eight_find_each_other_from_one_and_end_as_the_simulator_does(tmp_path):
     """Over encrypted links, one of them later than the others, and one with a modality more in the end."""
     keyring = {"security": "curve", "keyring": str(tmp_path / "keys")}
     mix = {"audio": 3, "motion": 3, "audio+motion": 2}
-    world = worlds.world(mix, rounds=3, events=EVENTS, discovery=by("a0", ports.free(2)), **keyring)
-    curve.make(tmp_path / "keys", world.seats)
-    assert running.differing(running.over_processes(world, tmp_path), running.simulated(world)) == []
+    plan = plans.plan(mix, rounds=3, events=EVENTS, discovery=by("a0", ports.free(2)), **keyring)
+    curve.make(tmp_path / "keys", plan.specs)
+    assert running.differing(running.over_processes(plan, tmp_path), running.simulated(plan)) == []
 
 
 def test_a_contact_that_is_no_neighbour_is_enough(tmp_path):
     """On a line, beyond whose second agent all know the contact at its end and none has anything to do with it."""
     agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(6)]
     agents[0]["address"] = f"tcp://127.0.0.1:{ports.free(2)}"
-    world = worlds.world(
+    plan = plans.plan(
         graph="line", agents=agents, rounds=2, overlay="induced", discovery={"kind": "gossip", "contacts": ["a0"]}
     )
-    assert "a0" not in world.neighbours("a2")
-    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
-    assert not any(running.events(tmp_path, me, "refused") for me in world.seats)
+    assert "a0" not in plan.neighbours("a2")
+    assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
+    assert not any(running.events(tmp_path, me, "refused") for me in plan.specs)
 
 
 def test_without_its_contact_nobody_begins(tmp_path):
     port = ports.free(2)
-    world = running.world(discovery=by("a0", port), clocks={"join": 1})
-    code, printed = running.everything(running.write(world, tmp_path), tmp_path / "run", "--id", "a1")
+    plan = running.plan(discovery=by("a0", port), clocks={"join": 1})
+    code, printed = running.everything(running.write(plan, tmp_path), tmp_path / "run", "--id", "a1")
     assert code == 2, printed
     assert printed == (
         f"error: no contact of a1 answered within 1 s (a0 at tcp://127.0.0.1:{port}): start it, or correct "
@@ -59,21 +59,21 @@ def missed(out, me, who):
 def test_the_run_goes_on_without_one_and_finds_it_again(who, tmp_path):
     """The contact comes back where it was and knows nobody; the other comes back elsewhere."""
     discovery = by("a0", ports.free(2))
-    world, out = running.lengthy(2000, clocks=CLOCKS, discovery=discovery), tmp_path / "run"
-    file = running.write(world, tmp_path)
+    plan, out = running.lengthy(2000, clocks=CLOCKS, discovery=discovery), tmp_path / "run"
+    file = running.write(plan, tmp_path)
     with running.started(file, out, "--quiet", "--no-alone"):
         running.until_round(out, who, 1)
         os.kill(running.events(out, who, "start")[0]["pid"], signal.SIGKILL)
-        for me in world.neighbours(who):
+        for me in plan.neighbours(who):
             running.until(lambda me=me: missed(out, me, who))
             running.until_round(out, me, missed(out, me, who)[0] + 1)
         with running.started(file, out, "--id", who, "--resume"):
             running.until(lambda: len(running.events(out, who, "joined")) == 2)
             again = running.events(out, who, "joined")[1]["round"]
             running.until_round(out, who, again)
-            for me in world.neighbours(who):
+            for me in plan.neighbours(who):
                 running.until_round(out, me, again)
-    for me in world.neighbours(who):
+    for me in plan.neighbours(who):
         rounds = running.events(out, me, "round")
         assert [event["round"] for event in rounds] == list(range(len(rounds))), "a round was lost"
         assert who in rounds[again]["sent"] and not all(who in event["sent"] for event in rounds)

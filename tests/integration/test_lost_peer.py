@@ -7,7 +7,7 @@ import running
 
 from parse_p2p.core import plugins
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 
 METHODS = [name for name in plugins.known(plugins.METHODS) if plugins.load(plugins.METHODS, name).centralised]
 ROUNDS = 30
@@ -16,9 +16,9 @@ CLOCKS = {"heartbeat": 0.1, "lost": 1, "coordinator": 0.3, "drain": 0.5}
 
 def without(leaver, method, folder):
     """A run that one agent leaves in its third round: the world, its agents by id, and what each run returned."""
-    world = running.world(method=method, rounds=ROUNDS, clocks=CLOCKS)
-    post, stop = Post(), asyncio.Event()
-    agents = {me: running.agent(world, me, MemoryTransport(me, post), RunFolder(folder)) for me in world.seats}
+    plan = running.plan(method=method, rounds=ROUNDS, clocks=CLOCKS)
+    post, stop = MemoryNetwork(), asyncio.Event()
+    agents = {me: running.agent(plan, me, MemoryTransport(me, post), RunFolder(folder)) for me in plan.specs}
 
     async def leave():
         while agents[leaver].presence.card.round < 2:
@@ -31,29 +31,29 @@ def without(leaver, method, folder):
             return await asyncio.gather(*runs, leave(), return_exceptions=True)
 
     *ended, _ = asyncio.run(run())
-    return world, agents, dict(zip(agents, ended, strict=True))
+    return plan, agents, dict(zip(agents, ended, strict=True))
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("leaver", ["a1", "hub"])
 def test_the_others_go_on_to_the_end(method, leaver, tmp_path):
-    world, agents, ended = without(leaver, method, tmp_path)
+    plan, agents, ended = without(leaver, method, tmp_path)
     assert ended.pop(leaver) < ROUNDS
     assert ended == dict.fromkeys(ended, ROUNDS)
     for me in ended:
-        assert agents[me].participant.learner.arena.values.isfinite().all()
+        assert agents[me].agent_state.learner.buffer.values.isfinite().all()
         done = [event["round"] for event in running.events(tmp_path, me, "round")]
         assert done == list(range(ROUNDS)), f"{me} lost a round"
         assert running.events(tmp_path, me, "refused") == []
     waited = {me for me in ended if running.events(tmp_path, me, "waiting")}
-    assert waited == (set(world.peers) if leaver == "hub" else set()), "only a coordinator is hoped for when it is gone"
+    assert waited == (set(plan.peers) if leaver == "hub" else set()), "only a coordinator is hoped for when it is gone"
     if leaver == "hub":
-        assert all(running.events(tmp_path, me, "on my own") for me in world.peers)
+        assert all(running.events(tmp_path, me, "on my own") for me in plan.peers)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_clients_alone_go_on_learning(method, tmp_path):
-    world, _, _ = without("hub", method, tmp_path)
-    for me in world.peers:
+    plan, _, _ = without("hub", method, tmp_path)
+    for me in plan.peers:
         losses = [event["loss"] for event in running.events(tmp_path, me, "round")]
         assert len(losses) == ROUNDS, "a round without training"

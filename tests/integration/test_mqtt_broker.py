@@ -5,10 +5,10 @@ import os
 import signal
 
 import brokers
+import plans
 import ports
 import pytest
 import running
-import worlds
 
 from parse_p2p.transports import curve
 
@@ -31,13 +31,13 @@ EVENTS = [{"round": 1, "agent": "a3", "join": True}, {"round": 2, "agent": "a0",
 def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
     """Over encrypted links, one of them later than the others, and one with a modality more in the end."""
     keyring = {"security": "curve", "keyring": str(tmp_path / "keys")}
-    world = running.world(events=EVENTS, discovery=by(broker), **keyring)
-    curve.make(tmp_path / "keys", world.seats)
-    with brokers.Ear(broker.port, f"parse-p2p/{world.run.digest()}/#") as ear:
-        assert running.differing(running.over_processes(world, tmp_path), running.simulated(world)) == []
-        logged = {me: [e["accuracy"] for e in running.events(tmp_path / "run", me, "round")] for me in world.seats}
-        said, gained, gone = {me: [] for me in world.seats}, [], set()
-        while len(gone) < len(world.seats) or sum(map(len, said.values())) < sum(map(len, logged.values())):
+    plan = running.plan(events=EVENTS, discovery=by(broker), **keyring)
+    curve.make(tmp_path / "keys", plan.specs)
+    with brokers.Ear(broker.port, f"parse-p2p/{plan.run.digest()}/#") as ear:
+        assert running.differing(running.over_processes(plan, tmp_path), running.simulated(plan)) == []
+        logged = {me: [e["accuracy"] for e in running.events(tmp_path / "run", me, "round")] for me in plan.specs}
+        said, gained, gone = {me: [] for me in plan.specs}, [], set()
+        while len(gone) < len(plan.specs) or sum(map(len, said.values())) < sum(map(len, logged.values())):
             topic, payload, _ = ear.next()
             _, _, room, me = topic.split("/")
             if not payload:
@@ -47,8 +47,8 @@ def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
             assert len(payload) < (500 if room == "telemetry" else 5000)
             if room == "agents":
                 first = 1 if me == "a3" else 0
-                offers = world.laid(first).offers[me]
-                assert told["modalities"] == list(world.senses(me, first))  # even where the broker lost it for a while
+                offers = plan.laid(first).offers[me]
+                assert told["modalities"] == list(plan.senses(me, first))  # even where the broker lost it for a while
                 assert told["slices"] == {str(key): region.digest for key, region in offers.items()}
             elif told["event"] == "round":
                 said[me].append(told["accuracy"])
@@ -59,36 +59,36 @@ def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
 
 
 def test_one_that_only_dials_takes_part(broker, tmp_path):
-    agents = [{"id": f"a{i}", "modalities": ["audio"], "dials": i == 1} for i in range(3)]
-    world = worlds.world(graph="line", agents=agents, rounds=3, discovery=by(broker))
-    assert running.differing(running.over_found(world, tmp_path), running.simulated(world)) == []
+    agents = [{"id": f"a{i}", "modalities": ["audio"], "dial_only": i == 1} for i in range(3)]
+    plan = plans.plan(graph="line", agents=agents, rounds=3, discovery=by(broker))
+    assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
 
 
 def test_the_run_goes_on_when_the_broker_dies(broker, tmp_path):
     rounds = 4
-    world, out = running.lengthy(rounds, discovery=by(broker)), tmp_path / "run"
-    with running.started(running.write(world, tmp_path), out, "--quiet", "--no-alone") as process:
-        running.until(lambda: all(running.events(out, me, "joined") for me in world.seats))
+    plan, out = running.lengthy(rounds, discovery=by(broker)), tmp_path / "run"
+    with running.started(running.write(plan, tmp_path), out, "--quiet", "--no-alone") as process:
+        running.until(lambda: all(running.events(out, me, "joined") for me in plan.specs))
         broker.kill()
         code, printed = running.ended(process)
     assert code == 0, printed
-    assert all(running.events(out, me, "broker lost") for me in world.seats), "it was killed too late to show anything"
-    assert running.differing(running.saved(world, out), running.simulated(running.lengthy(rounds))) == []
+    assert all(running.events(out, me, "broker lost") for me in plan.specs), "it was killed too late to show anything"
+    assert running.differing(running.saved(plan, out), running.simulated(running.lengthy(rounds))) == []
 
 
 def test_without_a_broker_nobody_begins(tmp_path):
     broker = brokers.Broker(tmp_path, ports.free(1))
-    world = running.world(discovery=by(broker), clocks={"join": 1})
-    code, printed = running.everything(running.write(world, tmp_path), tmp_path / "run", "--id", "a0")
+    plan = running.plan(discovery=by(broker), clocks={"join": 1})
+    code, printed = running.everything(running.write(plan, tmp_path), tmp_path / "run", "--id", "a0")
     assert code == 2, printed
     assert printed.startswith(f"error: the broker {broker.url} did not take in a0 within 1 s (")
     assert printed.count("\n") == 1 and printed.endswith("start it, or correct discovery.broker\n")
 
 
 def test_one_that_is_killed_is_marked_gone_and_found_again_elsewhere(broker, tmp_path):
-    world, out = running.lengthy(2000, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"
-    file = running.write(world, tmp_path)
-    topic = f"parse-p2p/{world.run.digest()}/agents/a1"
+    plan, out = running.lengthy(2000, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"
+    file = running.write(plan, tmp_path)
+    topic = f"parse-p2p/{plan.run.digest()}/agents/a1"
     with running.started(file, out, "--quiet", "--no-alone"), brokers.Ear(broker.port, topic) as ear:
         running.until_round(out, "a1", 1)
         os.kill(running.events(out, "a1", "start")[0]["pid"], signal.SIGKILL)
@@ -98,10 +98,10 @@ def test_one_that_is_killed_is_marked_gone_and_found_again_elsewhere(broker, tmp
             running.until(lambda: len(running.events(out, "a1", "joined")) == 2)
             again = running.events(out, "a1", "joined")[1]["round"]
             running.until_round(out, "a1", again)
-            for me in world.neighbours("a1"):
+            for me in plan.neighbours("a1"):
                 running.until_round(out, me, again)
     assert after["data"] != before["data"] and after["incarnation"] != before["incarnation"]
-    for me in world.neighbours("a1"):
+    for me in plan.neighbours("a1"):
         rounds = running.events(out, me, "round")
         assert [event["round"] for event in rounds] == list(range(len(rounds))), "a round was lost"
         assert "a1" in rounds[again]["sent"] and not all("a1" in event["sent"] for event in rounds)

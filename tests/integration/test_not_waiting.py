@@ -8,12 +8,12 @@ import pytest
 import running
 import torch
 from exchanging import alike, frozen, scattered, total
-from worlds import under
+from plans import under
 
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.methods.gossip import gossip
 from parse_p2p.transports.base import Plane
-from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 
 EXCHANGES = ["asynchronous", "push-sum", "acknowledged"]
 ROUNDS = 30
@@ -22,12 +22,12 @@ ROUNDS = 30
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("backend", [running.over_memory, running.over_ipc])
 def test_with_patience_and_all_mail_they_end_as_the_simulator_does(exchange, backend, tmp_path):
-    world = running.world(options={"exchange": exchange, "patience": float(running.GUARD)})
-    assert running.differing(backend(world, tmp_path), running.simulated(world)) == []
+    plan = running.plan(options={"exchange": exchange, "patience": float(running.GUARD)})
+    assert running.differing(backend(plan, tmp_path), running.simulated(plan)) == []
 
 
-def agents_of(world, folder, post):
-    return {me: running.agent(world, me, MemoryTransport(me, post), RunFolder(folder)) for me in world.seats}
+def agents_of(plan, folder, post):
+    return {me: running.agent(plan, me, MemoryTransport(me, post), RunFolder(folder)) for me in plan.specs}
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
@@ -40,8 +40,8 @@ def test_one_that_is_stopped_holds_up_nobody(exchange, tmp_path):
             gate.wait()
         return (yield from gossip(local, options))
 
-    world = under(running.world(rounds=ROUNDS, options={"exchange": exchange}), script=gated)
-    agents = agents_of(world, tmp_path, Post())
+    plan = under(running.plan(rounds=ROUNDS, options={"exchange": exchange}), script=gated)
+    agents = agents_of(plan, tmp_path, MemoryNetwork())
 
     async def run():
         runs = {me: asyncio.create_task(agent.run(asyncio.Event())) for me, agent in agents.items()}
@@ -57,7 +57,7 @@ def test_one_that_is_stopped_holds_up_nobody(exchange, tmp_path):
 
     assert asyncio.run(run()) == [ROUNDS] * len(agents)
     for me, agent in agents.items():
-        assert agent.participant.learner.arena.values.isfinite().all()
+        assert agent.agent_state.learner.buffer.values.isfinite().all()
         assert [event["round"] for event in running.events(tmp_path, me, "round")] == list(range(ROUNDS))
         assert running.events(tmp_path, me, "refused") == [] == running.events(tmp_path, me, "missing")
 
@@ -65,18 +65,18 @@ def test_one_that_is_stopped_holds_up_nobody(exchange, tmp_path):
 @pytest.mark.parametrize("exchange", ["push-sum", "acknowledged"])
 def test_whatever_mail_is_lost_and_however_they_drift_the_sums_stay(exchange, tmp_path):
     """Of each slice what is kept and what is on its way, exactly, at whatever moment the agents end."""
-    world = alike(exchange, 4, "ring", frozen)
-    world.run = world.run.model_copy(update={"rounds": 60})
+    plan = alike(exchange, 4, "ring", frozen)
+    plan.run = plan.run.model_copy(update={"rounds": 60})
     draw = random.Random(0)
-    post = Post(lambda sender, receiver, plane: plane == Plane.DATA and draw.random() < 0.2)
-    agents = agents_of(world, tmp_path, post)
-    participants = scattered([agent.participant for agent in agents.values()])
-    start, overlays = {p.me: p.learner.arena.values.double() for p in participants}, world.overlays(0)
+    post = MemoryNetwork(lambda sender, receiver, plane: plane == Plane.DATA and draw.random() < 0.2)
+    agents = agents_of(plan, tmp_path, post)
+    agent_states = scattered([agent.agent_state for agent in agents.values()])
+    start, overlays = {p.me: p.learner.buffer.values.double() for p in agent_states}, plan.overlays(0)
     assert running.together(list(agents.values())) == [60] * 4
     for key in overlays.keys:
         regions = {me: overlays.offers[me][key] for me in start}
         before = sum(start[me][r.start : r.stop] for me, r in regions.items())
-        after = total(participants, key)
+        after = total(agent_states, key)
         torch.testing.assert_close(after[: len(before)], before, rtol=0, atol=1e-12)
     late = [event["late"] for me in agents for event in running.events(tmp_path, me, "round")]
     assert max(late) == 0, "mail of a slower agent is not late here"

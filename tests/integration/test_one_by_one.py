@@ -2,9 +2,9 @@
 
 import json
 
+import plans
 import pytest
 import running
-import worlds
 
 from parse_p2p.config import run_file
 from parse_p2p.launch.run_folder import RunFolder
@@ -14,16 +14,16 @@ AGAIN = "--start-or-resume"
 
 def pair(**changes):
     """Two agents that share all they have."""
-    return worlds.world({"audio": 1, "audio+motion": 1}, graph="line", **changes)
+    return plans.plan({"audio": 1, "audio+motion": 1}, graph="line", **changes)
 
 
 @pytest.fixture
 def finished(tmp_path):
     """The folder of a run that came to its end, without a summary."""
-    world = pair(rounds=3)
-    running.over_memory(world, tmp_path)
-    RunFolder(tmp_path).write(world.run)
-    return world, tmp_path
+    plan = pair(rounds=3)
+    running.over_memory(plan, tmp_path)
+    RunFolder(tmp_path).write(plan.run)
+    return plan, tmp_path
 
 
 def cut(path, lines):
@@ -55,14 +55,14 @@ def test_they_go_on_by_the_same_command_and_the_summary_waits_for_them(tmp_path,
 
 
 def test_the_summary_is_of_all_and_is_kept(finished, agent):
-    world, out = finished
+    plan, out = finished
     code, said, err = agent("summary", out)
     assert (code, err) == (0, "") and "alone" in said and "gain" in said and "round " not in said.split("accuracy")[0]
     kept = json.loads(RunFolder(out).summary.read_text())
-    rounds = {me: running.events(out, me, "round") for me in world.seats}
+    rounds = {me: running.events(out, me, "round") for me in plan.specs}
     assert kept["bytes_total"] == sum(event["wire_out"] for events in rounds.values() for event in events)
     assert {row["type"]: row["mean"] for row in kept["types"]} == {
-        world.kind(me): events[-1]["accuracy"] for me, events in rounds.items()
+        plan.kind(me): events[-1]["accuracy"] for me, events in rounds.items()
     }
 
 
@@ -78,8 +78,8 @@ def test_who_is_not_at_its_end_is_named_and_nothing_is_kept(finished, agent):
 
 
 def test_a_run_that_goes_on_for_more_rounds_is_not_at_its_end(finished, agent):
-    world, out = finished
-    RunFolder(out).write(world.run.model_copy(update={"rounds": 5}))
+    plan, out = finished
+    RunFolder(out).write(plan.run.model_copy(update={"rounds": 5}))
     code, said, _ = agent("summary", out, "--no-alone")
     assert code == 1 and "a0 is not at its end: 3 of 5 rounds" in said and "a1 is not at its end" in said
 

@@ -24,13 +24,13 @@ def cluster():
         yield running
 
 
-def world(**changes):
-    return running.worlds.world(FOUR, **{"rounds": 3} | HERE | changes)
+def plan(**changes):
+    return running.plans.plan(FOUR, **{"rounds": 3} | HERE | changes)
 
 
-def nodes(out, world, again=False):
+def nodes(out, plan, again=False):
     """Where each agent was placed last, or again after its node was lost."""
-    placed = {me: [e for e in running.events(out, me, "placed") if e["again"] or not again] for me in world.seats}
+    placed = {me: [e for e in running.events(out, me, "placed") if e["again"] or not again] for me in plan.specs}
     return {me: events[-1]["node"] for me, events in placed.items() if events}
 
 
@@ -39,7 +39,7 @@ def everything(file, out, *arguments):
 
 
 def test_agents_spread_over_the_nodes_end_as_the_simulator_does(cluster, tmp_path):
-    ring = world()
+    ring = plan()
     code, printed = everything(running.write(ring, tmp_path), tmp_path / "run")
     assert code == 0 and "audio+motion" in printed, printed
     assert len(set(nodes(tmp_path / "run", ring).values())) == 2
@@ -48,10 +48,10 @@ def test_agents_spread_over_the_nodes_end_as_the_simulator_does(cluster, tmp_pat
 
 def test_agents_of_a_lost_node_go_on_elsewhere_and_all_leave_checkpoints_when_interrupted(cluster, tmp_path):
     slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}, "clocks": {"heartbeat": 0.2, "lost": 10}}
-    ring, out = world(rounds=2000, **slow), tmp_path / "run"  # its end is not awaited
+    ring, out = plan(rounds=2000, **slow), tmp_path / "run"  # its end is not awaited
     file = running.write(ring, tmp_path)
     with running.started(file, out, "--launcher", "ray", "--quiet", "--no-alone") as process:
-        for me in ring.seats:
+        for me in ring.specs:
             running.until_round(out, me, 1)
         before = nodes(out, ring)
         cluster.say("lose")
@@ -70,7 +70,7 @@ def test_agents_of_a_lost_node_go_on_elsewhere_and_all_leave_checkpoints_when_in
         process.send_signal(signal.SIGINT)
         code, printed = running.ended(process)
     assert code == 130 and "every agent left a checkpoint" in printed, printed
-    assert all(running.events(out, me)[-1]["event"] == "stopped" for me in ring.seats)
+    assert all(running.events(out, me)[-1]["event"] == "stopped" for me in ring.specs)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_agents_of_a_lost_node_go_on_elsewhere_and_all_leave_checkpoints_when_in
     [("train.lr=1e30", "lower train.lr"), ("resources.cpus=3", "ask for 6 CPUs together and the cluster has ")],
 )
 def test_what_goes_wrong_on_the_cluster_is_one_sentence(setting, said, cluster, tmp_path):
-    pair = running.worlds.world({"audio": 2}, rounds=3, **HERE)
+    pair = running.plans.plan({"audio": 2}, rounds=3, **HERE)
     code, printed = everything(running.write(pair, tmp_path), tmp_path / "run", "--set", setting)
     assert code == 2 and printed.startswith("error: ") and printed.count("\n") == 1 and said in printed, printed
 
 
 def test_without_a_cluster_at_its_address_or_without_ray_it_is_one_sentence(tmp_path, monkeypatch):
-    file = running.write(world(), tmp_path)
+    file = running.write(plan(), tmp_path)
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "ray.py").write_text("raise ModuleNotFoundError('No module named ray', name='ray')")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")]))
@@ -100,7 +100,7 @@ def outcomes(folder):
 
 
 def test_an_experiment_on_the_cluster_finds_what_it_finds_here(cluster, tmp_path):
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(world().run.model_dump(mode="json", exclude_none=True)))
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(plan().run.model_dump(mode="json", exclude_none=True)))
     grid = {"base": "base.yaml", "axes": {"method": ["parse"]}, "seeds": [0, 1], "baseline": "parse"}
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump(grid))

@@ -1,7 +1,7 @@
 """Agents that exchange without learning, links that lose mail, and what may still be on its way."""
 
 import torch
-from worlds import under, world
+from plans import plan, under
 
 from parse_p2p.core.rng import seeded
 from parse_p2p.methods.base import Done, advance
@@ -30,8 +30,8 @@ def lossy(script, probability, rounds=ALWAYS, link=any_link):
             came = yield step
             draws = torch.rand(len(came), generator=seeded("loss", local.me, local.round, step.topic)).tolist()
             answer = {
-                peer: parcel
-                for (peer, parcel), draw in zip(came.items(), draws, strict=True)
+                peer: message
+                for (peer, message), draw in zip(came.items(), draws, strict=True)
                 if draw >= probability or local.round not in rounds or not link(peer, local.me)
             }
         return step.metrics
@@ -41,27 +41,27 @@ def lossy(script, probability, rounds=ALWAYS, link=any_link):
 
 def alike(exchange, agents=16, graph="torus", script=frozen, codec="raw", **options):
     """A world of agents of one type, which share every slice over the one given graph."""
-    made = world({"audio+motion": agents}, graph=graph, overlay="induced", codec=codec, rounds=1000,
+    made = plan({"audio+motion": agents}, graph=graph, overlay="induced", codec=codec, rounds=1000,
                  options={"exchange": exchange} | options, **TINY)  # fmt: skip
     return under(made, script=script)
 
 
-def scattered(participants):
+def scattered(agent_states):
     """The same, each with parameters of its own, standard normal."""
-    for p in participants:
-        p.learner.arena.values.copy_(torch.randn(p.learner.arena.size, generator=seeded("values", p.me)))
-    return participants
+    for p in agent_states:
+        p.learner.buffer.values.copy_(torch.randn(p.learner.buffer.size, generator=seeded("values", p.me)))
+    return agent_states
 
 
-def parameters(participants):
+def parameters(agent_states):
     """The parameters of agents of one type in double, shape (agents, size)."""
-    return torch.stack([p.learner.arena.values.double() for p in participants])
+    return torch.stack([p.learner.buffer.values.double() for p in agent_states])
 
 
-def total(participants, key):
+def total(agent_states, key):
     """A slice summed over its holders and what is on its way, in double: its size, and one more of push-sum."""
     memory = {p.me: {n.removeprefix(f"{e}/{key}/"): t for n, t in p.memory.items() for e in KINDS if f"{e}/{key}/" in n}
-              for p in participants}  # fmt: skip
+              for p in agent_states}  # fmt: skip
     kept = [m["mass"] if "mass" in m else m["value"] for m in memory.values() if m]
     return torch.stack(kept).sum(0) + sum(_on_its_way(memory), torch.zeros(len(kept[0]), dtype=torch.float64))
 

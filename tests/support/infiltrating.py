@@ -1,7 +1,7 @@
 """Small runs of FedCMI, and a few readings of one client."""
 
 import torch
-from worlds import world
+from plans import plan
 
 from parse_p2p.methods.base import Local
 
@@ -13,19 +13,19 @@ PROJECTED, CLASSIFIED = "projector.infiltration.", "head.unimodal."
 
 def cmi(mix=MIXED, **options):
     changes = {name: options.pop(name) for name in ("train", "rounds", "data", "model") if name in options}
-    return world(mix=mix, method="fedcmi", options=options, **changes)
+    return plan(mix=mix, method="fedcmi", options=options, **changes)
 
 
 def turn(made, kind, round=0):
     """What the script of the first agent that senses ``kind`` would see."""
-    me = next(me for me, seat in made.seats.items() if "+".join(seat.modalities) == kind and me != "hub")
-    agent = made.participant(me)
+    me = next(me for me, spec in made.specs.items() if "+".join(spec.modalities) == kind and me != "hub")
+    agent = made.agent_state(me)
     agent.learner.begin(round, made.run.rounds)
     return Local(me, agent.role, round, made.run.rounds, agent.learner, agent.plan(round), agent.memory)
 
 
 def slices(learner):
-    return learner.cut(learner.arena.regions)
+    return learner.cut(learner.buffer.regions)
 
 
 def moved(before, after):
@@ -34,10 +34,10 @@ def moved(before, after):
 
 def reached(learner, term, batch):
     """The components that a loss gives a gradient."""
-    learner.arena.grads.zero_()
+    learner.buffer.grads.zero_()
     term(learner.model, batch, learner.model(batch.inputs)).backward()
-    regions = learner.arena.regions.items()
-    return {name for name, r in regions if bool(learner.arena.grads[r.start : r.stop].any())}
+    regions = learner.buffer.regions.items()
+    return {name for name, r in regions if bool(learner.buffer.grads[r.start : r.stop].any())}
 
 
 def branch(modality, *parts):

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import torch
+from plans import BOTH, plan
 from torch.nn.functional import cross_entropy
-from worlds import BOTH, world
 
 from parse_p2p.core.types import Role
 from parse_p2p.data import bits
@@ -72,12 +72,12 @@ def mosaic(kinds=KINDS, options=None, **changes):
     ]
     model = {"encoder": SMALL, "rank": 4} | changes.pop("model", {})
     base = {"rounds": ROUNDS, "options": {"pretraining": 20, "every": 2} | (options or {})} | changes
-    return world(method="fedmosaic", agents=[*agents, {"id": "hub", "role": "coordinator"}], model=model, **base)
+    return plan(method="fedmosaic", agents=[*agents, {"id": "hub", "role": "coordinator"}], model=model, **base)
 
 
 def locals_of(w, round=0):
     """The participants of a world, by name, each with what its script may touch in this round."""
-    agents = {p.me: p for p in w.participants()}
+    agents = {p.me: p for p in w.agent_states()}
     made = {}
     for me, agent in agents.items():
         agent.method = replace(agent.method, scripts=dict.fromkeys(Role, lambda local, options: local))
@@ -87,13 +87,13 @@ def locals_of(w, round=0):
 
 def mail(w):
     """Every parcel of a run: (round, sender, receiver, parcel)."""
-    agents, seen = w.participants(), []
+    agents, seen = w.agent_states(), []
 
     def watched(script, me):
         def play(local, options):
             steps, inbox = script(local, options), None
             while not isinstance(step := advance(steps, inbox), Done):
-                seen.extend((local.round, me, peer, parcel) for peer, parcel in step.send.items())
+                seen.extend((local.round, me, peer, message) for peer, message in step.send.items())
                 inbox = yield step
             return step.metrics
 
@@ -106,5 +106,5 @@ def mail(w):
     return seen, {agent.me: agent for agent in agents}
 
 
-def kinds_of(parcel):
-    return {name.split("/")[0] for name in parcel.tensors}
+def kinds_of(message):
+    return {name.split("/")[0] for name in message.tensors}

@@ -5,7 +5,7 @@ import socket
 from contextlib import ExitStack, aclosing
 
 from parse_p2p.transports.base import Plane
-from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 from parse_p2p.transports.zmq import ZmqTransport
 
 DATA, CONTROL = Plane.DATA, Plane.CONTROL
@@ -13,7 +13,7 @@ GUARD = 60  # seconds after which a test has failed
 
 
 def in_memory(folder):
-    post = Post()
+    post = MemoryNetwork()
     return lambda me, at=None: MemoryTransport(me, post)
 
 

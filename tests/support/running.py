@@ -11,16 +11,16 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import worlds
+import plans
 
 from parse_p2p.config import run_file
-from parse_p2p.core.event_log import RunLog
-from parse_p2p.launch.fault_injection import Injection
-from parse_p2p.launch.process import finder, settings
+from parse_p2p.core.event_log import EventLog
+from parse_p2p.launch.fault_injection import FaultInjection
+from parse_p2p.launch.process import discovery, settings
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent import Agent
-from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 from parse_p2p.transports.zmq import ZmqTransport
 
 TYPES = {"audio": 2, "motion": 2, "audio+motion": 1}
@@ -29,80 +29,80 @@ GUARD = 90  # seconds after which something hangs; nothing is decided by it
 COMMAND = Path(sys.executable).with_name("parse-agent")
 
 
-def world(**changes):
+def plan(**changes):
     """Five agents of three types on a ring."""
-    return worlds.world(TYPES, **{"rounds": 3} | changes)
+    return plans.plan(TYPES, **{"rounds": 3} | changes)
 
 
 def lengthy(rounds, **changes):
     """A world whose rounds take long enough to be interrupted, and cost little: mail is slow."""
-    return world(rounds=rounds, **{**changes, "faults": [SLOW, *changes.get("faults", ())]})
+    return plan(rounds=rounds, **{**changes, "faults": [SLOW, *changes.get("faults", ())]})
 
 
 # in this process
 
 
-def simulated(world):
+def simulated(plan):
     """The states of all agents after a simulated run."""
-    return states(worlds.finished(world)[0].values())
+    return states(plans.finished(plan)[0].values())
 
 
-def states(participants):
-    return {participant.me: participant.state() for participant in participants}
+def states(agent_states):
+    return {agent_state.me: agent_state.state() for agent_state in agent_states}
 
 
-def over_memory(world, folder):
-    transports = dict(memory(world))
-    return _in_one_loop(world, folder, transports.__getitem__)
+def over_memory(plan, folder):
+    transports = dict(memory(plan))
+    return _in_one_loop(plan, folder, transports.__getitem__)
 
 
-def memory(world):
+def memory(plan):
     """Each agent with its transport."""
-    post = Post()
-    return [(me, MemoryTransport(me, post)) for me in world.seats]
+    post = MemoryNetwork()
+    return [(me, MemoryTransport(me, post)) for me in plan.specs]
 
 
-def over_ipc(world, folder):
+def over_ipc(plan, folder):
     with tempfile.TemporaryDirectory(prefix="p2p-") as sockets:  # the path of a socket must be short
-        places = {me: (f"ipc://{sockets}/{me}.data", f"ipc://{sockets}/{me}.control") for me in world.seats}
-        return _in_one_loop(world, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(world, me)}))
+        places = {me: (f"ipc://{sockets}/{me}.data", f"ipc://{sockets}/{me}.control") for me in plan.specs}
+        return _in_one_loop(plan, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(plan, me)}))
 
 
-def over_tcp(world, folder):
-    places = {me: world.places.address(me, folder) for me in world.seats}
-    return _in_one_loop(world, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(world, me)}))
+def over_tcp(plan, folder):
+    places = {me: plan.endpoints.address(me, folder) for me in plan.specs}
+    return _in_one_loop(plan, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(plan, me)}))
 
 
-def over_found(world, folder):
+def over_found(plan, folder):
     """Over the addresses that the run's discovery gives or finds."""
 
     def opened(me):
-        return ZmqTransport(me, world.places.addresses(me, world.neighbours(me), folder))
+        return ZmqTransport(me, plan.endpoints.addresses(me, plan.neighbours(me), folder))
 
-    return _in_one_loop(world, folder, opened)
-
-
-def around(world, me):
-    return sorted({me, *world.neighbours(me)})
+    return _in_one_loop(plan, folder, opened)
 
 
-def _in_one_loop(world, folder, transport):
-    agents = [agent(world, me, transport(me), RunFolder(folder)) for me in world.seats]
-    assert together(agents) == [span.stop for span in world.spans.values()]
-    return states(agent.participant for agent in agents)
+def around(plan, me):
+    return sorted({me, *plan.neighbours(me)})
 
 
-def agent(world, me, transport, folder, newest=None):
+def _in_one_loop(plan, folder, transport):
+    agents = [agent(plan, me, transport(me), RunFolder(folder)) for me in plan.specs]
+    assert together(agents) == [span.stop for span in plan.spans.values()]
+    return states(agent.agent_state for agent in agents)
+
+
+def agent(plan, me, transport, folder, newest=None):
     """An agent that is not yet running, or comes back with its checkpoint of the round ``newest``."""
-    log = RunLog(me, folder.events(me))
-    start = world.spans[me].start if newest is None else None
-    hurt = Injection(world, me, transport, folder, log)
-    found = finder(world, me, transport, world.run.clocks, folder, log)
-    told = settings(world, me, folder, start)
-    made = Agent(world.participant(me), hurt.transport, world.neighbours(me), told, log, found)
-    made.on_round = hurt.begin
+    log = EventLog(me, folder.events(me))
+    start = plan.spans[me].start if newest is None else None
+    injection = FaultInjection(plan, me, transport, folder, log)
+    found = discovery(plan, me, transport, plan.run.clocks, folder, log)
+    agent_settings = settings(plan, me, folder, start)
+    made = Agent(plan.agent_state(me), injection.transport, plan.neighbours(me), agent_settings, log, found)
+    made.on_round = injection.begin
     if newest is not None:
-        made.participant.restore(checkpoint.load(folder.checkpoints(me), newest))
+        made.agent_state.restore(checkpoint.load(folder.checkpoints(me), newest))
         made.presence.propose(newest)
     return made
 
@@ -120,10 +120,10 @@ def together(agents):
 # by the command line
 
 
-def write(world, folder):
+def write(plan, folder):
     """The run file of a world."""
     path = folder / "world.yaml"
-    path.write_text(run_file.dump(world.run), encoding="utf-8")
+    path.write_text(run_file.dump(plan.run), encoding="utf-8")
     return path
 
 
@@ -161,15 +161,15 @@ def everything(file, out, *arguments, **options):
         return ended(process)
 
 
-def over_processes(world, folder):
-    code, printed = everything(write(world, folder), folder / "run")
+def over_processes(plan, folder):
+    code, printed = everything(write(plan, folder), folder / "run")
     assert code == 0, printed
-    return saved(world, folder / "run")
+    return saved(plan, folder / "run")
 
 
-def saved(world, out):
+def saved(plan, out):
     """The states in the last checkpoints of a finished run."""
-    return {me: checkpoint.load(RunFolder(out).checkpoints(me), span.stop) for me, span in world.spans.items()}
+    return {me: checkpoint.load(RunFolder(out).checkpoints(me), span.stop) for me, span in plan.spans.items()}
 
 
 def events(out, me, kind=None):

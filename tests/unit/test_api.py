@@ -2,11 +2,11 @@
 
 import networkx as nx
 import pytest
-from worlds import finished
+from plans import finished
 
 import parse_p2p
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
 from parse_p2p.lab.graphs.graph_metrics import shape
 
@@ -27,8 +27,8 @@ def run():
 
 
 def test_it_is_the_run_of_the_same_run_file(run, tmp_path):
-    (tmp_path / "same.yaml").write_text(run_file.dump(run.world.run))
-    same = World(run_file.load(tmp_path / "same.yaml"))
+    (tmp_path / "same.yaml").write_text(run_file.dump(run.plan.run))
+    same = RunPlan(run_file.load(tmp_path / "same.yaml"))
     ended, _ = finished(same)
     last = {row["agent"]: row["accuracy"] for row in run.table() if row["round"] == 2}
     assert last == {me: p.learner.evaluate()["accuracy"] for me, p in ended.items()}
@@ -49,9 +49,9 @@ def test_its_numbers_are_those_of_the_table_and_of_the_graph(run):
     assert run.by_type()["audio"][-1] == pytest.approx(
         sum(row["accuracy"] for row in run.table() if row["round"] == 2 and row["type"] == "audio") / 2
     )
-    assert run.bytes == 3 * shape(run.world).total
-    assert run.gap == shape(run.world).slowest.gap
-    assert dict(run.graph.nodes(data="modalities"))["a2"] == run.world.kind("a2")
+    assert run.bytes == 3 * shape(run.plan).total
+    assert run.gap == shape(run.plan).slowest.gap
+    assert dict(run.graph.nodes(data="modalities"))["a2"] == run.plan.kind("a2")
     assert repr(run) == f"<parse on bits: 6 agents, 3 rounds, accuracy {run.accuracy:.3f}>"
 
 
@@ -61,7 +61,7 @@ def test_nodes_keep_their_names_and_their_modalities():
     assert {row["agent"]: row["type"] for row in run.table()} == {
         "oslo": "audio", "rome": "audio+motion", "bonn": "motion",
     }  # fmt: skip
-    assert run.world.topology.neighbours("rome") == ("oslo", "bonn")
+    assert run.plan.topology.neighbours("rome") == ("oslo", "bonn")
 
 
 def test_attributes_of_nodes_and_generators_do_as_well():

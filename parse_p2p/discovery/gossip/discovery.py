@@ -19,10 +19,10 @@ from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, Wron
 from parse_p2p.core.message import Fact
 from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.advertisement import PLACE, reached
+from parse_p2p.discovery.addresses import ENDPOINT, reached
 from parse_p2p.discovery.base import Send
 from parse_p2p.discovery.gossip.gossiper import Gossiper
-from parse_p2p.discovery.gossip.messages import Card, Message, read, write
+from parse_p2p.discovery.gossip.messages import GossipMessage, PeerDescriptor, read, write
 from parse_p2p.transports.base import Address
 from parse_p2p.transports.zmq import ZmqTransport
 
@@ -31,21 +31,21 @@ SLOWER = 1.5  # times as long to each tick after it, up to a heartbeat
 CALM = 2  # heartbeats between two ticks when all neighbours are found
 RECALL = 1  # ticks until the contacts are asked again: one that was restarted knows nobody
 
-_PLACE = re.compile(PLACE)
+_ENDPOINT = re.compile(ENDPOINT)
 
 
-class GossipFinder:
-    """Finds the neighbours of ``me``. ``cards`` are those of all agents of the run, but for their addresses.
+class GossipDiscovery:
+    """Finds the neighbours of ``me``. ``descriptors`` are those of all agents of the run, but for their addresses.
 
     ``contacts`` is where some of them listen; ``host`` is where others reach me, None: at what I bound.
     """
 
-    def __init__(self, me: PeerId, cards: Mapping[PeerId, Card], contacts: Mapping[PeerId, Address],
+    def __init__(self, me: PeerId, descriptors: Mapping[PeerId, PeerDescriptor], contacts: Mapping[PeerId, Address],
                  neighbours: Collection[PeerId], transport: ZmqTransport, host: str | None, clocks: Clocks,
                  seed: int, returning: bool = False) -> None:  # fmt: skip
         self.me = me
-        self.members = frozenset(cards) - {me}
-        self._cards = cards
+        self.members = frozenset(descriptors) - {me}
+        self._descriptors = descriptors
         self._contacts = contacts
         self._neighbours = frozenset(neighbours)
         self._transport = transport
@@ -64,13 +64,13 @@ class GossipFinder:
         mine, listens = self._contacts.get(self.me), self._transport.endpoints
         if mine is None and listens is not None:
             mine = reached(self.me, listens, self._host)
-        card = replace(self._cards[self.me], addresses=mine or ())
+        descriptor = replace(self._descriptors[self.me], addresses=mine or ())
         try:
-            self._check(read(write(Message((card,)))).cards[0])
+            self._check(read(write(GossipMessage((descriptor,)))).descriptors[0])
         except MalformedFrame as error:
             raise ConfigError(f"gossip cannot tell of {self.me}, {error}: find each other in another way") from None
-        known = [Card(peer, address) for peer, address in self._contacts.items()]
-        self._gossiper = Gossiper(card, known, self._seed, self._neighbours, RECALL)
+        known = [PeerDescriptor(peer, address) for peer, address in self._contacts.items()]
+        self._gossiper = Gossiper(descriptor, known, self._seed, self._neighbours, RECALL)
         return self
 
     async def __aexit__(
@@ -81,7 +81,7 @@ class GossipFinder:
             with suppress(asyncio.CancelledError):
                 await self._ticking
 
-    async def announce(self, card: peer_info.Card, send: Send) -> None:
+    async def announce(self, descriptor: peer_info.Card, send: Send) -> None:
         """Raises JoinTimeout if no contact answers in time one that comes for the first time and is no contact."""
         self._send = send
         self._ticking = asyncio.create_task(self._tick())
@@ -102,24 +102,24 @@ class GossipFinder:
     async def hear(self, sender: PeerId, facts: Mapping[str, Fact]) -> None:
         """Raises MalformedFrame, and WrongRun for an agent with other modalities or slices than this run gives it."""
         message = read(facts)
-        for card in message.cards:
-            self._check(card)
+        for descriptor in message.descriptors:
+            self._check(descriptor)
         if self._gossiper is None or self._send is None:
             return
         lacked = sender in self._gossiper.wanted
         answers = self._gossiper.receive(sender, message)
-        self._dial(sender, message.cards[0].addresses)
+        self._dial(sender, message.descriptors[0].addresses)
         self._news |= lacked
         self._heard.set()
         await self._post(answers)
 
-    def _check(self, card: Card) -> None:
-        if card.id not in self._cards:
-            raise MalformedFrame(f"{card.id} is no agent of this run")
-        if len(card.addresses) not in (0, 2) or not all(map(_PLACE.fullmatch, card.addresses)):
-            raise MalformedFrame(f"the card of {card.id} has other places than two that can be dialled, or none")
-        if not replace(self._cards[card.id], addresses=card.addresses).alike(card):
-            raise WrongRun(f"{card.id} senses or holds other than this run gives it: is it the same version?")
+    def _check(self, descriptor: PeerDescriptor) -> None:
+        if descriptor.id not in self._descriptors:
+            raise MalformedFrame(f"{descriptor.id} is no agent of this run")
+        if len(descriptor.addresses) not in (0, 2) or not all(map(_ENDPOINT.fullmatch, descriptor.addresses)):
+            raise MalformedFrame(f"the card of {descriptor.id} has other places than two that can be dialled, or none")
+        if not replace(self._descriptors[descriptor.id], addresses=descriptor.addresses).alike(descriptor):
+            raise WrongRun(f"{descriptor.id} senses or holds other than this run gives it: is it the same version?")
 
     async def _tick(self) -> None:
         assert self._gossiper is not None
@@ -131,7 +131,7 @@ class GossipFinder:
             pause = FIRST if self._news else min(SLOWER * pause, longest)
             self._news = False
 
-    async def _post(self, messages: Mapping[PeerId, Message]) -> None:
+    async def _post(self, messages: Mapping[PeerId, GossipMessage]) -> None:
         assert self._gossiper is not None and self._send is not None
         for peer, message in messages.items():
             if peer in self._gossiper.wanted or peer not in self._neighbours:

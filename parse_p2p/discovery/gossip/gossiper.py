@@ -23,8 +23,8 @@ from collections.abc import Iterable, Mapping
 from parse_p2p.core.errors import ConfigError, MalformedFrame
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.gossip.messages import MAX_SLICES, Card, Edge, Message, fitting
-from parse_p2p.discovery.gossip.peer_sample import Book, Entry, pick
+from parse_p2p.discovery.gossip.messages import MAX_SLICES, Edge, GossipMessage, PeerDescriptor, fitting
+from parse_p2p.discovery.gossip.peer_sample import Entry, PeerSample, pick
 from parse_p2p.topology.ring_overlay import RINGS, nearer, nearest, reach
 
 MOST = 4 * RINGS  # edges of one agent for one slice
@@ -40,7 +40,7 @@ Plan = dict[str, dict[PeerId, bool]]
 
 
 class Gossiper:
-    """What one agent knows and says. ``card`` may be set anew when the agent gains or loses a slice.
+    """What one agent knows and says. ``descriptor`` may be set anew when the agent gains or loses a slice.
 
     ``contacts`` are cards of which no more than the name and the addresses need be known; every ``recall`` rounds they
     are asked again. ``wanted`` are agents to look for, whatever they hold, until they speak. Nothing here waits or
@@ -48,10 +48,16 @@ class Gossiper:
     Raises ConfigError where the agent holds more slices than a card can name.
     """
 
-    def __init__(self, card: Card, contacts: Iterable[Card], seed: int, wanted: Iterable[PeerId] = (),
-                 recall: int = RECALL) -> None:  # fmt: skip
-        self.me = card.id
-        self.book = Book(self.me)
+    def __init__(
+        self,
+        descriptor: PeerDescriptor,
+        contacts: Iterable[PeerDescriptor],
+        seed: int,
+        wanted: Iterable[PeerId] = (),
+        recall: int = RECALL,
+    ) -> None:
+        self.me = descriptor.id
+        self.sample = PeerSample(self.me)
         self._contacts = {contact.id: contact for contact in contacts if contact.id != self.me}
         self._unheard = list(self._contacts)  # contacts to ask until they speak
         self._recall = recall
@@ -61,30 +67,32 @@ class Gossiper:
         self._answered: set[PeerId] = set()
         self._plan: Plan = {}
         self._holders: dict[str, tuple[PeerId, ...]] = {}  # of each of my slices those that told me so themselves
-        self.card = card
+        self.descriptor = descriptor
 
     @property
-    def card(self) -> Card:
-        return self._card
+    def descriptor(self) -> PeerDescriptor:
+        return self._descriptor
 
-    @card.setter
-    def card(self, card: Card) -> None:
-        if len(card.slices) > MAX_SLICES:
-            raise ConfigError(f"{card.id} holds {len(card.slices)} slices, and gossip can tell of {MAX_SLICES} at most")
-        self._card = card
+    @descriptor.setter
+    def descriptor(self, descriptor: PeerDescriptor) -> None:
+        if len(descriptor.slices) > MAX_SLICES:
+            raise ConfigError(
+                f"{descriptor.id} holds {len(descriptor.slices)} slices, and gossip can tell of {MAX_SLICES} at most"
+            )
+        self._descriptor = descriptor
         self._settle()
 
     def addresses(self, peer: PeerId) -> tuple[str, ...]:
         """Where this peer listens, as far as I know; of a contact hearsay counts for less than what I was told."""
-        entry = self.book.entries.get(peer)
+        entry = self.sample.entries.get(peer)
         if peer in self._contacts and (entry is None or not entry.spoken):
             return self._contacts[peer].addresses
-        return entry.card.addresses if entry else ()
+        return entry.descriptor.addresses if entry else ()
 
     def neighbours(self, slice: str) -> dict[PeerId, int]:
         """With whom I share an edge for this slice, with the number of edges each said it has for it."""
         offered = self._plan.get(slice, ())
-        return {peer: self.book.entries[peer].edges[slice].degree for peer in offered if self._mutual(slice, peer)}
+        return {peer: self.sample.entries[peer].edges[slice].degree for peer in offered if self._mutual(slice, peer)}
 
     def weights(self, slice: str) -> dict[PeerId, float]:
         """Metropolis weights, 1/(1 + max(d_i, d_j)); what is left to one is my own (Xiao and Boyd 2004).
@@ -97,88 +105,94 @@ class Gossiper:
 
     def coholders(self, slice: str) -> list[PeerId]:
         """Those I know to hold this slice, from themselves or by hearsay."""
-        return [peer for peer, entry in self.book.entries.items() if slice in entry.card.slices]
+        return [peer for peer, entry in self.sample.entries.items() if slice in entry.descriptor.slices]
 
-    def tick(self) -> dict[PeerId, Message]:
+    def tick(self) -> dict[PeerId, GossipMessage]:
         """One round: shuffle with one of the view, ask rumours that would be nearer, repeat my edges to their ends."""
-        self.book.turn()
-        self._rng = seeded(self._seed, "gossip", self.me, self.book.now)
+        self.sample.turn()
+        self._rng = seeded(self._seed, "gossip", self.me, self.sample.now)
         self._answered.clear()
         self._settle()
         partners = self._partners()
-        probes = {entry.card.id for entry in pick(self._improving(), PROBES, self._rng)}
+        probes = {entry.descriptor.id for entry in pick(self._improving(), PROBES, self._rng)}
         said = {peer: self._edges(peer) for peer in sorted({peer for row in self._plan.values() for peer in row})}
         missing = {peer for peer, edges in said.items() if self._unanswered(peer, edges)}
-        told = dict.fromkeys([*partners, *sorted(probes), *said])
+        receivers = dict.fromkeys([*partners, *sorted(probes), *said])
         asked = {*partners, *probes, *missing}
-        return {peer: self._message(peer, peer in partners, peer in asked) for peer in told}
+        return {peer: self._message(peer, peer in partners, peer in asked) for peer in receivers}
 
-    def receive(self, sender: PeerId, message: Message) -> dict[PeerId, Message]:
-        """What ``cards.read`` made of mail that the transport says is from ``sender``. Raises MalformedFrame."""
-        own = message.cards[0]
+    def receive(self, sender: PeerId, message: GossipMessage) -> dict[PeerId, GossipMessage]:
+        """What ``descriptors.read`` made of mail that the transport says is from ``sender``. Raises MalformedFrame."""
+        own = message.descriptors[0]
         if own.id != sender or sender == self.me:
             raise MalformedFrame(f"{sender} shows the card of {own.id}")
         self._unheard = [contact for contact in self._unheard if contact != sender]
         self.wanted.discard(sender)
-        shared = own.slices & self.card.slices
-        before = self.book.entries.get(sender)
-        known = before is not None and before.spoken and before.card.slices == own.slices
+        shared = own.slices & self.descriptor.slices
+        before = self.sample.entries.get(sender)
+        known = before is not None and before.spoken and before.descriptor.slices == own.slices
         said = before.edges if before is not None else {}
-        entry = self.book.meet(own, {name: edge for name, edge in message.edges.items() if name in shared})
-        for card in message.cards[1:]:
-            self.book.hear(card, sender)
-        self.book.draw([card.id for card in message.cards[: message.drawn]], self._rng)
+        entry = self.sample.meet(own, {name: edge for name, edge in message.edges.items() if name in shared})
+        for descriptor in message.descriptors[1:]:
+            self.sample.hear(descriptor, sender)
+        self.sample.draw([descriptor.id for descriptor in message.descriptors[: message.drawn]], self._rng)
         if not known:
             self._settle()
         elif entry is not None and entry.edges != said:
             self._replan()
         return self._answer(sender, message, entry)
 
-    def _answer(self, sender: PeerId, message: Message, entry: Entry | None) -> dict[PeerId, Message]:
+    def _answer(self, sender: PeerId, message: GossipMessage, entry: Entry | None) -> dict[PeerId, GossipMessage]:
         """Where it is asked for, or where the two of us do not agree on our edges; once a round."""
         mine = frozenset(self._edges(sender))
-        agreed = entry is None or mine == entry.told == frozenset(message.edges)
+        agreed = entry is None or mine == entry.offered == frozenset(message.edges)
         if (agreed and not message.asks) or sender in self._answered or len(self._answered) >= ANSWERS:
             return {}
         self._answered.add(sender)
-        return {sender: self._message(sender, message.asks and message.drawn > 0, False, message.cards[0])}
+        return {sender: self._message(sender, message.asks and message.drawn > 0, False, message.descriptors[0])}
 
     def _partners(self) -> list[PeerId]:
         """With whom I shuffle: the oldest of the view, which leaves it, and a contact until all have spoken."""
-        oldest = sorted(self.book.view, key=lambda entry: entry.born)[:1]
+        oldest = sorted(self.sample.view, key=lambda entry: entry.born)[:1]
         for entry in oldest:
             entry.drawn = False
-        if not oldest or self.book.now % self._recall == 0:
+        if not oldest or self.sample.now % self._recall == 0:
             self._unheard += [contact for contact in self._contacts if contact not in self._unheard]
         contacts = self._unheard[:1]
         self._unheard = self._unheard[1:] + contacts
         self._contacts |= {contact: self._contacts.pop(contact) for contact in contacts}  # the last in turn from now on
-        return list(dict.fromkeys([*(entry.card.id for entry in oldest), *contacts]))
+        return list(dict.fromkeys([*(entry.descriptor.id for entry in oldest), *contacts]))
 
     def _unanswered(self, peer: PeerId, edges: Mapping[str, Edge]) -> bool:
-        return any(edge.wants and name not in self.book.entries[peer].edges for name, edge in edges.items())
+        return any(edge.wants and name not in self.sample.entries[peer].edges for name, edge in edges.items())
 
-    def _message(self, peer: PeerId, shuffle: bool, asks: bool, card: Card | None = None) -> Message:
-        """``card`` is the receiver's, where it is not in the book."""
-        entry = self.book.entries.get(peer)
+    def _message(
+        self, peer: PeerId, shuffle: bool, asks: bool, descriptor: PeerDescriptor | None = None
+    ) -> GossipMessage:
+        """``descriptor`` is the receiver's, where it is not in the book."""
+        entry = self.sample.entries.get(peer)
         edges = self._edges(peer)
         if entry is not None:
             entry.unheard += 1
-            entry.told = frozenset(edges)
-            card = entry.card
-        drawn = [e for e in pick(self.book.view, DRAWN, self._rng) if e.card.id != peer][: DRAWN - 1] if shuffle else []
-        useful = self._useful(peer, card.slices if card else frozenset())
-        others = dict.fromkeys(entry.card.id for entry in [*drawn, *useful])
-        cards = [self._card, *(self.book.card(self.book.entries[id]) for id in others)]
-        told = fitting(cards, edges)
-        return Message(tuple(told), min(len(told), 1 + len(drawn)) if shuffle else 0, asks, edges)
+            entry.offered = frozenset(edges)
+            descriptor = entry.descriptor
+        drawn = (
+            [e for e in pick(self.sample.view, DRAWN, self._rng) if e.descriptor.id != peer][: DRAWN - 1]
+            if shuffle
+            else []
+        )
+        useful = self._useful(peer, descriptor.slices if descriptor else frozenset())
+        others = dict.fromkeys(entry.descriptor.id for entry in [*drawn, *useful])
+        descriptors = [self._descriptor, *(self.sample.descriptor(self.sample.entries[id]) for id in others)]
+        receivers = fitting(descriptors, edges)
+        return GossipMessage(tuple(receivers), min(len(receivers), 1 + len(drawn)) if shuffle else 0, asks, edges)
 
     def _useful(self, peer: PeerId, slices: frozenset[str]) -> list[Entry]:
         """Those nearest to this peer on the rings of its slices, the rarest slices first."""
-        entries = [entry for entry in self.book.entries.values() if entry.card.id != peer]
+        entries = [entry for entry in self.sample.entries.values() if entry.descriptor.id != peer]
         rows = sorted(set(holding(entries, slices).values()), key=lambda row: (len(row), row))
         ids = dict.fromkeys(id for row in rows for id in nearest(peer, row, RINGS))
-        return [self.book.entries[id] for id in list(ids)[:USEFUL]]
+        return [self.sample.entries[id] for id in list(ids)[:USEFUL]]
 
     # edges
 
@@ -190,15 +204,17 @@ class Gossiper:
     def _settle(self) -> None:
         """Choose my edges, and forget those who serve neither them nor the random view."""
         self._replan()
-        keep = {entry.card.id for entry in self._improving()} | {peer for row in self._plan.values() for peer in row}
+        keep = {entry.descriptor.id for entry in self._improving()} | {
+            peer for row in self._plan.values() for peer in row
+        }
         for row in set(self._holders.values()):
             keep |= set(nearest(self.me, row, RINGS, SPARE))
-        self.book.keep(keep)
+        self.sample.keep(keep)
 
     def _replan(self) -> None:
-        spoken = self.book.spoken
-        offering = sorted((entry for entry in spoken if entry.edges), key=lambda entry: entry.card.id)
-        self._holders = holding(spoken, self.card.slices)
+        spoken = self.sample.spoken
+        offering = sorted((entry for entry in spoken if entry.edges), key=lambda entry: entry.descriptor.id)
+        self._holders = holding(spoken, self.descriptor.slices)
         self._plan = {name: self._offers(name, row, offering) for name, row in self._holders.items()}
 
     def _offers(self, name: str, holders: tuple[PeerId, ...], offering: list[Entry]) -> dict[PeerId, bool]:
@@ -208,7 +224,7 @@ class Gossiper:
         is room.
         """
         near = nearest(self.me, holders, RINGS)
-        theirs = {entry.card.id: entry.edges[name] for entry in offering if name in entry.edges}
+        theirs = {entry.descriptor.id: entry.edges[name] for entry in offering if name in entry.edges}
         ready = all(self._mutual(name, peer) for peer in near)
         wanted = near if ready else (*near, *(peer for peer in theirs if self._mutual(name, peer)))
         asked = (peer for peer, edge in theirs.items() if edge.wants)
@@ -216,8 +232,8 @@ class Gossiper:
 
     def _mutual(self, name: str, peer: PeerId) -> bool:
         """Whether both of us have said that they offer this edge."""
-        entry = self.book.entries[peer]
-        return name in entry.edges and name in entry.told
+        entry = self.sample.entries[peer]
+        return name in entry.edges and name in entry.offered
 
     def _improving(self) -> list[Entry]:
         """Those I know by hearsay alone and want, or who are nearer on some slice's ring than all who spoke to me."""
@@ -225,9 +241,12 @@ class Gossiper:
         reached = {name: rows[row] for name, row in self._holders.items()}
         return [
             rumour
-            for rumour in self.book.rumours
-            if rumour.card.id in self.wanted
-            or any(nearer(self.me, rumour.card.id, reached[name]) for name in rumour.card.slices & reached.keys())
+            for rumour in self.sample.rumours
+            if rumour.descriptor.id in self.wanted
+            or any(
+                nearer(self.me, rumour.descriptor.id, reached[name])
+                for name in rumour.descriptor.slices & reached.keys()
+            )
         ]
 
 
@@ -238,7 +257,7 @@ def holding(entries: Iterable[Entry], slices: frozenset[str]) -> dict[str, tuple
     """
     kinds: dict[frozenset[str], list[PeerId]] = {}
     for entry in entries:
-        kinds.setdefault(entry.card.slices, []).append(entry.card.id)
+        kinds.setdefault(entry.descriptor.slices, []).append(entry.descriptor.id)
     among = {name: tuple(kind for kind in kinds if name in kind) for name in sorted(slices)}
     rows = {some: tuple(sorted(id for kind in some for id in kinds[kind])) for some in set(among.values())}
     return {name: rows[some] for name, some in among.items()}

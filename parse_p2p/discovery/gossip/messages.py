@@ -18,7 +18,7 @@ from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import Modality, PeerId
 
 OLDEST = 32  # rounds: a card of that age is forgotten, and its owner with it
-MAX_CARDS = 16  # in a message
+MAX_DESCRIPTORS = 16  # in a message
 MAX_SLICES = 64  # of one agent
 MAX_TABLE = 256  # slices named in a message
 MAX_ADDRESSES = 2  # of one agent: where it takes data and where control
@@ -36,7 +36,7 @@ def label(key: SliceKey, digest: str) -> str:
 
 
 @dataclass(frozen=True)
-class Card:
+class PeerDescriptor:
     """Who an agent is, where it listens, what it senses and which slices it holds.
 
     ``slices`` are labels. ``age`` counts the rounds since the owner made the card; every keeper counts on.
@@ -48,7 +48,7 @@ class Card:
     slices: frozenset[str] = frozenset()
     age: int = 0
 
-    def alike(self, other: "Card") -> bool:
+    def alike(self, other: "PeerDescriptor") -> bool:
         """Whether both say the same, whatever their ages."""
         return (self.id, self.addresses, self.modalities, self.slices) == (
             other.id, other.addresses, other.modalities, other.slices,
@@ -64,42 +64,42 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Message:
+class GossipMessage:
     """The first card is the sender's own. The first ``drawn`` are for the receiver's random view.
 
     ``edges`` are all edges that the sender offers to the receiver, by label; what it does not name is not offered any
     more. ``asks``: whether the sender needs an answer.
     """
 
-    cards: tuple[Card, ...]
+    descriptors: tuple[PeerDescriptor, ...]
     drawn: int = 0
     asks: bool = False
     edges: Mapping[str, Edge] = field(default_factory=dict)
 
 
-def fitting(cards: Iterable[Card], labels: Collection[str] = ()) -> list[Card]:
+def fitting(descriptors: Iterable[PeerDescriptor], labels: Collection[str] = ()) -> list[PeerDescriptor]:
     """As many of the cards, from the first on, as one message carries beside these labels."""
-    chosen: list[Card] = []
+    chosen: list[PeerDescriptor] = []
     table = set(labels)
-    for card in cards:
-        if len(chosen) < MAX_CARDS and len(table | card.slices) <= MAX_TABLE:
-            chosen.append(card)
-            table |= card.slices
+    for descriptor in descriptors:
+        if len(chosen) < MAX_DESCRIPTORS and len(table | descriptor.slices) <= MAX_TABLE:
+            chosen.append(descriptor)
+            table |= descriptor.slices
     return chosen
 
 
-def write(message: Message) -> dict[str, Fact]:
-    table = sorted({*message.edges}.union(*(card.slices for card in message.cards)))
-    ages: list[float] = [card.age for card in message.cards]
+def write(message: GossipMessage) -> dict[str, Fact]:
+    table = sorted({*message.edges}.union(*(descriptor.slices for descriptor in message.descriptors)))
+    ages: list[float] = [descriptor.age for descriptor in message.descriptors]
     degrees: list[float] = [message.edges[name].degree for name in table if name in message.edges]
     return {
         "drawn": message.drawn,
         "asks": message.asks,
         "slices": table,
-        "ids": [str(card.id) for card in message.cards],
-        "addresses": [",".join(card.addresses) for card in message.cards],
-        "senses": ["+".join(card.modalities) for card in message.cards],
-        "held": [_mask(table, card.slices) for card in message.cards],
+        "ids": [str(descriptor.id) for descriptor in message.descriptors],
+        "addresses": [",".join(descriptor.addresses) for descriptor in message.descriptors],
+        "senses": ["+".join(descriptor.modalities) for descriptor in message.descriptors],
+        "held": [_mask(table, descriptor.slices) for descriptor in message.descriptors],
         "ages": ages,
         "offers": _mask(table, message.edges),
         "wants": _mask(table, {name for name, edge in message.edges.items() if edge.wants}),
@@ -107,13 +107,13 @@ def write(message: Message) -> dict[str, Fact]:
     }
 
 
-def read(facts: Mapping[str, Fact]) -> Message:
+def read(facts: Mapping[str, Fact]) -> GossipMessage:
     """The inverse of ``write``. Raises MalformedFrame, naming what is wrong."""
     columns = ("ids", "addresses", "senses", "held", "ages")
     _require(set(facts) == {"drawn", "asks", "slices", "offers", "wants", "degrees", *columns}, "its eleven facts")
     table = _strings(facts["slices"], MAX_TABLE, MAX_LABEL)
     _require(all(map(NAME.fullmatch, table)) and table == sorted(set(table)), "a sorted table of slices, each once")
-    ids = _names(facts["ids"], MAX_CARDS)
+    ids = _names(facts["ids"], MAX_DESCRIPTORS)
     _require(0 < len(ids) == len(set(ids)), "at least one card, and one for each agent")
     addresses = [_parts(text, ",", MAX_ADDRESSES) for text in _column(facts["addresses"], len(ids), 2 * MAX_NAME + 1)]
     senses = [_parts(text, "+", MAX_SLICES) for text in _column(facts["senses"], len(ids), MAX_NAME)]
@@ -123,11 +123,11 @@ def read(facts: Mapping[str, Fact]) -> Message:
     _require(len(ages) == len(ids) and ages[0] == 0, "an age for each card, 0 for the sender's own")
     drawn, asks = facts["drawn"], facts["asks"]
     _require(type(drawn) is int and 0 <= drawn <= len(ids) and type(asks) is bool, "a count of cards and a yes or no")
-    cards = (
-        Card(PeerId(id), where, tuple(map(Modality, kinds)), sets[mark], age)
+    descriptors = (
+        PeerDescriptor(PeerId(id), where, tuple(map(Modality, kinds)), sets[mark], age)
         for id, where, kinds, mark, age in zip(ids, addresses, senses, marks, ages, strict=True)
     )
-    return Message(tuple(cards), int(drawn), bool(asks), _edges(facts, table))  # type: ignore[arg-type]
+    return GossipMessage(tuple(descriptors), int(drawn), bool(asks), _edges(facts, table))  # type: ignore[arg-type]
 
 
 def _edges(facts: Mapping[str, Fact], table: list[str]) -> dict[str, Edge]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.gossip.messages import OLDEST, Card, Edge
+from parse_p2p.discovery.gossip.messages import OLDEST, Edge, PeerDescriptor
 
 VIEW = 16  # entries of the random view
 RUMOURS = 64  # entries by hearsay, those of the view among them
@@ -25,21 +25,21 @@ GONE = 64  # of those the last that are remembered
 class Entry:
     """One other agent. Rounds are mine: ``born`` is the one in which the card was made.
 
-    ``edges`` is what its owner offers me, ``told`` what I last offered it; ``unheard`` counts my messages since it
+    ``edges`` is what its owner offers me, ``offered`` what I last offered it; ``unheard`` counts my messages since it
     spoke last.
     """
 
-    card: Card
+    descriptor: PeerDescriptor
     born: int
     source: PeerId
     drawn: bool = False
     spoken: bool = False
     unheard: int = 0
     edges: dict[str, Edge] = field(default_factory=dict)
-    told: frozenset[str] = frozenset()
+    offered: frozenset[str] = frozenset()
 
 
-class Book:
+class PeerSample:
     """The entries of one agent. ``now`` counts its rounds."""
 
     def __init__(self, me: PeerId) -> None:
@@ -60,9 +60,9 @@ class Book:
     def spoken(self) -> list[Entry]:
         return [entry for entry in self.entries.values() if entry.spoken]
 
-    def card(self, entry: Entry) -> Card:
+    def descriptor(self, entry: Entry) -> PeerDescriptor:
         """As I pass it on: with the age it has by now."""
-        return replace(entry.card, age=self.now - entry.born)
+        return replace(entry.descriptor, age=self.now - entry.born)
 
     def turn(self) -> None:
         """A round has gone by: forget who is too old or too silent."""
@@ -80,36 +80,40 @@ class Book:
         if len(self._gone) > GONE:
             del self._gone[next(iter(self._gone))]
 
-    def hear(self, card: Card, source: PeerId) -> None:
+    def hear(self, descriptor: PeerDescriptor, source: PeerId) -> None:
         """Take in what ``source`` says of another agent."""
-        born = self.now - card.age
-        entry = self.entries.get(card.id)
-        if card.id in (self.me, source) or born <= self._gone.get(card.id, -OLDEST) or card.age >= OLDEST:
+        born = self.now - descriptor.age
+        entry = self.entries.get(descriptor.id)
+        if (
+            descriptor.id in (self.me, source)
+            or born <= self._gone.get(descriptor.id, -OLDEST)
+            or descriptor.age >= OLDEST
+        ):
             return
         if entry is not None and entry.spoken:
-            if entry.card.alike(card):
+            if entry.descriptor.alike(descriptor):
                 entry.born = max(entry.born, born)
         elif (entry is None or born > entry.born) and self._may_tell(source, entry):
             drawn, unheard = (entry.drawn, entry.unheard) if entry else (False, 0)
-            self.entries[card.id] = Entry(replace(card, age=0), born, source, drawn, unheard=unheard)
+            self.entries[descriptor.id] = Entry(replace(descriptor, age=0), born, source, drawn, unheard=unheard)
 
     def _may_tell(self, source: PeerId, entry: Entry | None) -> bool:
         rumours = self.rumours
         if entry is None and len(rumours) >= RUMOURS:
             return False
-        told = [other for other in rumours if other.source == source and other is not entry]
-        limit = VIEW_OF_ONE if entry is not None and entry.drawn else len(told) + 1
-        return len(told) < RUMOURS_OF_ONE and sum(other.drawn for other in told) < limit
+        offered = [other for other in rumours if other.source == source and other is not entry]
+        limit = VIEW_OF_ONE if entry is not None and entry.drawn else len(offered) + 1
+        return len(offered) < RUMOURS_OF_ONE and sum(other.drawn for other in offered) < limit
 
-    def meet(self, card: Card, edges: dict[str, Edge]) -> Entry | None:
+    def meet(self, descriptor: PeerDescriptor, edges: dict[str, Edge]) -> Entry | None:
         """Take in what an agent says of itself; None where the book is full."""
-        self._gone.pop(card.id, None)
-        entry = self.entries.get(card.id)
+        self._gone.pop(descriptor.id, None)
+        entry = self.entries.get(descriptor.id)
         if (entry is None or not entry.spoken) and len(self.spoken) >= SPOKEN:
             return None
         if entry is None:
-            entry = self.entries[card.id] = Entry(card, self.now, card.id)
-        entry.card, entry.born, entry.source = card, self.now, card.id
+            entry = self.entries[descriptor.id] = Entry(descriptor, self.now, descriptor.id)
+        entry.descriptor, entry.born, entry.source = descriptor, self.now, descriptor.id
         entry.spoken, entry.unheard, entry.edges = True, 0, edges
         return entry
 

@@ -26,7 +26,7 @@ def shared(learners: Mapping[PeerId, Learner]) -> Holders:
     """Who holds each component, where two or more hold it in the same shape."""
     groups: dict[tuple[str, str], list[Learner]] = {}
     for learner in learners.values():
-        for name, region in learner.arena.regions.items():
+        for name, region in learner.buffer.regions.items():
             groups.setdefault((name, region.digest), []).append(learner)
     layouts = [name for name, _ in groups]
     found: Holders = {}
@@ -42,7 +42,7 @@ def agreement(learners: Mapping[PeerId, Learner], inputs: Mapping[Modality, Tens
     records = []
     for label, holders in shared(learners).items():
         name = label.partition("~")[0]
-        copies = torch.stack([h.arena.view(h.arena.regions[name]).cpu().double() for h in holders])
+        copies = torch.stack([h.buffer.view(h.buffer.regions[name]).cpu().double() for h in holders])
         middle = copies.mean(0)
         distance = float((copies - middle).square().sum(1).mean().sqrt())
         seen = [made[h.me][name] for h in holders if name in made[h.me]]
@@ -80,7 +80,7 @@ def conflict(learners: Mapping[PeerId, Learner]) -> list[dict[str, Any]]:
         name = label.partition("~")[0]
         sides: tuple[list[Tensor], list[Tensor]] = [], []
         for h in holders:
-            region = h.arena.regions[name]
+            region = h.buffer.regions[name]
             sides[len(h.holder.modalities) > 1].append(gradients[h.me][region.start : region.stop])
         one, several = sides
         records.append({
@@ -96,10 +96,10 @@ def _gradient(learner: Learner) -> Tensor:
     rows = np.linspace(0, len(data) - 1, min(len(data), MOST_SAMPLES)).round().astype(np.int64)
     batch: Batch = data.batch(torch.from_numpy(rows).to(data.targets.device))
     model.eval()
-    learner.arena.grads.zero_()
+    learner.buffer.grads.zero_()
     losses.task(model, batch, model(batch.inputs)).backward()  # type: ignore[no-untyped-call]
-    found = learner.arena.grads.detach().cpu().double().clone()
-    learner.arena.grads.zero_()
+    found = learner.buffer.grads.detach().cpu().double().clone()
+    learner.buffer.grads.zero_()
     return found
 
 

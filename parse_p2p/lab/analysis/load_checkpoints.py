@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.process import recall
@@ -14,26 +14,26 @@ from parse_p2p.learning.learner import Learner
 from parse_p2p.runtime import checkpoint
 
 
-def opened(path: Path) -> tuple[World, RunFolder]:
+def opened(path: Path) -> tuple[RunPlan, RunFolder]:
     """The world of a run folder, with all that its agents announced. Raises ConfigError where there is no run."""
     folder = RunFolder(path)
     if not folder.file.exists():
         raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
-    world = World(run_file.load(folder.file))
-    recall(world, folder)
-    return world, folder
+    plan = RunPlan(run_file.load(folder.file))
+    recall(plan, folder)
+    return plan, folder
 
 
-def common_rounds(world: World, folder: RunFolder) -> list[int]:
+def common_rounds(plan: RunPlan, folder: RunFolder) -> list[int]:
     """The rounds of which every agent that was there left a checkpoint, ascending and at least one.
 
     Raises ConfigError, naming who left none.
     """
-    kept = {me: checkpoint.rounds(folder.checkpoints(me)) for me in world.peers}
+    kept = {me: checkpoint.rounds(folder.checkpoints(me)) for me in plan.peers}
     every = sorted({n for own in kept.values() for n in own})
-    if common := [n for n in every if all(n in kept[me] for me in _expected(world, n))]:
+    if common := [n for n in every if all(n in kept[me] for me in _expected(plan, n))]:
         return common
-    if absent := [me for me in world.peers if not kept[me]]:
+    if absent := [me for me in plan.peers if not kept[me]]:
         raise ConfigError(
             f"{folder.path} has no checkpoints of {', '.join(absent)}: copy agents/{absent[0]} here from the host "
             "where it ran, or name a round with --round to look at the others alone"
@@ -45,29 +45,29 @@ def common_rounds(world: World, folder: RunFolder) -> list[int]:
     )
 
 
-def learners(world: World, folder: RunFolder, round: int) -> dict[PeerId, Learner]:
+def learners(plan: RunPlan, folder: RunFolder, round: int) -> dict[PeerId, Learner]:
     """On the CPU, of each agent that left a checkpoint of this round; the coordinator apart. Raises ConfigError."""
-    kept = {me: checkpoint.rounds(folder.checkpoints(me)) for me in world.peers}
-    having = [me for me in world.peers if round in kept[me]]
+    kept = {me: checkpoint.rounds(folder.checkpoints(me)) for me in plan.peers}
+    having = [me for me in plan.peers if round in kept[me]]
     if not having:
         known = sorted({n for own in kept.values() for n in own})
         which = f"there are {known[0]} to {known[-1]}" if known else "there are none of any round"
         raise ConfigError(f"{folder.path} has no checkpoint of round {round}: {which}")
-    return {me: _learner(world, folder, me, round) for me in having}
+    return {me: _learner(plan, folder, me, round) for me in having}
 
 
-def absent(world: World, round: int, found: dict[PeerId, Learner]) -> list[PeerId]:
+def absent(plan: RunPlan, round: int, found: dict[PeerId, Learner]) -> list[PeerId]:
     """Who was there after so many rounds and left no checkpoint of it here."""
-    return [me for me in _expected(world, round) if me not in found]
+    return [me for me in _expected(plan, round) if me not in found]
 
 
-def _expected(world: World, round: int) -> list[PeerId]:
-    spans = world.spans
-    return [me for me in world.peers if spans[me].start < max(round, 1) and round <= spans[me].stop]
+def _expected(plan: RunPlan, round: int) -> list[PeerId]:
+    spans = plan.spans
+    return [me for me in plan.peers if spans[me].start < max(round, 1) and round <= spans[me].stop]
 
 
-def _learner(world: World, folder: RunFolder, me: PeerId, round: int) -> Learner:
-    participant = world.participant(me, torch.device("cpu"))
-    participant.restore(checkpoint.load(folder.checkpoints(me), round))
-    participant.learner.begin(max(0, round - 1), world.run.rounds)  # of a stream, the samples seen so far
-    return participant.learner
+def _learner(plan: RunPlan, folder: RunFolder, me: PeerId, round: int) -> Learner:
+    agent_state = plan.agent_state(me, torch.device("cpu"))
+    agent_state.restore(checkpoint.load(folder.checkpoints(me), round))
+    agent_state.learner.begin(max(0, round - 1), plan.run.rounds)  # of a stream, the samples seen so far
+    return agent_state.learner

@@ -1,6 +1,6 @@
 """What the representations of a run's agents hold: is a redundant slice redundant, a unique one unique?
 
-``insight`` measures on held-out samples and gives lists of flat records, which ``parse-lab pid`` writes to ``pid.json``
+``analyse`` measures on held-out samples and gives lists of flat records, which ``parse-lab pid`` writes to ``pid.json``
 (``pandas.DataFrame(json["slice_pid"])`` is a table). All information is in bits. Every record has the ``round`` (after
 how many), and where it is of one agent its ``agent`` and ``type``. n is the number of samples, k of codes for each
 source, C of classes.
@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.types import Kind, Modality, PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.lab.analysis import consensus, pooling
@@ -45,7 +45,7 @@ from parse_p2p.lab.analysis.probes import Features, cka, codebook, correlation, 
 from parse_p2p.learning.learner import Learner
 
 Record = dict[str, Any]
-Insight = dict[str, list[Any]]
+SliceAnalysis = dict[str, list[Any]]
 
 SLICES = (Kind.REDUNDANT, Kind.UNIQUE, Kind.SYNERGISTIC)
 ATOMS = ("redundant", "unique_1", "unique_2", "synergistic")
@@ -101,11 +101,11 @@ class View:
         return {"agent": self.learner.me, "type": self.kind} | fields
 
 
-def insight(world: World, learners: Mapping[PeerId, Learner], round: int, k: int = 8) -> Insight:
+def analyse(plan: RunPlan, learners: Mapping[PeerId, Learner], round: int, k: int = 8) -> SliceAnalysis:
     """All that can be told of these agents after so many rounds; see the module's docstring."""
-    seed = world.run.seed
-    views = {me: View(learner, world.kind(me, max(0, round - 1)), seed) for me, learner in learners.items()}
-    found: Insight = {topic: [] for topic in TOPICS}
+    seed = plan.run.seed
+    views = {me: View(learner, plan.kind(me, max(0, round - 1)), seed) for me, learner in learners.items()}
+    found: SliceAnalysis = {topic: [] for topic in TOPICS}
     with one_thread():
         for view in views.values():
             found["dataset_pid"] += dataset_pid(view, k)
@@ -114,11 +114,11 @@ def insight(world: World, learners: Mapping[PeerId, Learner], round: int, k: int
                 found["slice_info"] += slice_info(view)
                 found["leak"] += leak(view)
                 found["use"] += use(view)
-        probed = {m: x[: consensus.PROBED] for m, x in world.data[1].inputs.items()}
+        probed = {m: x[: consensus.PROBED] for m, x in plan.data[1].inputs.items()}
         found["agreement"] = consensus.agreement(learners, probed)
         found["conflict"] = consensus.conflict(learners)
-        found["pooled"] = list(pooled(world, views, k))
-    found["notes"] = list(_notes(world, views, found, k))
+        found["pooled"] = list(pooled(plan, views, k))
+    found["notes"] = list(_notes(plan, views, found, k))
     for topic in TOPICS[:-1]:
         found[topic] = [{"round": round} | record for record in found[topic]]
     return found
@@ -237,17 +237,17 @@ def _quality(view: View, logits: Tensor) -> dict[str, float]:
     return {"accuracy": right, "cross_entropy": float(cross_entropy(logits, targets)) * NATS, "n": len(targets)}
 
 
-def pooled(world: World, views: Mapping[PeerId, View], k: int) -> Iterator[Record]:
+def pooled(plan: RunPlan, views: Mapping[PeerId, View], k: int) -> Iterator[Record]:
     """For agents with the same modalities, task and encoders: each counts a part of the test set that is its alone.
 
     The first of them makes the codebooks. What is apart beside ``alone`` is what pooling is good for. Of a stream there
     is none: each agent has tasks of its own there, and one label stands for other classes on each.
     """
-    if world.run.stream is not None:
+    if plan.run.stream is not None:
         return
     for alike in _alike(views):
-        graph = world.topology.over([view.learner.me for view in alike])
-        if len(alike) < 2 or len(graph.islands()) > 1:
+        graph = plan.topology.over([view.learner.me for view in alike])
+        if len(alike) < 2 or len(graph.connected_components()) > 1:
             continue
         first = alike[0]
         order = np.random.default_rng(first.seed).permutation(len(first.target))
@@ -291,14 +291,14 @@ def _alike(views: Mapping[PeerId, View]) -> list[list[View]]:
     return list(groups.values())
 
 
-def _notes(world: World, views: Mapping[PeerId, View], found: Insight, k: int) -> Iterator[str]:
+def _notes(plan: RunPlan, views: Mapping[PeerId, View], found: SliceAnalysis, k: int) -> Iterator[str]:
     if not any(view.sliced for view in views.values()):
         yield (
-            f"the network {world.run.model.network!r} has no slices: slice_pid, slice_info, leak and use are left out"
+            f"the network {plan.run.model.network!r} has no slices: slice_pid, slice_info, leak and use are left out"
         )
     if not found["dataset_pid"]:
         yield "no agent has two modalities: only paired samples show what is redundant or synergistic"
-    if world.run.stream is not None and any(len(alike) > 1 for alike in _alike(views)):
+    if plan.run.stream is not None and any(len(alike) > 1 for alike in _alike(views)):
         yield "with a stream the agents' test sets differ and so do their labels: pooled is left out"
     few = [r for r in found["dataset_pid"] if r["k"] == k and not r["enough"]]
     if few:

@@ -19,10 +19,10 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiments import experiment as experiments
 from parse_p2p.lab.experiments.experiment import Experiment
 from parse_p2p.lab.experiments.experiment_tables import Study, Table
-from parse_p2p.lab.experiments.ray_executor import Elsewhere
-from parse_p2p.lab.experiments.result_store import Store
+from parse_p2p.lab.experiments.ray_executor import RayExecutor
+from parse_p2p.lab.experiments.result_store import ResultStore
 from parse_p2p.lab.experiments.statistics import markdown
-from parse_p2p.lab.experiments.sweep import Here, Sweep
+from parse_p2p.lab.experiments.sweep import LocalExecutor, Sweep
 from parse_p2p.launch import exit_codes
 
 RUNS = Path("runs") / "lab"
@@ -60,7 +60,7 @@ def compare(
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
     console = Console()
-    pool = Elsewhere if engine == "ray" else Here
+    pool = RayExecutor if engine == "ray" else LocalExecutor
     study = complete(chosen, folder, workers or default_workers(chosen), quiet, console, pool)
     tables = list(study.tables())
     for table in tables:
@@ -82,20 +82,20 @@ def default_workers(experiment: Experiment) -> int:
 
 
 def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, console: Console,
-             pool: Callable[[int], Executor] = Here) -> Study:  # fmt: skip
+             pool: Callable[[int], Executor] = LocalExecutor) -> Study:  # fmt: skip
     """Run what is missing, with a bar that says how long it will take."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=quiet, transient=True, speed_estimate_period=3600) as bar:
         task = bar.add_task(experiment.name, total=None)
 
-        def told(done: int, of: int) -> None:
+        def on_progress(done: int, of: int) -> None:
             if done == 0:
                 bar.reset(task, total=of)
             bar.update(task, completed=done)
 
         try:
-            with Sweep(Store(folder / "outcomes"), workers, told, pool) as sweep:
+            with Sweep(ResultStore(folder / "outcomes"), workers, on_progress, pool) as sweep:
                 study = Study(experiment, sweep)
                 study.run()
         except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """``parse-lab pid``: what the slices of a run's agents hold, as tables and as ``pid.json`` in the run folder.
 
-The file holds ``k``, ``rounds`` and the lists of records that ``parse_p2p/lab/insight.py`` describes, those of all
+The file holds ``k``, ``rounds`` and the lists of records that ``parse_p2p/lab/analyse.py`` describes, those of all
 rounds one after another.
 """
 
@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.analysis import load_checkpoints
-from parse_p2p.lab.analysis.slice_analysis import ATOMS, TOPICS, Insight, Record, insight
+from parse_p2p.lab.analysis.slice_analysis import ATOMS, TOPICS, Record, SliceAnalysis, analyse
 from parse_p2p.launch.run_folder import RunFolder
 
 FILE = "pid.json"
@@ -34,32 +34,32 @@ def pid(
 ) -> None:
     """What is redundant, unique and synergistic in the data and in each slice, on held-out samples, in bits."""
     console = _console()
-    world, folder = load_checkpoints.opened(run)
-    rounds = _rounds(world, folder, round, every)
-    found: Insight = {topic: [] for topic in TOPICS}
+    plan, folder = load_checkpoints.opened(run)
+    rounds = _rounds(plan, folder, round, every)
+    found: SliceAnalysis = {topic: [] for topic in TOPICS}
     for each in rounds:
         with console.status(f"round {each}"):
-            new = _at(world, folder, each, k)
+            new = _at(plan, folder, each, k)
         for topic in TOPICS:
             found[topic] += [x for x in new[topic] if x not in found[topic]] if topic == "notes" else new[topic]
     path = json or folder.path / FILE
     _write(path, {"k": k, "rounds": rounds, **found})
-    _show(console, world, new | {"k": [k]})
+    _show(console, plan, new | {"k": [k]})
     console.print(f"\nall of it, of every agent: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _rounds(world: World, folder: RunFolder, round: int | None, every: int | None) -> list[int]:
+def _rounds(plan: RunPlan, folder: RunFolder, round: int | None, every: int | None) -> list[int]:
     if round is not None and every is None:
         return [round]
-    common = load_checkpoints.common_rounds(world, folder)
+    common = load_checkpoints.common_rounds(plan, folder)
     last = common[-1] if round is None else round
     return sorted({n for n in common if every and n % every == 0 and n <= last} | {last})
 
 
-def _at(world: World, folder: RunFolder, round: int, k: int) -> Insight:
-    learners = load_checkpoints.learners(world, folder, round)
-    found = insight(world, learners, round, k)
-    if absent := load_checkpoints.absent(world, round, learners):
+def _at(plan: RunPlan, folder: RunFolder, round: int, k: int) -> SliceAnalysis:
+    learners = load_checkpoints.learners(plan, folder, round)
+    found = analyse(plan, learners, round, k)
+    if absent := load_checkpoints.absent(plan, round, learners):
         found["notes"].append(
             f"{', '.join(absent)} left no checkpoint of round {round} here and is not in these figures"
         )
@@ -93,9 +93,9 @@ def _console() -> Console:
     return console
 
 
-def _show(console: Console, world: World, found: Insight) -> None:
+def _show(console: Console, plan: RunPlan, found: SliceAnalysis) -> None:
     found = {topic: [_escaped(record) for record in records] for topic, records in found.items()}
-    method, dataset, network = map(escape, (world.run.method, world.run.dataset, world.run.model.network))
+    method, dataset, network = map(escape, (plan.run.method, plan.run.dataset, plan.run.model.network))
     console.print(
         f"[bold]{method}[/] on [bold]{dataset}[/], network {network}, after "
         f"{max((r['round'] for r in found['agreement'] + found['slice_info'] + found['dataset_pid']), default=0)} "
@@ -176,7 +176,7 @@ def _each(
         table.add_row(f"[dim]{record['agent']}[/]", *cells([record]))
 
 
-def _dataset(found: Insight) -> Titled:
+def _dataset(found: SliceAnalysis) -> Titled:
     title = "the data: codes of inputs, and of what the trunks make of them; if more codes give more, k is too small"
     table = _table("agents", "U1 | U2", "of", *HEADS, *SIZES, left=3)
 
@@ -188,7 +188,7 @@ def _dataset(found: Insight) -> Titled:
     return title, table
 
 
-def _pooled(found: Insight) -> Titled:
+def _pooled(found: SliceAnalysis) -> Titled:
     title = "the network: the trunks' tables of all agents of a type, each of its own samples, summed by push-sum"
     table = _table("agents", "U1 | U2", "exchanges", *HEADS, *SIZES, left=2)
     for r in found["pooled"]:
@@ -200,7 +200,7 @@ def _pooled(found: Insight) -> Titled:
     return title, table
 
 
-def _slices(found: Insight) -> Titled:
+def _slices(found: SliceAnalysis) -> Titled:
     title = "the slices; pure is the share that is of the slice's own kind"
     table = _table("agents", "U1 | U2", "slice", *HEADS, "pure", *SIZES, left=3)
     for _, records in _groups(found["slice_pid"], "type", "one", "other", "slice"):
@@ -212,7 +212,7 @@ def _slices(found: Insight) -> Titled:
     return title, table
 
 
-def _info(found: Insight) -> Titled:
+def _info(found: SliceAnalysis) -> Titled:
     title = "what a linear probe reads of a slice (at least so much is there); share of its variance between classes"
     table = _table("agents with", "slice", "modality", "bits", "of H(Y)", "variance", "n", "C", left=3)
     for (kind, slice, modality), rs in _groups(found["slice_info"], "type", "slice", "modality"):
@@ -221,7 +221,7 @@ def _info(found: Insight) -> Titled:
     return title, table
 
 
-def _leak(found: Insight) -> Titled:
+def _leak(found: SliceAnalysis) -> Titled:
     title = "overlap of slices: mean squared correlation, and linear CKA"
     table = _table("agents with", "slice", "and", "correlation²", "CKA", "n", left=3)
     for (kind, one, other), rs in _groups(found["leak"], "type", "one", "other"):
@@ -231,7 +231,7 @@ def _leak(found: Insight) -> Titled:
     return title, table
 
 
-def _use(found: Insight) -> Titled:
+def _use(found: SliceAnalysis) -> Titled:
     title = "what a branch is used for: accuracy (cross-entropy in bits)"
     table = _table("agents with", "branch", "alone", "dropped", "permuted", "n", left=2)
     for (kind, branch), rs in _groups(found["use"], "type", "branch"):
@@ -249,7 +249,7 @@ def _quality(records: Sequence[Record]) -> str:
     return f"{_number(_mean(records, 'accuracy'), 3)} [dim]({_number(_mean(records, 'cross_entropy'))})[/]"
 
 
-def _components(found: Insight) -> Titled:
+def _components(found: SliceAnalysis) -> Titled:
     title = "agreement of holders, and cosine of their gradients: of one modality with several, within each"
     columns = ("component", "holders", "distance", "CKA", "one–several", "one–one", "several–several")
     table = _table(*columns, left=1)

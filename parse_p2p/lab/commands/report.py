@@ -17,15 +17,15 @@ def report(
 ) -> None:
     """Write one HTML page on one run, or on several side by side; it needs no network to be opened."""
     from parse_p2p.lab.report.page import page, plotly
-    from parse_p2p.lab.report.run_history import Gathering  # with torch, which takes a while
+    from parse_p2p.lab.report.run_history import RunHistory  # with torch, which takes a while
 
     plotly()
-    gathered = [Gathering(path) for path in runs]
-    for each in gathered:
+    recorded = [RunHistory(path) for path in runs]
+    for each in recorded:
         each.read()
     target = out or runs[0] / "report.html"
     try:
-        target.write_text(page([each.plain() for each in gathered]), encoding="utf-8")
+        target.write_text(page([each.plain() for each in recorded]), encoding="utf-8")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(f"{target} cannot be written: {reason}; name another file with --out") from None

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.run_folder import RunFolder
@@ -41,17 +41,17 @@ def export(folder: RunFolder, target: Path) -> None:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError:
         raise ConfigError("this needs tensorboardX: pip install 'parse-p2p[tensorboard]'") from None
-    world = World(run_file.load(folder.file))
-    for me in world.seats:
+    plan = RunPlan(run_file.load(folder.file))
+    for me in plan.specs:
         if not folder.events(me).exists():
             continue  # it ran on another host
-        place = target / f"{me} ({world.kind(me)})"
-        shutil.rmtree(place, ignore_errors=True)
+        target_folder = target / f"{me} ({plan.kind(me)})"
+        shutil.rmtree(target_folder, ignore_errors=True)
         try:
-            place.mkdir(parents=True)
+            target_folder.mkdir(parents=True)
         except OSError as error:
-            raise ConfigError(f"{place} cannot be made: {(error.strerror or str(error)).lower()}") from None
-        with SummaryWriter(str(place)) as writer:
+            raise ConfigError(f"{target_folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
+        with SummaryWriter(str(target_folder)) as writer:
             for event in Tail(folder.events(me)).read():
                 if event["event"] == "round":
                     _round(writer, event)

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from parse_p2p.cli.progress import size
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.graphs import graph_sources
 from parse_p2p.lab.graphs.export import annotated
-from parse_p2p.lab.graphs.graph_metrics import Shape, shape
+from parse_p2p.lab.graphs.graph_metrics import GraphMetrics, shape
 from parse_p2p.lab.graphs.search import Candidate
 from parse_p2p.lab.graphs.search import suggest as search
 from parse_p2p.topology import graph_io
@@ -61,17 +61,17 @@ def topology(
     named = [("method", method)] if method is not None else []
     settings = [run_file.setting(text) for text in set or []] + named
     counts = None if mix is None else graph_sources.parse_mix(mix)
-    worlds = [graph_sources.world(name, counts, settings) for name in source]
+    plans = [graph_sources.plan(name, counts, settings) for name in source]
     if export is not None:
-        graph_io.write(annotated(worlds[0]), export)
+        graph_io.write(annotated(plans[0]), export)
     if picture is not None:
         from parse_p2p.lab.graphs.picture import drawn, save
 
-        save(drawn(worlds[0]), picture)
+        save(drawn(plans[0]), picture)
     if suggest:
-        _suggest(worlds[0], degree, _bytes(bytes), as_json)
+        _suggest(plans[0], degree, _bytes(bytes), as_json)
     else:
-        _show([shape(world) for world in worlds], compare or len(worlds) > 1, as_json)
+        _show([shape(plan) for plan in plans], compare or len(plans) > 1, as_json)
 
 
 def _bytes(text: str | None) -> float | None:
@@ -87,7 +87,7 @@ def _bytes(text: str | None) -> float | None:
     raise ConfigError(f"--bytes {text}: write a size such as 100kB or 2MB")
 
 
-def _show(shapes: list[Shape], compare: bool, as_json: bool) -> None:
+def _show(shapes: list[GraphMetrics], compare: bool, as_json: bool) -> None:
     console = Console()
     if as_json:
         plain = [each.plain() for each in shapes]
@@ -99,7 +99,7 @@ def _show(shapes: list[Shape], compare: bool, as_json: bool) -> None:
         _print(shapes[0], console)
 
 
-def _print(one: Shape, console: Console) -> None:
+def _print(one: GraphMetrics, console: Console) -> None:
     least, average, most = one.degree
     degrees = f"{least}" if least == most else f"{least} to {most} (mean {average:.1f})"
     across = "in pieces" if one.diameter is None else f"diameter {one.diameter}"
@@ -109,9 +109,11 @@ def _print(one: Shape, console: Console) -> None:
     console.print(f"an agent sends {mean} a round (the busiest {busiest}), all {size(one.total)}\n", highlight=False)
     groups = _table("slices of group", "holders", "islands", "gap", "ρ", "rounds", "bytes")
     for g in one.groups:
-        islands = f"[red]{g.islands}[/]" if g.islands > 1 else str(g.islands)
+        connected_components = (
+            f"[red]{g.connected_components}[/]" if g.connected_components > 1 else str(g.connected_components)
+        )
         speed = (f"{g.gap:.3f}", f"{g.rho:.4f}", _rounds(g.rounds)) if g.holders > 1 else ("", "", "")
-        groups.add_row(escape(g.name), str(g.holders), islands, *speed, size(g.bytes))
+        groups.add_row(escape(g.name), str(g.holders), connected_components, *speed, size(g.bytes))
     types = _table("agents with", "agents", "neighbours", "bytes of each")
     for t in one.types:
         types.add_row(escape(t.type), str(t.agents), f"{t.partners:.1f}", size(t.bytes))
@@ -123,7 +125,7 @@ def _print(one: Shape, console: Console) -> None:
         console.print(f"\n[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
 
 
-def compared(shapes: list[Shape]) -> Table:
+def compared(shapes: list[GraphMetrics]) -> Table:
     """One row per graph, with its slowest slices."""
     table = _table("graph", "agents", "degree", "across", "gap", "rounds", "of group", "mean", "most bytes")
     for one in shapes:
@@ -137,8 +139,8 @@ def compared(shapes: list[Shape]) -> Table:
     return table
 
 
-def _suggest(world: World, degree: int | None, nbytes: float | None, as_json: bool) -> None:
-    found = search(world, degree, nbytes)
+def _suggest(plan: RunPlan, degree: int | None, nbytes: float | None, as_json: bool) -> None:
+    found = search(plan, degree, nbytes)
     console = Console()
     if as_json:
         console.print_json(json.dumps([_plain(candidate) for candidate in found]))
@@ -153,10 +155,10 @@ def _suggest(world: World, degree: int | None, nbytes: float | None, as_json: bo
     console.print(f"{LEGEND} by the busiest agent; to paste:\n", highlight=False)
     for c in found[:3]:
         console.print(escape(c.line), highlight=False, soft_wrap=True)
-    now = shape(world).slowest
+    now = shape(plan).slowest
     if now is not None:
         rounds = f"{_rounds(now.rounds)} rounds to 1e-3"
-        console.print(f"\n{world.run.name} as it is: gap {now.gap:.3f}, {rounds}", highlight=False)
+        console.print(f"\n{plan.run.name} as it is: gap {now.gap:.3f}, {rounds}", highlight=False)
 
 
 def _plain(candidate: Candidate) -> dict[str, object]:

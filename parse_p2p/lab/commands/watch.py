@@ -95,8 +95,10 @@ class Handler(BaseHTTPRequestHandler):
         from parse_p2p.lab.report.page import page
 
         if not welcome(self.headers.get("Host", ""), self.server.near):
-            told = "this page is for this host only: open it under http://127.0.0.1"
-            self._answer(403, "text/plain", told if self.server.near else "open this page under the host's IP address")
+            refusal = "this page is for this host only: open it under http://127.0.0.1"
+            self._answer(
+                403, "text/plain", refusal if self.server.near else "open this page under the host's IP address"
+            )
         elif self.path == "/":
             self._answer(200, "text/html", page(self.server.feed.now()[1], live="events"))
         elif self.path == "/events":
@@ -116,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Cross-KeyLocations-Resource-Policy", "same-origin")
 
     def _stream(self) -> None:
         self.close_connection = True  # it has no length: its end is that of the connection

@@ -110,17 +110,17 @@ class Study:
         }
         if experiment.tune is not None:
             columns[experiment.tune.key.rpartition(".")[2]] = tuned
-        told = f"{experiment.baseline} less this row"
+        heading = f"{experiment.baseline} less this row"
         if len(rows) > 1 and len(experiment.seeds) > 1:
-            columns[told] = self._compared(rows, equal_bytes=False)
+            columns[heading] = self._compared(rows, equal_bytes=False)
             if experiment.equal_bytes:
-                columns[f"{told}, at equal bytes"] = self._compared(rows, equal_bytes=True)
+                columns[f"{heading}, at equal bytes"] = self._compared(rows, equal_bytes=True)
         if (target := self._target(common)) is not None:
             costs = {r: self._cost(os, target) for r, os in rows.items()}
             for i, name in enumerate((f"rounds to {target}", "MB", "seconds")):
                 columns[name] = {r: cells[i] for r, cells in costs.items()}
         body = [[r, *(column.get(r, "") for column in columns.values())] for r in rows]
-        telling = {NAMES["all"], COST, *experiment.columns, *(name for name in columns if name.startswith(told))}
+        telling = {NAMES["all"], COST, *experiment.columns, *(name for name in columns if name.startswith(heading))}
         return Table(common, ["", *columns], body, [0, *(i for i, name in enumerate(columns, 1) if name in telling)])
 
     def _compared(self, rows: Mapping[str, Sequence[Outcome]], equal_bytes: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ from parse_p2p.core.errors import P2PError
 from parse_p2p.launch.ray import connect
 
 
-class Elsewhere(Executor):
+class RayExecutor(Executor):
     """Each call is a task with a core of its own, as many at once as the cluster has room for.
 
     A task whose node is lost is run again on another.

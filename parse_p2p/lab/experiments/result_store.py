@@ -78,7 +78,7 @@ class Outcome:
         return None
 
 
-class Store:
+class ResultStore:
     """Outcomes by the digest of what was run, each a file that is whole or not there."""
 
     def __init__(self, folder: Path) -> None:

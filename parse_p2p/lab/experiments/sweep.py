@@ -22,19 +22,19 @@ import torch
 import parse_p2p
 from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import P2PError, TrainingError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.lab.experiments.experiment import Job, Labels
 from parse_p2p.lab.experiments.recorded_simulation import rehearse
-from parse_p2p.lab.experiments.result_store import Outcome, Store, padded, plain
+from parse_p2p.lab.experiments.result_store import Outcome, ResultStore, padded, plain
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.methods.base import Method
-from parse_p2p.runtime.agent_state import Participant
+from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.simulator import Ledger
 
-Measure = Callable[[World, Mapping[str, Participant]], Mapping[str, float]]
+Measure = Callable[[RunPlan, Mapping[str, AgentState]], Mapping[str, float]]
 """What is asked of the agents as they end: numbers by name."""
 
 REVISION = 2  # raised where a change of the program changes what a run file comes to
@@ -70,7 +70,7 @@ def _contents(file: str) -> str:
         return hashlib.file_digest(opened, "blake2b").hexdigest()
 
 
-class Here(ProcessPoolExecutor):
+class LocalExecutor(ProcessPoolExecutor):
     """Workers of this machine, each on one core."""
 
     def __init__(self, workers: int) -> None:
@@ -88,8 +88,8 @@ class Here(ProcessPoolExecutor):
 class Sweep:
     """``workers`` runs go at once, each on one core; for use in a ``with``, at whose end they are gone."""
 
-    def __init__(self, store: Store, workers: int, progress: Progress = lambda done, of: None,
-                 pool: Callable[[int], Executor] = Here) -> None:  # fmt: skip
+    def __init__(self, store: ResultStore, workers: int, progress: Progress = lambda done, of: None,
+                 pool: Callable[[int], Executor] = LocalExecutor) -> None:  # fmt: skip
         self.store = store
         self.workers = workers
         self.progress = progress
@@ -175,24 +175,24 @@ def _end(*_: object) -> None:
 
 def one(run: RunFile, key: str, engine: str, measures: Sequence[str], folder: Path) -> Outcome:
     """Run one job to its end. Training that fails is an outcome too."""
-    world = World(run)
+    plan = RunPlan(run)
     versions = {"parse-p2p": parse_p2p.__version__, "torch": torch.__version__}
     try:
-        outcome = ENGINES[engine](world, key, measures, folder)
+        outcome = ENGINES[engine](plan, key, measures, folder)
     except TrainingError as error:
         return Outcome(key, failed=str(error), versions=versions)
     last = run.rounds - 1
     outcome.versions = versions
-    outcome.kinds = {me: world.kind(me, last) for me in world.peers}
-    for me in world.peers:
-        ceiling = world.share(me)[1].ceiling
+    outcome.kinds = {me: plan.kind(me, last) for me in plan.peers}
+    for me in plan.peers:
+        ceiling = plan.share(me)[1].ceiling
         if ceiling is not None and run.stream is None:
-            outcome.ceilings[world.kind(me, last)] = ceiling(frozenset(world.senses(me, last)))
+            outcome.ceilings[plan.kind(me, last)] = ceiling(frozenset(plan.senses(me, last)))
     return outcome
 
 
-def simulated(world: World, key: str, measures: Sequence[str], folder: Path) -> Outcome:
-    accuracy: dict[str, dict[int, float]] = {me: {} for me in world.peers}
+def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outcome:
+    accuracy: dict[str, dict[int, float]] = {me: {} for me in plan.peers}
     outcome = Outcome(key)
     last: dict[str, Mapping[str, float]] = {}
 
@@ -201,25 +201,25 @@ def simulated(world: World, key: str, measures: Sequence[str], folder: Path) -> 
         for me in scores.keys() & accuracy.keys():
             accuracy[me][round] = scores[me]["accuracy"]
         sent = sum(n for peers in ledger.values() for slices in peers.values() for n in slices.values())
-        outcome.bytes.append(sent / len(world.peers))
+        outcome.bytes.append(sent / len(plan.peers))
         outcome.seconds.append(seconds)
 
-    participants = world.participants()
-    rehearse(world, each, participants)
-    people: dict[str, Participant] = {p.me: p for p in participants}
-    outcome.accuracy = padded(accuracy, world.run.rounds)
-    outcome.parameters = sum(people[me].learner.arena.size for me in world.peers)
+    agent_states = plan.agent_states()
+    rehearse(plan, each, agent_states)
+    people: dict[str, AgentState] = {p.me: p for p in agent_states}
+    outcome.accuracy = padded(accuracy, plan.run.rounds)
+    outcome.parameters = sum(people[me].learner.buffer.size for me in plan.peers)
     if others := [s["others"] for me, s in last.items() if me in accuracy and "others" in s]:
         outcome.measures["others"] = sum(others) / len(others)
-    if world.coordinator is not None:
-        outcome.measures |= {f"hub.{name}": value for name, value in plain(last[world.coordinator]).items()}
+    if plan.coordinator is not None:
+        outcome.measures |= {f"hub.{name}": value for name, value in plain(last[plan.coordinator]).items()}
     for name in measures:
         measure: Measure = plugins.load(plugins.MEASURES, name)
-        outcome.measures |= plain(measure(world, people))
+        outcome.measures |= plain(measure(plan, people))
     return outcome
 
 
-def real(world: World, key: str, measures: Sequence[str], folder: Path) -> Outcome:
+def real(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outcome:
     """Real processes; the run's folder is kept beside the outcomes, without checkpoints."""
     if measures:
         raise P2PError("measures: they need the agents at hand; take the engine simulator")
@@ -227,7 +227,7 @@ def real(world: World, key: str, measures: Sequence[str], folder: Path) -> Outco
     shutil.rmtree(out, ignore_errors=True)
     file = out.with_suffix(".yaml")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(run_file.dump(world.run), encoding="utf-8")
+    file.write_text(run_file.dump(plan.run), encoding="utf-8")
     program = [sys.executable, "-c", "from parse_p2p.cli.agent import main; main()"]
     command = [*program, "--topology", str(file), "--out", str(out), "--quiet", "--no-alone"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -237,26 +237,26 @@ def real(world: World, key: str, measures: Sequence[str], folder: Path) -> Outco
     if process.returncode:
         said = (complaint or printed).strip().removeprefix("error: ")
         raise P2PError(said.splitlines()[-1] if said else f"parse-agent ended with exit code {process.returncode}")
-    return _read(world, key, RunFolder(out))
+    return _read(plan, key, RunFolder(out))
 
 
-def _read(world: World, key: str, folder: RunFolder) -> Outcome:
-    accuracy: dict[str, dict[int, float]] = {me: {} for me in world.peers}
-    sent, seconds = [0.0] * world.run.rounds, [0.0] * world.run.rounds
+def _read(plan: RunPlan, key: str, folder: RunFolder) -> Outcome:
+    accuracy: dict[str, dict[int, float]] = {me: {} for me in plan.peers}
+    sent, seconds = [0.0] * plan.run.rounds, [0.0] * plan.run.rounds
     parameters = 0
-    for me in world.seats:
+    for me in plan.specs:
         for event in Tail(folder.events(me)).read():
             if event["event"] == "start" and me in accuracy:
                 parameters += int(event["parameters"])
             if event["event"] == "round":
                 round = event["round"]
-                sent[round] += sum(n for row in event["sent"].values() for n in row.values()) / len(world.peers)
+                sent[round] += sum(n for row in event["sent"].values() for n in row.values()) / len(plan.peers)
                 seconds[round] = max(seconds[round], event["seconds"])
                 if me in accuracy:
                     accuracy[me][round] = event["accuracy"]
         shutil.rmtree(folder.checkpoints(me), ignore_errors=True)
-    return Outcome(key, accuracy=padded(accuracy, world.run.rounds), bytes=sent, seconds=seconds, parameters=parameters)
+    return Outcome(key, accuracy=padded(accuracy, plan.run.rounds), bytes=sent, seconds=seconds, parameters=parameters)
 
 
-Engine = Callable[[World, str, Sequence[str], Path], Outcome]
+Engine = Callable[[RunPlan, str, Sequence[str], Path], Outcome]
 ENGINES: Mapping[str, Engine] = {"simulator": simulated, "processes": real}

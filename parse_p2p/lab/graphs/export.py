@@ -2,11 +2,11 @@
 
 import networkx as nx
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.topology.graph_io import GIVEN
 
 
-def annotated(world: World) -> nx.Graph:
+def annotated(plan: RunPlan) -> nx.Graph:
     """The graph with its agents' ``modalities`` (audio+motion) and ``task``, ready to be written to a file.
 
     Edges have the ``slices`` that cross them, separated by blanks, the ``bytes`` that these take in a round both ways
@@ -14,19 +14,19 @@ def annotated(world: World) -> nx.Graph:
     graph does not, ``given`` is false and the weight 0: read as a run's graph, such an edge is left out. Graphs that
     vary are as they are laid before anything is drawn.
     """
-    graph = nx.Graph(name=world.run.name)
-    for me in world.peers:
-        seat = world.seats[me]
-        graph.add_node(me, modalities="+".join(seat.modalities), **({"task": seat.task} if seat.task else {}))
-    for me in world.peers:
-        for peer, weight in world.topology.weights(me).items():
+    graph = nx.Graph(name=plan.run.name)
+    for me in plan.peers:
+        spec = plan.specs[me]
+        graph.add_node(me, modalities="+".join(spec.modalities), **({"task": spec.task} if spec.task else {}))
+    for me in plan.peers:
+        for peer, weight in plan.topology.weights(me).items():
             graph.add_edge(me, peer, weight=weight, bytes=0, slices="", **{GIVEN: True})
-    overlays = world.laid(0)
+    overlays = plan.laid(0)
     for key in overlays.keys:
         for one, other in overlays.graph(key).graph.edges:
             if not graph.has_edge(one, other):
                 graph.add_edge(one, other, weight=0.0, bytes=0, slices="", **{GIVEN: False})
             facts = graph.edges[one, other]
             facts["slices"] = f"{facts['slices']} {key}".strip()
-            facts["bytes"] += 2 * world.codec.length(overlays.offers[one][key].size)
+            facts["bytes"] += 2 * plan.codec.length(overlays.offers[one][key].size)
     return graph

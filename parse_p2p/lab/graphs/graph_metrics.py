@@ -13,7 +13,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.topology import spectrum
@@ -30,7 +30,7 @@ COPIES: Mapping[str, float] = {"push-sum": 2, "acknowledged": 1.5}  # doubles bo
 
 
 @dataclass(frozen=True)
-class GroupShape:
+class GroupMetrics:
     """The overlay of the slices of one group.
 
     ``rho`` is the factor by which a round shrinks disagreement, ``gap`` = 1 − ρ, ``rounds`` how many bring it to
@@ -39,7 +39,7 @@ class GroupShape:
 
     name: str
     holders: int
-    islands: int
+    connected_components: int
     edges: float
     rho: float
     gap: float
@@ -48,7 +48,7 @@ class GroupShape:
 
 
 @dataclass(frozen=True)
-class TypeShape:
+class TypeMetrics:
     """Agents with the same modalities: with how many others each exchanges, and the bytes each sends in a round."""
 
     type: str
@@ -58,7 +58,7 @@ class TypeShape:
 
 
 @dataclass(frozen=True)
-class Shape:
+class GraphMetrics:
     """``edges``, ``degree`` (least, mean, most) and ``diameter`` are those of the run's graph.
 
     ``bytes`` is what an agent sends in a round, payload alone: mean and most. ``total`` is all agents together.
@@ -70,14 +70,14 @@ class Shape:
     edges: int
     degree: tuple[int, float, int]
     diameter: int | None
-    groups: list[GroupShape]
-    types: list[TypeShape]
+    groups: list[GroupMetrics]
+    types: list[TypeMetrics]
     bytes: tuple[float, float]
     total: float
     notes: list[str]
 
     @property
-    def slowest(self) -> GroupShape | None:
+    def slowest(self) -> GroupMetrics | None:
         """The group with the smallest gap among those with two holders or more."""
         return min((g for g in self.groups if g.holders > 1), key=lambda g: g.gap, default=None)
 
@@ -89,40 +89,40 @@ class Shape:
         return plain
 
 
-def shape(world: World) -> Shape:
+def shape(plan: RunPlan) -> GraphMetrics:
     """Measure a world. Raises ConfigError for a method with a coordinator, whose clients have no graph."""
-    refuse_coordinator(world)
-    graph, seen = world.topology.graph, _seen(world)
-    sent = _mean(seen, [mail(overlays, world.codec) for overlays in seen])
+    refuse_coordinator(plan)
+    graph, seen = plan.topology.graph, _seen(plan)
+    sent = _mean(seen, [traffic(overlays, plan.codec) for overlays in seen])
     by_agent, by_group = _summed(sent, 0), _summed(sent, 1)
     partners = _mean(seen, [_partners(overlays) for overlays in seen])
     degrees = [degree for _, degree in graph.degree]
-    each = [by_agent.get(me, 0.0) for me in world.peers]
-    return Shape(
-        name=world.run.name,
-        method=world.run.method,
-        agents=len(world.peers),
+    each = [by_agent.get(me, 0.0) for me in plan.peers]
+    return GraphMetrics(
+        name=plan.run.name,
+        method=plan.run.method,
+        agents=len(plan.peers),
         edges=graph.number_of_edges(),
         degree=(min(degrees), statistics.mean(degrees), max(degrees)),
         diameter=nx.diameter(graph) if nx.is_connected(graph) else None,
-        groups=[_group(world, name, laid, by_group.get(name, 0.0)) for name, laid in _groups(world).items()],
-        types=[_type(kind, agents, partners, by_agent) for kind, agents in _types(world).items()],
+        groups=[_group(plan, name, laid, by_group.get(name, 0.0)) for name, laid in _groups(plan).items()],
+        types=[_type(kind, agents, partners, by_agent) for kind, agents in _types(plan).items()],
         bytes=(statistics.mean(each), max(each)),
         total=sum(each),
-        notes=_notes(world, seen),
+        notes=_notes(plan, seen),
     )
 
 
-def refuse_coordinator(world: World) -> None:
+def refuse_coordinator(plan: RunPlan) -> None:
     """Raise ConfigError for a method in which nobody exchanges along the graph."""
-    if world.method.centralised:
+    if plan.method.centralised:
         raise ConfigError(
-            f"with the method {world.run.method!r} all exchange with a coordinator and along no graph: "
+            f"with the method {plan.run.method!r} all exchange with a coordinator and along no graph: "
             "look at the graph under a method among peers, as with --method parse"
         )
 
 
-def mail(overlays: Overlays, codec: Codec) -> Counter[tuple[str, str]]:
+def traffic(overlays: Overlays, codec: Codec) -> Counter[tuple[str, str]]:
     """Payload bytes that each agent sends in a round, by agent and group: ``Plan.payload`` under this codec."""
     sent: Counter[tuple[str, str]] = Counter()
     for me, offered in overlays.offers.items():
@@ -151,10 +151,10 @@ def contraction(matrices: Iterable[Matrix]) -> tuple[float, float]:
 # what is averaged over rounds
 
 
-def _seen(world: World) -> dict[Overlays, int]:
+def _seen(plan: RunPlan) -> dict[Overlays, int]:
     """The overlays of the run, and in how many of its rounds each is in force; where each is another, some of them."""
-    rounds = world.run.rounds if world.run.varying is None else min(world.run.rounds, SAMPLE)
-    return Counter(world.overlays(round) for round in range(rounds))
+    rounds = plan.run.rounds if plan.run.varying is None else min(plan.run.rounds, SAMPLE)
+    return Counter(plan.overlays(round) for round in range(rounds))
 
 
 def _mean(seen: Mapping[Overlays, int], measured: Iterable[Counter[Any]]) -> dict[Any, float]:
@@ -188,49 +188,51 @@ def _audience(overlay: Topology, me: PeerId) -> int:
 # rows
 
 
-def _types(world: World) -> dict[str, list[PeerId]]:
+def _types(plan: RunPlan) -> dict[str, list[PeerId]]:
     types: dict[str, list[PeerId]] = {}
-    for me in world.peers:
-        types.setdefault(world.kind(me), []).append(me)
+    for me in plan.peers:
+        types.setdefault(plan.kind(me), []).append(me)
     return types
 
 
-def _type(kind: str, agents: list[PeerId], partners: Mapping[str, float], sent: Mapping[str, float]) -> TypeShape:
+def _type(kind: str, agents: list[PeerId], partners: Mapping[str, float], sent: Mapping[str, float]) -> TypeMetrics:
     with_others, nbytes = ([of.get(me, 0.0) for me in agents] for of in (partners, sent))
-    return TypeShape(kind, len(agents), statistics.mean(with_others), statistics.mean(nbytes))
+    return TypeMetrics(kind, len(agents), statistics.mean(with_others), statistics.mean(nbytes))
 
 
-def _groups(world: World) -> dict[str, Topology]:
+def _groups(plan: RunPlan) -> dict[str, Topology]:
     """Every group of the run and its overlay when it first shares something, before anything is drawn."""
     found: dict[str, Topology] = {}
-    for round in range(world.run.rounds):
-        for name, overlay in world.laid(round).groups().items():
+    for round in range(plan.run.rounds):
+        for name, overlay in plan.laid(round).groups().items():
             found.setdefault(name, overlay)
     return found
 
 
-def _group(world: World, name: str, laid: Topology, nbytes: float) -> GroupShape:
-    islands, edges = len(laid.islands()), float(laid.graph.number_of_edges())
-    if (varying := world.run.varying) is None:
+def _group(plan: RunPlan, name: str, laid: Topology, nbytes: float) -> GroupMetrics:
+    connected_components, edges = len(laid.connected_components()), float(laid.graph.number_of_edges())
+    if (varying := plan.run.varying) is None:
         rho, rounds = spectrum.slem(laid.matrix()), spectrum.rounds_to(laid.matrix(), EPSILON)
     else:
-        graphs = [drawn(laid, varying, world.run.seed, round) for round in range(HORIZON)]
+        graphs = [drawn(laid, varying, plan.run.seed, round) for round in range(HORIZON)]
         rho, rounds = contraction(graph.matrix() for graph in graphs)
-        islands = len(spectrum.islands(nx.compose_all([graph.graph.to_undirected() for graph in graphs])))
+        connected_components = len(
+            spectrum.connected_components(nx.compose_all([graph.graph.to_undirected() for graph in graphs]))
+        )
         edges = statistics.mean(graph.graph.number_of_edges() for graph in graphs)
-    return GroupShape(name, len(laid.peers), islands, edges, rho, 1 - rho, rounds, nbytes)
+    return GroupMetrics(name, len(laid.peers), connected_components, edges, rho, 1 - rho, rounds, nbytes)
 
 
-def _notes(world: World, seen: Mapping[Overlays, int]) -> list[str]:
+def _notes(plan: RunPlan, seen: Mapping[Overlays, int]) -> list[str]:
     notes = []
-    if (varying := world.run.varying) is not None:
+    if (varying := plan.run.varying) is not None:
         notes.append(
             f"varying: {varying.kind} draws the graph of every slice anew in each round; gap and rounds are what the "
-            f"first {HORIZON} rounds of seed {world.run.seed} do, bytes their mean over {sum(seen.values())} rounds"
+            f"first {HORIZON} rounds of seed {plan.run.seed} do, bytes their mean over {sum(seen.values())} rounds"
         )
     elif len(seen) > 1:
         notes.append("what is shared, or by whom, changes from round to round: bytes are their mean over the run")
-    if (exchange := getattr(world.options, "exchange", "synchronous")) in COPIES:
+    if (exchange := getattr(plan.options, "exchange", "synchronous")) in COPIES:
         notes.append(
             f"exchange: {exchange} sends about {COPIES[exchange]} times as much: bytes are those of one copy of each "
             "slice over each link"

@@ -9,7 +9,7 @@ import networkx as nx
 import yaml
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.config.sections import NAME
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.topology import generators, graph_io
@@ -19,7 +19,7 @@ RUN_FILES = (".yaml", ".yml")
 LARGEST = 2000  # agents; beyond it a matrix of weights takes minutes
 
 
-def world(source: str, mix: Mapping[str, int] | None = None, settings: Sequence[Setting] = ()) -> World:
+def plan(source: str, mix: Mapping[str, int] | None = None, settings: Sequence[Setting] = ()) -> RunPlan:
     """The world of ``topologies/ring.yaml``, ``mine.graphml`` or ``watts-strogatz:16,k=4,p=0.3``.
 
     ``mix`` are agents by type; without it a run file has its own, nodes of a file may carry ``modalities``, and else
@@ -28,9 +28,9 @@ def world(source: str, mix: Mapping[str, int] | None = None, settings: Sequence[
     path = Path(source)
     if path.suffix in RUN_FILES:
         own = [] if mix is None else [("agents", {"mix": dict(mix)})]
-        return World(run_file.load(path, [*own, *settings]))
+        return RunPlan(run_file.load(path, [*own, *settings]))
     raw = _of_file(path, mix) if path.suffix in graph_io.READERS else of_generator(source, mix)
-    return World(run_file.resolve(raw, path, settings))
+    return RunPlan(run_file.resolve(raw, path, settings))
 
 
 def parse_mix(text: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import networkx as nx
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology.graph import Topology
 
@@ -40,17 +40,17 @@ class Picture(Figure):
         return data.getvalue()
 
 
-def drawn(world: World) -> Picture:
+def drawn(plan: RunPlan) -> Picture:
     """One panel for the run's graph, and one for each overlay; of graphs that vary those of the first round."""
-    panels = _panels(world)
+    panels = _panels(plan)
     columns = min(len(panels), 4 if len(panels) % 4 == 0 or len(panels) > 9 else 3)
     rows = math.ceil(len(panels) / columns)
     picture = Picture(figsize=(PANEL * columns, PANEL * rows + 0.4), layout="constrained")
     axes = picture.subplots(rows, columns, squeeze=False).flatten()
-    places = _places(world.topology.graph)
-    colour = colours(world)
+    positions = _positions(plan.topology.graph)
+    colour = colours(plan)
     for panel, (title, overlay) in zip(axes, panels.items(), strict=False):
-        _panel(panel, title, overlay, places, {me: colour[world.kind(me)] for me in world.peers})
+        _panel(panel, title, overlay, positions, {me: colour[plan.kind(me)] for me in plan.peers})
     for panel in axes[len(panels) :]:
         panel.set_axis_off()
     marks = [Line2D([], [], marker="o", linestyle="", color=c, label=kind) for kind, c in colour.items()]
@@ -77,9 +77,9 @@ def accuracy(curves: list[tuple[str, list[int], list[float]]], title: str) -> Pi
     return picture
 
 
-def colours(world: World) -> dict[str, str]:
+def colours(plan: RunPlan) -> dict[str, str]:
     """A colour for each type of agent, in the order of the file."""
-    kinds = list(dict.fromkeys(world.kind(me) for me in world.peers))
+    kinds = list(dict.fromkeys(plan.kind(me) for me in plan.peers))
     return {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(kinds)}
 
 
@@ -100,20 +100,20 @@ def save(picture: Figure, path: Path) -> None:
         raise ConfigError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
-def _panels(world: World) -> dict[str, Topology]:
+def _panels(plan: RunPlan) -> dict[str, Topology]:
     """Titles and graphs: the run's, and every overlay, those with the same holders once, the largest first."""
     named: dict[frozenset[str], list[str]] = {frozenset(): []}
     overlays: dict[frozenset[str], Topology] = {}
-    for name, overlay in world.overlays(0).groups().items():
-        holders: frozenset[str] = frozenset() if overlay is world.topology else frozenset(overlay.peers)
+    for name, overlay in plan.overlays(0).groups().items():
+        holders: frozenset[str] = frozenset() if overlay is plan.topology else frozenset(overlay.peers)
         named.setdefault(holders, []).append(name)
         overlays[holders] = overlay
-    first = ", and slices of ".join([world.run.name, *named[frozenset()]])
-    panels = {_title(first, world.topology, world.run.varying is None): world.topology}
+    first = ", and slices of ".join([plan.run.name, *named[frozenset()]])
+    panels = {_title(first, plan.topology, plan.run.varying is None): plan.topology}
     for holders in sorted(overlays.keys() - {frozenset()}, key=lambda h: (-len(h), named[h])):
         names = sorted(named[holders], key=len)
         title = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-        panels[_title(title, overlays[holders], world.run.varying is None)] = overlays[holders]
+        panels[_title(title, overlays[holders], plan.run.varying is None)] = overlays[holders]
     return panels
 
 
@@ -122,32 +122,32 @@ def _title(name: str, overlay: Topology, fixed: bool) -> str:
     return f"{name}\n{len(overlay.peers)} agents, {speed}"
 
 
-def _places(graph: nx.Graph) -> Any:
+def _positions(graph: nx.Graph) -> Any:
     """Where the agents stand, the same in every panel and every time."""
     if nx.is_connected(graph) and len(graph) <= 150:
         return nx.kamada_kawai_layout(graph)
     return nx.circular_layout(graph)
 
 
-def _panel(axes: Axes, title: str, overlay: Topology, places: Any, colour: dict[str, str]) -> None:
-    graph, few = overlay.graph, len(places) <= NAMED
-    away = [me for me in places if me not in graph]
-    size = 260 if few else 4000 / len(places)
+def _panel(axes: Axes, title: str, overlay: Topology, positions: Any, colour: dict[str, str]) -> None:
+    graph, few = overlay.graph, len(positions) <= NAMED
+    away = [me for me in positions if me not in graph]
+    size = 260 if few else 4000 / len(positions)
     everyone = nx.Graph()
-    everyone.add_nodes_from(places)
-    nx.draw_networkx_nodes(everyone, places, ax=axes, nodelist=away, node_color=ABSENT, node_size=size / 3)
-    nx.draw_networkx_edges(graph, places, ax=axes, edge_color=EDGE, width=1.2, node_size=size)
+    everyone.add_nodes_from(positions)
+    nx.draw_networkx_nodes(everyone, positions, ax=axes, nodelist=away, node_color=ABSENT, node_size=size / 3)
+    nx.draw_networkx_edges(graph, positions, ax=axes, edge_color=EDGE, width=1.2, node_size=size)
     shades = [colour[me] for me in graph]
-    nx.draw_networkx_nodes(graph, places, ax=axes, node_color=shades, node_size=size, edgecolors="white")
+    nx.draw_networkx_nodes(graph, positions, ax=axes, node_color=shades, node_size=size, edgecolors="white")
     if few:
-        nx.draw_networkx_labels(graph, places, ax=axes, font_size=7, font_color="white")
+        nx.draw_networkx_labels(graph, positions, ax=axes, font_size=7, font_color="white")
     axes.set_title(title, fontsize=9)
-    axes.set(xlim=_limits(places, 0), ylim=_limits(places, 1), aspect="equal")
+    axes.set(xlim=_limits(positions, 0), ylim=_limits(positions, 1), aspect="equal")
     axes.set_axis_off()
 
 
-def _limits(places: Any, axis: int) -> tuple[float, float]:
+def _limits(positions: Any, axis: int) -> tuple[float, float]:
     """The same in every panel, with room for the marks."""
-    values = [place[axis] for place in places.values()]
+    values = [position[axis] for position in positions.values()]
     room = 0.15 + 0.08 * (max(values) - min(values))
     return min(values) - room, max(values) + room

@@ -10,10 +10,10 @@ from typing import Any
 
 import networkx as nx
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
-from parse_p2p.lab.graphs.graph_metrics import EPSILON, mail, refuse_coordinator
+from parse_p2p.lab.graphs.graph_metrics import EPSILON, refuse_coordinator, traffic
 from parse_p2p.topology import generators, spectrum
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.overlay import Overlays
@@ -49,14 +49,14 @@ class Candidate:
         return f"graph: {{generator: {self.generator}{f', args: {{{args}}}' if args else ''}}}"
 
 
-def suggest(world: World, degree: int | None = None, nbytes: float | None = None) -> list[Candidate]:
+def suggest(plan: RunPlan, degree: int | None = None, nbytes: float | None = None) -> list[Candidate]:
     """The best graph of each family within the budget, the best family first.
 
     Raises ConfigError where no family keeps the budget, with the cheapest there is; and where the run has no use for a
     graph.
     """
-    _refuse_useless(world)
-    found, everyone = [], [c for c in (_measured(world, *each) for each in _graphs(world, degree)) if c is not None]
+    _refuse_useless(plan)
+    found, everyone = [], [c for c in (_measured(plan, *each) for each in _graphs(plan, degree)) if c is not None]
     for candidate in everyone:
         if candidate.degree <= (degree or candidate.degree) and candidate.bytes <= (nbytes or candidate.bytes):
             found.append(candidate)
@@ -74,8 +74,8 @@ def _rank(candidate: Candidate) -> tuple[Any, ...]:
     return -round(candidate.gap, DIGITS), candidate.total, len(args), candidate.generator, args
 
 
-def _graphs(world: World, degree: int | None) -> Iterator[tuple[str, Args, nx.Graph]]:
-    n = len(world.peers)
+def _graphs(plan: RunPlan, degree: int | None) -> Iterator[tuple[str, Args, nx.Graph]]:
+    n = len(plan.peers)
     for generator, args in _parameters(n, min(degree or n - 1, n - 1)):
         try:
             yield generator, args, generators.build(generator, n, args)
@@ -99,22 +99,22 @@ def _parameters(n: int, most: int) -> Iterator[tuple[str, Args]]:
     yield from ((generator, args | {"seed": seed}) for generator, args in draws for seed in seeds)
 
 
-def _measured(world: World, generator: str, args: Args, graph: nx.Graph) -> Candidate | None:
+def _measured(plan: RunPlan, generator: str, args: Args, graph: nx.Graph) -> Candidate | None:
     """What a graph comes to under the run's method; None for one in pieces, or where nothing is shared on it."""
     if not nx.is_connected(graph):
         return None
-    named = nx.relabel_nodes(graph, dict(enumerate(world.peers)))
-    run = world.run
+    named = nx.relabel_nodes(graph, dict(enumerate(plan.peers)))
+    run = plan.run
     topology = Topology(run.name, named, run.weights, run.overlay, partial(generators.build, generator, args=args))
-    sharing = world.method.sharing(world.options, 0, run.rounds)
-    overlays = Overlays(topology, sharing, world.holders.values())
+    sharing = plan.method.sharing(plan.options, 0, run.rounds)
+    overlays = Overlays(topology, sharing, plan.holders.values())
     graphs = {name: g for name, g in overlays.groups().items() if len(g.peers) > 1}
     if not graphs:
         return None
     slems = {id(g): spectrum.slem(g.matrix()) for g in graphs.values()}
     slowest = max(graphs, key=lambda name: round(slems[id(graphs[name])], DIGITS))
-    sent: dict[PeerId, int] = dict.fromkeys(world.peers, 0)
-    for (me, _), count in mail(overlays, world.codec).items():
+    sent: dict[PeerId, int] = dict.fromkeys(plan.peers, 0)
+    for (me, _), count in traffic(overlays, plan.codec).items():
         sent[PeerId(me)] += count
     return Candidate(
         generator,
@@ -128,13 +128,13 @@ def _measured(world: World, generator: str, args: Args, graph: nx.Graph) -> Cand
     )
 
 
-def _refuse_useless(world: World) -> None:
-    refuse_coordinator(world)
-    varying = world.run.varying
+def _refuse_useless(plan: RunPlan) -> None:
+    refuse_coordinator(plan)
+    varying = plan.run.varying
     if varying is not None and not varying.keeps_to_graph:
         raise ConfigError(f"--suggest: varying {varying.kind} draws graphs whatever the run's is: leave varying out")
-    if not any(overlay.graph.number_of_edges() for overlay in world.laid(0).groups().values()):
-        raise ConfigError(f"--suggest: under the method {world.run.method!r} these agents share nothing")
+    if not any(overlay.graph.number_of_edges() for overlay in plan.laid(0).groups().values()):
+        raise ConfigError(f"--suggest: under the method {plan.run.method!r} these agents share nothing")
 
 
 def _too_little(everyone: list[Candidate]) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from parse_p2p.config.run_plan import World
-from parse_p2p.runtime.agent_state import Participant
+from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.runtime.agent_state import AgentState
 
 
-def measure(world: World, participants: Mapping[str, Participant]) -> dict[str, float]:
+def measure(plan: RunPlan, agent_states: Mapping[str, AgentState]) -> dict[str, float]:
     """By the agent's id."""
-    return {me: participants[me].learner.evaluate()["accuracy"] for me in world.peers}
+    return {me: agent_states[me].learner.evaluate()["accuracy"] for me in plan.peers}

@@ -3,16 +3,16 @@
 import statistics
 from collections.abc import Mapping
 
-from parse_p2p.config.run_plan import World
-from parse_p2p.runtime.agent_state import Participant
+from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.runtime.agent_state import AgentState
 
 
-def measure(world: World, participants: Mapping[str, Participant]) -> dict[str, float]:
+def measure(plan: RunPlan, agent_states: Mapping[str, AgentState]) -> dict[str, float]:
     """``TYPE without BRANCH`` and ``TYPE, BRANCH alone``: mean accuracy over the agents of a type."""
     found: dict[str, list[float]] = {}
-    for me in world.peers:
-        kind = world.kind(me, world.run.rounds - 1)
-        for branch, scores in participants[me].learner.branch_accuracy().items():
+    for me in plan.peers:
+        kind = plan.kind(me, plan.run.rounds - 1)
+        for branch, scores in agent_states[me].learner.branch_accuracy().items():
             found.setdefault(f"{kind}, {branch} alone", []).append(scores["alone"])
             if "dropped" in scores:
                 found.setdefault(f"{kind} without {branch}", []).append(scores["dropped"])

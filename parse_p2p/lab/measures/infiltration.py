@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.methods import fedcmi
-from parse_p2p.runtime.agent_state import Participant
+from parse_p2p.runtime.agent_state import AgentState
 
 
-def measure(world: World, participants: Mapping[str, Participant]) -> dict[str, float]:
+def measure(plan: RunPlan, agent_states: Mapping[str, AgentState]) -> dict[str, float]:
     """Nothing where there is no coordinator or another network."""
-    if world.coordinator is None or world.run.model.network != "infiltration":
+    if plan.coordinator is None or plan.run.model.network != "infiltration":
         return {}
-    learner = participants[world.coordinator].learner
+    learner = agent_states[plan.coordinator].learner
     said = fedcmi.predictions(learner)
     spreads = {f"spread.{name}": fedcmi.spread(logits, learner.test.targets) for name, logits in said.items()}
     return {**fedcmi.accuracies(learner), **spreads}

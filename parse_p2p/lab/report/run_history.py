@@ -1,6 +1,6 @@
 """From a run's folder to one plain structure, which the page, the live view and anybody else can draw.
 
-``Gathering.read`` takes in what was logged since the last time, ``plain`` gives the structure: dicts, lists, strings,
+``RunHistory.read`` takes in what was logged since the last time, ``plain`` gives the structure: dicts, lists, strings,
 numbers and None alone. ``rounds`` are those that are shown: all, or every ``stride``-th up to the last that is planned.
 Every list ``by round`` is as long, with None where nothing is known:
 
@@ -8,9 +8,9 @@ Every list ``by round`` is as long, with None where nothing is known:
     rounds, stride, config, command, versions, notes      notes: sentences on what is missing here
     agents[]      id, types [[from round, type]], here, state, samples, parameters, device, absent (rounds by plan),
                   final {accuracy, round}, by round: accuracy, loss, test_loss, seconds, alive, late, wire_out,
-                  wire_in, and mail: the number of an entry of ``mails``
-    mails[]       [[place of the receiver in agents, number of an entry of ``parcels``], …]
-    parcels[]     {slice: payload bytes}
+                  wire_in, and sent: the number of an entry of ``sends``
+    sends[]       [[position of the receiver in agents, number of an entry of ``payloads``], …]
+    payloads[]    {slice: payload bytes}
     types{}       type → agents, by round: accuracy, worst, best, loss
     slices{}      slice → by round: bytes, and in all up to then: total; all else is REST
     consensus{}   slice → by round: before, after, bound (ρ·before), rho (None where theory says nothing of how the run
@@ -34,14 +34,15 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from parse_p2p.config import roster, run_file
+from parse_p2p.config import run_file
+from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
 from parse_p2p.lab.report import timeline
-from parse_p2p.lab.report.spread import Spread
+from parse_p2p.lab.report.consensus_distances import ConsensusDistances
 from parse_p2p.lab.report.theory import Laid, Theory
 from parse_p2p.launch.run_folder import RunFolder
 
@@ -52,11 +53,11 @@ NUMBERS = ("accuracy", "loss", "test_loss", "seconds", "alive", "late", "wire_ou
 ENDS = {"end": "done", "left": "left", "stopped": "stopped", "failed": "failed", "fault": "killed"}
 REST = "headers, heartbeats"
 
-Mail = tuple[tuple[int, int], ...]
-Parcel = tuple[tuple[str, int], ...]
+Sent = tuple[tuple[int, int], ...]
+Payload = tuple[tuple[str, int], ...]
 
 
-class Track:
+class AgentHistory:
     """What one agent logged."""
 
     def __init__(self, first: str) -> None:
@@ -65,10 +66,10 @@ class Track:
         self.heard = 0.0  # Unix seconds
         self.types = [(0, first)]
         self.rounds: dict[int, dict[str, float]] = {}
-        self.mails: dict[int, Mail] = {}
+        self.sent: dict[int, Sent] = {}
 
 
-class Gathering:
+class RunHistory:
     """One run, read as it grows; ``run`` is its file where that is not in the folder.
 
     Raises ConfigError where there is no run.
@@ -82,18 +83,18 @@ class Gathering:
         self.stride = math.ceil(self.run.rounds / MOST_ROUNDS)
         self._trouble, self._theory = "", None
         try:
-            self._theory = Theory(World(self.run), self.folder)
-            self._kinds = {me: self._theory.world.kind(me) for me in self._theory.world.seats}
+            self._theory = Theory(RunPlan(self.run), self.folder)
+            self._kinds = {me: self._theory.plan.kind(me) for me in self._theory.plan.specs}
         except P2PError as error:  # its data are on another host, say
             self._trouble = f"The overlays of this run cannot be derived here: {error}."
-            self._kinds = dict.fromkeys(roster.ids(self.run), "")
+            self._kinds = dict.fromkeys(agent_ids(self.run), "")
         self.ids = list(self._kinds)
-        self._place = {me: i for i, me in enumerate(self.ids)}
+        self._position = {me: i for i, me in enumerate(self.ids)}
         self._tails = {me: Tail(self.folder.events(me)) for me in self.ids}
-        self.tracks = {me: Track(kind) for me, kind in self._kinds.items()}
-        self.spread = Spread()
+        self.agents = {me: AgentHistory(kind) for me, kind in self._kinds.items()}
+        self.spread = ConsensusDistances()
         self.last = -1
-        self._parcels: dict[Parcel, int] = {}
+        self._payloads: dict[Payload, int] = {}
         self._events: list[dict[str, Any]] = []
         self._began = math.inf  # Unix seconds of the first event
         self._counts: Counter[str] = Counter()
@@ -121,44 +122,51 @@ class Gathering:
         """Take in one event of an agent, wherever it was read."""
         if not isinstance(event, dict) or not isinstance(event.get("event"), str):
             return
-        track, name, round = self.tracks[me], event["event"], _round(event.get("round"))
+        agent, name, round = self.agents[me], event["event"], _round(event.get("round"))
         if name == "round" and round is not None and round < self.run.rounds:
-            self._take_round(me, track, round, event)
+            self._take_round(me, agent, round, event)
         self._counts[name] += 1
         time = _number(event.get("time"))
         if time is not None:
-            self._began, track.heard = min(self._began, time), max(track.heard, time)
+            self._began, agent.heard = min(self._began, time), max(agent.heard, time)
         if name == "start":
-            track.facts = {key: event.get(key) for key in ("samples", "parameters", "device")}
+            agent.facts = {key: event.get(key) for key in ("samples", "parameters", "device")}
         if name == "modalities" and round is not None:
             task = self._kinds[me].partition(": ")[2]
             kind = timeline.plain(event.get("modalities")).replace(", ", "+")
-            track.types.append((round, f"{kind}: {task}" if task else kind))
+            agent.types.append((round, f"{kind}: {task}" if task else kind))
         if name in ("start", "resumed", "joined", "round"):
-            track.state = "running"
+            agent.state = "running"
         elif name in ENDS and (name != "fault" or event.get("kind") == "kill"):
-            track.state = ENDS[name]
-        at = round if round is not None else max(track.rounds, default=0)
-        told = timeline.entry(event, at)
-        if told is not None:
-            row = {"round": at, "agent": me, "time": time or 0.0, "kind": told[0], "event": name, "note": told[1]}
+            agent.state = ENDS[name]
+        at = round if round is not None else max(agent.rounds, default=0)
+        described = timeline.entry(event, at)
+        if described is not None:
+            row = {
+                "round": at,
+                "agent": me,
+                "time": time or 0.0,
+                "kind": described[0],
+                "event": name,
+                "note": described[1],
+            }
             self._events.append(row)
 
-    def _take_round(self, me: PeerId, track: Track, round: int, event: Mapping[str, Any]) -> None:
-        again = round in track.rounds
+    def _take_round(self, me: PeerId, agent: AgentHistory, round: int, event: Mapping[str, Any]) -> None:
+        again = round in agent.rounds
         numbers = {key: _digits(_number(event.get(key))) for key in NUMBERS}
-        track.rounds[round] = {key: value for key, value in numbers.items() if value is not None}
-        track.mails[round] = self._mail(event.get("sent"))
+        agent.rounds[round] = {key: value for key, value in numbers.items() if value is not None}
+        agent.sent[round] = self._sent(event.get("sent"))
         self.last = max(self.last, round)
         self._bytes.pop(round, None)
         if not again and self._shown(round):  # who logs a round a second time has gone through the same once more
             self.spread.add(round, event.get("sketch"))
 
-    def _mail(self, sent: object) -> Mail:
+    def _sent(self, sent: object) -> Sent:
         if not isinstance(sent, dict):
             return ()
-        known = ((self._place[peer], _parcel(slices)) for peer, slices in sent.items() if peer in self._place)
-        return tuple((peer, self._parcels.setdefault(parcel, len(self._parcels))) for peer, parcel in known)
+        known = ((self._position[peer], _payload(slices)) for peer, slices in sent.items() if peer in self._position)
+        return tuple((peer, self._payloads.setdefault(payload, len(self._payloads))) for peer, payload in known)
 
     def _shown(self, round: int) -> bool:
         return (self.run.rounds - 1 - round) % self.stride == 0
@@ -167,14 +175,14 @@ class Gathering:
 
     def plain(self) -> dict[str, Any]:
         rounds = [round for round in range(self.last + 1) if self._shown(round)]
-        agents, mails = self._agents(rounds)
+        agents, sends = self._agents(rounds)
         ordered = sorted(self._events, key=lambda e: float(e["time"]))[:MOST_EVENTS]
         events = [{**event, "time": _since(event["time"], self._began)} for event in ordered]
         return self._head() | {
             "rounds": rounds,
             "agents": agents,
-            "mails": mails,
-            "parcels": [dict(parcel) for parcel in self._parcels],
+            "sends": sends,
+            "payloads": [dict(payload) for payload in self._payloads],
             "types": self._types(rounds),
             "slices": self._slices(rounds),
             "events": events,
@@ -204,7 +212,7 @@ class Gathering:
 
     def _notes(self) -> list[str]:
         notes = [self._trouble] if self._trouble else []
-        if away := [me for me, track in self.tracks.items() if track.state == "unknown"]:
+        if away := [me for me, agent in self.agents.items() if agent.state == "unknown"]:
             named = ", ".join(away[:8]) + (f" and {len(away) - 8} more" if len(away) > 8 else "")
             notes.append(f"There is no log here of {named}: not started yet, or on another host.")
         if self._theory is not None and (beyond := self._theory.beyond):
@@ -215,33 +223,33 @@ class Gathering:
             notes.append(f"One round in {self.stride} of {self.run.rounds} is drawn; sums are over all of them.")
         return notes
 
-    def _agents(self, rounds: list[int]) -> tuple[list[dict[str, Any]], list[Mail]]:
-        numbers: dict[Mail, int] = {}
+    def _agents(self, rounds: list[int]) -> tuple[list[dict[str, Any]], list[Sent]]:
+        numbers: dict[Sent, int] = {}
         rows, over = [], _written(self.folder.summary)  # who was silent since then is no more
-        for me, track in self.tracks.items():
-            sent = [track.mails.get(round) for round in rounds]
-            final = max((r for r, row in track.rounds.items() if "accuracy" in row), default=None)
+        for me, agent in self.agents.items():
+            sent = [agent.sent.get(round) for round in rounds]
+            final = max((r for r, row in agent.rounds.items() if "accuracy" in row), default=None)
             row = {
                 "id": me,
-                "types": [list(pair) for pair in sorted(track.types)],
-                "here": track.state != "unknown",
-                "state": "died" if track.state == "running" and track.heard <= over else track.state,
-                **track.facts,
+                "types": [list(pair) for pair in sorted(agent.types)],
+                "here": agent.state != "unknown",
+                "state": "died" if agent.state == "running" and agent.heard <= over else agent.state,
+                **agent.facts,
                 "absent": [] if self._theory is None else self._theory.absent(me, rounds),
-                "final": None if final is None else {"accuracy": track.rounds[final]["accuracy"], "round": final},
-                "mail": [None if mail is None else numbers.setdefault(mail, len(numbers)) for mail in sent],
+                "final": None if final is None else {"accuracy": agent.rounds[final]["accuracy"], "round": final},
+                "sent": [None if one is None else numbers.setdefault(one, len(numbers)) for one in sent],
             }
-            rows.append(row | {key: [track.rounds.get(r, {}).get(key) for r in rounds] for key in NUMBERS})
+            rows.append(row | {key: [agent.rounds.get(r, {}).get(key) for r in rounds] for key in NUMBERS})
         return rows, list(numbers)
 
     def _types(self, rounds: list[int]) -> dict[str, Any]:
         types: dict[str, dict[str, Any]] = {}
         for i, round in enumerate(rounds):
             there = defaultdict(list)
-            for track in self.tracks.values():
-                if round in track.rounds:
-                    kind = next(kind for first, kind in sorted(track.types, reverse=True) if first <= round)
-                    there[kind].append(track.rounds[round])
+            for agent in self.agents.values():
+                if round in agent.rounds:
+                    kind = next(kind for first, kind in sorted(agent.types, reverse=True) if first <= round)
+                    there[kind].append(agent.rounds[round])
             for kind, rows in there.items():
                 blank = {key: [None] * len(rounds) for key in ("agents", "accuracy", "worst", "best", "loss")}
                 row = types.setdefault(kind, blank)
@@ -253,10 +261,10 @@ class Gathering:
         return types
 
     def _slices(self, rounds: list[int]) -> dict[str, Any]:
-        parcels = list(self._parcels)
+        messages = list(self._payloads)
         for round in range(self.last + 1):
             if round not in self._bytes:
-                self._bytes[round] = self._sum(round, parcels)
+                self._bytes[round] = self._sum(round, messages)
         found: dict[str, dict[str, list[int]]] = {}
         sums: Counter[str] = Counter()
         for round in range(self.last + 1):
@@ -270,14 +278,14 @@ class Gathering:
             row["bytes"][:0], row["total"][:0] = gap, gap
         return dict(sorted(found.items(), key=lambda item: (item[0] == REST, item[0])))
 
-    def _sum(self, round: int, parcels: list[Parcel]) -> Counter[str]:
+    def _sum(self, round: int, messages: list[Payload]) -> Counter[str]:
         """Payload of a round by slice, and what else its agents handed to the transport."""
         found: Counter[str] = Counter()
-        mails = Counter(parcel for t in self.tracks.values() for _, parcel in t.mails.get(round, ()))
-        for parcel, times in mails.items():
-            for name, nbytes in parcels[parcel]:
+        sent = Counter(message for t in self.agents.values() for _, message in t.sent.get(round, ()))
+        for message, times in sent.items():
+            for name, nbytes in messages[message]:
                 found[name] += nbytes * times
-        wire = sum(t.rounds.get(round, {}).get("wire_out", 0) for t in self.tracks.values())
+        wire = sum(t.rounds.get(round, {}).get("wire_out", 0) for t in self.agents.values())
         if (rest := int(wire) - found.total()) > 0:
             found[REST] = rest
         return found
@@ -309,11 +317,11 @@ class Gathering:
 
     def _circle(self) -> dict[str, Any]:
         turns = [2 * math.pi * i / len(self.ids) for i in range(len(self.ids))]
-        places = [[round(math.cos(turn), 3), round(math.sin(turn), 3)] for turn in turns]
-        return {"edges": [], "places": places, "directed": False}
+        positions = [[round(math.cos(turn), 3), round(math.sin(turn), 3)] for turn in turns]
+        return {"edges": [], "positions": positions, "directed": False}
 
 
-def _parcel(slices: object) -> Parcel:
+def _payload(slices: object) -> Payload:
     if not isinstance(slices, dict):
         return ()
     return tuple((name, int(nbytes)) for name, nbytes in slices.items() if _number(nbytes) is not None)

@@ -18,7 +18,7 @@ import aiomqtt
 
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import LONGEST
-from parse_p2p.discovery.mqtt import LONGEST_PAUSE, SHORTEST_PAUSE, TOLD
+from parse_p2p.discovery.mqtt import LONGEST_PAUSE, REPORTED, SHORTEST_PAUSE
 from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
 
 WAITING = 10_000  # events that nobody has read yet; later ones are dropped
@@ -70,5 +70,5 @@ class Telemetry:
             return
         with contextlib.suppress(ValueError, RecursionError, queue.Full):
             event = json.loads(payload)
-            if isinstance(event, dict) and event.get("agent") == me and event.get("event") in list(TOLD):
+            if isinstance(event, dict) and event.get("agent") == me and event.get("event") in list(REPORTED):
                 self._heard.put_nowait((me, event))

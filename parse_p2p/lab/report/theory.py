@@ -11,7 +11,7 @@ from typing import Any
 
 import networkx as nx
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.process import recall
@@ -19,7 +19,7 @@ from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.topology.graph import Topology
 
 Edge = tuple[int, int]
-"""Places of two agents in the list of all; of a graph whose edges go one way first who sends."""
+"""Endpoints of two agents in the list of all; of a graph whose edges go one way first who sends."""
 
 Laid = tuple[int, float | None, int]
 """Of a slice in a round: its graph, the ρ of its weights, None where it bounds nothing, and how many hold it."""
@@ -33,28 +33,28 @@ PLAIN = {"mixer": "weighted", "exchange": "synchronous", "order": "atc", "sigma"
 class Theory:
     """The overlays of a run by round; every graph is kept once and spoken of by its number in ``graphs``."""
 
-    def __init__(self, world: World, folder: RunFolder) -> None:
-        self.world = world
+    def __init__(self, plan: RunPlan, folder: RunFolder) -> None:
+        self.plan = plan
         self.graphs: list[list[Edge]] = []
         self._folder = folder
-        self._place = {me: i for i, me in enumerate(world.seats)}
+        self._position = {me: i for i, me in enumerate(plan.specs)}
         self._numbers: dict[tuple[Edge, ...], int] = {}
         self._laid: dict[int, tuple[Topology, int, float]] = {}  # the topology is kept so that its id stays its own
         self._rounds: dict[int, dict[str, Laid]] = {}
 
     def recall(self) -> None:
         """Take in the changes that agents announced; what was derived without them is forgotten."""
-        before = self.world.membership.changes
-        recall(self.world, self._folder)
-        if self.world.membership.changes != before:
+        before = self.plan.membership.changes
+        recall(self.plan, self._folder)
+        if self.plan.membership.changes != before:
             self._rounds.clear()
 
     @property
     def beyond(self) -> str:
         """The options of this run that ρ says nothing of, as the run file has them; empty where it holds."""
-        if self.world.coordinator is not None:
+        if self.plan.coordinator is not None:
             return ""
-        own = {key: getattr(self.world.options, key, plain) for key, plain in PLAIN.items()}
+        own = {key: getattr(self.plan.options, key, plain) for key, plain in PLAIN.items()}
         return ", ".join(f"options.{key}: {value}" for key, value in own.items() if value != PLAIN[key])
 
     def round(self, round: int) -> dict[str, Laid]:
@@ -64,13 +64,13 @@ class Theory:
         return self._rounds[round]
 
     def _derived(self, round: int) -> dict[str, Laid]:
-        if self.world.coordinator is not None:
+        if self.plan.coordinator is not None:
             return {}
         try:
-            overlays = self.world.overlays(round)
+            overlays = self.plan.overlays(round)
         except P2PError:  # changes that were announced may leave a round that cannot be laid out: nothing to compare
             return {}
-        measured = self._laid if self.world.run.varying is None else {}  # what is drawn is drawn for one round
+        measured = self._laid if self.plan.run.varying is None else {}  # what is drawn is drawn for one round
         found: dict[str, Laid] = {}
         bounded = not self.beyond
         for key in overlays.keys:
@@ -82,7 +82,7 @@ class Theory:
         return found
 
     def _number(self, graph: nx.Graph) -> int:
-        edges = tuple((self._place[a], self._place[b]) for a, b in graph.edges)
+        edges = tuple((self._position[a], self._position[b]) for a, b in graph.edges)
         if edges not in self._numbers:
             self._numbers[edges] = len(self.graphs)
             self.graphs.append(list(edges))
@@ -90,25 +90,25 @@ class Theory:
 
     def absent(self, me: PeerId, rounds: Iterable[int]) -> list[int]:
         """Those rounds in which an agent is not to be there."""
-        if me == self.world.coordinator:
+        if me == self.plan.coordinator:
             return []
-        return [round for round in rounds if not self.world.membership.of(me, round)]
+        return [round for round in rounds if not self.plan.membership.of(me, round)]
 
     def shape(self) -> dict[str, Any]:
         """The run's graph: its edges, and a place for every agent with coordinates between −1 and 1."""
         graph = nx.Graph()
-        graph.add_nodes_from(self.world.seats)
-        hub = self.world.coordinator
-        graph.add_edges_from(self.world.topology.graph.edges if hub is None else ((hub, p) for p in self.world.peers))
-        places = nx.circular_layout([me for me in graph if me != hub])
+        graph.add_nodes_from(self.plan.specs)
+        hub = self.plan.coordinator
+        graph.add_edges_from(self.plan.topology.graph.edges if hub is None else ((hub, p) for p in self.plan.peers))
+        positions = nx.circular_layout([me for me in graph if me != hub])
         if hub is not None:
-            places[hub] = (0.0, 0.0)
+            positions[hub] = (0.0, 0.0)
         elif len(graph) <= DRAWN_BY_FORCES and nx.is_connected(graph) and not _ring(graph):
-            places = nx.kamada_kawai_layout(graph, pos=places)
+            positions = nx.kamada_kawai_layout(graph, pos=positions)
         return {
-            "edges": [[self._place[a], self._place[b]] for a, b in graph.edges],
-            "places": [[round(float(x), 3) for x in places[me]] for me in graph],
-            "directed": self.world.run.varying is not None and self.world.run.varying.one_way,
+            "edges": [[self._position[a], self._position[b]] for a, b in graph.edges],
+            "positions": [[round(float(x), 3) for x in positions[me]] for me in graph],
+            "directed": self.plan.run.varying is not None and self.plan.run.varying.one_way,
         }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 LONGEST = 300  # characters of a note
 
-TOLD: Mapping[str, tuple[str, str]] = {
+SENTENCES: Mapping[str, tuple[str, str]] = {
     "fault": ("fault", "a fault of kind {kind} strikes"),
     "faults": ("fault", "done to its mail on purpose: {counts}"),
     "failed": ("fault", "failed: {why}"),
@@ -40,9 +40,9 @@ COUNTED = ("event", "agent", "time")
 def entry(event: Mapping[str, Any], round: int) -> tuple[str, str] | None:
     """The kind and the note of an event that is worth showing; ``round`` is the one that it happened in."""
     name = str(event.get("event"))
-    if name not in TOLD or (name in ("joined", "found", "broker found") and not round):
+    if name not in SENTENCES or (name in ("joined", "found", "broker found") and not round):
         return None  # at the beginning all find each other
-    kind, note = TOLD[name]
+    kind, note = SENTENCES[name]
     facts = {key: plain(value) for key, value in event.items()}
     facts["counts"] = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in COUNTED)
     return kind, note.format_map(_Gaps(facts))[:LONGEST]

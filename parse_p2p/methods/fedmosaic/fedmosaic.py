@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.message import Parcel, fit
+from parse_p2p.core.message import Message, fit
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Sharing, everyone, nobody
 from parse_p2p.core.types import PeerId, Role, TensorMap
@@ -62,14 +62,14 @@ class Options(FederatedOptions):
 def client(local: Local, options: Options) -> Script:
     """One round of a client."""
     model, coordinator = network(local), hub(local)
-    yield Exchange("hello", {coordinator: Parcel({}, {"ready": "pivot" in local.memory})})
+    yield Exchange("hello", {coordinator: Message({}, {"ready": "pivot" in local.memory})})
     check = from_coordinator(model, pivot(local))
     inbox = yield Exchange("global", expect=frozenset({coordinator}), check=check)
-    take(local, inbox[coordinator] if coordinator in inbox else Parcel())
+    take(local, inbox[coordinator] if coordinator in inbox else Message())
     if local.me not in selected(local, options, local.round):
         return {}
     metrics = local.learner.train(*terms(options), scale=lambda part: options.pq_rate if part == PQ else 1.0)
-    yield Exchange("update", {coordinator: Parcel(upload(local, options))})
+    yield Exchange("update", {coordinator: Message(upload(local, options))})
     return metrics
 
 
@@ -80,13 +80,13 @@ def network(local: Local) -> Adapters:
     return model
 
 
-def take(local: Local, parcel: Parcel) -> None:
+def take(local: Local, message: Message) -> None:
     """Take over what the coordinator sent: what I begin with, if it is there, and the others' adapters.
 
     Where it sent none, those received before stay; until the first come, a copy of my own stands in for them.
     """
-    model, tensors = network(local), parcel.tensors
-    if begins(parcel):
+    model, tensors = network(local), message.tensors
+    if begins(message):
         install(model, tensors)
         local.memory["pivot"] = torch.tensor(pivot(local))
         local.memory.update({name: t.clone() for name, t in tensors.items() if name.startswith("probe/")})
@@ -163,7 +163,7 @@ def coordinator(local: Local, options: Options) -> Script:
     setup = made(local, options)
     there = [peer for peer in selected(local, options, local.round) if peer in hellos]
     new = [peer for peer in hellos if not hellos[peer].meta["ready"]]
-    yield Exchange("global", parcels(local, options, setup, there, new))
+    yield Exchange("global", messages(local, options, setup, there, new))
     inbox = yield Exchange("update", expect=frozenset(there), check=uploaded(local, options), deadline=options.patience)
     inbox = with_content(inbox)
     if len(inbox) >= options.quorum:
@@ -193,14 +193,14 @@ def pivot(local: Local) -> Size:
     return smallest(sizes(local).values())
 
 
-def parcels(
+def messages(
     local: Local, options: Options, setup: Setup, there: Collection[PeerId], new: Collection[PeerId]
-) -> dict[PeerId, Parcel]:
+) -> dict[PeerId, Message]:
     """For every client something, if only an empty parcel: what it begins with, the others' adapters, or both."""
     known = sizes(local)
     given = customised(local, options, there)
     first = {peer: setup.tensors(known[peer], local.plan.holders[peer].modalities) for peer in new}
-    return {peer: Parcel(given.get(peer, {}) | first.get(peer, {})) for peer in local.plan.clients}
+    return {peer: Message(given.get(peer, {}) | first.get(peer, {})) for peer in local.plan.clients}
 
 
 def uploads(local: Local) -> dict[PeerId, dict[str, Tensor]]:
@@ -235,9 +235,9 @@ def uploaded(local: Local, options: Options) -> Check:
     model, known, width = network(local), sizes(local), pivot(local)[0]
     sketch = {"sketch": (max(1, int(options.keep * width)), EXPANSION * width)} if options.relevance == "rela" else {}
 
-    def check(sender: PeerId, parcel: Parcel) -> None:
-        if parcel.tensors:
-            fit(sender, parcel, {**adapter_shapes(model, known[sender], options.share_lora), **sketch})
+    def check(sender: PeerId, message: Message) -> None:
+        if message.tensors:
+            fit(sender, message, {**adapter_shapes(model, known[sender], options.share_lora), **sketch})
 
     return check
 
@@ -245,8 +245,8 @@ def uploaded(local: Local, options: Options) -> Check:
 def remember(local: Local, inbox: Inbox) -> None:
     """Keep these uploads for the next round, and load the plain average of all into my own model."""
     model = network(local)
-    for peer, parcel in inbox.items():
-        local.memory.update({f"upload/{peer}/{name}": t.clone() for name, t in parcel.tensors.items()})
+    for peer, message in inbox.items():
+        local.memory.update({f"upload/{peer}/{name}": t.clone() for name, t in message.tensors.items()})
     same = {peer for peer, size in sizes(local).items() if size == model.dimensions}
     latest = uploads(local)
     tensors = mixed("pq/", latest, {}, 1.0)

@@ -3,7 +3,7 @@
 import torch
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import Parcel, Shapes, fit
+from parse_p2p.core.message import Message, Shapes, fit
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Check
 from parse_p2p.methods.fedmosaic.setup import Size
@@ -38,26 +38,26 @@ def first_shapes(model: Adapters, pivot: Size) -> Shapes:
     return shapes
 
 
-def greeting(sender: PeerId, parcel: Parcel) -> None:
+def greeting(sender: PeerId, message: Message) -> None:
     """Refuse a hello that does not say whether its sender has its backbone, or says more."""
-    if type(parcel.meta.get("ready")) is not bool or parcel.tensors:
+    if type(message.meta.get("ready")) is not bool or message.tensors:
         raise SpecMismatch(f"the hello of {sender} does not say whether it has its backbone, or says more")
 
 
 def from_coordinator(model: Adapters, pivot: Size) -> Check:
     """Refuse what is no adapter of mine, and what I begin with unless it is whole."""
 
-    def check(sender: PeerId, parcel: Parcel) -> None:
+    def check(sender: PeerId, message: Message) -> None:
         fit(
             sender,
-            parcel,
-            first_shapes(model, pivot) if begins(parcel) else {},
+            message,
+            first_shapes(model, pivot) if begins(message) else {},
             adapter_shapes(model, model.dimensions, lora=True),
         )
 
     return check
 
 
-def begins(parcel: Parcel) -> bool:
+def begins(message: Message) -> bool:
     """Whether a parcel holds what a client begins with."""
-    return any(name.startswith("backbone/") for name in parcel.tensors)
+    return any(name.startswith("backbone/") for name in message.tensors)

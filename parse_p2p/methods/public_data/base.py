@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import Parcel, Shapes, fit
+from parse_p2p.core.message import Message, Shapes, fit
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Sharing, nobody
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId
@@ -58,7 +58,7 @@ class RepresentationOptions(FederatedOptions):
 
 
 @dataclass(frozen=True)
-class Way:
+class Scheme:
     """How a method differs: whether encoders are sent, what an upload is scored against, how far is far.
 
     ``anchors(G)`` gives per modality the matrix that scores the clients' rows, or None for a plain mean.
@@ -70,7 +70,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class PublicKnowledge:
     """What a client learns from: public inputs of its modalities, and G of all modalities, on its device."""
 
     items: str
@@ -81,32 +81,32 @@ class Lesson:
         return len(next(iter(self.rows.values())))
 
 
-Learn = Callable[[Local, Lesson | None], Metrics]
+Learn = Callable[[Local, PublicKnowledge | None], Metrics]
 
 
-def client(local: Local, options: RepresentationOptions, way: Way, learn: Learn) -> Script:
+def client(local: Local, options: RepresentationOptions, scheme: Scheme, learn: Learn) -> Script:
     """One round of a client. It hears nothing if the coordinator is gone, and then learns alone."""
-    inbox = yield Exchange("global", expect=frozenset({hub(local)}), check=fitting(local, way))
+    inbox = yield Exchange("global", expect=frozenset({hub(local)}), check=fitting(local, scheme))
     if local.me not in selected(local, options, local.round):
         return {}
-    lesson = take(local, inbox, way)
-    metrics = learn(local, lesson)
-    yield Exchange("local", {hub(local): upload(local, lesson)})
+    knowledge = take(local, inbox, scheme)
+    metrics = learn(local, knowledge)
+    yield Exchange("local", {hub(local): upload(local, knowledge)})
     return metrics
 
 
-def coordinator(local: Local, options: RepresentationOptions, way: Way) -> Script:
+def coordinator(local: Local, options: RepresentationOptions, scheme: Scheme) -> Script:
     """One round of the coordinator."""
     learner, chosen = local.learner, selected(local, options, local.round)
     pace(learner, dict.fromkeys(TABLE, options.server_rate))
     metrics = {"loss": learner.mean(study(local, options))}
     items, rows = digest(learner.data.inputs), represent(learner, learner.data.inputs)
-    yield Exchange("global", broadcast(local, way, chosen, items, rows))
+    yield Exchange("global", broadcast(local, scheme, chosen, items, rows))
     inbox = yield Exchange("local", expect=frozenset(chosen), check=aligned(local, items), deadline=options.patience)
     inbox = with_content(inbox)
     note_served(local, chosen, inbox)
     metrics["uploads"] = float(len(inbox))
-    if len(inbox) >= options.quorum and (losses := distil(local, options, way, rows, inbox)):
+    if len(inbox) >= options.quorum and (losses := distil(local, options, scheme, rows, inbox)):
         metrics["distillation"] = learner.mean(losses)
     if len(rows) > 1:
         metrics["retrieval"] = recall(represent(learner, learner.test.inputs))
@@ -137,7 +137,7 @@ def public_batches(local: Local, options: RepresentationOptions, count: int, *na
 def pace(learner: Learner, factors: Mapping[str, float]) -> None:
     """Multiply the learning rates of these parts of the model for the rest of the round."""
     for group in learner.optimiser.param_groups:
-        group["lr"] *= factors.get(learner.arena.regions[group["component"]].component.part, 1.0)
+        group["lr"] *= factors.get(learner.buffer.regions[group["component"]].component.part, 1.0)
 
 
 def of_encoder(name: str) -> bool:
@@ -159,22 +159,24 @@ def task_pass(local: Local, options: RepresentationOptions) -> list[Tensor]:
     return local.learner.epoch(terms(options), only=lambda name: not name.startswith(resting))
 
 
-def take(local: Local, inbox: Inbox, way: Way) -> Lesson | None:
+def take(local: Local, inbox: Inbox, scheme: Scheme) -> PublicKnowledge | None:
     """Take in what the coordinator sent; None where there is nothing to learn from."""
-    parcel = inbox.get(hub(local))
-    if parcel is None or not parcel.tensors:
+    message = inbox.get(hub(local))
+    if message is None or not message.tensors:
         return None
     model, device = network(local.learner), local.learner.data.targets.device
-    mine, items = model.modalities, str(parcel.meta["items"])
-    if way.encoders:
-        model.receive({m: parcel.tensors[f"encoder.{m}"] for m in mine})
-    if f"public.{mine[0]}" in parcel.tensors:
+    mine, items = model.modalities, str(message.meta["items"])
+    if scheme.encoders:
+        model.receive({m: message.tensors[f"encoder.{m}"] for m in mine})
+    if f"public.{mine[0]}" in message.tensors:
         local.memory["items"] = torch.frombuffer(bytearray(items.encode()), dtype=torch.uint8)
-        local.memory |= {f"public.{m}": parcel.tensors[f"public.{m}"].clone() for m in mine}
+        local.memory |= {f"public.{m}": message.tensors[f"public.{m}"].clone() for m in mine}
     if known_items(local) != items:
         return None
     inputs = {m: local.memory[f"public.{m}"].to(device) for m in mine}
-    return Lesson(items, inputs, to_device({m: parcel.tensors[f"repr.{m}"] for m in everything(local)}, device))
+    return PublicKnowledge(
+        items, inputs, to_device({m: message.tensors[f"repr.{m}"] for m in everything(local)}, device)
+    )
 
 
 def known_items(local: Local) -> str:
@@ -183,12 +185,12 @@ def known_items(local: Local) -> str:
     return "" if kept is None else bytes(kept.tolist()).decode()
 
 
-def upload(local: Local, lesson: Lesson | None) -> Parcel:
+def upload(local: Local, knowledge: PublicKnowledge | None) -> Message:
     """U of my modalities; an empty parcel, so that nobody waits, where there was no lesson."""
-    if lesson is None:
-        return Parcel()
-    rows = represent(local.learner, lesson.inputs)
-    return Parcel(to_host({f"repr.{m}": u for m, u in rows.items()}), {"items": lesson.items})
+    if knowledge is None:
+        return Message()
+    rows = represent(local.learner, knowledge.inputs)
+    return Message(to_host({f"repr.{m}": u for m, u in rows.items()}), {"items": knowledge.items})
 
 
 def everything(local: Local) -> tuple[Modality, ...]:
@@ -196,40 +198,40 @@ def everything(local: Local) -> tuple[Modality, ...]:
     return local.plan.holders[hub(local)].modalities
 
 
-def fitting(local: Local, way: Way) -> Check:
+def fitting(local: Local, scheme: Scheme) -> Check:
     """Refuse from the coordinator all but what ``broadcast`` sends: nothing, or G with what goes with it."""
     model = network(local.learner)
 
-    def check(sender: PeerId, parcel: Parcel) -> None:
-        if not parcel.tensors:
+    def check(sender: PeerId, message: Message) -> None:
+        if not message.tensors:
             return
-        items, count = parcel.meta.get("items"), rows_in(parcel)
+        items, count = message.meta.get("items"), rows_in(message)
         if not isinstance(items, str) or not items or not count:
             raise SpecMismatch(f"mail from {sender} does not say which public items its rows belong to")
         wanted: dict[str, tuple[int, ...]] = {f"repr.{m}": (count, model.size) for m in everything(local)}
-        if way.encoders:
+        if scheme.encoders:
             wanted |= {f"encoder.{m}": (model.encoder_size(m),) for m in model.modalities}
-        if any(name.startswith("public.") for name in parcel.tensors):
+        if any(name.startswith("public.") for name in message.tensors):
             wanted |= {f"public.{m}": (count, *local.learner.data.shape(m)) for m in model.modalities}
         elif items == known_items(local) and count != len(local.memory[f"public.{model.modalities[0]}"]):
             raise SpecMismatch(f"mail from {sender} has {count} rows for public items that are not so many")
-        unit_rows(sender, parcel, wanted)
+        unit_rows(sender, message, wanted)
 
     return check
 
 
-def rows_in(parcel: Parcel) -> int:
+def rows_in(message: Message) -> int:
     """The rows of the representations in a parcel, if they are matrices."""
-    return max((len(t) for name, t in parcel.tensors.items() if name.startswith("repr.") and t.dim() == 2), default=0)
+    return max((len(t) for name, t in message.tensors.items() if name.startswith("repr.") and t.dim() == 2), default=0)
 
 
-def unit_rows(sender: PeerId, parcel: Parcel, wanted: Shapes) -> None:
+def unit_rows(sender: PeerId, message: Message, wanted: Shapes) -> None:
     """Refuse a parcel that is not exactly these tensors, or whose representations have rows of another length.
 
     Raises SpecMismatch, one sentence naming the tensor.
     """
-    fit(sender, parcel, wanted)
-    for name, tensor in parcel.tensors.items():
+    fit(sender, message, wanted)
+    for name, tensor in message.tensors.items():
         if name.startswith("repr.") and bool(((tensor.norm(dim=1) - 1).abs() > UNIT).any()):
             raise SpecMismatch(f"{name} from {sender} has a row that is no unit vector")
 
@@ -280,19 +282,21 @@ def unfused(outputs: Outputs) -> Rows:
     return {m: latents[Kind.JOINT] for m, latents in outputs.latents.items()}
 
 
-def broadcast(local: Local, way: Way, chosen: tuple[PeerId, ...], items: str, rows: Rows) -> dict[PeerId, Parcel]:
+def broadcast(
+    local: Local, scheme: Scheme, chosen: tuple[PeerId, ...], items: str, rows: Rows
+) -> dict[PeerId, Message]:
     """G and what goes with it for the chosen clients, an empty parcel for the others: nobody runs ahead."""
     common = to_host({f"repr.{m}": g for m, g in rows.items()})
-    encoders = to_host({m: network(local.learner).encoder(m) for m in rows if way.encoders})
+    encoders = to_host({m: network(local.learner).encoder(m) for m in rows if scheme.encoders})
 
-    def parcel(peer: PeerId) -> Parcel:
+    def message(peer: PeerId) -> Message:
         theirs = local.plan.holders[peer].modalities
-        own = {f"encoder.{m}": encoders[m] for m in theirs if way.encoders}
+        own = {f"encoder.{m}": encoders[m] for m in theirs if scheme.encoders}
         if f"served.{peer}" not in local.memory:
             own |= {f"public.{m}": local.learner.data.inputs[m].cpu() for m in theirs}
-        return Parcel(common | own, {"items": items})
+        return Message(common | own, {"items": items})
 
-    return {peer: parcel(peer) if peer in chosen else Parcel() for peer in local.plan.clients}
+    return {peer: message(peer) if peer in chosen else Message() for peer in local.plan.clients}
 
 
 def note_served(local: Local, chosen: tuple[PeerId, ...], inbox: Inbox) -> None:
@@ -306,30 +310,30 @@ def aligned(local: Local, items: str) -> Check:
     """Refuse an upload of other items, of another order, or not of exactly the sender's modalities."""
     count, size = local.learner.samples, network(local.learner).size
 
-    def check(sender: PeerId, parcel: Parcel) -> None:
-        if not parcel.tensors:
+    def check(sender: PeerId, message: Message) -> None:
+        if not message.tensors:
             return  # it has no lesson yet
-        unit_rows(sender, parcel, {f"repr.{m}": (count, size) for m in local.plan.holders[sender].modalities})
-        if parcel.meta.get("items") != items:
+        unit_rows(sender, message, {f"repr.{m}": (count, size) for m in local.plan.holders[sender].modalities})
+        if message.meta.get("items") != items:
             raise SpecMismatch(f"the rows of {sender} belong to other public items, or to another order of them")
 
     return check
 
 
-def distil(local: Local, options: RepresentationOptions, way: Way, rows: Rows, inbox: Inbox) -> list[Tensor]:
+def distil(local: Local, options: RepresentationOptions, scheme: Scheme, rows: Rows, inbox: Inbox) -> list[Tensor]:
     """One pass over the public set towards the ensemble of the uploads; the losses, none where there is nothing."""
     learner, device = local.learner, local.learner.data.targets.device
     model = network(learner)
-    uploads = {peer: to_device({m: parcel.tensors[f"repr.{m}"] for m in local.plan.holders[peer].modalities}, device)
-               for peer, parcel in inbox.items()}  # fmt: skip
-    taught = teachers(uploads, way.anchors(rows))
+    uploads = {peer: to_device({m: message.tensors[f"repr.{m}"] for m in local.plan.holders[peer].modalities}, device)
+               for peer, message in inbox.items()}  # fmt: skip
+    taught = teachers(uploads, scheme.anchors(rows))
     if not taught or not options.gamma:
         return []
     owned = tuple(f"{part}{m}" for m in taught for part in ("trunk.", "rows.joint."))
 
     def loss(at: Tensor) -> Tensor:
         inputs = learner.data.batch(at).inputs
-        apart = [distance(model.embed(m, inputs[m]), a[at], way.squared) for m, a in taught.items()]
+        apart = [distance(model.embed(m, inputs[m]), a[at], scheme.squared) for m, a in taught.items()]
         return options.gamma * torch.stack(apart).sum()
 
     model.train()

@@ -14,9 +14,9 @@ from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.public_data import base
 from parse_p2p.methods.public_data.base import (
     TABLE,
-    Lesson,
+    PublicKnowledge,
     RepresentationOptions,
-    Way,
+    Scheme,
     network,
     of_encoder,
     public_batches,
@@ -32,36 +32,36 @@ class Options(RepresentationOptions):
     contrast_temperature: float = Field(0.5, gt=0, description="temperature of the contrasts")
 
 
-def contrast(local: Local, options: Options, lesson: Lesson, before: Rows, epoch: int) -> list[Tensor]:
+def contrast(local: Local, options: Options, knowledge: PublicKnowledge, before: Rows, epoch: int) -> list[Tensor]:
     """One pass over the public set: find the item in another modality, and leave the round before for the global."""
     learner, model, t = local.learner, network(local.learner), options.contrast_temperature
 
     def loss(at: Tensor) -> Tensor:
         losses = []
         for m in model.modalities:
-            u = model.embed(m, lesson.inputs[m][at])
-            losses.append(intra(u, lesson.rows[m][at], before[m][at], t))
-            losses.append(inter(u, lesson.rows[other(m, lesson.rows)], at, t))
+            u = model.embed(m, knowledge.inputs[m][at])
+            losses.append(intra(u, knowledge.rows[m][at], before[m][at], t))
+            losses.append(inter(u, knowledge.rows[other(m, knowledge.rows)], at, t))
         return options.beta * sum(losses[1:], losses[0])
 
     model.train()
-    batches = public_batches(local, options, len(lesson), "contrast", epoch)
+    batches = public_batches(local, options, len(knowledge), "contrast", epoch)
     return [learner.step(partial(loss, at), only=of_encoder) for at in batches]
 
 
-def learn(local: Local, lesson: Lesson | None, options: Options) -> Metrics:
+def learn(local: Local, knowledge: PublicKnowledge | None, options: Options) -> Metrics:
     """The local epochs of a client, each a task pass and then a pass of contrasts."""
     learner = local.learner
-    before = {} if lesson is None else represent(learner, lesson.inputs)
+    before = {} if knowledge is None else represent(learner, knowledge.inputs)
     losses, contrasts = [], []
     for epoch in range(learner.options.epochs):
         losses += task_pass(local, options)
-        if lesson is not None and options.beta:
-            contrasts += contrast(local, options, lesson, before, epoch)
+        if knowledge is not None and options.beta:
+            contrasts += contrast(local, options, knowledge, before, epoch)
     return {"loss": learner.mean(losses)} | ({"contrast": learner.mean(contrasts)} if contrasts else {})
 
 
-WAY = Way(encoders=False, anchors=lambda rows: {m: rows[other(m, rows)] for m in rows}, squared=True)
+WAY = Scheme(encoders=False, anchors=lambda rows: {m: rows[other(m, rows)] for m in rows}, squared=True)
 
 
 def client(local: Local, options: Options) -> Script:

@@ -26,9 +26,9 @@ from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.public_data import base
 from parse_p2p.methods.public_data.base import (
     TABLE,
-    Lesson,
+    PublicKnowledge,
     RepresentationOptions,
-    Way,
+    Scheme,
     network,
     of_encoder,
     pace,
@@ -83,47 +83,51 @@ def logits(model: Embedding, view: View, as_code: bool) -> list[tuple[Tensor, Te
     return [(real.sigmoid(), fake.sigmoid()) for real, fake in said] if as_code else said
 
 
-def view(model: Embedding, lesson: Lesson, at: Tensor) -> View:
+def view(model: Embedding, knowledge: PublicKnowledge, at: Tensor) -> View:
     """The public items ``at`` of a lesson."""
-    rows, seen = lesson.rows, {}
+    rows, seen = knowledge.rows, {}
     for m in model.modalities:
         cross = other(m, rows)
-        seen[m] = (model.embed(m, lesson.inputs[m][at]), rows[m][at], rows[cross][at] if cross != m else None)
+        seen[m] = (model.embed(m, knowledge.inputs[m][at]), rows[m][at], rows[cross][at] if cross != m else None)
     return seen
 
 
-def align(local: Local, options: Options, lesson: Lesson, epoch: int) -> list[Tensor]:
+def align(local: Local, options: Options, knowledge: PublicKnowledge, epoch: int) -> list[Tensor]:
     """One pass over the public set, discriminators and encoders taking turns; the discriminators' losses."""
-    learner, model, told = local.learner, network(local.learner), []
+    learner, model, discriminator_losses = local.learner, network(local.learner), []
 
     def discriminate(at: Tensor) -> Tensor:
         with torch.no_grad():
-            fixed = view(model, lesson, at)
+            fixed = view(model, knowledge, at)
         return (options.beta if options.as_code else 1.0) * telling(model, fixed, options.as_code)
 
     def deceive(at: Tensor) -> Tensor:
-        return options.beta * passing(model, view(model, lesson, at), options.as_code, options.saturating)
+        return options.beta * passing(model, view(model, knowledge, at), options.as_code, options.saturating)
 
     model.train()
-    for at in public_batches(local, options, len(lesson), "align", epoch):
-        told.append(learner.step(partial(discriminate, at), only=lambda name: name.startswith("discriminator.")))
+    for at in public_batches(local, options, len(knowledge), "align", epoch):
+        discriminator_losses.append(
+            learner.step(partial(discriminate, at), only=lambda name: name.startswith("discriminator."))
+        )
         learner.step(partial(deceive, at), only=of_encoder)
-    return told
+    return discriminator_losses
 
 
-def learn(local: Local, lesson: Lesson | None, options: Options) -> Metrics:
+def learn(local: Local, knowledge: PublicKnowledge | None, options: Options) -> Metrics:
     """The local epochs of a client, each an alignment pass and then a task pass."""
     learner = local.learner
     pace(learner, {"discriminator": options.discriminator_rate, "gate": options.gate_rate})
     network(learner).shared.fill_(options.as_code)
     if options.as_code and options.gff:
         redraw_gate(local)
-    told, losses = [], []
+    discriminator_losses, losses = [], []
     for epoch in range(learner.options.epochs):
-        if lesson is not None and options.baa and options.beta:
-            told += align(local, options, lesson, epoch)
+        if knowledge is not None and options.baa and options.beta:
+            discriminator_losses += align(local, options, knowledge, epoch)
         losses += task_pass(local, options)
-    return {"loss": learner.mean(losses)} | ({"discriminator": learner.mean(told)} if told else {})
+    return {"loss": learner.mean(losses)} | (
+        {"discriminator": learner.mean(discriminator_losses)} if discriminator_losses else {}
+    )
 
 
 def redraw_gate(local: Local) -> None:
@@ -133,24 +137,24 @@ def redraw_gate(local: Local) -> None:
     fresh = deepcopy(gate).cpu()  # drawn where the generator is
     fresh.reset(seeded(learner.seed, local.me, local.round, "gate"))
     gate.load_state_dict(fresh.state_dict())
-    learner.optimiser.state.pop(learner.arena.leaves[f"gate.{first}"], None)
+    learner.optimiser.state.pop(learner.buffer.leaves[f"gate.{first}"], None)
 
 
-def way(options: Options) -> Way:
+def scheme(options: Options) -> Scheme:
     def anchors(rows: Rows) -> Mapping[Modality, Tensor | None]:
         return rows if options.sed else dict.fromkeys(rows)
 
-    return Way(encoders=options.gff, anchors=anchors, squared=options.as_code)
+    return Scheme(encoders=options.gff, anchors=anchors, squared=options.as_code)
 
 
 def client(local: Local, options: Options) -> Script:
     """One round of a client."""
-    return base.client(local, options, way(options), partial(learn, options=options))
+    return base.client(local, options, scheme(options), partial(learn, options=options))
 
 
 def coordinator(local: Local, options: Options) -> Script:
     """One round of the coordinator."""
-    return base.coordinator(local, options, way(options))
+    return base.coordinator(local, options, scheme(options))
 
 
 METHOD = Method(

@@ -8,9 +8,9 @@ import yaml
 
 from parse_p2p.cli import agent as cli
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.launch import run_folder as folders
-from parse_p2p.launch.supervisor import Fleet, Launcher
+from parse_p2p.launch.supervisor import Launcher, Supervisor
 
 RUN = {
     "graph": {"generator": "ring"},
@@ -206,7 +206,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(file, agent):
     assert "the loss of agent a" in err and "lower train.lr" in err
 
 
-class Done(Fleet):
+class Done(Supervisor):
     """A fleet whose agents are at their end before they begin."""
 
     def __enter__(self):
@@ -218,7 +218,7 @@ class Done(Fleet):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    done = Launcher(lambda run: run, lambda world, folder: None, Done)
+    done = Launcher(lambda run: run, lambda plan, folder: None, Done)
     monkeypatch.setitem(cli.LAUNCHERS, "local", done)
     monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
     monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
@@ -241,10 +241,10 @@ def test_a_run_is_not_resumed_with_other_options(file, agent, refused, at_once, 
 
 
 def test_an_agent_is_named_by_its_place_in_the_file_too_and_by_the_environment(file, monkeypatch):
-    world = World(run_file.load(Path(file())))
-    assert [cli._meant(id, world) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
+    plan = RunPlan(run_file.load(Path(file())))
+    assert [cli._meant(id, plan) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
     named = [{"id": "2", "modalities": ["audio"]}, *PAIR]
-    assert cli._meant("2", World(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
+    assert cli._meant("2", RunPlan(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
 
 
 def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):

@@ -1,9 +1,9 @@
 """Where agents listen, where others are looked for, and when links are encrypted."""
 
 import pytest
-from worlds import world
+from plans import plan
 
-from parse_p2p.config.endpoints import Places
+from parse_p2p.config.endpoints import Endpoints
 from parse_p2p.config.sections import AgentEntry
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.transports import curve
@@ -17,8 +17,10 @@ HERE = ("tcp://127.0.0.1:7000", "tcp://127.0.0.1:7001")
 def places(address=None, **changes):
     """Of three agents, of which the first has this address in the file, or these keys."""
     keys = {"a0": address if isinstance(address, dict) else {"address": address}}
-    run = world(**changes).run
-    return Places(run, {me: AgentEntry(id=me, modalities=["audio"], **keys.get(me, {})) for me in ("a0", "a1", "a2")})
+    run = plan(**changes).run
+    return Endpoints(
+        run, {me: AgentEntry(id=me, modalities=["audio"], **keys.get(me, {})) for me in ("a0", "a1", "a2")}
+    )
 
 
 def test_with_a_broker_only_ones_own_place_is_known(tmp_path):
@@ -74,8 +76,8 @@ def test_a_contact_that_nobody_could_reach_is_refused(address, contacts, said):
 def test_with_gossip_everybodys_key_is_needed(tmp_path):
     curve.make(tmp_path, ["a0", "a1", "a2"])
     ring = {"keyring": str(tmp_path), "security": "curve"}
-    assert places(discovery=MQTT, **ring).guard("a1", {"a0"}).peers.keys() == {"a0"}
-    assert places(discovery=PLACED, **ring).guard("a1", {"a0"}).peers.keys() == {"a0", "a2"}
+    assert places(discovery=MQTT, **ring).curve_keys("a1", {"a0"}).peers.keys() == {"a0"}
+    assert places(discovery=PLACED, **ring).curve_keys("a1", {"a0"}).peers.keys() == {"a0", "a2"}
 
 
 def test_without_a_broker_all_places_are_known(tmp_path):
@@ -128,13 +130,13 @@ def test_what_listens_beyond_loopback_encrypts():
 
 
 def test_one_that_only_dials_is_found_nowhere_and_finds_the_others(tmp_path):
-    deaf = places({"dials": True})
-    assert deaf.addresses("a0", {"a1"}, tmp_path)["a0"] is None
-    assert deaf.addresses("a1", {"a0"}, tmp_path)["a0"] is None
-    assert places({"dials": True}, base_port=7000).address("a1", tmp_path)[0] == "tcp://127.0.0.1:7002"
+    dial_only = places({"dial_only": True})
+    assert dial_only.addresses("a0", {"a1"}, tmp_path)["a0"] is None
+    assert dial_only.addresses("a1", {"a0"}, tmp_path)["a0"] is None
+    assert places({"dial_only": True}, base_port=7000).address("a1", tmp_path)[0] == "tcp://127.0.0.1:7002"
     for contacts in (["a0"], {"a0": "tcp://10.0.0.3:7000"}):
         with pytest.raises(ConfigError, match="does not say where a0 can be reached"):
-            places({"dials": True}, discovery={"kind": "gossip", "contacts": contacts})
+            places({"dial_only": True}, discovery={"kind": "gossip", "contacts": contacts})
 
 
 def test_an_agent_advertises_its_address_unless_it_is_told_another_host():
@@ -155,12 +157,12 @@ def test_a_port_may_be_chosen_only_where_it_can_be_found(tmp_path):
 def test_hosts_may_know_an_agent_by_different_addresses_and_still_talk():
     def digest(**keys):
         agents = [{"id": f"a{i}", "modalities": ["audio"]} | (keys if i == 0 else {}) for i in range(3)]
-        return world(agents=agents).run.digest()
+        return plan(agents=agents).run.digest()
 
     same = digest()
-    for keys in ({"address": "tcp://a0.lan:7000"}, {"address": "tcp://a0.lan:7000", "bind": "::"}, {"dials": True}):
+    for keys in ({"address": "tcp://a0.lan:7000"}, {"address": "tcp://a0.lan:7000", "bind": "::"}, {"dial_only": True}):
         assert digest(**keys) == same
-    assert world(bind="::").run.digest() == world().run.digest()
+    assert plan(bind="::").run.digest() == plan().run.digest()
 
 
 @pytest.mark.parametrize(

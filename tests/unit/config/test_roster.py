@@ -3,11 +3,11 @@
 import pytest
 import torch
 from paths import ROOT
-from worlds import world
+from plans import plan
 
 from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Role
@@ -30,10 +30,10 @@ def rows(dataset):
 
 @pytest.mark.parametrize("method", ["local", "dsgd-task", "fedavg", "fedcmi"])
 def test_the_same_file_has_the_same_agents_and_data_whatever_the_method(method):
-    want = world(method="parse", agents=HUB, public={"share": 0.2})
-    found = world(method=method, agents=HUB, public={"share": 0.2})
-    assert found.peers == want.peers and "hub" not in want.seats
-    assert ("hub" in found.seats) == found.method.centralised
+    want = plan(method="parse", agents=HUB, public={"share": 0.2})
+    found = plan(method=method, agents=HUB, public={"share": 0.2})
+    assert found.peers == want.peers and "hub" not in want.specs
+    assert ("hub" in found.specs) == found.method.centralised
     for me in want.peers:
         for mine, theirs in zip(found.share(me), want.share(me), strict=True):
             assert torch.equal(mine.targets, theirs.targets)
@@ -41,78 +41,78 @@ def test_the_same_file_has_the_same_agents_and_data_whatever_the_method(method):
 
 
 def test_public_data_are_nobodys_and_nobodys_test():
-    w = world(method="fedavg", agents=HUB, public={"share": 0.2})
+    w = plan(method="fedavg", agents=HUB, public={"share": 0.2})
     public, test = w.public, w.data[1]
     assert len(public) == pytest.approx(0.2 * (len(public) + len(w.data[0])), abs=16)
     assert rows(public).isdisjoint(rows(w.data[0])) and rows(public).isdisjoint(rows(test))
     assert sum(len(w.shares[me]) for me in w.peers) == len(w.data[0]) and "hub" not in w.shares
-    hub = w.participant("hub")
+    hub = w.agent_state("hub")
     assert hub.public is public and len(hub.learner.data) == len(public)
-    assert all(w.participant(me).public is None for me in w.peers)
+    assert all(w.agent_state(me).public is None for me in w.peers)
 
 
 def test_without_public_data_a_coordinator_has_none_to_train_on():
-    assert world(method="fedavg").participant("hub").learner.samples == 0
+    assert plan(method="fedavg").agent_state("hub").learner.samples == 0
 
 
 def test_a_named_set_is_public_and_takes_nothing_from_the_agents():
-    plain = world(method="fedavg")
-    w = world(method="fedavg", public={"dataset": "bits", "data": {"samples": 160}})
+    plain = plan(method="fedavg")
+    w = plan(method="fedavg", public={"dataset": "bits", "data": {"samples": 160}})
     assert len(w.data[0]) == len(plain.data[0]) and len(w.public) == 160
 
 
 @pytest.mark.parametrize("graph", [STAR, {"generator": "star"}])
 def test_the_middle_of_a_star_coordinates_if_nobody_is_named(graph):
-    w = World(RunFile.model_validate({"graph": graph, "agents": AGENTS, "dataset": "bits", "method": "fedavg"}))
+    w = RunPlan(RunFile.model_validate({"graph": graph, "agents": AGENTS, "dataset": "bits", "method": "fedavg"}))
     assert w.coordinator == "m" and w.peers == ["a", "b", "c"]
-    assert w.seats["m"].role == Role.COORDINATOR and w.seats["a"].role == Role.CLIENT
-    assert w.seats["m"].modalities == ("audio", "motion"), "a coordinator has the modalities of all its clients"
-    again = World(RunFile.model_validate(w.run.model_dump()))
+    assert w.specs["m"].role == Role.COORDINATOR and w.specs["a"].role == Role.CLIENT
+    assert w.specs["m"].modalities == ("audio", "motion"), "a coordinator has the modalities of all its clients"
+    again = RunPlan(RunFile.model_validate(w.run.model_dump()))
     assert again.run == w.run and again.coordinator == "m", "the resolved file names it"
-    alone = World(w.run.model_copy(update={"method": "local"}))
+    alone = RunPlan(w.run.model_copy(update={"method": "local"}))
     assert alone.peers == w.peers and all((alone.shares[me] == w.shares[me]).all() for me in w.peers)
 
 
 def test_who_is_linked_to_whom():
-    w = world(method="fedavg")
+    w = plan(method="fedavg")
     assert w.neighbours("hub") == set(w.peers)
     assert all(w.neighbours(me) == {"hub"} for me in w.peers)
-    plan = w.overlays(0).plan("a0")
-    assert plan.coordinator == "hub" and plan.clients == tuple(sorted(w.peers))
+    exchange_plan = w.overlays(0).plan("a0")
+    assert exchange_plan.coordinator == "hub" and exchange_plan.clients == tuple(sorted(w.peers))
 
 
 def test_a_coordinator_has_the_runs_network():
     agents = [*AGENTS[1:], {"id": "m", "modalities": ["audio"], "encoders": {"audio": {"width": 5}}}]
     run = {"graph": STAR, "agents": agents, "dataset": "bits", "method": "fedavg"}
-    assert World(RunFile.model_validate(run)).seats["m"].encoders["audio"].width == 64, (
+    assert RunPlan(RunFile.model_validate(run)).specs["m"].encoders["audio"].width == 64, (
         "taken from the middle of a star"
     )
     agents[-1] = {"id": "m", "role": "coordinator", "encoders": {"audio": {"width": 5}}}
     with pytest.raises(ConfigError, match="the coordinator m has a model or encoders of its own"):
-        World(RunFile.model_validate(run))
+        RunPlan(RunFile.model_validate(run))
     agents = [
         *AGENTS[1:3],
         {"id": "c", "modalities": ["audio"], "model": {"latent": 8}},
         {"id": "m", "role": "coordinator"},
     ]
     with pytest.raises(ConfigError, match=r"c has model\.latent 8 and the run 48"):
-        World(RunFile.model_validate(run | {"agents": agents, "method": "fedafd", "public": {"share": 0.2}}))
+        RunPlan(RunFile.model_validate(run | {"agents": agents, "method": "fedafd", "public": {"share": 0.2}}))
 
 
 def test_a_coordinator_with_nobody_is_refused():
     with pytest.raises(ConfigError, match="nobody to coordinate"):
-        world(method="fedavg", agents=[{"id": "hub", "role": "coordinator"}])
+        plan(method="fedavg", agents=[{"id": "hub", "role": "coordinator"}])
 
 
 def test_edges_to_a_coordinator_are_for_centralised_methods():
     run = {"graph": {"edges": [["a", "b"], ["hub", "a"], ["b", "c"]]}, "dataset": "bits"}
     agents = [*AGENTS[1:], {"id": "hub", "role": "coordinator"}]
-    w = World(RunFile.model_validate(run | {"agents": agents, "method": "parse"}))
+    w = RunPlan(RunFile.model_validate(run | {"agents": agents, "method": "parse"}))
     assert set(w.topology.graph.edges) == {("a", "b"), ("b", "c")}
 
 
 def test_the_shipped_star_runs_every_method_there_is():
     for name in plugins.known(plugins.METHODS):
         run = run_file.load(TOPOLOGIES / "star.yaml", [("method", name)])
-        w = World(run)
+        w = RunPlan(run)
         assert len(w.peers) == 8 and (w.coordinator == "hub") == w.method.centralised

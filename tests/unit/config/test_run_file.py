@@ -70,7 +70,7 @@ BAD = {
        for address in ("10.0.0.3:7000", "tcp://10.0.0.3", "tcp://fd00::1:7000", "tcp://h:0", "tcp://h:65535",
                        "tcp://h:70000", "ipc:///tmp/x", "tcp://a b:1", "tcp://h:7000/x")},
     "bound to a name": (GOOD + "bind: a0\n", 7, "bind", "give an IP address of the host"),
-    "dialling and dialled": (GOOD.replace("[audio]}", "[audio], dials: true, address: 'tcp://h:1'}"), 3, "agents.0",
+    "dialling and dialled": (GOOD.replace("[audio]}", "[audio], dial_only: true, address: 'tcp://h:1'}"), 3, "agents.0",
                              "dials and nobody dials it"),
     "contacts of no kind": (GOOD + "discovery: {kind: gossip, contacts: a0}\n", 7, "discovery.contacts", "not 'a0'"),
     "no option of train": (GOOD + "  schedule: line\n", 7, "train.schedule", "not 'line'"),

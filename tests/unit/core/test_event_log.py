@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from parse_p2p.core.event_log import Ledger, RunLog, Tail, last
+from parse_p2p.core.event_log import EventLog, Ledger, Tail, last
 
 
 def events(tail):
@@ -13,7 +13,7 @@ def events(tail):
 
 def test_events_are_read_as_they_were_written(tmp_path):
     path = tmp_path / "agents" / "a0" / "events.jsonl"
-    log = RunLog("a0", path)
+    log = EventLog("a0", path)
     log.write("round", round=3, loss=0.25, sent={"b": {"x@all": 8}}, why="two\nlines, ü")
     log.write("end")
     log.close()
@@ -25,7 +25,7 @@ def test_events_are_read_as_they_were_written(tmp_path):
 
 
 def test_a_line_is_there_as_soon_as_it_is_written(tmp_path):
-    log, tail = RunLog("a0", tmp_path / "log"), Tail(tmp_path / "log")
+    log, tail = EventLog("a0", tmp_path / "log"), Tail(tmp_path / "log")
     for n in range(3):
         log.write("round", n=n, much=20_000 * "x")
         assert events(tail) == [("round", n)]
@@ -34,20 +34,20 @@ def test_a_line_is_there_as_soon_as_it_is_written(tmp_path):
 
 def test_a_log_is_continued_by_the_next_run(tmp_path):
     for n in range(2):
-        log = RunLog("a0", tmp_path / "log")
+        log = EventLog("a0", tmp_path / "log")
         log.write("start", n=n)
         log.close()
     assert events(Tail(tmp_path / "log")) == [("start", 0), ("start", 1)]
 
 
 def test_a_log_without_a_file_keeps_nothing():
-    log = RunLog("a0", None)
+    log = EventLog("a0", None)
     log.write("round", n=1)
     log.close()
 
 
 def test_what_is_no_number_is_read_back(tmp_path):
-    log = RunLog("a0", tmp_path / "log")
+    log = EventLog("a0", tmp_path / "log")
     log.write("round", loss=math.nan)
     log.close()
     [line] = Tail(tmp_path / "log").read()
@@ -121,7 +121,7 @@ def test_skipping_passes_over_an_unfinished_line_as_a_whole(tmp_path):
 def test_a_line_cut_by_a_crash_does_not_spoil_the_next_runs(tmp_path):
     path = tmp_path / "log"
     path.write_text('{"event": "start"}\n{"event": "rou')
-    log = RunLog("a0", path)
+    log = EventLog("a0", path)
     log.write("resumed")
     log.close()
     assert [event for event, _ in events(Tail(path))] == ["start", "resumed"]

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from plans import finished, plan
 from pydantic import ValidationError
-from worlds import finished, world
 
 from parse_p2p.core import mixing
-from parse_p2p.core.message import LARGEST, Parcel
+from parse_p2p.core.message import LARGEST, Message
 from parse_p2p.core.mixing import clipped, krum, median, trimmed_mean, weighted
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.gossip import GossipOptions
@@ -226,8 +226,8 @@ def lying(script):
         while not isinstance(step := advance(steps, answer), Done):
             if local.me == LIAR:
                 turned = {
-                    peer: Parcel({name: -10 * tensor for name, tensor in parcel.tensors.items()}, parcel.meta)
-                    for peer, parcel in step.send.items()
+                    peer: Message({name: -10 * tensor for name, tensor in message.tensors.items()}, message.meta)
+                    for peer, message in step.send.items()
                 }
                 step = replace(step, send=turned)
             answer = yield step
@@ -241,11 +241,11 @@ def accuracy(mixer, method="parse", liar=True):
     """The least accuracy of the five honest of six agents, chance being 1/8."""
     data = {"samples": 600, "atoms": ["redundant", "unique"]}
     options = {"mixer": mixer, "clip": 1.0, "byzantine": 1}
-    w = world({"audio+motion": 6}, graph="complete", method=method, rounds=10, data=data, options=options)
+    w = plan({"audio+motion": 6}, graph="complete", method=method, rounds=10, data=data, options=options)
     if liar:
         w.method = replace(w.method, scripts={role: lying(script) for role, script in w.method.scripts.items()})
-    participants, _ = finished(w)
-    return min(p.learner.evaluate()["accuracy"] for me, p in participants.items() if me != LIAR)
+    agent_states, _ = finished(w)
+    return min(p.learner.evaluate()["accuracy"] for me, p in agent_states.items() if me != LIAR)
 
 
 @pytest.mark.parametrize("method", ["parse", "dsgd-task"])

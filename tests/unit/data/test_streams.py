@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from worlds import differing, finished, world
+from plans import differing, finished, plan
 
 from parse_p2p.data.streams import StreamOptions, change, join, stream
 from parse_p2p.runtime.simulator import simulate
 
 STREAM = {"tasks": 2, "groups": 2, "rounds": 2}
-DATA = world(data={"samples": 1600}).data
+DATA = plan(data={"samples": 1600}).data
 
 
 def rule(seen, plain=DATA[0]):
@@ -50,7 +50,7 @@ def test_samples_and_labels_stay_together():
 @pytest.mark.parametrize("method", ["local", "parse", "fedavg"])
 def test_a_run_with_shifting_tasks_tells_own_from_others_and_resumes_exactly(method):
     def made():
-        return world(method=method, data={"samples": 800}, stream=STREAM, rounds=4)
+        return plan(method=method, data={"samples": 800}, stream=STREAM, rounds=4)
 
     whole, _ = finished(made())
     for me, agent in whole.items():
@@ -58,7 +58,7 @@ def test_a_run_with_shifting_tasks_tells_own_from_others_and_resumes_exactly(met
         assert ("others" in found) == (me != "hub")
         assert agent.learner.samples > 0 or me == "hub"
     first = finished(made(), rounds=1)[0]
-    second = made().participants()
+    second = made().agent_states()
     for agent in second:
         agent.restore(first[agent.me].state())
     simulate(second, 4, start=1)
@@ -66,6 +66,6 @@ def test_a_run_with_shifting_tasks_tells_own_from_others_and_resumes_exactly(met
 
 
 def test_a_client_alone_is_better_at_its_own_tasks_than_at_those_of_others():
-    w = world(method="local", data={"samples": 3200, "atoms": ["redundant"]}, stream=STREAM, rounds=12)
+    w = plan(method="local", data={"samples": 3200, "atoms": ["redundant"]}, stream=STREAM, rounds=12)
     found = [agent.learner.evaluate() for agent in finished(w)[0].values()]
     assert sum(f["accuracy"] - f["others"] for f in found) / len(found) > 0.1

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame
-from parse_p2p.discovery.advertisement import LONGEST, Notice, Profile
+from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
 from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
 
 PROFILE = Profile(run="0123", id="a0", modalities=("audio",), slices={"trunk.audio@audio": "ab12"})
@@ -23,18 +23,18 @@ json_values = st.recursive(
 
 
 def read(said):
-    return Notice.read(json.dumps(said).encode())
+    return Advertisement.read(json.dumps(said).encode())
 
 
 def test_it_reads_what_it_wrote():
-    assert Notice.read(NOTICE.model_dump_json().encode()) == NOTICE
+    assert Advertisement.read(NOTICE.model_dump_json().encode()) == NOTICE
     assert NOTICE.address == HERE and not NOTICE.gone
 
 
 @given(st.binary(max_size=200))
 def test_bytes_are_refused(text):
     with pytest.raises(MalformedFrame):
-        Notice.read(text)
+        Advertisement.read(text)
 
 
 @given(st.sampled_from([*SAID, "gone", "another"]), json_values)
@@ -70,9 +70,9 @@ def test_what_is_an_address_is_taken(address):
 
 def test_a_presence_too_long_is_refused_unread():
     with pytest.raises(MalformedFrame, match=f"over {LONGEST} bytes"):
-        Notice.read(b"[" * (LONGEST + 1))
+        Advertisement.read(b"[" * (LONGEST + 1))
     with pytest.raises(MalformedFrame):
-        Notice.read(b"[" * LONGEST)
+        Advertisement.read(b"[" * LONGEST)
 
 
 @pytest.mark.parametrize(

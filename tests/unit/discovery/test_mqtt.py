@@ -6,14 +6,14 @@ import json
 import brokers
 import ports
 import pytest
-from finders import Finding
+from discoveries import Finding
 
 from parse_p2p.core.errors import JoinTimeout
-from parse_p2p.core.event_log import RunLog, Tail
+from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.peer_info import Clocks
-from parse_p2p.discovery.advertisement import LONGEST, Notice, Profile
+from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
 from parse_p2p.discovery.base import MqttOptions
-from parse_p2p.discovery.mqtt import BACKLOG, COMPLAINTS, MqttFinder
+from parse_p2p.discovery.mqtt import BACKLOG, COMPLAINTS, MqttDiscovery
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport
 
@@ -44,11 +44,11 @@ class Agent(Finding):
     def __init__(self, me, broker, folder, peers="abc", clocks=None):
         neighbours = set(peers) - {me}
         self.transport = ZmqTransport(me, {me: ANYWHERE} | dict.fromkeys(neighbours), drain=0.5)
-        self.log = RunLog(me, folder / f"{me}.jsonl")
+        self.log = EventLog(me, folder / f"{me}.jsonl")
         profile = Profile(run=RUN, id=me, modalities=("audio",), slices={"head@all": "00"})
         options = MqttOptions(kind="mqtt", broker=broker.url)
-        self.finder = MqttFinder(profile, options, neighbours, self.transport, clocks or Clocks(), self.log)
-        self.log.listener = self.finder.tell
+        self.discovery = MqttDiscovery(profile, options, neighbours, self.transport, clocks or Clocks(), self.log)
+        self.log.listener = self.discovery.tell
         self._tail = Tail(folder / f"{me}.jsonl")
         self._tail.skip()
         self._events = []
@@ -99,7 +99,7 @@ def test_a_presence_is_there_for_all_to_read_until_its_agent_leaves(broker, tmp_
     async def scenario(ear):
         async with Agent("a", broker, tmp_path).there(incarnation=7) as a:
             topic, payload, _ = await asyncio.to_thread(ear.next)
-            read = Notice.read(payload)
+            read = Advertisement.read(payload)
             assert (topic, read.id, read.incarnation) == (f"{AGENTS}/a", "a", 7)
             assert read.address == a.transport.endpoints and read.modalities == ("audio",)
             assert read.slices == {"head@all": "00"}
@@ -118,14 +118,14 @@ def test_the_will_of_an_earlier_life_does_not_hide_a_later_one(broker, tmp_path)
 
     async def scenario(ear):
         later = Agent("a", broker, tmp_path)
-        name = later.finder._client(Notice.read(old.encode())).identifier
+        name = later.discovery._client(Advertisement.read(old.encode())).identifier
         with brokers.Ear(broker.port, name=name, will=(topic, presence("a", NOWHERE, gone=True))) as earlier:
             earlier.say(topic, old)
             async with later.there(incarnation=6):
                 earlier.die()
                 said = []
                 while (5, True) not in said or said[-1] != (6, False):
-                    read = Notice.read((await asyncio.to_thread(ear.next))[1])
+                    read = Advertisement.read((await asyncio.to_thread(ear.next))[1])
                     said.append((read.incarnation, read.gone))
         assert said[0] == (5, False)
 
@@ -158,8 +158,8 @@ def test_a_lie_is_counted_and_the_truth_that_follows_is_taken(lie, broker, tmp_p
                 async with Agent("b", broker, tmp_path).there() as b:
                     await a.transport.send("b", [b"found"], Plane.DATA)
                     assert await b.heard() == ("a", [b"found"])
-                assert sum(a.finder.refusals.values()) == 1
-                assert (a.finder.refusals["wrong run"] == 1) == (lie == "another run")
+                assert sum(a.discovery.refusals.values()) == 1
+                assert (a.discovery.refusals["wrong run"] == 1) == (lie == "another run")
 
     run(scenario())
 
@@ -193,7 +193,7 @@ def test_lies_without_end_fill_no_log(broker, tmp_path):
             with brokers.Ear(broker.port) as liar:
                 for _ in range(5 * COMPLAINTS):
                     liar.say(f"{AGENTS}/b", b"x")
-            while sum(a.finder.refusals.values()) < 5 * COMPLAINTS:
+            while sum(a.discovery.refusals.values()) < 5 * COMPLAINTS:
                 await asyncio.sleep(0.02)
             assert len(await a.until("refused", COMPLAINTS)) == COMPLAINTS
 
@@ -286,6 +286,6 @@ def test_reports_that_nobody_takes_do_not_pile_up(tmp_path):
         for i in range(10 * BACKLOG):
             a.log.write("end", round=i)
         a.log.close()
-        return [json.loads(a.finder._reports.get_nowait())["round"] for _ in range(a.finder._reports.qsize())]
+        return [json.loads(a.discovery._reports.get_nowait())["round"] for _ in range(a.discovery._reports.qsize())]
 
     assert run(scenario()) == list(range(9 * BACKLOG, 10 * BACKLOG))

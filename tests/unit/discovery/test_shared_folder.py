@@ -5,13 +5,13 @@ import os
 import socket
 
 import pytest
-from finders import Finding
+from discoveries import Finding
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.event_log import RunLog, Tail
+from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.peer_info import Clocks
-from parse_p2p.discovery.advertisement import LONGEST, Notice, Profile
-from parse_p2p.discovery.shared_folder import COMPLAINTS, RendezvousFinder, _contents, towards_others
+from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
+from parse_p2p.discovery.shared_folder import COMPLAINTS, SharedFolderDiscovery, _contents, towards_others
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport
 
@@ -36,17 +36,17 @@ class Agent(Finding):
         neighbours = set(peers) - {me}
         self.transport = ZmqTransport(me, {me: bind} | dict.fromkeys(neighbours), drain=0.5)
         path = (logs or folder.parent) / f"{me}.jsonl"
-        self.log, self.tail = RunLog(me, path), Tail(path)
+        self.log, self.tail = EventLog(me, path), Tail(path)
         profile = PROFILE.model_copy(update={"id": me})
         clocks = Clocks(heartbeat=0.2)
-        self.finder = RendezvousFinder(profile, folder, host, neighbours, self.transport, clocks, self.log)
+        self.discovery = SharedFolderDiscovery(profile, folder, host, neighbours, self.transport, clocks, self.log)
 
 
 def said(folder, me, address, **changes):
     """What an agent left behind."""
-    notice = PROFILE.model_copy(update={"id": me} | changes).at(address, None, 5)
+    advertisement = PROFILE.model_copy(update={"id": me} | changes).at(address, None, 5)
     folder.mkdir(exist_ok=True)
-    (folder / f"{me}.json").write_text(notice.model_dump_json())
+    (folder / f"{me}.json").write_text(advertisement.model_dump_json())
 
 
 def test_those_who_know_no_address_find_each_other_and_leave_nothing(tmp_path):
@@ -60,8 +60,8 @@ def test_those_who_know_no_address_find_each_other_and_leave_nothing(tmp_path):
                 await early
                 await b.transport.send("a", [b"back"], Plane.DATA)
                 assert await a.heard() == ("b", [b"back"])
-                notice = Notice.read((folder / "a.json").read_bytes())
-                assert (notice.address, notice.incarnation) == (a.transport.endpoints, 7)
+                advertisement = Advertisement.read((folder / "a.json").read_bytes())
+                assert (advertisement.address, advertisement.incarnation) == (a.transport.endpoints, 7)
 
     run(scenario())
     assert list(folder.glob("*.json")) == []
@@ -104,7 +104,7 @@ def test_an_agent_leaves_the_file_of_a_later_life_of_its_own(tmp_path):
             said(tmp_path / "f", "a", NOWHERE)
             async with Agent("b", tmp_path / "f").there():
                 pass
-        assert Notice.read((tmp_path / "f" / "a.json").read_bytes()).address == NOWHERE
+        assert Advertisement.read((tmp_path / "f" / "a.json").read_bytes()).address == NOWHERE
 
     said(tmp_path / "f", "b", NOWHERE)  # nobody is missing
     run(scenario())
@@ -148,7 +148,7 @@ def test_files_that_are_rewritten_without_end_do_not_fill_the_log(tmp_path):
     async def scenario():
         async with Agent("a", folder).there() as a:
             for i in range(3 * COMPLAINTS):
-                a.finder._take("b", b"%d" % i)
+                a.discovery._take("b", b"%d" % i)
             assert len(list(a.tail.read())) == COMPLAINTS
 
     run(scenario())
@@ -191,7 +191,7 @@ def test_one_that_listens_everywhere_tells_its_hosts_address_or_the_one_it_is_gi
 
     async def told(host):
         async with Agent("a", tmp_path / "f", host=host, bind=("tcp://0.0.0.0:*",) * 2).there():
-            return Notice.read((tmp_path / "f" / "a.json").read_bytes()).data.rpartition(":")[0]
+            return Advertisement.read((tmp_path / "f" / "a.json").read_bytes()).data.rpartition(":")[0]
 
     async def scenario():
         assert await told(None) == f"tcp://{outward}"

@@ -3,10 +3,10 @@
 import subprocess
 import sys
 
+import plans
 import pytest
 import running
 import torch
-import worlds
 
 from parse_p2p.core.errors import ConfigError, TrainingError
 from parse_p2p.launch.results import train_alone
@@ -59,19 +59,19 @@ def test_the_host_memory_of_a_process_is_its_peak_in_bytes():
 
 
 def test_rounds_in_the_log_say_what_memory_was_taken_and_how_long_the_exchange_took(tmp_path):
-    world = running.world()
-    running.over_memory(world, tmp_path)
-    for me in world.seats:
+    plan = running.plan()
+    running.over_memory(plan, tmp_path)
+    for me in plan.specs:
         rounds = running.events(tmp_path, me, "round")
-        assert len(rounds) == world.run.rounds
+        assert len(rounds) == plan.run.rounds
         assert all(0 < event["exchange"] < event["seconds"] for event in rounds)
         assert [event["memory"]["host"] for event in rounds] == sorted(event["memory"]["host"] for event in rounds)
 
 
 def test_methods_that_exchange_nothing_wait_for_nothing(tmp_path):
-    world = running.world(method="local")
-    running.over_memory(world, tmp_path)
-    assert [event["exchange"] for event in running.events(tmp_path, "a0", "round")] == [0.0] * world.run.rounds
+    plan = running.plan(method="local")
+    running.over_memory(plan, tmp_path)
+    assert [event["exchange"] for event in running.events(tmp_path, "a0", "round")] == [0.0] * plan.run.rounds
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_an_agent_whose_device_fails_it_says_so_in_a_sentence_and_leaves_a_check
         raise error
         yield
 
-    world = running.worlds.under(running.world(), script=unlucky)
-    agents = [running.agent(world, me, mail, running.RunFolder(tmp_path)) for me, mail in running.memory(world)]
-    for me, found in zip(world.seats, running.together(agents), strict=True):
+    plan = running.plans.under(running.plan(), script=unlucky)
+    agents = [running.agent(plan, me, mail, running.RunFolder(tmp_path)) for me, mail in running.memory(plan)]
+    for me, found in zip(plan.specs, running.together(agents), strict=True):
         assert isinstance(found, TrainingError)
         assert str(found).startswith(said.format(me=me))
         assert checkpoint.rounds(running.RunFolder(tmp_path).checkpoints(me)) == [0]
@@ -109,8 +109,8 @@ def test_a_fault_of_the_program_is_not_laid_upon_the_device(said):
 
 
 def test_agents_are_trained_alone_for_a_summary_where_their_device_is_not():
-    built = worlds.world({"audio": 1, "motion": 1}, rounds=1, device="cuda:77")
-    assert train_alone(built, lambda done: None).keys() == set(built.seats)
+    built = plans.plan({"audio": 1, "motion": 1}, rounds=1, device="cuda:77")
+    assert train_alone(built, lambda done: None).keys() == set(built.specs)
 
 
 def test_what_watches_an_agent_on_a_cluster_loads_no_torch():

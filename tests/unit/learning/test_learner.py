@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from plans import finished, learner, plan
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
-from worlds import finished, learner, world
 
 from parse_p2p.core.errors import ConfigError, Interrupted, TrainingError
 from parse_p2p.learning import losses
@@ -37,7 +37,7 @@ def test_a_round_draws_the_same_batches_whatever_came_before():
 
 
 def test_rounds_agents_and_seeds_draw_differently():
-    agents = world({"audio+motion": 2}).participants()
+    agents = plan({"audio+motion": 2}).agent_states()
     one, other = (p.learner for p in agents)
     one.data = other.data
     assert not same(drawn(one, 0), drawn(one, 1))
@@ -62,7 +62,7 @@ def test_the_global_generator_is_neither_read_nor_moved():
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     drawn(other, 0)
-    assert torch.equal(one.arena.values, other.arena.values)
+    assert torch.equal(one.buffer.values, other.buffer.values)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_the_learning_rate_follows_its_schedule(schedule, factors):
 
 def test_scale_is_a_factor_on_the_rate_of_each_component_for_one_training():
     agent = learner(train={"weight_decay": 0, "momentum": 0})
-    before = agent.cut(agent.arena.regions)
+    before = agent.cut(agent.buffer.regions)
     agent.begin(0, 4)
     agent.train(losses.task, scale=lambda name: 1.0 if name.startswith("head.") else 0.0)
-    after = agent.cut(agent.arena.regions)
+    after = agent.cut(agent.buffer.regions)
     for name in before:
         assert torch.equal(before[name], after[name]) != name.startswith("head."), name
     assert {group["lr"] for group in agent.optimiser.param_groups} == {agent.options.lr}
@@ -90,17 +90,17 @@ def test_scale_is_a_factor_on_the_rate_of_each_component_for_one_training():
 
 def test_scale_halves_the_first_step():
     full, half = (learner(train={"momentum": 0, "batch": 10_000, "weight_decay": 0}) for _ in range(2))
-    before = full.arena.values.clone()
+    before = full.buffer.values.clone()
     full.train(losses.task)
     half.train(losses.task, scale=lambda name: 0.5)
-    torch.testing.assert_close(half.arena.values - before, (full.arena.values - before) / 2)
+    torch.testing.assert_close(half.buffer.values - before, (full.buffer.values - before) / 2)
 
 
 def test_gradients_are_clipped_to_the_norm_asked_for():
     agent = learner(train={"momentum": 0, "weight_decay": 0, "batch": 10_000, "lr": 1.0, "clip": 0.01})
-    before = agent.arena.values.clone()
+    before = agent.buffer.values.clone()
     agent.train(losses.task)
-    assert (agent.arena.values - before).norm().item() == pytest.approx(0.01, rel=1e-3)
+    assert (agent.buffer.values - before).norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
 def test_a_halted_learner_stops_at_its_next_step():
@@ -137,7 +137,7 @@ def test_a_last_step_that_leaves_the_numbers_is_found_though_its_loss_is_fine():
 
 
 def test_on_known_bits_nobody_is_luckier_than_the_ceiling():
-    agents = world({"audio": 2, "audio+motion": 1}, dataset="bits", data={"samples": 800}).participants()
+    agents = plan({"audio": 2, "audio+motion": 1}, dataset="bits", data={"samples": 800}).agent_states()
     for agent in (p.learner for p in agents):
         said = agent.outputs(agent.test).logits().argmax(1)
         best = agent.test.ceiling(frozenset(agent.test.modalities))
@@ -197,7 +197,12 @@ def seen_types(agent):
 def test_autocast_computes_steps_in_bfloat16_and_keeps_all_that_lasts_in_float32():
     agent = learner(**BF16)
     assert seen_types(agent) == {torch.bfloat16} and seen_types(learner()) == {torch.float32}
-    lasting = [agent.arena.values, agent.arena.grads, *agent.state().values(), *agent.cut(agent.arena.regions).values()]
+    lasting = [
+        agent.buffer.values,
+        agent.buffer.grads,
+        *agent.state().values(),
+        *agent.cut(agent.buffer.regions).values(),
+    ]
     assert {tensor.dtype for tensor in lasting if tensor.is_floating_point()} == {torch.float32}
     assert {x.dtype for x in agent.outputs(agent.test).branches.values()} == {torch.float32}, "evaluation"
 
@@ -212,8 +217,8 @@ def test_autocast_learns_and_the_seed_decides():
         return agent, told
 
     (one, falling), (other, _), (full, wanted) = trained(**BF16), trained(**BF16), trained()
-    assert torch.equal(one.arena.values, other.arena.values)
-    assert not torch.equal(one.arena.values, full.arena.values)
+    assert torch.equal(one.buffer.values, other.buffer.values)
+    assert not torch.equal(one.buffer.values, full.buffer.values)
     assert falling[-1] < 0.8 * falling[0]
     assert falling == pytest.approx(wanted, rel=0.05)
 
@@ -223,11 +228,11 @@ def test_autocast_learns_and_the_seed_decides():
     ["parse", "harmony", "fedprox", "creamfl", "fedafd", "fedcmi", "fedmosaic"],
 )
 def test_every_loss_can_be_computed_under_autocast(method):
-    lossy, exact = (finished(world(method=method, **changes), 2)[0] for changes in (BF16, {}))
-    for me, participant in lossy.items():
-        values = participant.learner.arena.values
+    lossy, exact = (finished(plan(method=method, **changes), 2)[0] for changes in (BF16, {}))
+    for me, agent_state in lossy.items():
+        values = agent_state.learner.buffer.values
         assert values.dtype == torch.float32
-        torch.testing.assert_close(values, exact[me].learner.arena.values, rtol=0, atol=0.2)
+        torch.testing.assert_close(values, exact[me].learner.buffer.values, rtol=0, atol=0.2)
 
 
 def test_an_unknown_autocast_is_refused():

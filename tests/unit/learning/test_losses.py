@@ -5,8 +5,8 @@ from itertools import combinations
 
 import pytest
 import torch
+from plans import BOTH, inputs, network
 from torch.nn.functional import cross_entropy
-from worlds import BOTH, inputs, network
 
 from parse_p2p.core.types import Kind
 from parse_p2p.data.base import Batch

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from worlds import finished, learner, world
+from parse_p2p.core.packed import Message
+from plans import finished, learner, plan
 
-from parse_p2p.core.message import Parcel
 from parse_p2p.learning import losses
 from parse_p2p.learning.transfer import to_device, to_host
 from parse_p2p.wire.codecs import raw
@@ -37,24 +37,24 @@ def test_tensors_come_to_the_device_they_are_on_without_a_copy():
 
 def test_frames_that_are_on_their_way_do_not_change_while_the_agent_trains_on():
     agent = learner()
-    parcel = Parcel(agent.cut(agent.arena.regions))
-    frames = [frame for message in pack(Header("run", "a0", 0, "slices"), parcel, raw.CODEC) for frame in message]
+    message = Message(agent.cut(agent.buffer.regions))
+    frames = [frame for packed in pack(Header("run", "a0", 0, "slices"), message, raw.CODEC) for frame in packed]
     before = [bytes(frame) for frame in frames]
-    del parcel  # the wire alone holds the memory now
+    del message  # the wire alone holds the memory now
     for round in range(2):
         agent.begin(round, 4)
         agent.train(losses.task)
-        agent.cut(agent.arena.regions)
+        agent.cut(agent.buffer.regions)
         agent.state()
     assert [bytes(frame) for frame in frames] == before
 
 
 def test_a_state_is_that_of_the_moment_it_was_taken():
-    participants, _ = finished(world(method="harmony"), 2)
-    for participant in participants.values():
-        state = participant.state()
+    agent_states, _ = finished(plan(method="harmony"), 2)
+    for agent_state in agent_states.values():
+        state = agent_state.state()
         before = {name: tensor.clone() for name, tensor in state.items()}
-        participant.learner.begin(2, 4)
-        participant.learner.train(losses.task)
+        agent_state.learner.begin(2, 4)
+        agent_state.learner.train(losses.task)
         assert all(torch.equal(before[name], tensor) for name, tensor in state.items())
-        assert not torch.equal(participant.state()["parameters"], before["parameters"])
+        assert not torch.equal(agent_state.state()["parameters"], before["parameters"])

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from worlds import VARYING, differing, finished, mixing_only, under, world
+from plans import VARYING, differing, finished, mixing_only, plan, under
 
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.methods import parse
 from parse_p2p.runtime.simulator import simulate
@@ -21,24 +21,24 @@ KINDS = VARYING | {
 symmetric = pytest.mark.parametrize("varying", [v for k, v in KINDS.items() if k != "el-local"])
 each = pytest.mark.parametrize("varying", KINDS.values(), ids=KINDS.keys())
 both_methods = pytest.mark.parametrize("method", ["parse", "harmony"])  # one table, and two in turn
-made = partial(world, rounds=ROUNDS)
+made = partial(plan, rounds=ROUNDS)
 
 
 @symmetric
 def test_1_mixing_keeps_the_sum_of_every_slice_in_every_round(varying):
     w = under(made(varying=varying, model={"init": "own"}), parse.sharing(parse.Options(), 0, 1), mixing_only)
-    participants, moved = w.participants(), set()
+    agent_states, moved = w.agent_states(), set()
 
     def sums():
         overlays = w.overlays(0)
         return {
-            key: [a.learner.arena.view(overlays.offers[a.me][key]).clone().double()
-                  for a in participants if a.me in overlays.holders(key)]
+            key: [a.learner.buffer.view(overlays.offers[a.me][key]).clone().double()
+                  for a in agent_states if a.me in overlays.holders(key)]
             for key in overlays.keys
         }  # fmt: skip
 
     seen = [sums()]
-    simulate(participants, 8, watch=lambda *_: seen.append(sums()))
+    simulate(agent_states, 8, watch=lambda *_: seen.append(sums()))
     for before, after in pairwise(seen):
         for key, old in before.items():
             scale = torch.stack(old).abs().sum(0)
@@ -49,10 +49,10 @@ def test_1_mixing_keeps_the_sum_of_every_slice_in_every_round(varying):
 
 @each
 def test_4_mixing_equal_models_changes_nothing_to_the_last_bit(varying):
-    participants = under(made(varying=varying), script=mixing_only).participants()
-    before = {p.me: p.learner.arena.values.clone() for p in participants}
-    simulate(participants, ROUNDS)
-    assert all(torch.equal(p.learner.arena.values, before[p.me]) for p in participants)
+    agent_states = under(made(varying=varying), script=mixing_only).agent_states()
+    before = {p.me: p.learner.buffer.values.clone() for p in agent_states}
+    simulate(agent_states, ROUNDS)
+    assert all(torch.equal(p.learner.buffer.values, before[p.me]) for p in agent_states)
 
 
 @each
@@ -62,7 +62,7 @@ def test_A3_the_ledger_counts_the_links_of_the_round_and_no_others(method, varyi
 
     def watch(round, metrics, ledger):
         overlays, links = w.overlays(round), set()
-        for me in w.seats:
+        for me in w.specs:
             for peer, keys in overlays.plan(me).links.items():
                 sent = ledger[me][peer]
                 assert sent == {str(key): 4 * overlays.offers[me][key].size for key in keys}
@@ -84,7 +84,7 @@ def test_A3_the_ledger_counts_the_links_of_the_round_and_no_others(method, varyi
 def test_A4_a_resumed_run_ends_as_one_that_was_not_interrupted(method, varying, middle):
     whole, _ = finished(made(method=method, varying=varying))
     first, _ = finished(made(method=method, varying=varying), rounds=middle)
-    second = made(method=method, varying=varying).participants()
+    second = made(method=method, varying=varying).agent_states()
     for agent in second:
         agent.restore(first[agent.me].state())
     simulate(second, ROUNDS, start=middle)
@@ -101,15 +101,15 @@ def test_A5_a_graph_whose_edges_never_fail_is_the_fixed_one():
 @pytest.mark.parametrize("kind", ["matching", "one-peer-exponential", "regular", "el-local", "trace"])
 def test_A6_neighbours_are_all_that_share_a_slice_whatever_the_graph(kind):
     w = made(method="dsgd-modality", graph="ring", varying=KINDS[kind])
-    senses = {me: set(seat.modalities) for me, seat in w.seats.items()}
-    for me in w.seats:
-        assert w.neighbours(me) == {peer for peer in w.seats if peer != me and senses[peer] & senses[me]}
+    senses = {me: set(spec.modalities) for me, spec in w.specs.items()}
+    for me in w.specs:
+        assert w.neighbours(me) == {peer for peer in w.specs if peer != me and senses[peer] & senses[me]}
 
 
 def test_A6_where_edges_fail_neighbours_are_those_of_the_graph():
     assert all(
         made(varying={"kind": "failing", "probability": 0.9}).neighbours(me) == made().neighbours(me)
-        for me in made().seats
+        for me in made().specs
     )
 
 
@@ -134,7 +134,7 @@ def test_A8_other_weights_are_refused_and_so_are_islands_of_the_graph():
     agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]
     raw = {"graph": {"edges": [["a0", "a1"], ["a2", "a3"]]}, "agents": agents, "dataset": "bits"}
     with pytest.raises(ConfigError, match="2 islands"):
-        World(RunFile.model_validate(raw | {"varying": KINDS["failing"]}))
+        RunPlan(RunFile.model_validate(raw | {"varying": KINDS["failing"]}))
 
 
 def test_A9_agents_on_a_varying_graph_do_not_talk_to_those_on_a_fixed_one():

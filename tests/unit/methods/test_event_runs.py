@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from worlds import differing, finished, mixing_only, under, world
+from plans import differing, finished, mixing_only, plan, under
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.runtime.simulator import simulate
@@ -17,11 +17,11 @@ PLAN = [
 
 
 def eventful(events=PLAN, method="parse", rounds=7, **changes):
-    return world(MIX, method=method, rounds=rounds, events=events, **changes)
+    return plan(MIX, method=method, rounds=rounds, events=events, **changes)
 
 
 def kinds(made):
-    return {me: "+".join(seat.modalities) for me, seat in made.seats.items()}
+    return {me: "+".join(spec.modalities) for me, spec in made.specs.items()}
 
 
 def test_the_plan_fits_the_agents():
@@ -47,10 +47,10 @@ def test_overlays_re_form_and_stay_doubly_stochastic(overlay, varying):
     assert "a1" in made.laid(2).holders(trunk) and "a1" not in made.laid(3).holders(trunk)
 
 
-def spread(participants, key, overlays):
+def spread(agent_states, key, overlays):
     """Mean of a slice over its holders, and the sum of squared distances from it."""
     rows = [
-        p.learner.arena.view(overlays.plan(p.me).regions[key]) for p in participants if p.me in overlays.holders(key)
+        p.learner.buffer.view(overlays.plan(p.me).regions[key]) for p in agent_states if p.me in overlays.holders(key)
     ]
     copies = torch.stack(rows).double()
     return copies.mean(0), ((copies - copies.mean(0)) ** 2).sum().item(), len(rows)
@@ -64,11 +64,11 @@ def moved(events, round):
         return {"loss": 0.0}
 
     made = under(eventful(events, rounds=round + 1, model={"init": "own"}), script=still)
-    agents = made.participants()
+    agents = made.agent_states()
     simulate(agents, round)
     keys = [key for key in made.laid(round).keys if key in made.laid(round - 1).keys]
     before = {key: spread(agents, key, made.overlays(round - 1)) for key in keys}
-    copies = {a.me: a.learner.arena.values.double().clone() for a in agents}
+    copies = {a.me: a.learner.buffer.values.double().clone() for a in agents}
     simulate(agents, round + 1, start=round)
     return made, keys, before, {key: spread(agents, key, made.overlays(round)) for key in keys}, copies
 
@@ -97,7 +97,7 @@ def test_the_mean_and_the_spread_after_a_loss_are_those_of_who_is_left():
 
 def test_mixing_keeps_the_sum_of_every_slice_between_the_events():
     made = under(eventful(model={"init": "own"}), script=mixing_only)
-    agents = made.participants()
+    agents = made.agent_states()
     simulate(agents, 2)
     for round in range(2, 7):
         simulate(agents, round + 1, start=round)
@@ -114,7 +114,7 @@ def test_every_method_of_the_family_runs_through_the_plan(method):
     assert agents["a0"].learner.holder.modalities == ("audio", "motion")
     assert agents["a1"].learner.holder.modalities == ("motion",)
     assert "a3" not in metrics and "a5" in metrics
-    assert all(agents[me].learner.arena.values.isfinite().all() for me in agents)
+    assert all(agents[me].learner.buffer.values.isfinite().all() for me in agents)
 
 
 def test_what_is_lost_is_kept_for_a_quick_return():
@@ -122,7 +122,7 @@ def test_what_is_lost_is_kept_for_a_quick_return():
         eventful([{"round": 2, "agent": "a1", "lose": ["audio"]}, {"round": 4, "agent": "a1", "gain": ["audio"]}]),
         script=mixing_only,
     )
-    agents = {p.me: p for p in made.participants()}
+    agents = {p.me: p for p in made.agent_states()}
     simulate(list(agents.values()), 3)
     kept = {name for name in agents["a1"].memory if name.startswith("kept/")}
     assert "kept/trunk.audio" in kept
@@ -134,7 +134,7 @@ def test_a_run_resumed_from_any_round_ends_like_one_that_was_not_interrupted():
     whole, _ = finished(eventful())
     for cut in range(1, 7):
         first, _ = finished(eventful(), rounds=cut)
-        again = eventful().participants()
+        again = eventful().agent_states()
         for agent in again:
             if cut > agent.span.start:
                 agent.restore(first[agent.me].state())
@@ -144,14 +144,14 @@ def test_a_run_resumed_from_any_round_ends_like_one_that_was_not_interrupted():
 
 def test_a_broken_sensor_spoils_no_parameter_and_is_named():
     sensor = {"kind": "sensor", "agents": ["a1"], "modality": "audio", "round": 2}
-    agents, _ = finished(world(MIX, rounds=5, faults=[sensor]))
+    agents, _ = finished(plan(MIX, rounds=5, faults=[sensor]))
     assert agents["a1"].failed == ("audio",) and agents["a0"].failed == ()
-    assert all(agent.learner.arena.values.isfinite().all() for agent in agents.values())
-    sound, _ = finished(world(MIX, rounds=5))
-    assert not torch.equal(sound["a1"].learner.arena.values, agents["a1"].learner.arena.values)
+    assert all(agent.learner.buffer.values.isfinite().all() for agent in agents.values())
+    sound, _ = finished(plan(MIX, rounds=5))
+    assert not torch.equal(sound["a1"].learner.buffer.values, agents["a1"].learner.buffer.values)
 
 
 def test_a_sensor_that_nobody_has_cannot_break():
     sensor = {"kind": "sensor", "agents": ["a1"], "modality": "smell", "round": 2}
     with pytest.raises(ConfigError, match="no agent ever has 'smell'"):
-        world(MIX, faults=[sensor])
+        plan(MIX, faults=[sensor])

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import differing, finished, world
+from plans import differing, finished, plan
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.learning.objective import SliceLossOptions, slice_terms
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.federation import counted, selected, weighted_average
@@ -22,14 +22,14 @@ def shared(w, me):
 
 def by_hand(w, rounds):
     """Clients trained by their learners alone, every slice averaged by sample count over those who hold it."""
-    clients = {me: w.participant(me) for me in w.peers}
+    clients = {me: w.agent_state(me) for me in w.peers}
     for round in range(rounds):
         for agent in clients.values():
             agent.learner.begin(round, w.run.rounds)
             agent.learner.train(*slice_terms(SliceLossOptions()))
         for key in {key for me in clients for key in shared(w, me)}:
             owners = [me for me in sorted(clients) if key in shared(w, me)]
-            copies = [clients[me].learner.arena.view(shared(w, me)[key]) for me in owners]
+            copies = [clients[me].learner.buffer.view(shared(w, me)[key]) for me in owners]
             n = torch.tensor([clients[me].learner.samples for me in owners], dtype=torch.float64)
             mean = (torch.stack(copies).double() * (n / n.sum())[:, None]).sum(0)
             for copy in copies:
@@ -39,33 +39,33 @@ def by_hand(w, rounds):
 
 @pytest.mark.parametrize("network", ["fission", "monolithic"])
 def test_a_run_is_local_training_and_the_average_by_sample_count(network):
-    w = world(method="fedavg", model={"network": network}, rounds=3, **PLAIN)
+    w = plan(method="fedavg", model={"network": network}, rounds=3, **PLAIN)
     assert len({len(rows) for rows in w.shares.values()}) > 1, "unequal shares are the point"
     ours, _ = finished(w)
     want = by_hand(w, 3)
     for me in w.peers:
-        torch.testing.assert_close(ours[me].learner.arena.values, want[me].learner.arena.values, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(ours[me].learner.buffer.values, want[me].learner.buffer.values, rtol=1e-5, atol=1e-6)
 
 
 def test_every_client_ends_with_the_coordinators_model():
-    w = world(method="fedavg", **PLAIN)
+    w = plan(method="fedavg", **PLAIN)
     ours, _ = finished(w)
-    hub = ours["hub"].learner.arena
+    hub = ours["hub"].learner.buffer
     for me in w.peers:
         for key, region in shared(w, me).items():
-            assert torch.equal(ours[me].learner.arena.view(region), hub.view(shared(w, "hub")[key])), (me, key)
+            assert torch.equal(ours[me].learner.buffer.view(region), hub.view(shared(w, "hub")[key])), (me, key)
 
 
 def test_only_the_owners_of_a_modality_count_for_its_encoder():
     """Other data at those who do not hear changes nothing in what hearing ones share."""
 
     def trunk(samples_of_motion):
-        w = world({"audio": 2, "motion": 2}, method="fedavg", rounds=1)
+        w = plan({"audio": 2, "motion": 2}, method="fedavg", rounds=1)
         for me in w.peers:
-            if w.seats[me].modalities == ("motion",):
+            if w.specs[me].modalities == ("motion",):
                 w.shares[me] = w.shares[me][:samples_of_motion]
         hub = finished(w)[0]["hub"].learner
-        return hub.arena.view(hub.arena.regions["trunk.audio"]).clone()
+        return hub.buffer.view(hub.buffer.regions["trunk.audio"]).clone()
 
     assert torch.equal(trunk(16), trunk(40))
 
@@ -84,7 +84,7 @@ def test_an_average_lies_between_and_equal_copies_stay_to_the_last_bit(counts, s
 
 
 def test_k_of_n_clients_take_part_and_the_others_pay_nothing():
-    w, seen = world(method="fedavg", options={"clients": 3}, rounds=6), []
+    w, seen = plan(method="fedavg", options={"clients": 3}, rounds=6), []
     finished(w, watch=lambda round, metrics, ledger: seen.append((metrics, ledger)))
     trained = [{me for me in w.peers if "loss" in metrics[me]} for metrics, _ in seen]
     assert all(len(who) == 3 for who in trained) and len(set(map(frozenset, trained))) > 1
@@ -97,9 +97,9 @@ def test_k_of_n_clients_take_part_and_the_others_pay_nothing():
 
 
 def test_the_draw_of_clients_is_the_same_on_every_agent():
-    w = world(method="fedavg", options={"clients": 2})
+    w = plan(method="fedavg", options={"clients": 2})
     views = [
-        Local(p.me, p.role, 3, 9, p.learner, p.plan(3)) for p in w.participants()
+        Local(p.me, p.role, 3, 9, p.learner, p.plan(3)) for p in w.agent_states()
     ]  # what each agent knows in round 3
     assert len({selected(local, w.options, 3) for local in views}) == 1
     assert len({selected(views[0], w.options, round) for round in range(9)}) > 1
@@ -107,38 +107,38 @@ def test_the_draw_of_clients_is_the_same_on_every_agent():
 
 
 def test_too_few_updates_leave_the_global_model_as_it_is():
-    w = world(method="fedavg", options={"quorum": len(world(method="fedavg").peers) + 1})
-    before = {name: t.clone() for name, t in w.participant("hub").learner.model.named_parameters()}
+    w = plan(method="fedavg", options={"quorum": len(plan(method="fedavg").peers) + 1})
+    before = {name: t.clone() for name, t in w.agent_state("hub").learner.model.named_parameters()}
     for name, tensor in finished(w)[0]["hub"].learner.model.named_parameters():
         assert torch.equal(tensor, before[name])
 
 
 @pytest.mark.parametrize("samples", [0, -1, 1.5, True, "7", None, 2**41])
 def test_an_update_with_an_impossible_sample_count_is_refused(samples):
-    w = world(method="fedavg")
-    hub, sender = w.participant("hub"), w.participant("a0")
+    w = plan(method="fedavg")
+    hub, sender = w.agent_state("hub"), w.agent_state("a0")
     local = Local("hub", hub.role, 0, 4, hub.learner, hub.plan(0))
     tensors = sender.learner.cut(sender.plan(0).regions)
-    counted(local)("a0", Parcel(tensors, {"samples": 12}))
+    counted(local)("a0", Message(tensors, {"samples": 12}))
     with pytest.raises(SpecMismatch, match="samples"):
-        counted(local)("a0", Parcel(tensors, {"samples": samples}))
+        counted(local)("a0", Message(tensors, {"samples": samples}))
     with pytest.raises(SpecMismatch):
-        counted(local)("a0", Parcel(dict(list(tensors.items())[1:]), {"samples": 12}))
+        counted(local)("a0", Message(dict(list(tensors.items())[1:]), {"samples": 12}))
 
 
 def test_B9_fedprox_without_its_pull_is_fedavg():
-    ours, _ = finished(world(method="fedprox", options={"mu": 0.0}))
-    theirs, _ = finished(world(method="fedavg"))
+    ours, _ = finished(plan(method="fedprox", options={"mu": 0.0}))
+    theirs, _ = finished(plan(method="fedavg"))
     assert differing(ours, theirs) == []
 
 
 def test_B9_the_stronger_the_pull_the_shorter_the_way():
     def way(mu):
-        agent = world(method="fedprox", train={"momentum": 0.0, "epochs": 3}).participant("a0")
-        start = agent.learner.arena.values.clone()
+        agent = plan(method="fedprox", train={"momentum": 0.0, "epochs": 3}).agent_state("a0")
+        start = agent.learner.buffer.values.clone()
         agent.options = type(agent.options)(mu=mu)
         next(agent.begin(0))  # trains, then asks for the exchange
-        return float((agent.learner.arena.values - start).norm())
+        return float((agent.learner.buffer.values - start).norm())
 
     ways = [way(mu) for mu in (0.0, 0.1, 1.0, 5.0, 15.0)]
     assert ways == sorted(ways, reverse=True) and ways[-1] < 0.5 * ways[0]
@@ -146,9 +146,9 @@ def test_B9_the_stronger_the_pull_the_shorter_the_way():
 
 def test_B9_the_first_step_is_not_pulled():
     def after(mu):
-        agent = world(method="fedprox", data={"samples": 100}, train={"batch": 512}).participant("a0")
+        agent = plan(method="fedprox", data={"samples": 100}, train={"batch": 512}).agent_state("a0")
         agent.options = type(agent.options)(mu=mu)
         next(agent.begin(0))
-        return agent.learner.arena.values
+        return agent.learner.buffer.values
 
     assert torch.equal(after(0.0), after(10.0))

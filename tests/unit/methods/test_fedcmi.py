@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from infiltrating import ALIKE, CLASSIFIED, MIXED, OTHER, PROJECTED, branch, cmi, moved, reached, slices, turn
-from worlds import differing, finished
+from plans import differing, finished
 
 from parse_p2p.core.types import Role
 from parse_p2p.learning.objective import terms
 from parse_p2p.methods import fedcmi, federation
 from parse_p2p.methods.base import Local
-from parse_p2p.methods.fedcmi import METHOD, Lesson, Options
+from parse_p2p.methods.fedcmi import METHOD, FrozenTeacher, Options
 from parse_p2p.methods.fedprox import pull
 from parse_p2p.runtime.simulator import simulate
 
@@ -44,7 +44,7 @@ def test_B8_without_its_losses_it_is_fedavg_on_the_same_network():
 
     scripts = {Role.CLIENT: client, Role.COORDINATOR: federation.coordinator}
     averaged.method = replace(averaged.method, scripts=scripts)
-    start = slices(plain.participant("a0").learner)
+    start = slices(plain.agent_state("a0").learner)
     one, other = (finished(made, rounds=3)[0] for made in (plain, averaged))
     for me in one:
         a, b = slices(one[me].learner), slices(other[me].learner)
@@ -68,12 +68,12 @@ def test_B8_a_steepness_of_zero_is_a_temperature_of_1():
 
 def test_B9_the_proximal_term_adds_the_displacement_to_the_gradient():
     local = turn(cmi(), "audio+motion")
-    arena, adjust = local.learner.arena, pull(local, 0.3)
-    start = arena.values.clone()
-    arena.values.add_(torch.linspace(-1, 1, arena.size))
-    arena.grads.fill_(0.5)
-    adjust(arena)
-    torch.testing.assert_close(arena.grads, 0.5 + 0.3 * (arena.values - start))
+    buffer, adjust = local.learner.buffer, pull(local, 0.3)
+    start = buffer.values.clone()
+    buffer.values.add_(torch.linspace(-1, 1, buffer.size))
+    buffer.grads.fill_(0.5)
+    adjust(buffer)
+    torch.testing.assert_close(buffer.grads, 0.5 + 0.3 * (buffer.values - start))
 
 
 def test_B9_the_first_step_is_unaffected_and_later_ones_are_not():
@@ -87,9 +87,9 @@ def test_B9_the_displacement_shrinks_with_mu():
     found = []
     for mu in (0.0, 0.1, 1.0, 5.0):
         local = turn(cmi(mu=mu, train={"epochs": 8, "momentum": 0.0}), "audio+motion")
-        start = local.learner.arena.values.clone()
+        start = local.learner.buffer.values.clone()
         fedcmi.train(local, Options(mu=mu))
-        found.append((local.learner.arena.values - start).norm().item())
+        found.append((local.learner.buffer.values - start).norm().item())
     assert found == sorted(found, reverse=True)
     assert found[-1] < 0.5 * found[0]
 
@@ -112,7 +112,7 @@ def test_B10_nothing_is_distilled_into_a_client_with_one_modality(kind):
     for options in (Options(), Options(lambda1=0.0, lambda2=0.0), Options(lambda2=9.0, direction="client_global")):
         local = turn(cmi(), kind, round=2)
         fedcmi.train(local, options)
-        found.append(local.learner.arena.values.clone())
+        found.append(local.learner.buffer.values.clone())
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
@@ -133,32 +133,32 @@ def test_B11_each_slice_is_averaged_over_its_owners_by_sample_count():
     made = cmi(MIXED, rounds=1)
     alone = {}
     for me in made.peers:
-        agent = made.participant(me)
+        agent = made.agent_state(me)
         agent.learner.begin(0, 1)
         fedcmi.train(Local(me, agent.role, 0, 1, agent.learner, agent.plan(0)), made.options)
         alone[me] = (agent.learner.samples, slices(agent.learner))
-    participants, _ = finished(made)
-    for name, found in slices(participants["hub"].learner).items():
+    agent_states, _ = finished(made)
+    for name, found in slices(agent_states["hub"].learner).items():
         owners = [(n, mine[name].double()) for n, mine in alone.values() if name in mine]
         assert len(owners) == (4 if name == "head.fusion" else 3)
         expected = sum(n * x for n, x in owners) / sum(n for n, _ in owners)
         torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
         for me in made.peers:
-            if name in (mine := slices(participants[me].learner)):
+            if name in (mine := slices(agent_states[me].learner)):
                 assert torch.equal(mine[name], found)  # the model and the teacher of the next round
 
 
 def test_B11_modules_without_an_owner_among_the_chosen_stay():
     made = cmi({"audio": 3, "motion": 1}, clients=1, rounds=6)
-    participants = made.participants()
-    hub = next(p for p in participants if p.me == "hub").learner
+    agent_states = made.agent_states()
+    hub = next(p for p in agent_states if p.me == "hub").learner
     states, chosen = [slices(hub)], []
 
     def watch(round, metrics, ledger):
         states.append(slices(hub))
-        chosen.extend(made.seats[me].modalities[0] for me in ledger if me != "hub" and "hub" in ledger[me])
+        chosen.extend(made.specs[me].modalities[0] for me in ledger if me != "hub" and "hub" in ledger[me])
 
-    simulate(participants, 6, watch=watch)
+    simulate(agent_states, 6, watch=watch)
     assert set(chosen) == {"audio", "motion"} and len(chosen) == 6
     for kind, before, after in zip(chosen, states, states[1:], strict=False):
         found = moved(before, after)
@@ -178,7 +178,7 @@ def test_B12_the_bytes_are_those_of_the_formula_both_ways(personalised):
 
     def watch(round, metrics, ledger):
         for me in made.peers:
-            count = len(made.seats[me].modalities)
+            count = len(made.specs[me].modalities)
             assert sum(ledger[me]["hub"].values()) == 4 * (count * modality + fusion)
             assert ledger["hub"][me] == ledger[me]["hub"]
             assert ledger[me].keys() == {"hub"}
@@ -212,11 +212,11 @@ def test_B12_there_are_no_messages_but_those_of_fedavg():
 
 def test_B12_what_is_personalised_never_leaves_home():
     made = cmi(ALIKE, personalised=True)
-    start = slices(made.participant("hub").learner)
-    participants, _ = finished(made)
+    start = slices(made.agent_state("hub").learner)
+    agent_states, _ = finished(made)
     kept = {name for name in start if name.startswith((PROJECTED, CLASSIFIED))}
-    assert moved(start, slices(participants["hub"].learner)) == set(start) - kept
-    one, other = (slices(participants[me].learner) for me in ("a0", "a1"))
+    assert moved(start, slices(agent_states["hub"].learner)) == set(start) - kept
+    one, other = (slices(agent_states[me].learner) for me in ("a0", "a1"))
     # a projector is a student's only in batches in which the other modality is dominant
     assert {f"{CLASSIFIED}{m}" for m in OTHER} < moved(one, other) <= kept
 
@@ -226,15 +226,15 @@ def test_B12_what_is_personalised_never_leaves_home():
 
 def test_B13_the_coordinator_says_what_each_modality_alone_is_worth():
     made = cmi(data={"samples": 800}, rounds=3)
-    participants, metrics = finished(made)
+    agent_states, metrics = finished(made)
     said = metrics["hub"]
     kinds = {f"{how}.{m}" for how in ("alone", "zero", "own") for m in OTHER}
     assert said.keys() == kinds | {"fused", "updates"}
-    assert said["fused"] == participants["hub"].learner.evaluate()["accuracy"]
+    assert said["fused"] == agent_states["hub"].learner.evaluate()["accuracy"]
     for me in made.peers:  # all hold the global model now
-        if len(made.seats[me].modalities) == 1:
-            [modality] = made.seats[me].modalities
-            assert said[f"alone.{modality}"] == pytest.approx(participants[me].learner.evaluate()["accuracy"])
+        if len(made.specs[me].modalities) == 1:
+            [modality] = made.specs[me].modalities
+            assert said[f"alone.{modality}"] == pytest.approx(agent_states[me].learner.evaluate()["accuracy"])
 
 
 def test_B13_the_spread_is_the_deviation_of_the_accuracy_over_the_classes_there_are():
@@ -254,19 +254,19 @@ VARIANTS = [
 def test_a_resumed_run_is_the_run_that_was_not_interrupted(options):
     whole = finished(cmi(**options))[0]
     kept = {me: agent.state() for me, agent in finished(cmi(**options), rounds=2)[0].items()}
-    second = cmi(**options).participants()
+    second = cmi(**options).agent_states()
     for agent in second:
         agent.restore(kept[agent.me])
     simulate(second, 4, start=2)
     assert differing(whole, {agent.me: agent for agent in second}) == []
-    assert all(agent.learner.arena.values.isfinite().all() for agent in second)
+    assert all(agent.learner.buffer.values.isfinite().all() for agent in second)
 
 
 def test_of_three_modalities_all_but_the_dominant_one_are_students():
     data = {"modalities": ["audio", "motion", "touch"], "atoms": ["redundant", "unique"]}
     mix = {"audio+motion+touch": 1, "audio+motion": 1, "touch": 1}
     local = turn(cmi(mix, data=data), "audio+motion+touch", round=1)
-    taught = fedcmi.lesson(local.learner, Options())
+    taught = fedcmi.frozen_teacher(local.learner, Options())
     assert len(taught.steepness) == 3
     found = reached(local.learner, fedcmi.infiltration(replace(taught, dominant="motion"), Options()),
                     next(local.learner.batches()))  # fmt: skip
@@ -275,20 +275,20 @@ def test_of_three_modalities_all_but_the_dominant_one_are_students():
     before = slices(local.learner)
     fedcmi.train(local, Options())
     assert moved(before, slices(local.learner)) == set(before)  # the slot of touch needs both infiltrations
-    participants, metrics = finished(cmi(mix, data=data), rounds=3)
+    agent_states, metrics = finished(cmi(mix, data=data), rounds=3)
     assert {f"alone.{m}" for m in data["modalities"]} <= metrics["hub"].keys()
-    assert all(p.learner.arena.values.isfinite().all() for p in participants.values())
+    assert all(p.learner.buffer.values.isfinite().all() for p in agent_states.values())
 
 
 def test_a_lesson_is_made_for_a_client_alone_and_once_a_round(monkeypatch):
     made, seen = cmi(), []
-    original = fedcmi.lesson
+    original = fedcmi.frozen_teacher
 
-    def counted(learner, options) -> Lesson:
+    def counted(learner, options) -> FrozenTeacher:
         seen.append(learner.me)
         return original(learner, options)
 
     monkeypatch.setattr(fedcmi, "lesson", counted)
     finished(made, rounds=3)
-    several = [me for me in made.peers if len(made.seats[me].modalities) == 2]
+    several = [me for me in made.peers if len(made.specs[me].modalities) == 2]
     assert sorted(seen) == sorted(several * 2)

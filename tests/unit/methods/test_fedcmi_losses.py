@@ -22,7 +22,7 @@ from parse_p2p.models.base import key_of
 def test_B2_the_infiltration_loss_reaches_only_the_weak_modality(weak, into, part):
     local = turn(cmi(), "audio+motion")
     options = Options(infiltration=into)
-    taught = replace(fedcmi.lesson(local.learner, options), dominant=OTHER[weak])
+    taught = replace(fedcmi.frozen_teacher(local.learner, options), dominant=OTHER[weak])
     found = reached(local.learner, fedcmi.infiltration(taught, options), next(local.learner.batches()))
     assert found == branch(weak, part)
 
@@ -32,7 +32,7 @@ def test_B3_the_teacher_is_a_frozen_copy_of_the_model_the_round_began_with():
     learner = local.learner
     began = learner.outputs(learner.data).views
     learner.model.train()
-    taught = fedcmi.lesson(learner, Options())
+    taught = fedcmi.frozen_teacher(learner, Options())
     assert not any(module.training for module in taught.teacher.modules())
     assert not any(p.requires_grad for p in taught.teacher.parameters())
     learner.train(fedcmi.infiltration(taught, Options()), fedcmi.losses.task)
@@ -43,7 +43,7 @@ def test_B3_the_teacher_is_a_frozen_copy_of_the_model_the_round_began_with():
 
 def test_B3_a_change_of_the_local_dominant_branch_leaves_the_loss():
     local = turn(cmi(), "audio+motion")
-    taught = replace(fedcmi.lesson(local.learner, Options()), dominant="audio")
+    taught = replace(fedcmi.frozen_teacher(local.learner, Options()), dominant="audio")
     batch = next(local.learner.batches())
 
     def loss():
@@ -53,7 +53,7 @@ def test_B3_a_change_of_the_local_dominant_branch_leaves_the_loss():
     before = loss()
     with torch.no_grad():
         for name in branch("audio", "projector.self", "projector.infiltration"):
-            local.learner.arena.view(local.learner.arena.regions[name]).add_(1)
+            local.learner.buffer.view(local.learner.buffer.regions[name]).add_(1)
     assert loss() == before
 
 
@@ -79,7 +79,7 @@ def leaning(local, **mass):
 )
 def test_B4_the_modality_with_more_true_class_mass_in_the_batch_teaches(masses, weak):
     local = turn(cmi(), "audio+motion")
-    taught = fedcmi.lesson(local.learner, Options())
+    taught = fedcmi.frozen_teacher(local.learner, Options())
     batch = leaning(local, **masses)
     found = reached(local.learner, fedcmi.infiltration(taught, Options()), batch)
     # a classifier without weights lets no gradient through to what lies below it
@@ -90,7 +90,7 @@ def test_B4_the_direction_may_be_the_global_models_for_a_whole_round():
     local = turn(cmi(), "audio+motion")
     options = Options(direction="client_global")
     leaning(local, audio=-5.0, motion=0.0)
-    taught = fedcmi.lesson(local.learner, options)
+    taught = fedcmi.frozen_teacher(local.learner, options)
     masses = fedcmi.own_logits(local.learner.model, local.learner.data)
     sums = {m: fedcmi.true_mass(z, local.learner.data.targets).sum() for m, z in masses.items()}
     assert taught.dominant == max(sums, key=sums.get)
@@ -167,7 +167,7 @@ def test_B6_a_class_whose_mass_is_zero_still_has_a_temperature():
 
 def test_B6_a_lesson_measures_the_model_on_all_local_samples():
     learner = turn(cmi(), "audio+motion").learner
-    found = fedcmi.lesson(learner, Options(kappa=3.0)).steepness[frozenset(OTHER)]
+    found = fedcmi.frozen_teacher(learner, Options(kappa=3.0)).steepness[frozenset(OTHER)]
     p = {m: learner.outputs(learner.data).views[f"unimodal.{m}"].softmax(1).double() for m in OTHER}
     classes = sorted(set(learner.data.targets.tolist()))
     ratio = {c: float(p["audio"][rows, c].mean() / p["motion"][rows, c].mean()) for c in classes

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import finished, plan
 from torch.nn.functional import cross_entropy
-from worlds import finished, world
 
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.methods.base import Exchange, Local
 from parse_p2p.methods.harmony import (
     METHOD,
@@ -29,7 +29,7 @@ ROUNDS = 4
 
 
 def made(network="fission", **options):
-    return world(method="harmony", model={"network": network}, rounds=ROUNDS, options=options)
+    return plan(method="harmony", model={"network": network}, rounds=ROUNDS, options=options)
 
 
 def traffic(w):
@@ -40,11 +40,11 @@ def traffic(w):
 
 
 def kind(w, me):
-    return "+".join(w.seats[me].modalities)
+    return "+".join(w.specs[me].modalities)
 
 
 def local(w, round, memory=None):
-    agent = next(p for p in w.participants() if kind(w, p.me) == "audio+motion")
+    agent = next(p for p in w.agent_states() if kind(w, p.me) == "audio+motion")
     agent.learner.begin(round, ROUNDS)
     return Local(agent.me, agent.role, round, ROUNDS, agent.learner, agent.plan(round), memory or {})
 
@@ -66,7 +66,7 @@ def test_in_the_first_stage_holders_of_a_modality_exchange_its_classifier(networ
             assert {f"trunk.{m}@{m}", f"{head}.{m}@{m}"} <= crossed
         assert not any(s.startswith(("rows.synergistic", "head.synergistic", "head.joint")) for s in crossed)
         for (a, b), slices in links.items():
-            shared = set(w.seats[a].modalities) & set(w.seats[b].modalities)
+            shared = set(w.specs[a].modalities) & set(w.specs[b].modalities)
             assert {s.split("@")[1] for s in slices} <= shared | {f"type:{kind(w, a)}"}
         assert any(len({kind(w, a), kind(w, b)}) == 2 for a, b in links)  # one modality and several meet
 
@@ -95,11 +95,11 @@ def test_the_first_stage_trains_each_modality_by_itself(network):
         want += cross_entropy(sum(said), batch.targets).item()
     loss = unimodal_loss(agent.model, batch, outputs)
     assert loss.item() == pytest.approx(want, rel=1e-5)
-    agent.arena.grads.zero_()
+    agent.buffer.grads.zero_()
     loss.backward()
-    for region in agent.arena.regions.values():
+    for region in agent.buffer.regions.values():
         fused = region.component.part in ("rows.synergistic", "head.synergistic", "head.joint")
-        assert bool(agent.arena.grads[region.start : region.stop].any()) != fused
+        assert bool(agent.buffer.grads[region.start : region.stop].any()) != fused
 
 
 def test_drift_is_nothing_when_the_second_stage_begins_and_something_after_a_step():
@@ -116,21 +116,21 @@ def test_drift_is_nothing_when_the_second_stage_begins_and_something_after_a_ste
 def test_drift_is_the_cosine_distance_of_each_trunk():
     at = local(made(), 2)
     remember_encoders(at)
-    arena = at.learner.arena
-    arena.view(arena.regions["trunk.audio"]).mul_(-3.0)
-    arena.view(arena.regions["rows.unique.motion"]).zero_()
+    buffer = at.learner.buffer
+    buffer.view(buffer.regions["trunk.audio"]).mul_(-3.0)
+    buffer.view(buffer.regions["rows.unique.motion"]).zero_()
     assert drift(at) == pytest.approx([2, 0], abs=1e-5)
 
 
 def test_encoders_rest_in_the_second_stage_at_rate_zero():
     at = local(made(), 2)
-    arena = at.learner.arena
-    before = arena.values.clone()
+    buffer = at.learner.buffer
+    before = buffer.values.clone()
     next(peer(at, Options(encoder_rate=0.0)))
-    for region in arena.regions.values():
+    for region in buffer.regions.values():
         fused = region.component.part in ("rows.synergistic", "head.synergistic")
         stretch = slice(region.start, region.stop)
-        assert torch.equal(arena.values[stretch], before[stretch]) != fused, region.component.name
+        assert torch.equal(buffer.values[stretch], before[stretch]) != fused, region.component.name
 
 
 def test_the_memory_of_the_encoders_is_that_of_the_round_of_the_switch():
@@ -140,7 +140,7 @@ def test_the_memory_of_the_encoders_is_that_of_the_round_of_the_switch():
         if len(agent.learner.holder.modalities) == 1:
             assert agent.memory == {}
         else:
-            assert torch.equal(agent.memory["encoders"], first[me].learner.arena.values)
+            assert torch.equal(agent.memory["encoders"], first[me].learner.buffer.values)
 
 
 drifts = st.lists(st.floats(0, 2), min_size=2, max_size=2)
@@ -166,23 +166,26 @@ def realised(w, sigma, drifts):
     """The matrix with which the multimodal agents mix one slice, read off a round in which each holds a one."""
     overlays = w.overlays(ROUNDS - 1)
     key = next(k for k in overlays.keys if k.component == "head.synergistic")
-    agents = [p for p in w.participants() if p.me in overlays.holders(key)]
-    plans = {p.me: overlays.plan(p.me) for p in agents}
-    region = {p.me: plans[p.me].regions[key] for p in agents}
+    agents = [p for p in w.agent_states() if p.me in overlays.holders(key)]
+    exchange_plans = {p.me: overlays.plan(p.me) for p in agents}
+    region = {p.me: exchange_plans[p.me].regions[key] for p in agents}
     for i, p in enumerate(agents):
-        p.learner.arena.values.zero_()
-        p.learner.arena.view(region[p.me])[i] = 1.0
-    sent = {p.me: Parcel(p.learner.cut(plans[p.me].regions), {"drift": d}) for p, d in zip(agents, drifts, strict=True)}
+        p.learner.buffer.values.zero_()
+        p.learner.buffer.view(region[p.me])[i] = 1.0
+    sent = {
+        p.me: Message(p.learner.cut(exchange_plans[p.me].regions), {"drift": d})
+        for p, d in zip(agents, drifts, strict=True)
+    }
     rows = []
     for p, mine in zip(agents, drifts, strict=True):
-        at = Local(p.me, p.role, ROUNDS - 1, ROUNDS, p.learner, plans[p.me])
-        mix_alike(at, {peer: sent[peer] for peer in plans[p.me].links}, mine, sigma)
-        rows.append(p.learner.arena.view(region[p.me])[: len(agents)].clone())
+        at = Local(p.me, p.role, ROUNDS - 1, ROUNDS, p.learner, exchange_plans[p.me])
+        mix_alike(at, {peer: sent[peer] for peer in exchange_plans[p.me].links}, mine, sigma)
+        rows.append(p.learner.buffer.view(region[p.me])[: len(agents)].clone())
     return torch.stack(rows)
 
 
 def test_mixing_weights_fall_with_the_distance_of_the_drifts_and_the_rest_stays_at_home():
-    w = world({"audio+motion": 4}, graph="complete", method="harmony", rounds=ROUNDS)
+    w = plan({"audio+motion": 4}, graph="complete", method="harmony", rounds=ROUNDS)
     near = [0.0, 0.0, 0.1, 0.9]
     alike = realised(w, 0.0, [[d, 0.0] for d in near])
     torch.testing.assert_close(alike, torch.full((4, 4), 0.25))
@@ -196,7 +199,7 @@ def test_mixing_weights_fall_with_the_distance_of_the_drifts_and_the_rest_stays_
 
 
 def test_the_drift_rides_with_the_slices_and_changes_nothing_else():
-    plain = Exchange("slices", {"b": Parcel({"x": torch.ones(2)})}, frozenset({"b"}), 1)
+    plain = Exchange("slices", {"b": Message({"x": torch.ones(2)})}, frozenset({"b"}), 1)
     riding = with_drift(plain, [0.1, 0.2])
     assert (riding.topic, riding.expect, riding.quorum, riding.check) == ("slices", {"b"}, 1, plain.check)
     assert riding.send["b"].tensors is plain.send["b"].tensors

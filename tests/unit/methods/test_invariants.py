@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from plans import MIX, differing, finished, mixing_only, plan, under
 from torch.nn.functional import cross_entropy, linear, relu
-from worlds import MIX, differing, finished, mixing_only, under, world
 
 from parse_p2p.core import plugins
 from parse_p2p.core.rng import seeded
@@ -21,10 +21,10 @@ METHODS = [m for m in plugins.known(plugins.METHODS) if not plugins.load(plugins
 TABLE = parse.sharing(parse.Options(), 0, 1)
 
 
-def holdings(participants, round):
+def holdings(agent_states, round):
     """Every slice of a round as a matrix, one row for each of its holders, in double."""
-    overlays = participants[0].overlays(round)
-    values = {p.me: p.learner.arena.view for p in participants}
+    overlays = agent_states[0].overlays(round)
+    values = {p.me: p.learner.buffer.view for p in agent_states}
     return {
         key: torch.stack([values[me](overlays.offers[me][key]) for me in overlays.graph(key).peers]).double()
         for key in overlays.keys
@@ -54,9 +54,9 @@ def tapped(w, before, after):
 def test_1_mixing_keeps_the_sum_of_every_slice_in_every_round(method, weights):
     options = {"sigma": 0.01} if method == "harmony" else {}
     before, after = {}, {}
-    w = world(method=method, weights=weights, rounds=3, options=options)
+    w = plan(method=method, weights=weights, rounds=3, options=options)
     finished(tapped(w, before, after))
-    assert len(before) == 3 * len(w.seats)
+    assert len(before) == 3 * len(w.specs)
     for round in range(3):
         overlays, moved = w.overlays(round), 0
         for key in overlays.keys:
@@ -69,26 +69,26 @@ def test_1_mixing_keeps_the_sum_of_every_slice_in_every_round(method, weights):
 
 def realised(w, round=0):
     """Per slice the matrix a round mixes with, read off one exchange in which holder i holds the i-th unit vector."""
-    participants = under(w, script=mixing_only).participants()
+    agent_states = under(w, script=mixing_only).agent_states()
     overlays = w.overlays(round)
     matrices = {}
     for key in overlays.keys:
         holders = overlays.graph(key).peers
-        for p in participants:
-            p.learner.arena.values.zero_()
+        for p in agent_states:
+            p.learner.buffer.values.zero_()
             if p.me in holders:
-                p.learner.arena.view(overlays.offers[p.me][key])[holders.index(p.me)] = 1.0
-        simulate(participants, round + 1, start=round)
-        matrices[key] = holdings(participants, round)[key]
-        outside = [p for p in participants if p.me not in holders]
-        assert not any(p.learner.arena.values.any() for p in outside), "a slice reached an agent that does not hold it"
+                p.learner.buffer.view(overlays.offers[p.me][key])[holders.index(p.me)] = 1.0
+        simulate(agent_states, round + 1, start=round)
+        matrices[key] = holdings(agent_states, round)[key]
+        outside = [p for p in agent_states if p.me not in holders]
+        assert not any(p.learner.buffer.values.any() for p in outside), "a slice reached an agent that does not hold it"
     return {key: rows[:, : len(rows)].numpy() for key, rows in matrices.items()}
 
 
 @pytest.mark.parametrize("overlay", ["per-slice", "induced"])
 @pytest.mark.parametrize("weights", ["metropolis", "uniform", "fastest-mixing"])
 def test_2_every_realised_matrix_is_doubly_stochastic(weights, overlay):
-    w = world(graph="wheel_graph", weights=weights, overlay=overlay)
+    w = plan(graph="wheel_graph", weights=weights, overlay=overlay)
     found = realised(under(w, sharing=TABLE))
     assert {len(matrix) for matrix in found.values()} == {3, 5, 7}
     for key, matrix in found.items():
@@ -99,11 +99,11 @@ def test_2_every_realised_matrix_is_doubly_stochastic(weights, overlay):
 
 
 def test_2_what_two_agents_exchange_is_what_both_their_modalities_allow():
-    w = under(world(graph="complete"), sharing=TABLE)
+    w = under(plan(graph="complete"), sharing=TABLE)
     ledgers = []
     finished(w, rounds=1, watch=lambda round, metrics, ledger: ledgers.append(ledger))
-    size = {key.component: 4 * r.size for me in w.seats for key, r in w.overlays(0).offers[me].items()}
-    kinds = {me: "+".join(seat.modalities) for me, seat in w.seats.items()}
+    size = {key.component: 4 * r.size for me in w.specs for key, r in w.overlays(0).offers[me].items()}
+    kinds = {me: "+".join(spec.modalities) for me, spec in w.specs.items()}
     audio = ["trunk.audio", "rows.redundant.audio", "rows.unique.audio", "head.unique.audio"]
     allowed = {
         frozenset({"audio", "motion"}): ["head.redundant"],
@@ -139,10 +139,10 @@ def slope(spreads, low, high):
 )
 def test_3_without_learning_every_slice_agrees_as_fast_as_its_graph_allows(graph, rounds):
     tiny = {"data": {"samples": 120}, "model": {"latent": 6, "hidden": 4, "init": "own"}, "encoder": {"width": 4}}
-    w = world({"audio": 4, "motion": 4, "audio+motion": 4}, graph=graph, **tiny)
-    participants = under(w, sharing=TABLE, script=mixing_only).participants()
-    seen = [holdings(participants, 0)]
-    simulate(participants, rounds, watch=lambda round, *_: seen.append(holdings(participants, round)))
+    w = plan({"audio": 4, "motion": 4, "audio+motion": 4}, graph=graph, **tiny)
+    agent_states = under(w, sharing=TABLE, script=mixing_only).agent_states()
+    seen = [holdings(agent_states, 0)]
+    simulate(agent_states, rounds, watch=lambda round, *_: seen.append(holdings(agent_states, round)))
     assert {key.group for key in seen[0]} == {
         "all", "audio", "motion", "audio&multimodal", "motion&multimodal", "type:audio+motion&multimodal",
     }  # fmt: skip
@@ -162,11 +162,11 @@ def test_3_without_learning_every_slice_agrees_as_fast_as_its_graph_allows(graph
 @pytest.mark.parametrize("weights", ["metropolis", "uniform", "fastest-mixing"])
 @pytest.mark.parametrize("method", METHODS)
 def test_4_mixing_equal_models_changes_nothing_to_the_last_bit(method, weights):
-    w = under(world(method=method, weights=weights), script=mixing_only)
-    participants = w.participants()
-    before = {p.me: p.learner.arena.values.clone() for p in participants}
-    simulate(participants, 4)
-    assert all(torch.equal(p.learner.arena.values, before[p.me]) for p in participants)
+    w = under(plan(method=method, weights=weights), script=mixing_only)
+    agent_states = w.agent_states()
+    before = {p.me: p.learner.buffer.values.clone() for p in agent_states}
+    simulate(agent_states, 4)
+    assert all(torch.equal(p.learner.buffer.values, before[p.me]) for p in agent_states)
 
 
 def plainly(weights, x):
@@ -198,10 +198,10 @@ def loss_of(weights, batch):
 def federated_averaging(w, rounds):
     """FedAvg with a server: clients begin a round with the average, train, and are averaged; momentum stays theirs."""
     clients = {}
-    for seat in w.seats.values():
-        own = {name: p.detach().clone().requires_grad_() for name, p in w.initialised(seat).named_parameters()}
+    for spec in w.specs.values():
+        own = {name: p.detach().clone().requires_grad_() for name, p in w.initialised(spec).named_parameters()}
         step = torch.optim.SGD(own.values(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-        clients[seat.id] = (own, step, w.share(seat.id)[0])
+        clients[spec.id] = (own, step, w.share(spec.id)[0])
     for round in range(rounds):
         for me, (own, step, data) in clients.items():
             order = torch.randperm(len(data), generator=seeded(w.run.seed, me, round))
@@ -219,11 +219,11 @@ def federated_averaging(w, rounds):
 
 
 def test_5_on_a_complete_graph_of_one_type_parse_is_federated_averaging():
-    w = world({"audio+motion": 5}, graph="complete", rounds=3, options={"orthogonal": 0.0})
+    w = plan({"audio+motion": 5}, graph="complete", rounds=3, options={"orthogonal": 0.0})
     want = federated_averaging(w, 3)
-    participants, _ = finished(w)
-    start = dict(w.initialised(w.seats["a0"]).named_parameters())
-    for agent in participants.values():
+    agent_states, _ = finished(w)
+    start = dict(w.initialised(w.specs["a0"]).named_parameters())
+    for agent in agent_states.values():
         for name, values in agent.learner.model.named_parameters():
             torch.testing.assert_close(values.detach(), want[name], rtol=1e-4, atol=2e-6)
             assert not torch.allclose(values, start[name], atol=1e-3)
@@ -239,10 +239,10 @@ def test_5_on_a_complete_graph_of_one_type_parse_is_federated_averaging():
 )
 def test_6_the_baselines_are_parse_with_another_table(sharing, baseline):
     losses = {"contrast": 0.5, "orthogonal": 1.0}
-    ours, _ = finished(under(world(options=losses), sharing=sharing))
-    theirs, _ = finished(world(method=baseline, options=losses))
+    ours, _ = finished(under(plan(options=losses), sharing=sharing))
+    theirs, _ = finished(plan(method=baseline, options=losses))
     assert differing(ours, theirs) == []
-    parse_itself, _ = finished(world(options=losses))
+    parse_itself, _ = finished(plan(options=losses))
     assert differing(ours, parse_itself) != []
 
 
@@ -253,8 +253,8 @@ def test_6_hybrid_is_modality_in_its_encoders_and_task_in_its_heads():
 
 
 def test_7_dropping_a_branch_changes_only_the_sum_of_the_logits():
-    participants, _ = finished(world(MIX))
-    for agent in participants.values():
+    agent_states, _ = finished(plan(MIX))
+    for agent in agent_states.values():
         learner, state = agent.learner, agent.learner.state()
         said = learner.outputs(learner.test)
         for dropped in said.branches:
@@ -267,14 +267,14 @@ def test_7_dropping_a_branch_changes_only_the_sum_of_the_logits():
 
 
 def test_7_a_branch_does_not_hear_the_slices_of_the_others():
-    w = world({"audio+motion": 2})
-    learner = w.participant("a0").learner
+    w = plan({"audio+motion": 2})
+    learner = w.agent_state("a0").learner
     before = learner.outputs(learner.test).branches
     for part, silent in (("redundant", {"redundant"}), ("unique", {"unique.audio", "unique.motion"}),
                          ("synergistic", {"synergistic"})):  # fmt: skip
-        agent = w.participant("a0").learner
-        for region in agent.arena.regions.values():
+        agent = w.agent_state("a0").learner
+        for region in agent.buffer.regions.values():
             if region.component.part in (f"rows.{part}", f"head.{part}"):
-                agent.arena.view(region).add_(1.0)
+                agent.buffer.view(region).add_(1.0)
         after = agent.outputs(agent.test).branches
         assert {name for name in before if not torch.equal(before[name], after[name])} == silent

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from worlds import differing, finished, mixing_only, under, world
+from plans import differing, finished, mixing_only, plan, under
 
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.core import plugins
@@ -26,11 +26,11 @@ each = pytest.mark.parametrize("method", GOSSIP)
 
 def tasked(tasks=("coarse", "fine"), **changes):
     agents = {"mix": MIX, "tasks": list(tasks)}
-    return world(agents=agents, tasks=TASKS, **{"data": {"samples": 480}} | changes)
+    return plan(agents=agents, tasks=TASKS, **{"data": {"samples": 480}} | changes)
 
 
 def of_task(w, task):
-    return {me for me, seat in w.seats.items() if seat.task == task}
+    return {me for me, spec in w.specs.items() if spec.task == task}
 
 
 def is_head(key):
@@ -52,20 +52,20 @@ def test_1_the_parts_that_depend_on_the_label_space_are_those_that_are_narrowed_
 def test_2_tasks_are_dealt_evenly_to_every_type_and_to_all():
     w = tasked()
     for kind in MIX:
-        agents = [seat for seat in w.seats.values() if "+".join(seat.modalities) == kind]
+        agents = [spec for spec in w.specs.values() if "+".join(spec.modalities) == kind]
         assert len([s for s in agents if s.task == "coarse"]) == len([s for s in agents if s.task == "fine"])
-    odd = world(agents={"mix": dict.fromkeys(MIX, 1), "tasks": ["coarse", "fine"]}, tasks=TASKS)
-    assert sorted(seat.task for seat in odd.seats.values()) == ["coarse", "coarse", "fine"]
+    odd = plan(agents={"mix": dict.fromkeys(MIX, 1), "tasks": ["coarse", "fine"]}, tasks=TASKS)
+    assert sorted(spec.task for spec in odd.specs.values()) == ["coarse", "coarse", "fine"]
 
 
 @each
 def test_3_the_overlay_of_a_head_is_within_a_task_and_that_of_all_else_across(method):
-    w, plain = tasked(method=method), world(MIX, method=method)
+    w, plain = tasked(method=method), plan(MIX, method=method)
     across = set()
     for round in range(w.run.rounds):
         found, without = w.overlays(round), plain.overlays(round)
         for key in found.keys:
-            tasks = {w.seats[me].task for me in found.holders(key)}
+            tasks = {w.specs[me].task for me in found.holders(key)}
             assert len(tasks) == 1 or not is_head(key), key
             across |= {key} if len(tasks) > 1 else set()
             digests = {found.offers[me][key].digest for me in found.holders(key)}
@@ -85,18 +85,18 @@ def test_3_the_overlay_of_a_head_is_within_a_task_and_that_of_all_else_across(me
 def test_4_mixing_moves_trunks_towards_all_and_heads_towards_those_of_the_task(method):
     w = tasked(method=method, graph="complete", model={"init": "own"})
     table = w.method.sharing(w.options, 0, w.run.rounds)
-    participants = under(w, table, mixing_only).participants()
+    agent_states = under(w, table, mixing_only).agent_states()
     overlays = w.overlays(0)
 
     def values(key):
         return {
-            p.me: p.learner.arena.view(overlays.offers[p.me][key]).clone()
-            for p in participants
+            p.me: p.learner.buffer.view(overlays.offers[p.me][key]).clone()
+            for p in agent_states
             if key in overlays.offers[p.me]
         }
 
     before = {key: values(key) for key in overlays.keys}
-    simulate(participants, 1)
+    simulate(agent_states, 1)
     for key, old in before.items():
         # a complete graph averages in one round, over the holders and over nobody else
         mean = torch.stack(list(old.values())).mean(0)
@@ -108,10 +108,10 @@ def test_4_mixing_moves_trunks_towards_all_and_heads_towards_those_of_the_task(m
 @pytest.mark.parametrize("network", ["fission", "monolithic", "embedding", "infiltration"])
 def test_5_an_agent_trains_and_is_measured_on_its_own_label_space(network):
     w = tasked(method="dsgd-hybrid", model={"network": network})
-    whole = world(MIX, data={"samples": 480})
-    participants, _ = finished(w)
-    for me, p in participants.items():
-        classes = TASKS[w.seats[me].task]["classes"]
+    whole = plan(MIX, data={"samples": 480})
+    agent_states, _ = finished(w)
+    for me, p in agent_states.items():
+        classes = TASKS[w.specs[me].task]["classes"]
         label = {c: k for k, group in enumerate(classes) for c in group}
         for mine, every in zip(w.share(me), whole.share(me), strict=True):
             kept = [row for row, c in enumerate(every.targets.tolist()) if c in label]
@@ -129,34 +129,34 @@ def test_6_a_resumed_run_ends_as_one_that_was_not_interrupted(method):
     whole, _ = finished(tasked(method=method))
     first, _ = finished(tasked(method=method), rounds=2)
     second = tasked(method=method)
-    participants = second.participants()
-    for p in participants:
+    agent_states = second.agent_states()
+    for p in agent_states:
         p.restore(first[p.me].state())
-    simulate(participants, second.run.rounds, start=2)
-    assert differing(whole, {p.me: p for p in participants}) == []
+    simulate(agent_states, second.run.rounds, start=2)
+    assert differing(whole, {p.me: p for p in agent_states}) == []
 
 
 def test_7_agents_without_a_task_have_all_classes_and_heads_of_their_own():
     agents = [{"id": f"a{i}", "modalities": ["audio"], "task": task} for i, task in enumerate(["coarse", None] * 2)]
-    w = world(agents=agents, tasks=TASKS)
-    assert [w.classes(seat) for seat in w.seats.values()] == [3, 16, 3, 16]
+    w = plan(agents=agents, tasks=TASKS)
+    assert [w.classes(spec) for spec in w.specs.values()] == [3, 16, 3, 16]
     overlays = w.overlays(0)
     assert {frozenset(overlays.holders(k)) for k in overlays.keys if is_head(k)} == {
         frozenset({"a0", "a2"}), frozenset({"a1", "a3"})
     }  # fmt: skip
-    assert [w.kind(me) for me in w.seats] == ["audio: coarse", "audio: all classes"] * 2
+    assert [w.kind(me) for me in w.specs] == ["audio: coarse", "audio: all classes"] * 2
 
 
 def test_8_a_run_without_tasks_or_with_one_for_all_is_named_as_before():
-    assert {world(MIX).kind(me) for me in world(MIX).seats} == MIX.keys()
-    assert {tasked(["fine"]).kind(me) for me in tasked(["fine"]).seats} == MIX.keys()
-    assert not any("task" in str(key) for key in world(MIX).overlays(0).keys)
+    assert {plan(MIX).kind(me) for me in plan(MIX).specs} == MIX.keys()
+    assert {tasked(["fine"]).kind(me) for me in tasked(["fine"]).specs} == MIX.keys()
+    assert not any("task" in str(key) for key in plan(MIX).overlays(0).keys)
 
 
 def test_9_the_summary_has_a_row_for_each_type_and_task_and_promises_no_ceiling():
     w = tasked(rounds=1)
     alone = train_alone(w, lambda round: None)
-    found = summarise(w, dict.fromkeys(w.seats, 0.5), alone, 0, 1, 1.0)
+    found = summarise(w, dict.fromkeys(w.specs, 0.5), alone, 0, 1, 1.0)
     assert {row.type for row in found.types} == {f"{kind}: {task}" for kind in MIX for task in TASKS}
     assert all(row.ceiling is None and row.alone is not None for row in found.types)
 
@@ -179,7 +179,7 @@ WRONG = {
 @pytest.mark.parametrize(("changes", "said"), WRONG.values(), ids=WRONG.keys())
 def test_10_what_cannot_be_is_refused_in_a_sentence(changes, said):
     with pytest.raises(ConfigError, match=said) as caught:
-        world(**{"agents": {"mix": MIX, "tasks": ["coarse"]}, "tasks": TASKS} | changes)
+        plan(**{"agents": {"mix": MIX, "tasks": ["coarse"]}, "tasks": TASKS} | changes)
     assert "\n" not in str(caught.value)
 
 
@@ -190,12 +190,12 @@ def test_11_agents_with_other_tasks_do_not_talk_to_each_other():
 
 
 def test_12_who_gains_a_modality_keeps_its_label_space():
-    one = next(me for me, seat in tasked().seats.items() if seat.modalities == ("audio",))
+    one = next(me for me, spec in tasked().specs.items() if spec.modalities == ("audio",))
     w = tasked(events=[{"round": 2, "agent": one, "gain": ["motion"]}])
-    participants, _ = finished(w)
-    classes = len(TASKS[w.seats[one].task]["classes"])
-    learner = participants[one].learner
+    agent_states, _ = finished(w)
+    classes = len(TASKS[w.specs[one].task]["classes"])
+    learner = agent_states[one].learner
     assert learner.holder.modalities == ("audio", "motion") and learner.data.classes == classes
     assert learner.outputs(learner.test).branches["unique.motion"].shape == (len(learner.test), classes)
     for key in w.overlays(2).keys:
-        assert len({w.seats[me].task for me in w.overlays(2).holders(key)}) == 1 or not is_head(key)
+        assert len({w.specs[me].task for me in w.overlays(2).holders(key)}) == 1 or not is_head(key)

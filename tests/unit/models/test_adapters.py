@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mosaics import adapters, loss, samples, scrambled
-from worlds import BOTH, inputs
+from plans import BOTH, inputs
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.models.adapters import slots, targets

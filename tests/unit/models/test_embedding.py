@@ -4,14 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import BOTH, inputs
+from plans import BOTH, inputs
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Kind
 from parse_p2p.models.base import EncoderOptions, ModelOptions, count, initialise, key_of
 from parse_p2p.models.embedding import Embedding, Gate
-from parse_p2p.models.parameter_buffer import Arena
+from parse_p2p.models.parameter_buffer import ParameterBuffer
 
 SIZE = 16
 AUDIO = {"audio": (16,)}
@@ -56,7 +56,7 @@ def test_components_hold_every_parameter_once_and_no_buffer():
         names = [component.name for component, _ in model.parts()]
         assert len(names) == len(set(names)) == 5 * len(shapes) + (len(shapes) > 1)
         assert sum(p.numel() for _, ps in model.parts() for p in ps.values()) == count(model)
-        assert Arena(model.parts(), torch.device("cpu")).size == count(model)
+        assert ParameterBuffer(model.parts(), torch.device("cpu")).size == count(model)
     parts = {component.part for component, _ in made().parts()}
     assert parts == {"trunk", "rows.joint", "head.unimodal", "head.joint", "gate", "discriminator"}
 

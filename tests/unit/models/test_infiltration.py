@@ -4,8 +4,8 @@ from itertools import combinations
 
 import pytest
 import torch
+from plans import inputs, learner, plan
 from torch.nn.functional import linear
-from worlds import inputs, learner, world
 
 from parse_p2p.core.types import Kind
 from parse_p2p.models.base import EncoderOptions, ModelOptions, count, key_of
@@ -108,11 +108,11 @@ def test_B10_an_agent_has_no_modules_of_modalities_it_lacks(shapes):
 
 
 def test_one_fusion_head_for_agents_of_every_type_with_equal_first_values():
-    made = world(mix={"audio": 1, "motion": 1, "audio+motion": 2}, method="fedcmi")
+    made = plan(mix={"audio": 1, "motion": 1, "audio+motion": 2}, method="fedcmi")
     first = {}
-    for me in made.seats:
-        agent = made.participant(me).learner
-        for name, values in agent.cut(agent.arena.regions).items():
+    for me in made.specs:
+        agent = made.agent_state(me).learner
+        for name, values in agent.cut(agent.buffer.regions).items():
             assert torch.equal(first.setdefault(name, values), values), (me, name)
     assert len(first) == 2 * 4 + 1
 
@@ -140,6 +140,6 @@ def test_a_modality_may_have_any_name(name):
 
 def test_a_frozen_trunk_is_not_shared():
     agent = learner(method="fedcmi", encoder={"frozen": True})
-    assert {r.component.part for r in agent.arena.regions.values()} == {
+    assert {r.component.part for r in agent.buffer.regions.values()} == {
         "projector.self", "projector.infiltration", "head.unimodal", "head.fusion"
     }  # fmt: skip

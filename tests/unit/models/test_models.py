@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import BOTH, finished, inputs, learner, network, plan
 from torch.nn.functional import linear
-from worlds import BOTH, finished, inputs, learner, network, world
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Kind
@@ -266,14 +266,14 @@ def test_xor_is_learnt_by_every_fusion_that_is_not_additive(name):
 
 
 def test_a_frozen_trunk_is_neither_trained_nor_shared():
-    frozen = world(encoder={"frozen": True}, rounds=2)
-    participants, _ = finished(frozen)
-    for me, start in ((me, frozen.initialised(frozen.seats[me])) for me in participants):
-        learner = participants[me].learner
+    frozen = plan(encoder={"frozen": True}, rounds=2)
+    agent_states, _ = finished(frozen)
+    for me, start in ((me, frozen.initialised(frozen.specs[me])) for me in agent_states):
+        learner = agent_states[me].learner
         for m in learner.holder.modalities:
             before, after = start.trunk_of(m).state_dict(), learner.model.trunk_of(m).state_dict()
             assert all(torch.equal(before[name], after[name]) for name in before)
-        assert not any(r.component.part == "trunk" for r in learner.arena.regions.values())
+        assert not any(r.component.part == "trunk" for r in learner.buffer.regions.values())
         rows = [p for component, ps in start.parts() if component.part.startswith("rows.") for p in ps.values()]
         assert not torch.equal(torch.cat([p.flatten() for p in rows]), torch.cat([
             p.flatten() for c, ps in learner.model.parts() if c.part.startswith("rows.") for p in ps.values()
@@ -281,8 +281,8 @@ def test_a_frozen_trunk_is_neither_trained_nor_shared():
 
 
 def test_the_payload_of_a_frozen_trunk_is_the_adapter_and_the_heads():
-    free, frozen = world(), world(encoder={"frozen": True})
-    for me in free.seats:
+    free, frozen = plan(), plan(encoder={"frozen": True})
+    for me in free.specs:
         both = [w.overlays(0).plan(me) for w in (free, frozen)]
         trunks = sum(
             4 * both[0].regions[key].size for keys in both[0].links.values() for key in keys
@@ -339,21 +339,21 @@ def test_weights_that_do_not_fit_are_a_config_error_naming_the_file(kind, tmp_pa
 
 
 def test_equal_components_start_equal_unless_each_is_to_have_its_own():
-    common, own = world(), world(model={"init": "own"})
+    common, own = plan(), plan(model={"init": "own"})
     for w, equal in ((common, True), (own, False)):
         first = {}
-        for me in w.seats:
-            agent = w.participant(me).learner
-            for name, values in agent.cut(agent.arena.regions).items():
+        for me in w.specs:
+            agent = w.agent_state(me).learner
+            for name, values in agent.cut(agent.buffer.regions).items():
                 if name in first:
                     assert torch.equal(first[name], values) == equal, (me, name)
                 first.setdefault(name, values)
 
 
 def test_first_values_follow_the_seed_alone():
-    one = learner().arena.values
+    one = learner().buffer.values
     torch.manual_seed(99)
-    assert torch.equal(one, learner().arena.values)
-    assert not torch.equal(one, learner(seed=1).arena.values)
+    assert torch.equal(one, learner().buffer.values)
+    assert not torch.equal(one, learner(seed=1).buffer.values)
     assert one.abs().max() <= 1
     assert one.count_nonzero() == len(one)

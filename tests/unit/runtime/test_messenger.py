@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.event_log import RunLog
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.event_log import EventLog
+from parse_p2p.core.message import Message
 from parse_p2p.core.peer_info import Card
-from parse_p2p.runtime.messenger import COMPLAINTS, GOSSIP, OUTBOX, STRANGER, Courier, Limits
+from parse_p2p.runtime.messenger import COMPLAINTS, GOSSIP, OUTBOX, UNKNOWN_PEER, Limits, Messenger
 from parse_p2p.transports.base import Plane
-from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 from parse_p2p.wire.codecs import raw
 from parse_p2p.wire.framing import Header, pack
 
@@ -22,7 +22,7 @@ GUARD = 30  # seconds no test waits for
 
 
 def mail(sender, round, run=RUN):
-    [frames] = pack(Header(run, sender, round, "slices"), Parcel({"x": torch.ones(2)}), raw.CODEC)
+    [frames] = pack(Header(run, sender, round, "slices"), Message({"x": torch.ones(2)}), raw.CODEC)
     return frames
 
 
@@ -30,11 +30,11 @@ class Scene:
     """One courier that listens, and the post it listens at."""
 
     def __init__(self, tmp_path, limits=LIMITS):
-        self.post = Post()
+        self.post = MemoryNetwork()
         self.came = []
-        self.log = RunLog("a", tmp_path / "events.jsonl")
+        self.log = EventLog("a", tmp_path / "events.jsonl")
         self.transport = MemoryTransport("a", self.post)
-        self.courier = Courier("a", RUN, ["b", "c"], self.transport, raw.CODEC, limits, self.log, ["d"])
+        self.messenger = Messenger("a", RUN, ["b", "c"], self.transport, raw.CODEC, limits, self.log, ["d"])
 
     async def hear(self, sender, card):
         self.came.append((sender, card))
@@ -44,7 +44,7 @@ class Scene:
             raise MalformedFrame("a lie")
         self.came.append((sender, facts))
 
-    def deliver(self, sender, round, topic, parcel):
+    def deliver(self, sender, round, topic, message):
         self.came.append((sender, round))
 
     async def send(self, sender, *messages, plane=Plane.DATA):
@@ -56,12 +56,12 @@ class Scene:
             await asyncio.sleep(0)
 
     def seen(self):
-        return len(self.came) + sum(self.courier.refusals.values())
+        return len(self.came) + sum(self.messenger.refusals.values())
 
     def play(self, scenario):
         async def guarded():
             async with asyncio.timeout(GUARD), self.transport:
-                self.listening = asyncio.create_task(self.courier.listen(self.hear, self.overhear, self.deliver))
+                self.listening = asyncio.create_task(self.messenger.listen(self.hear, self.overhear, self.deliver))
                 await scenario()
                 assert not self.listening.done(), self.listening
                 self.listening.cancel()
@@ -85,7 +85,7 @@ def test_who_sends_too_much_rubbish_is_not_listened_to_for_a_while(tmp_path, clo
         await scene.send("b", [b"rubbish"], [b"rubbish"], mail("b", 1))
         assert scene.came == [("b", 1)], "not yet"
         await scene.send("b", [b"rubbish"], mail("b", 2), mail("b", 3))
-        assert scene.came == [("b", 1)] and scene.courier.refusals["b", "shut out"] == 2
+        assert scene.came == [("b", 1)] and scene.messenger.refusals["b", "shut out"] == 2
         await scene.send("c", mail("c", 1))
         assert scene.came[1:] == [("c", 1)], "another peer is heard"
         clock[0] = 29.9
@@ -116,7 +116,7 @@ def test_mail_of_another_run_is_refused_but_is_no_rubbish(tmp_path):
 
     async def scenario():
         await scene.send("b", *(mail("b", 1, run="other") for _ in range(10)), mail("b", 2))
-        assert scene.came == [("b", 2)] and scene.courier.refusals["b", "wrong run"] == 10
+        assert scene.came == [("b", 2)] and scene.messenger.refusals["b", "wrong run"] == 10
 
     scene.play(scenario)
 
@@ -128,7 +128,7 @@ def test_a_neighbour_is_not_shut_out_for_what_strangers_send(tmp_path):
         for name in ("x", "y", "z", "w"):
             await scene.send(name, mail(name, 1), mail("b", 1))
         await scene.send("b", mail("b", 2))
-        assert scene.came == [("b", 2)] and scene.courier.refusals == {(STRANGER, "malformed"): 8}
+        assert scene.came == [("b", 2)] and scene.messenger.refusals == {(UNKNOWN_PEER, "malformed"): 8}
 
     scene.play(scenario)
 
@@ -140,7 +140,7 @@ def test_the_log_names_the_first_and_the_counter_all(tmp_path):
         await scene.send("b", *([[b"rubbish"]] * (COMPLAINTS + 5)))
 
     scene.play(scenario)
-    assert scene.courier.refusals["b", "malformed"] == COMPLAINTS + 5
+    assert scene.messenger.refusals["b", "malformed"] == COMPLAINTS + 5
     assert len((tmp_path / "events.jsonl").read_text().splitlines()) == COMPLAINTS
 
 
@@ -151,13 +151,13 @@ def test_limits_that_cannot_be_are_refused(limit):
 
 
 def gossip(sender, **facts):
-    [frames] = pack(Header(RUN, sender, 0, GOSSIP), Parcel(meta=facts), raw.CODEC)
+    [frames] = pack(Header(RUN, sender, 0, GOSSIP), Message(meta=facts), raw.CODEC)
     return frames
 
 
 def test_members_may_gossip_and_do_nothing_else(tmp_path):
     scene = Scene(tmp_path)
-    [greeting] = pack(Header(RUN, "d", 0, "card"), Parcel(meta=Card(1, 2).facts()), raw.CODEC)
+    [greeting] = pack(Header(RUN, "d", 0, "card"), Message(meta=Card(1, 2).facts()), raw.CODEC)
 
     async def scenario():
         said = gossip("b", n=1), gossip("d", n=2), gossip("x", n=3), gossip("d", lie=True), greeting
@@ -167,16 +167,16 @@ def test_members_may_gossip_and_do_nothing_else(tmp_path):
         await scene.send("b", gossip("b", n=4))
         assert scene.came[:2] == [("b", {"n": 1}), ("d", {"n": 2})]
         assert scene.came[2:] == [("b", 0)], "on the data plane the topic is one like any other"
-        assert scene.courier.refusals == {(STRANGER, "malformed"): 1, ("d", "malformed"): 3}
+        assert scene.messenger.refusals == {(UNKNOWN_PEER, "malformed"): 1, ("d", "malformed"): 3}
         await scene.send("d", gossip("d", n=5), plane=Plane.CONTROL)
-        assert scene.courier.refusals["d", "shut out"] == 1
+        assert scene.messenger.refusals["d", "shut out"] == 1
 
     scene.play(scenario)
 
 
 def test_a_card_is_heard_on_the_control_plane_alone(tmp_path):
     scene = Scene(tmp_path)
-    [frames] = pack(Header(RUN, "b", 0, "card"), Parcel(meta=Card(1, 2).facts()), raw.CODEC)
+    [frames] = pack(Header(RUN, "b", 0, "card"), Message(meta=Card(1, 2).facts()), raw.CODEC)
 
     async def scenario():
         await scene.send("b", frames, plane=Plane.CONTROL)
@@ -190,9 +190,9 @@ def test_a_peer_that_does_not_read_is_named_and_fills_no_memory(tmp_path):
 
     async def scenario():
         for round in range(3 * OUTBOX):
-            scene.courier.post("b", round, "slices", Parcel({"x": torch.ones(2)}))
-        assert scene.courier.refusals["b", "slow"] == 2
-        scene.courier.empty("b")
-        await scene.courier.drain(["b"])
+            scene.messenger.post("b", round, "slices", Message({"x": torch.ones(2)}))
+        assert scene.messenger.refusals["b", "slow"] == 2
+        scene.messenger.empty("b")
+        await scene.messenger.drain(["b"])
 
     scene.play(scenario)

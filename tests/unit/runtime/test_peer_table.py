@@ -5,15 +5,15 @@ from pydantic import ValidationError
 
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.peer_info import NEVER, Card, Clocks
-from parse_p2p.runtime.peer_table import LIVES, Directory
+from parse_p2p.runtime.peer_table import LIVES, PeerTable
 
 CLOCKS = Clocks(heartbeat=1, lost=10)
 ME = 77
 """My incarnation."""
 
 
-def directory(*peers):
-    return Directory(peers or ("b",), CLOCKS, ME)
+def peer_table(*peers):
+    return PeerTable(peers or ("b",), CLOCKS, ME)
 
 
 def started(joins=0, incarnation=1, **changes):
@@ -59,7 +59,7 @@ def welcome(there, peer):
 
 
 def test_a_welcome_is_for_one_life_of_one_neighbour():
-    there = directory("b", "c")
+    there = peer_table("b", "c")
     mine = Card(ME, 2, 0, 9)
     assert there.to("b", mine) == mine, "never heard"
     there.heard("b", started(5, incarnation=6), 0, 2)
@@ -67,7 +67,7 @@ def test_a_welcome_is_for_one_life_of_one_neighbour():
 
 
 def test_what_a_peer_knows_of_me_counts_for_this_life_of_mine():
-    there = directory()
+    there = peer_table()
     assert there.acknowledged("b") == 0
     there.heard("b", started(known=ME, heard=3), 0, 2)
     assert there.acknowledged("b") == 3
@@ -82,7 +82,7 @@ def test_clocks_are_positive_and_named_right():
 
 
 def test_who_was_never_heard_takes_no_part():
-    there = directory("b", "c")
+    there = peer_table("b", "c")
     assert there.unheard() == ["b", "c"] and there.alive(0) == []
     assert not there.takes_part("b", 0, 0) and there.newly_lost(1e9) == []
     there.heard("c", started(), 0, 0)
@@ -90,13 +90,13 @@ def test_who_was_never_heard_takes_no_part():
 
 
 def test_a_peer_takes_part_from_the_round_it_joins():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(joins=4), 0, 2)
     assert [there.takes_part("b", round, 0) for round in (3, 4, 5)] == [False, True, True]
 
 
 def test_who_has_not_begun_is_not_waited_for_by_one_who_has_not_either():
-    there = directory()
+    there = peer_table()
     there.heard("b", Card(1, 0), 0, None)
     assert not there.takes_part("b", 0, 0) and welcome(there, "b") == NEVER
     there.heard("b", started(joins=0), 0, None)
@@ -104,7 +104,7 @@ def test_who_has_not_begun_is_not_waited_for_by_one_who_has_not_either():
 
 
 def test_silence_means_lost_and_a_word_brings_it_back():
-    there = directory("b", "c")
+    there = peer_table("b", "c")
     for peer in "bc":
         there.heard(peer, started(), 0, 0)
     there.heard("c", started(), 5, 0)
@@ -117,7 +117,7 @@ def test_silence_means_lost_and_a_word_brings_it_back():
 
 
 def test_a_broken_link_leaves_two_heartbeats_to_speak():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(), 0, 0)
     there.broken("b", 1)
     assert there.takes_part("b", 1, 2.9) and not there.takes_part("b", 1, 3)
@@ -126,17 +126,17 @@ def test_a_broken_link_leaves_two_heartbeats_to_speak():
 
 
 def test_a_broken_link_never_lengthens_the_wait():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(), 0, 0)
     there.broken("b", 9.5)
     assert not there.takes_part("b", 1, 10)
-    there = directory()
+    there = peer_table()
     there.broken("b", 0)
     assert not there.takes_part("b", 0, 0) and there.newly_lost(100) == []
 
 
 def test_a_bye_that_overtakes_a_model_does_not_stop_the_wait_for_it():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(), 0, 3)
     there.heard("b", started(until=5), 1, 3)
     assert [there.takes_part("b", round, 1) for round in (3, 4, 5, 6)] == [True, True, False, False]
@@ -146,13 +146,13 @@ def test_a_bye_that_overtakes_a_model_does_not_stop_the_wait_for_it():
 
 
 def test_who_said_bye_is_neither_alive_nor_lost():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(until=5), 0, 3)
     assert there.alive(0) == [] and there.newly_lost(1e6) == []
 
 
 def test_who_asks_in_is_welcome_from_my_next_round_and_the_welcome_stays():
-    there = directory()
+    there = peer_table()
     assert there.heard("b", Card(1, 0), 0, 6)
     assert welcome(there, "b") == 7
     assert not there.heard("b", Card(1, 0), 1, 8), "the same heartbeat again"
@@ -163,7 +163,7 @@ def test_who_asks_in_is_welcome_from_my_next_round_and_the_welcome_stays():
 
 
 def test_a_new_incarnation_asks_in_anew():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(joins=0), 0, 0)
     assert there.heard("b", Card(2, 0), 1, 5), "told as found again"
     assert welcome(there, "b") == 6
@@ -171,21 +171,21 @@ def test_a_new_incarnation_asks_in_anew():
 
 
 def test_a_new_incarnation_after_a_bye_is_waited_for_again():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(until=2), 0, 1)
     there.heard("b", Card(2, 0), 1, 5)
     assert there.alive(1) == ["b"] and there.takes_part("b", 6, 1)
 
 
 def test_a_new_incarnation_before_i_have_begun_has_no_welcome_yet():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(joins=3), 0, None)
     there.heard("b", Card(2, 0), 1, None)
     assert welcome(there, "b") == NEVER and not there.takes_part("b", 9, 1)
 
 
 def test_invitations_are_the_welcomes_of_running_neighbours():
-    there = directory("b", "c", "d")
+    there = peer_table("b", "c", "d")
     there.heard("b", started(welcome=7, known=ME), 0, None)
     there.heard("c", started(), 0, None)
     assert there.invitations() == {"b": 7}
@@ -194,14 +194,14 @@ def test_invitations_are_the_welcomes_of_running_neighbours():
 
 
 def test_a_welcome_to_who_i_was_before_is_none():
-    there = directory()
+    there = peer_table()
     there.heard("b", started(welcome=0, known=ME - 1), 0, None)
     assert there.invitations() == {}, "it does not know yet that I am back"
 
 
 def pair(now=0.0):
     """Two that run and know each other: directories and incarnations."""
-    one, other = Directory("b", CLOCKS, 1), Directory("a", CLOCKS, 2)
+    one, other = PeerTable("b", CLOCKS, 1), PeerTable("a", CLOCKS, 2)
     one.heard("b", Card(2, 0, 0), now, None)
     other.heard("a", Card(1, 0, 0), now, None)
     return one, other
@@ -233,7 +233,7 @@ def test_one_that_was_only_silent_goes_on_where_it_was():
 
 
 def test_who_joined_before_a_late_welcome_does_not_wait_for_the_late_one_until_then():
-    hub, client = Directory("a", CLOCKS, 8), Directory("b", CLOCKS, 1)
+    hub, client = PeerTable("a", CLOCKS, 8), PeerTable("b", CLOCKS, 1)
     for round in range(40):
         client.skipped("b", round)
     hub.heard("a", Card(1, 40, 0), 0, None)  # sent before the client knew of the hub's return
@@ -246,7 +246,7 @@ def test_who_joined_before_a_late_welcome_does_not_wait_for_the_late_one_until_t
 
 
 def test_starting_neighbours_say_with_which_round_they_would_begin():
-    there = directory("b", "c", "d")
+    there = peer_table("b", "c", "d")
     there.heard("b", Card(1, 4), 0, None)
     there.heard("c", started(joins=2), 0, None)
     assert there.starting() == {"b": 4}
@@ -255,7 +255,7 @@ def test_starting_neighbours_say_with_which_round_they_would_begin():
 
 
 def test_the_front_is_where_those_are_who_have_begun():
-    there = directory("b", "c", "d")
+    there = peer_table("b", "c", "d")
     assert there.front(0) is None
     there.heard("b", Card(1, 15, 15), 0, None)
     assert there.front(0) is None, "it is to join in round 15, and waits"
@@ -265,7 +265,7 @@ def test_the_front_is_where_those_are_who_have_begun():
 
 
 def test_who_comes_back_without_end_is_refused():
-    there = directory()
+    there = peer_table()
     for life in range(LIVES):
         assert there.heard("b", started(incarnation=life), 0, 0)
     with pytest.raises(MalformedFrame, match="started more than"):

@@ -3,25 +3,25 @@
 import asyncio
 from dataclasses import replace
 
+import plans
 import pytest
-import worlds
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.event_log import RunLog
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.peer_info import Card
 from parse_p2p.launch.process import settings
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.agent import Agent
-from parse_p2p.transports.memory import MemoryTransport, Post
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 
 
 @pytest.fixture
 def presence(tmp_path):
     """That of a0, which has audio and has begun among agents that have too."""
-    world = worlds.world({"audio": 2, "audio+motion": 1}, events=[], rounds=20)
-    transport, log = MemoryTransport("a0", Post()), RunLog("a0", tmp_path / "events.jsonl")
-    told = settings(world, "a0", RunFolder(tmp_path), 0)
-    found = Agent(world.participant("a0"), transport, world.neighbours("a0"), told, log).presence
+    plan = plans.plan({"audio": 2, "audio+motion": 1}, events=[], rounds=20)
+    transport, log = MemoryTransport("a0", MemoryNetwork()), EventLog("a0", tmp_path / "events.jsonl")
+    told = settings(plan, "a0", RunFolder(tmp_path), 0)
+    found = Agent(plan.agent_state("a0"), transport, plan.neighbours("a0"), told, log).presence
     found.begun = True
     yield found
     log.close()
@@ -54,4 +54,4 @@ def test_nobody_goes_on_before_all_have_heard_what_it_announced(presence):
 def test_rounds_beyond_the_last_are_nobodys(presence, said):
     with pytest.raises(MalformedFrame, match="beyond the last"):
         asyncio.run(presence.hear("a1", card(presence, **said)))
-    assert set(presence.directory.unheard()) == {"a1", "a2"}
+    assert set(presence.peer_table.unheard()) == {"a1", "a2"}

@@ -1,8 +1,8 @@
 """Sketches in logs say how far apart agents are."""
 
+import plans
 import pytest
 import torch
-import worlds
 
 from parse_p2p.core.rng import seeded
 from parse_p2p.runtime.simulator import simulate
@@ -45,12 +45,12 @@ def test_consensus_distance_is_estimated():
 
 def test_mixing_brings_sketches_together_as_its_gap_says():
     """‖X' − X̄‖ ≤ ρ ‖X − X̄‖, which the sketches must show too, for they are linear."""
-    world = worlds.world({"audio": 5}, rounds=1)
-    people = world.participants()
+    plan = plans.plan({"audio": 5}, rounds=1)
+    people = plan.agent_states()
     for p in people:
         p.sketching = True
     simulate(people, 1)
-    overlays = world.overlays(0)
+    overlays = plan.overlays(0)
     for key in overlays.keys:
         before, after = ([p.sketches[when][str(key)] for p in people] for when in ("before", "after"))
         assert consensus_distance(before) > 0

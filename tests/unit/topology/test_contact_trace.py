@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import world
+from plans import plan
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
@@ -84,4 +84,4 @@ def test_a_trace_without_contacts_or_with_a_stranger_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"run\.yaml:3: varying\.file: the kind trace alone has a file, not "):
         loaded(tmp_path / "other", run=RUN.replace("trace", "matching"))
     with pytest.raises(ConfigError, match=r"varying: m\.csv has 3,a0,b1 and 'b1' is none of the agents: .* a0, a1"):
-        world(varying={"kind": "trace", "file": "m.csv", "contacts": [[0, "a0", "a1"], [3, "a0", "b1"]]})
+        plan(varying={"kind": "trace", "file": "m.csv", "contacts": [[0, "a0", "a1"], [3, "a0", "b1"]]})

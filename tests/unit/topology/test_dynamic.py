@@ -186,7 +186,7 @@ def test_5_5_in_el_local_each_sends_to_as_many_and_averages_what_comes(n, seed, 
         assert weights == dict.fromkeys(found.neighbours(me), pytest.approx(1 / (1 + len(found.neighbours(me)))))
         assert found.matrix()[i, i] == pytest.approx(1 - sum(weights.values()))
         assert found.matrix()[i].sum() == pytest.approx(1)
-    assert set().union(*found.islands()) == set(found.peers)
+    assert set().union(*found.connected_components()) == set(found.peers)
 
 
 def test_5_5_in_el_local_every_receiver_is_equally_likely():

@@ -65,7 +65,7 @@ def test_overlays_are_connected_whatever_the_family_and_the_holders(name, data):
     holders = data.draw(st.sets(st.sampled_from(whole.peers), min_size=1))
     laid = whole.over(holders)
     assert laid.peers == tuple(p for p in whole.peers if p in holders)
-    assert laid.islands() == (frozenset(holders),)
+    assert laid.connected_components() == (frozenset(holders),)
     assert len(laid.graph.edges) == {1: 0, 2: 1}.get(len(holders), len(laid.graph.edges))
     np.testing.assert_allclose(laid.matrix().sum(axis=0), 1)
 
@@ -97,7 +97,7 @@ def test_overlays_of_nobody_one_and_two(holders):
 def test_induced_overlays_name_their_islands():
     ring = topology("ring", overlay="induced")
     laid = ring.over({"a0", "a1", "a5", "a15", "a9", "a8"})
-    assert laid.islands() == ({"a0", "a1", "a15"}, {"a5"}, {"a8", "a9"})
+    assert laid.connected_components() == ({"a0", "a1", "a15"}, {"a5"}, {"a8", "a9"})
     assert laid.spectral_gap() == pytest.approx(0, abs=1e-12) and laid.weights("a5") == {}
 
 

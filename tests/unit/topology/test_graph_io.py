@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.config.sections import NAME
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology import generators, graph_io
@@ -75,7 +75,7 @@ def test_a_run_goes_along_the_edges_of_its_file_whatever_its_nodes_are_called(tm
     WRITERS.get(suffix, nx.write_edgelist)(nx.path_graph(4), path)
     run = tmp_path / "run.yaml"
     run.write_text(f"graph: {{file: net{suffix}}}\nagents: {{mix: {{audio: 2, motion: 2}}}}\ndataset: bits\n")
-    topology = World(run_file.load(run)).topology
+    topology = RunPlan(run_file.load(run)).topology
     assert topology.peers == ("a0", "a1", "a2", "a3")
     assert sorted(map(sorted, topology.graph.edges)) == [["a0", "a1"], ["a1", "a2"], ["a2", "a3"]]
 
@@ -83,7 +83,7 @@ def test_a_run_goes_along_the_edges_of_its_file_whatever_its_nodes_are_called(tm
 def test_a_node_named_as_an_agent_is_that_agent_wherever_it_stands_in_the_file(tmp_path):
     (tmp_path / "net.txt").write_text("a2 a0\na0 a1\n")
     (tmp_path / "run.yaml").write_text("graph: {file: net.txt}\nagents: {mix: {audio: 3}}\ndataset: bits\n")
-    assert World(run_file.load(tmp_path / "run.yaml")).topology.neighbours("a0") == ("a1", "a2")
+    assert RunPlan(run_file.load(tmp_path / "run.yaml")).topology.neighbours("a0") == ("a1", "a2")
 
 
 def test_hosts_agree_on_a_graph_by_what_is_in_the_file_wherever_it_lies(tmp_path):

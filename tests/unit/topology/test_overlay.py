@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parse_p2p.core.errors import ConfigError, SpecMismatch
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.core.mixing import weighted
 from parse_p2p.core.slices import (
     Component,
@@ -60,7 +60,7 @@ def overlays(types, family="ring", table=TABLE, **options):
     return Overlays(topology, table, [holder(f"a{i}", kind) for i, kind in enumerate(types)])
 
 
-def plans(found):
+def exchange_plans(found):
     return {me: found.plan(me) for me in found.members}
 
 
@@ -76,7 +76,7 @@ def realised(found, key):
     return matrix
 
 
-worlds = st.builds(
+plans = st.builds(
     overlays,
     st.lists(st.sampled_from([A, V, AV]), min_size=2, max_size=10),
     st.sampled_from(["ring", "star", "complete", "line", "tree", "chordal-ring"]),
@@ -86,7 +86,7 @@ worlds = st.builds(
 
 
 @settings(deadline=None)
-@given(worlds)
+@given(plans)
 def test_the_realised_weights_of_every_slice(found):
     order = list(found.members)
     for key in found.keys:
@@ -103,9 +103,9 @@ def test_the_realised_weights_of_every_slice(found):
 
 
 @settings(deadline=None)
-@given(worlds)
+@given(plans)
 def test_who_sends_what_is_agreed_by_both_ends(found):
-    all_plans = plans(found)
+    all_plans = exchange_plans(found)
     for me, plan in all_plans.items():
         assert set(plan.links) == {peer for row in plan.weights.values() for peer in row} and me not in plan.links
         for peer, keys in plan.links.items():
@@ -114,9 +114,9 @@ def test_who_sends_what_is_agreed_by_both_ends(found):
 
 
 @settings(deadline=None)
-@given(worlds)
+@given(plans)
 def test_the_payload_is_four_bytes_for_every_parameter_of_every_link(found):
-    total = sum(plan.payload() for plan in plans(found).values())
+    total = sum(plan.payload() for plan in exchange_plans(found).values())
     edges = sum(found.graph(key).graph.number_of_edges() * SIZES[key.component.split(".")[0]] for key in found.keys)
     assert total == 2 * 4 * edges
 
@@ -186,7 +186,7 @@ def sound(plan, peer):
 def test_a_link_takes_its_own_slices():
     plan = overlays([A, V, AV, AV]).plan("a2")
     for peer in plan.links:
-        plan.check(peer, Parcel(sound(plan, peer), {"extra": "facts are the method's affair"}))
+        plan.check(peer, Message(sound(plan, peer), {"extra": "facts are the method's affair"}))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_link_refuses_anything_else_by_name(change, about):
     tensors = sound(plan, "a0")
     change(tensors)
     with pytest.raises(SpecMismatch) as refused:
-        plan.check("a0", Parcel(tensors))
+        plan.check("a0", Message(tensors))
     text = str(refused.value)
     assert "a0" in text and about in text and "\n" not in text
 
@@ -220,7 +220,7 @@ def test_who_has_no_link_may_send_nothing():
     plan = overlays([A, A, V, A, A]).plan("a0")
     assert "a2" not in plan.links
     with pytest.raises(SpecMismatch, match="redundant@all"):
-        plan.check("a2", Parcel({"redundant@all": torch.zeros(5)}))
+        plan.check("a2", Message({"redundant@all": torch.zeros(5)}))
 
 
 # mixing by these weights
@@ -248,7 +248,7 @@ def total(copies):
 
 
 @settings(deadline=None, max_examples=50)
-@given(worlds, st.integers(0, 99))
+@given(plans, st.integers(0, 99))
 def test_mixing_keeps_the_sum_over_the_holders(found, seed):
     for key in found.keys:
         before = copies(found, key, seed)
@@ -258,7 +258,7 @@ def test_mixing_keeps_the_sum_over_the_holders(found, seed):
 
 
 @settings(deadline=None, max_examples=50)
-@given(worlds, st.integers(0, 99))
+@given(plans, st.integers(0, 99))
 def test_mixing_is_the_product_with_the_realised_weights(found, seed):
     order = list(found.members)
     for key in found.keys:
@@ -269,7 +269,7 @@ def test_mixing_is_the_product_with_the_realised_weights(found, seed):
 
 
 @settings(deadline=None, max_examples=50)
-@given(worlds, st.integers(0, 99))
+@given(plans, st.integers(0, 99))
 def test_equal_copies_stay_equal_to_the_last_bit(found, seed):
     for key in found.keys:
         one = next(iter(copies(found, key, seed).values()))
@@ -278,7 +278,7 @@ def test_equal_copies_stay_equal_to_the_last_bit(found, seed):
 
 
 @settings(deadline=None, max_examples=50)
-@given(worlds, st.randoms(use_true_random=False))
+@given(plans, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_makes_no_difference_to_the_last_bit(found, rng):
     for key in found.keys:
         before = copies(found, key)
@@ -304,7 +304,7 @@ def test_the_weight_of_a_missing_neighbour_stays_at_home():
 
 
 @settings(deadline=None, max_examples=50)
-@given(worlds, st.randoms(use_true_random=False))
+@given(plans, st.randoms(use_true_random=False))
 def test_every_row_sums_to_one_whatever_is_lost_and_lost_both_ways_the_sum_stays(found, rng):
     key = SliceKey("redundant", "all")
     pairs = [(me, peer) for me in found.members for peer in found.plan(me).weights[key]]

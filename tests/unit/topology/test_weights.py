@@ -173,7 +173,7 @@ def test_spectrum_of_rings_pieces_and_complete_graphs():
     assert spectrum.rounds_to(metropolis(build("complete", 5, {})), 1e-6) == 1
     assert spectrum.rounds_to(np.eye(1), 1e-6) == 1
     assert spectrum.rounds_to(metropolis(nx.empty_graph(3)), 0.1) == math.inf
-    assert spectrum.islands(nx.Graph([(3, 1), (2, 5), (1, 4)])) == [{1, 3, 4}, {2, 5}]
+    assert spectrum.connected_components(nx.Graph([(3, 1), (2, 5), (1, 4)])) == [{1, 3, 4}, {2, 5}]
 
 
 @pytest.mark.parametrize("epsilon", [0, 1, -1, math.nan])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.transports import curve
 from parse_p2p.transports.base import Plane
-from parse_p2p.transports.curve import Doorkeeper, Guard
+from parse_p2p.transports.curve import CurveKeys, ZapHandler
 from parse_p2p.transports.zmq import ZmqTransport
 
 PATIENCE = 60
@@ -31,8 +31,8 @@ def places():
         yield {me: (f"ipc://{folder}/{me}.data", f"ipc://{folder}/{me}.control") for me in "abcx"}
 
 
-def transport(me, places, guard, peers="ab"):
-    return ZmqTransport(me, {peer: places[peer] for peer in {me, *peers}}, drain=0.2, guard=guard)
+def transport(me, places, curve_keys, peers="ab"):
+    return ZmqTransport(me, {peer: places[peer] for peer in {me, *peers}}, drain=0.2, curve_keys=curve_keys)
 
 
 async def heard(a, b_speaks, strangers):
@@ -67,8 +67,8 @@ def test_a_guarded_link_carries_mail_under_the_name_of_the_key(keyring, places):
 
 def test_who_was_not_let_in_is_once_its_key_is_known(keyring, places, monkeypatch):
     asked = []
-    answer = Doorkeeper._answer
-    monkeypatch.setattr(Doorkeeper, "_answer", lambda self, request: asked.append(answer(self, request)) or asked[-1])
+    answer = ZapHandler._answer
+    monkeypatch.setattr(ZapHandler, "_answer", lambda self, request: asked.append(answer(self, request)) or asked[-1])
 
     async def run():
         mine, unaware, aware = (curve.read(keyring, me, peers) for me, peers in [("a", "b"), ("b", "c"), ("b", "a")])
@@ -95,9 +95,9 @@ def raw(context, places, options):
     return socket
 
 
-def key_options(guard, public=None, secret=None, server=None):
+def key_options(curve_keys, public=None, secret=None, server=None):
     return {
-        zmq.CURVE_SERVERKEY: server or guard.public,
+        zmq.CURVE_SERVERKEY: server or curve_keys.public,
         zmq.CURVE_PUBLICKEY: public,
         zmq.CURVE_SECRETKEY: secret,
     }
@@ -194,12 +194,12 @@ def test_a_connection_that_is_replayed_says_nothing(keyring):
             async with ZmqTransport("b", {"b": free, "a": (through, through)}, 0.2, theirs) as b:
                 await b.send("a", [b"pay me"], Plane.DATA)
                 heard = [bytes((await anext(a.arrivals()))[2][0])]
-                knocks = asyncio.Queue()
-                a.on_knock = lambda: knocks.put_nowait(None)
+                rejections = asyncio.Queue()
+                a.on_rejected = lambda: rejections.put_nowait(None)
                 _, thief = await asyncio.open_connection("127.0.0.1", port)
                 thief.write(bytes(tape))
                 await thief.drain()
-                await knocks.get()  # it has been heard, and was not let in
+                await rejections.get()  # it has been heard, and was not let in
                 thief.close()
                 await b.send("a", [b"the end"], Plane.DATA)
                 heard.append(bytes((await anext(a.arrivals()))[2][0]))
@@ -212,8 +212,8 @@ def test_a_connection_that_is_replayed_says_nothing(keyring):
 @given(st.lists(st.binary(max_size=64), max_size=9))
 def test_nothing_that_is_asked_ends_the_doorkeeper_or_lets_a_stranger_in(request):
     public, secret = zmq.curve_keypair()
-    keeper = Doorkeeper.__new__(Doorkeeper)
-    keeper._guard = Guard(public, secret, {"b": zmq.curve_keypair()[0]})
+    keeper = ZapHandler.__new__(ZapHandler)
+    keeper._keys = CurveKeys(public, secret, {"b": zmq.curve_keypair()[0]})
     answer = keeper._answer(request)
     assert answer[2] == b"400" and len(answer) == 6
 

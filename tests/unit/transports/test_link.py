@@ -36,9 +36,9 @@ def opened(request, tmp_path, monkeypatch):
         place = f"ipc://{folder}/a.data", f"ipc://{folder}/a.control"
 
         def open_(me, at=None, drain=GUARD):
-            guard = curve.read(tmp_path, me, set("abc") - {me}) if request.param == "curve" else None
+            curve_keys = curve.read(tmp_path, me, set("abc") - {me}) if request.param == "curve" else None
             mine = {"a": place, "b": at, "c": None} if me == "a" else {me: None, "a": place}
-            return ZmqTransport(me, mine, drain=drain, guard=guard)
+            return ZmqTransport(me, mine, drain=drain, curve_keys=curve_keys)
 
         open_.place = place
         open_.keys = tmp_path if request.param == "curve" else None
@@ -83,10 +83,10 @@ def test_one_that_dials_again_is_heard_and_reached_again(opened):
 def test_an_address_that_nobody_answers_is_no_hindrance(opened):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        vain = (f"tcp://127.0.0.1:{nobody.getsockname()[1]}",) * 2
+        unreachable = (f"tcp://127.0.0.1:{nobody.getsockname()[1]}",) * 2
 
         async def scenario():
-            async with opened("a", at=vain, drain=0) as a, opened("b") as b:
+            async with opened("a", at=unreachable, drain=0) as a, opened("b") as b:
                 await a.send("b", [b"model"], DATA)
                 assert await take(b, 1) == [("a", DATA, [b"model"])]
                 assert await until_heard(a, b, "b") == ("a", CONTROL, [b"hello"])
@@ -181,27 +181,32 @@ async def troubled(mine, theirs, *guards, until=lambda transport: True):
 
 def test_why_a_neighbour_is_not_there_is_told_from_both_sides(tmp_path):
     first = ports.free(6)
-    mine, vain = ((f"tcp://127.0.0.1:{first + i}", f"tcp://127.0.0.1:{first + i + 1}") for i in (0, 2))
+    mine, unreachable = ((f"tcp://127.0.0.1:{first + i}", f"tcp://127.0.0.1:{first + i + 1}") for i in (0, 2))
     foreign = "tcp://there.is.no.such.host.invalid:7000", "tcp://there.is.no.such.host.invalid:7001"
     asked = f"b has not called at {mine[0]} or {mine[1]}"
 
     async def scenario():
-        assert await troubled(mine, vain) == f"a dials {vain[1]} in vain (connection refused), and {asked}"
-        assert await troubled(None, vain) == f"a dials {vain[1]} in vain (connection refused), and a only dials out"
+        assert (
+            await troubled(mine, unreachable) == f"a dials {unreachable[1]} in vain (connection refused), and {asked}"
+        )
+        assert (
+            await troubled(None, unreachable)
+            == f"a dials {unreachable[1]} in vain (connection refused), and a only dials out"
+        )
         assert await troubled(mine, None) == f"a has been told no address of b, and {asked}"
         assert "(the name there.is.no.such.host.invalid is not known here)" in await troubled(mine, foreign)
         async with await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", first + 3):
-            said = await troubled(mine, vain)
+            said = await troubled(mine, unreachable)
             reason = "the handshake fails, as with another program or other keys"
-            assert said == f"somebody answers at {vain[1]}, but {reason}, and {asked}"
-        async with ZmqTransport("b", {"b": vain, "a": None}) as b:  # only one of its two ports is open to others
-            half = vain[0], f"tcp://127.0.0.1:{first + 5}"
+            assert said == f"somebody answers at {unreachable[1]}, but {reason}, and {asked}"
+        async with ZmqTransport("b", {"b": unreachable, "a": None}) as b:  # only one of its two ports is open to others
+            half = unreachable[0], f"tcp://127.0.0.1:{first + 5}"
             said = await troubled(mine, half, until=lambda a: a._links["b", DATA].up)
             assert said.startswith(f"a dials {half[1]} in vain (connection refused)")
-            said = await troubled(mine, vain, until=lambda a: all(link.up for link in a._links.values()))
-            assert said == f"a has a link to {vain[1]}, over which nothing came, and {asked}"
+            said = await troubled(mine, unreachable, until=lambda a: all(link.up for link in a._links.values()))
+            assert said == f"a has a link to {unreachable[1]}, over which nothing came, and {asked}"
             b.connect("a", mine)
-            said = await troubled(mine, vain, until=lambda a: a._links["b", CONTROL].called)
+            said = await troubled(mine, unreachable, until=lambda a: a._links["b", CONTROL].called)
             assert said.endswith(f"and b has called at {mine[0]} or {mine[1]}")
 
     run(scenario())

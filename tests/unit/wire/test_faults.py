@@ -13,11 +13,11 @@ from pydantic import TypeAdapter
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.wire.faults import Fault, Mail, corrupted, fate, refuse_strangers, struck
+from parse_p2p.wire.faults import Envelope, Fault, corrupted, draw_faults, refuse_unknown_agents, scheduled_rounds
 
 BASE = {"graph": {"generator": "ring"}, "agents": [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]}
 NAMES = [f"a{i}" for i in range(10)]
-MAIL = Mail("a0", "a1", 5, "data", 0)
+MAIL = Envelope("a0", "a1", 5, "data", 0)
 
 
 def fault(kind, **options):
@@ -25,7 +25,7 @@ def fault(kind, **options):
 
 
 def kinds(faults, mail, seed=0):
-    return [strike.kind for strike, _ in fate(faults, seed, mail)]
+    return [strike.kind for strike, _ in draw_faults(faults, seed, mail)]
 
 
 # as options
@@ -95,7 +95,7 @@ def test_whatever_stands_there_is_read_and_written_alike_or_refused_in_a_sentenc
     for i, entry in enumerate(run.faults):
         assert getattr(entry, "seconds", 0) < float("inf")
         for round in (0, 5):
-            fate([entry], 0, Mail("a0", "a1", round, "data", i))
+            draw_faults([entry], 0, Envelope("a0", "a1", round, "data", i))
 
 
 def test_the_readme_shows_faults_of_every_sort(load):
@@ -121,8 +121,8 @@ def test_agents_must_agree_on_the_faults(load):
 )
 def test_agents_that_are_not_there_are_refused_by_name(entry, key):
     with pytest.raises(ConfigError, match=rf"^faults\.1\.{key}: there is no agent 'b9': .*Known: a0, a1"):
-        refuse_strangers([fault("drop"), entry], NAMES)
-    refuse_strangers([entry], [*NAMES, "b9"])
+        refuse_unknown_agents([fault("drop"), entry], NAMES)
+    refuse_unknown_agents([entry], [*NAMES, "b9"])
 
 
 # the fates of mail
@@ -136,8 +136,8 @@ def test_a_fault_strikes_by_place_time_and_plane():
         ({"rounds": [6, 9]}, False), ({"plane": "control"}, False), ({"plane": "both"}, True),
     ):  # fmt: skip
         assert bool(kinds([fault("drop", **changed)], MAIL)) == strikes, changed
-    assert kinds([fault("drop", plane="control")], Mail("a0", "a1", 5, "control", 0)) == ["drop"]
-    assert kinds([fault("drop")], Mail("a0", "a1", 5, "control", 0)) == []
+    assert kinds([fault("drop", plane="control")], Envelope("a0", "a1", 5, "control", 0)) == ["drop"]
+    assert kinds([fault("drop")], Envelope("a0", "a1", 5, "control", 0)) == []
 
 
 def test_a_partition_cuts_both_planes_between_groups_and_nothing_within_them():
@@ -147,7 +147,7 @@ def test_a_partition_cuts_both_planes_between_groups_and_nothing_within_them():
     ):  # fmt: skip
         for plane in ("data", "control"):
             for round, inside in ((4, False), (5, True), (6, True), (7, False)):
-                assert bool(kinds(cut, Mail(sender, receiver, round, plane, 0))) == (inside and not passes)
+                assert bool(kinds(cut, Envelope(sender, receiver, round, plane, 0))) == (inside and not passes)
 
 
 def test_faults_strike_in_the_order_of_the_file():
@@ -157,7 +157,7 @@ def test_faults_strike_in_the_order_of_the_file():
 def test_chances_are_what_they_are_said_to_be_and_those_of_two_faults_independent():
     faults = [fault("drop", probability=0.2), fault("duplicate", probability=0.5)]
     count = 4000
-    drawn = Counter(tuple(kinds(faults, Mail("a0", "a1", i // 40, "data", i % 40))) for i in range(count))
+    drawn = Counter(tuple(kinds(faults, Envelope("a0", "a1", i // 40, "data", i % 40))) for i in range(count))
     for hit, share in ((("drop", "duplicate"), 0.1), (("drop",), 0.1), (("duplicate",), 0.4), ((), 0.4)):
         deviation = (share * (1 - share) / count) ** 0.5
         assert abs(drawn[hit] / count - share) < 4 * deviation
@@ -168,7 +168,7 @@ def test_every_name_of_a_message_enters_its_fate_and_nothing_else_does():
 
     def fates(seed=0, **changed):
         fields = [vars(MAIL) | {"number": n} | changed for n in range(64)]
-        return [kinds(faults, Mail(**f), seed) for f in fields]
+        return [kinds(faults, Envelope(**f), seed) for f in fields]
 
     first = fates()
     assert fates() == first
@@ -197,13 +197,16 @@ def test_corruption_changes_a_copy_in_as_many_bytes_as_asked_for_at_most():
 def test_a_share_of_the_agents_is_struck_each_in_a_round_of_its_own():
     kill = fault("kill", share=0.3)
     agents = [f"a{i}" for i in range(16)]
-    victims = struck(kill, 0, 1, agents, 40)
+    victims = scheduled_rounds(kill, 0, 1, agents, 40)
     assert len(victims) == 5 and victims.keys() <= set(agents)
     assert all(1 <= round < 40 for round in victims.values()) and len(set(victims.values())) > 1
-    assert victims == struck(kill, 0, 1, agents, 40)
-    assert victims != struck(kill, 0, 2, agents, 40) and victims != struck(kill, 1, 1, agents, 40)
-    assert len(struck(fault("kill", share=0.01), 0, 0, agents, 40)) == 1
+    assert victims == scheduled_rounds(kill, 0, 1, agents, 40)
+    assert victims != scheduled_rounds(kill, 0, 2, agents, 40) and victims != scheduled_rounds(kill, 1, 1, agents, 40)
+    assert len(scheduled_rounds(fault("kill", share=0.01), 0, 0, agents, 40)) == 1
 
 
 def test_named_agents_are_struck_in_the_round_that_is_named():
-    assert struck(fault("stop", agents=["a3", "a1"], round=6, seconds=1), 0, 0, NAMES, 20) == {"a3": 6, "a1": 6}
+    assert scheduled_rounds(fault("stop", agents=["a3", "a1"], round=6, seconds=1), 0, 0, NAMES, 20) == {
+        "a3": 6,
+        "a1": 6,
+    }

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parse_p2p.core.part import NEWEST, Message
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.message import NEWEST, Parcel
 from parse_p2p.wire import framing
 from parse_p2p.wire.codecs import bf16, raw
 from parse_p2p.wire.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Assembler, Header, pack, unpack
@@ -19,29 +19,29 @@ CODECS = [raw.CODEC, bf16.CODEC]
 HEADER = Header("run", "a0", 3, "slices")
 
 
-def through(messages, limit=1 << 28):
+def through(parts, limit=1 << 28):
     """What an assembler makes of messages in this order; None while something is missing."""
     assembler = Assembler(CODECS, limit)
-    found = [assembler.add(*unpack(message)) for message in messages]
-    assert all(parcel is None for parcel in found[:-1])
+    found = [assembler.add(*unpack(part)) for part in parts]
+    assert all(message is None for message in found[:-1])
     return found[-1]
 
 
-def packed(parcel, codec=raw.CODEC, chunk=CHUNK, header=HEADER):
+def packed(message, codec=raw.CODEC, chunk=CHUNK, header=HEADER):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(framing, "CHUNK", chunk)
-        return pack(header, parcel, codec)
+        return pack(header, message, codec)
 
 
-def head(message):
-    return msgpack.unpackb(message[0])
+def head(part):
+    return msgpack.unpackb(part[0])
 
 
-def altered(message, change):
+def altered(part, change):
     """The message with its header changed in place by a function."""
-    fields = head(message)
+    fields = head(part)
     change(fields)
-    return [msgpack.packb(fields), *message[1:]]
+    return [msgpack.packb(fields), *part[1:]]
 
 
 def values(*shape, seed=0):
@@ -57,92 +57,92 @@ shapes = st.lists(st.integers(0, 9), min_size=1, max_size=3)
 
 
 @st.composite
-def parcels(draw):
+def messages(draw):
     tensors = draw(st.dictionaries(words, st.tuples(shapes, st.integers(0, 99)), max_size=8))
-    return Parcel({name: values(*shape, seed=seed) for name, (shape, seed) in tensors.items()},
+    return Message({name: values(*shape, seed=seed) for name, (shape, seed) in tensors.items()},
                   draw(st.dictionaries(words, facts, max_size=4)))  # fmt: skip
 
 
-def assert_same(found, parcel, codec):
-    assert dict(found.meta) == dict(parcel.meta)
-    assert list(found.tensors) == list(parcel.tensors)
-    for name, tensor in parcel.tensors.items():
+def assert_same(found, message, codec):
+    assert dict(found.meta) == dict(message.meta)
+    assert list(found.tensors) == list(message.tensors)
+    for name, tensor in message.tensors.items():
         wanted = tensor if codec.lossless else tensor.to(torch.bfloat16).float()
         assert found.tensors[name].dtype == torch.float32 and torch.equal(found.tensors[name], wanted), name
 
 
 @settings(deadline=None)
-@given(parcels(), st.sampled_from(CODECS), st.sampled_from([1, 7, 64, 1000, CHUNK]), st.data())
-def test_a_parcel_arrives_as_it_was_in_any_order_of_its_parts(parcel, codec, chunk, data):
-    messages = packed(parcel, codec, chunk)
-    for i, message in enumerate(messages):
-        header, buffers = unpack(message)
+@given(messages(), st.sampled_from(CODECS), st.sampled_from([1, 7, 64, 1000, CHUNK]), st.data())
+def test_a_parcel_arrives_as_it_was_in_any_order_of_its_parts(message, codec, chunk, data):
+    parts = packed(message, codec, chunk)
+    for i, part in enumerate(parts):
+        header, buffers = unpack(part)
         assert (header.run, header.sender, header.round, header.topic) == ("run", "a0", 3, "slices")
-        assert (header.part, header.parts) == (i, len(messages))
+        assert (header.part, header.parts) == (i, len(parts))
         assert sum(map(len, buffers)) <= chunk
-    assert_same(through(data.draw(st.permutations(messages))), parcel, codec)
+    assert_same(through(data.draw(st.permutations(parts))), message, codec)
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 def test_tensors_above_a_chunk_travel_in_several_messages(codec):
-    parcel = Parcel({"small": values(3), "big": values(900, 700), "none": values(0, 4), "last": values(1)}, {"n": 7})
-    messages = pack(HEADER, parcel, codec)
-    assert len(messages) == math.ceil(sum(codec.length(t.numel()) for t in parcel.tensors.values()) / CHUNK) > 1
-    assert all(sum(map(len, message[1:])) <= CHUNK for message in messages)
-    assert_same(through(messages[::-1]), parcel, codec)
+    message = Message({"small": values(3), "big": values(900, 700), "none": values(0, 4), "last": values(1)}, {"n": 7})
+    parts = pack(HEADER, message, codec)
+    assert len(parts) == math.ceil(sum(codec.length(t.numel()) for t in message.tensors.values()) / CHUNK) > 1
+    assert all(sum(map(len, part[1:])) <= CHUNK for part in parts)
+    assert_same(through(parts[::-1]), message, codec)
 
 
 def test_a_thousand_tensors_with_long_names_keep_within_the_header():
-    parcel = Parcel({f"{i:04}" + 200 * "x": values(i % 3, seed=i) for i in range(1000)})
-    messages = pack(HEADER, parcel, raw.CODEC)
-    assert all(len(message[0]) <= MAX_HEADER and len(message) <= MAX_TENSORS + 1 for message in messages)
-    assert_same(through(messages), parcel, raw.CODEC)
+    message = Message({f"{i:04}" + 200 * "x": values(i % 3, seed=i) for i in range(1000)})
+    parts = pack(HEADER, message, raw.CODEC)
+    assert all(len(part[0]) <= MAX_HEADER and len(part) <= MAX_TENSORS + 1 for part in parts)
+    assert_same(through(parts), message, raw.CODEC)
 
 
 def test_an_empty_parcel_is_one_message():
-    messages = pack(HEADER, Parcel(meta={"round": 1}), raw.CODEC)
-    assert len(messages) == 1
-    assert through(messages) == Parcel({}, {"round": 1})
+    parts = pack(HEADER, Message(meta={"round": 1}), raw.CODEC)
+    assert len(parts) == 1
+    assert through(parts) == Message({}, {"round": 1})
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 def test_a_single_number_without_axes_arrives(codec):
-    parcel = Parcel({"temperature": torch.tensor(0.5)})
-    assert_same(through(pack(HEADER, parcel, codec)), parcel, codec)
+    message = Message({"temperature": torch.tensor(0.5)})
+    assert_same(through(pack(HEADER, message, codec)), message, codec)
 
 
 def test_raw_neither_copies_when_packed_nor_when_unpacked():
     tensor = values(4096)
-    [message] = pack(HEADER, Parcel({"x": tensor}), raw.CODEC)
-    assert np.shares_memory(np.frombuffer(message[1], np.uint8), tensor.numpy())
-    assert through([message]).tensors["x"].data_ptr() == tensor.data_ptr()
+    [part] = pack(HEADER, Message({"x": tensor}), raw.CODEC)
+    assert np.shares_memory(np.frombuffer(part[1], np.uint8), tensor.numpy())
+    assert through([part]).tensors["x"].data_ptr() == tensor.data_ptr()
 
 
 def test_every_part_of_a_large_tensor_is_its_own_memory():
     tensor = values(3 * CHUNK // 4 + 5)
-    for message in pack(HEADER, Parcel({"x": tensor}), raw.CODEC):
-        assert np.shares_memory(np.frombuffer(message[1], np.uint8), tensor.numpy())
+    for part in pack(HEADER, Message({"x": tensor}), raw.CODEC):
+        assert np.shares_memory(np.frombuffer(part[1], np.uint8), tensor.numpy())
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2, 4])
 def test_buffers_may_be_unaligned_or_read_only(offset):
     tensor = values(5)
-    [message] = pack(HEADER, Parcel({"x": tensor}), raw.CODEC)
-    memory = bytes(offset) + bytes(message[1])
+    [part] = pack(HEADER, Message({"x": tensor}), raw.CODEC)
+    memory = bytes(offset) + bytes(part[1])
     for buffer in (memoryview(memory)[offset:], memoryview(bytearray(memory))[offset:]):
-        found = through([[message[0], buffer]]).tensors["x"]
+        found = through([[part[0], buffer]]).tensors["x"]
         assert torch.equal(found, tensor)
         found += 1  # a mixer may write to what came
 
 
 def test_parcels_of_several_senders_topics_and_rounds_do_not_mix():
     headers = [HEADER, Header("run", "a1", 3, "slices"), Header("run", "a0", 4, "slices"), Header("run", "a0", 3, "x")]
-    whole = [Parcel({"x": values(9, seed=i)}, {"i": i}) for i in range(len(headers))]
+    whole = [Message({"x": values(9, seed=i)}, {"i": i}) for i in range(len(headers))]
     assembler, found = Assembler(CODECS), []
-    for messages in zip(*(packed(p, chunk=8, header=h) for p, h in zip(whole, headers, strict=True)), strict=True):
-        found += [parcel for m in messages if (parcel := assembler.add(*unpack(m))) is not None]
-    for parcel, wanted in zip(found, whole, strict=True):
-        assert_same(parcel, wanted, raw.CODEC)
+    for parts in zip(*(packed(p, chunk=8, header=h) for p, h in zip(whole, headers, strict=True)), strict=True):
+        found += [message for m in parts if (message := assembler.add(*unpack(m))) is not None]
+    for message, wanted in zip(found, whole, strict=True):
+        assert_same(message, wanted, raw.CODEC)
 
 
 # the header and its bounds
@@ -187,8 +187,8 @@ def test_the_header_these_are_made_from_is_right():
 
 def test_facts_beyond_the_header_are_refused_on_both_sides():
     with pytest.raises(MalformedFrame, match="65536 bytes"):
-        pack(HEADER, Parcel(meta={"x": MAX_HEADER * "x"}), raw.CODEC)
-    pack(HEADER, Parcel(meta={"x": (MAX_HEADER - 100) * "x"}), raw.CODEC)
+        pack(HEADER, Message(meta={"x": MAX_HEADER * "x"}), raw.CODEC)
+    pack(HEADER, Message(meta={"x": (MAX_HEADER - 100) * "x"}), raw.CODEC)
     with pytest.raises(MalformedFrame, match="65536 bytes"):
         unpack([msgpack.packb([*VALID[:7], [], {"x": MAX_HEADER * "x"}])])
 
@@ -249,10 +249,10 @@ def places(value, at=()):
 
 
 @settings(deadline=None, max_examples=300)
-@given(parcels(), st.sampled_from(CODECS), st.data())
-def test_a_header_changed_in_one_place_is_read_or_refused(parcel, codec, data):
-    [message] = pack(HEADER, parcel, codec)
-    fields = head(message)
+@given(messages(), st.sampled_from(CODECS), st.data())
+def test_a_header_changed_in_one_place_is_read_or_refused(message, codec, data):
+    [part] = pack(HEADER, message, codec)
+    fields = head(part)
     *way, last = data.draw(st.sampled_from(list(places(fields))))
     inner = fields
     for key in way:
@@ -264,16 +264,16 @@ def test_a_header_changed_in_one_place_is_read_or_refused(parcel, codec, data):
         del inner[last]
     elif isinstance(inner, list):
         inner.insert(last, inner[last])
-    read_or_refused([msgpack.packb(fields), *message[1:]])
+    read_or_refused([msgpack.packb(fields), *part[1:]])
 
 
 @settings(deadline=None, max_examples=300)
-@given(parcels(), st.data())
-def test_a_header_with_a_wrong_byte_is_read_or_refused(parcel, data):
-    [message] = pack(HEADER, parcel, raw.CODEC)
-    wrong = bytearray(message[0])
+@given(messages(), st.data())
+def test_a_header_with_a_wrong_byte_is_read_or_refused(message, data):
+    [part] = pack(HEADER, message, raw.CODEC)
+    wrong = bytearray(part[0])
     wrong[data.draw(st.integers(0, len(wrong) - 1))] ^= data.draw(st.integers(1, 255))
-    read_or_refused([bytes(wrong), *message[1:]])
+    read_or_refused([bytes(wrong), *part[1:]])
 
 
 @given(st.integers(0, 40).filter(lambda n: n != 8))
@@ -293,7 +293,7 @@ def test_more_or_fewer_buffers_than_tensors_are_refused(count):
 
 def parts():
     """Three messages of 8, 8 and 4 bytes that carry one tensor of five numbers."""
-    return packed(Parcel({"x": torch.arange(5.0)}), chunk=8)
+    return packed(Message({"x": torch.arange(5.0)}), chunk=8)
 
 
 def field_of(piece, value):
@@ -314,22 +314,22 @@ def field_of(piece, value):
     ],
 )
 def test_pieces_that_do_not_fit_are_refused(part, changes):
-    messages = parts()
+    cut = parts()
     for place, value in changes.items():
-        messages[part] = altered(messages[part], field_of(place, value))
+        cut[part] = altered(cut[part], field_of(place, value))
     with pytest.raises(MalformedFrame):
-        through(messages)
+        through(cut)
 
 
 def test_a_tensor_that_ends_early_or_late_is_refused():
     for shape in ([4], [6]):
         with pytest.raises(MalformedFrame, match="bytes for"):
-            through([altered(message, field_of(1, shape)) for message in parts()])
+            through([altered(part, field_of(1, shape)) for part in parts()])
 
 
 def test_a_part_that_comes_twice_is_passed_over():
     assembler = Assembler(CODECS)
-    one, two, three = (unpack(message) for message in parts())
+    one, two, three = (unpack(part) for part in parts())
     again = unpack([bytes(frame) for frame in parts()[0]])
     assert [assembler.add(*part) for part in (one, again, two, one)] == [None] * 4
     assert torch.equal(assembler.add(*three).tensors["x"], torch.arange(5.0))
@@ -337,7 +337,7 @@ def test_a_part_that_comes_twice_is_passed_over():
 
 def test_another_part_of_the_same_number_is_refused_and_the_sender_may_begin_again():
     assembler = Assembler(CODECS)
-    one, two, three = (unpack(message) for message in parts())
+    one, two, three = (unpack(part) for part in parts())
     header, [buffer] = one
     assembler.add(*one)
     with pytest.raises(MalformedFrame, match="each part once"):
@@ -347,16 +347,16 @@ def test_another_part_of_the_same_number_is_refused_and_the_sender_may_begin_aga
 
 
 def test_a_differing_number_of_parts_is_refused():
-    messages = parts()
-    messages[1] = altered(messages[1], lambda fields: fields.__setitem__(6, 4))
+    cut = parts()
+    cut[1] = altered(cut[1], lambda fields: fields.__setitem__(6, 4))
     with pytest.raises(MalformedFrame, match="the same number of parts"):
-        through(messages[:2])
+        through(cut[:2])
 
 
 def test_a_codec_of_another_run_is_refused_by_name():
-    [message] = pack(HEADER, Parcel({"x": values(3)}), bf16.CODEC)
+    [part] = pack(HEADER, Message({"x": values(3)}), bf16.CODEC)
     with pytest.raises(MalformedFrame, match=r"'bf16' is not this run's: raw"):
-        Assembler([raw.CODEC]).add(*unpack(message))
+        Assembler([raw.CODEC]).add(*unpack(part))
 
 
 # unfinished mail
@@ -364,28 +364,30 @@ def test_a_codec_of_another_run_is_refused_by_name():
 
 def test_too_much_unfinished_mail_is_refused_and_forgotten():
     assembler = Assembler(CODECS, limit=4000)
-    other = packed(Parcel({"x": values(200)}), chunk=400, header=Header("run", "a1", 3, "slices"))
+    other = packed(Message({"x": values(200)}), chunk=400, header=Header("run", "a1", 3, "slices"))
     assembler.add(*unpack(other[0]))
     for topic in ("one", "two"):
-        assembler.add(*unpack(packed(Parcel({"x": values(200)}), chunk=400, header=Header("run", "a0", 3, topic))[0]))
+        assembler.add(*unpack(packed(Message({"x": values(200)}), chunk=400, header=Header("run", "a0", 3, topic))[0]))
     with pytest.raises(MalformedFrame, match="a0 has more than 4000 bytes"):
-        assembler.add(*unpack(packed(Parcel({"x": values(200)}), chunk=400)[0]))
-    messages = packed(Parcel({"x": values(200)}), chunk=400)
-    assert [assembler.add(*unpack(m)) is None for m in messages] == [True, False], "the sender may go on afterwards"
+        assembler.add(*unpack(packed(Message({"x": values(200)}), chunk=400)[0]))
+    parts = packed(Message({"x": values(200)}), chunk=400)
+    assert [assembler.add(*unpack(m)) is None for m in parts] == [True, False], "the sender may go on afterwards"
     assert assembler.add(*unpack(other[1])) is not None, "another sender's mail is not touched"
 
 
 def test_finished_mail_does_not_count_against_the_limit():
     assembler = Assembler(CODECS, limit=4000)
     for round in range(5):
-        first, second = packed(Parcel({"x": values(200)}), chunk=400, header=Header("run", "a0", round, "slices"))
+        first, second = packed(Message({"x": values(200)}), chunk=400, header=Header("run", "a0", round, "slices"))
         assert assembler.add(*unpack(first)) is None
         assert assembler.add(*unpack(second)) is not None
 
 
 def test_mail_of_earlier_rounds_is_forgotten():
     assembler = Assembler(CODECS, limit=4000)
-    rounds = {r: packed(Parcel({"x": values(200)}), chunk=400, header=Header("run", "a0", r, "slices")) for r in (3, 4)}
+    rounds = {
+        r: packed(Message({"x": values(200)}), chunk=400, header=Header("run", "a0", r, "slices")) for r in (3, 4)
+    }
     for first, _ in rounds.values():
         assembler.add(*unpack(first))
     assembler.forget(4)
@@ -405,7 +407,7 @@ def test_unfinished_mail_without_tensors_is_bounded_too():
 def test_unfinished_mail_that_any_round_will_do_for_waits_until_newer_mail_begins(monkeypatch):
     """A slow sender's long parcel is put together though my rounds go on, and one cut off leaves nothing behind."""
     monkeypatch.setattr(framing, "CHUNK", 8)
-    old, new = (pack(Header("run", "a0", r, NEWEST + "x"), Parcel({"x": torch.full((4,), float(r))}), raw.CODEC)
+    old, new = (pack(Header("run", "a0", r, NEWEST + "x"), Message({"x": torch.full((4,), float(r))}), raw.CODEC)
                 for r in (3, 5))  # fmt: skip
     assembler = Assembler([raw.CODEC])
     assert assembler.add(*unpack(old[0])) is None

@@ -11,12 +11,12 @@ function svg(tag, facts, ...inner) {
   return made;
 }
 
-// [{from, to, parcel}] of a round, of one slice or of all
+// [{from, to, payload}] of a round, of one slice or of all
 function crossed(run, t, slice) {
   const found = [];
   run.agents.forEach((agent, from) => {
-    for (const [to, parcel] of run.mails[agent.mail[t]] ?? []) {
-      const all = run.parcels[parcel];
+    for (const [to, payload] of run.sends[agent.sent[t]] ?? []) {
+      const all = run.payloads[payload];
       const slices = slice === "all" ? all : slice in all ? { [slice]: all[slice] } : {};
       const bytes = Object.values(slices).reduce((sum, value) => sum + value, 0);
       if (bytes > 0) found.push({ from, to, slices, bytes });
@@ -37,7 +37,7 @@ function planned(run, t, slice) {
 }
 
 function condition(run, agent, t) {
-  if (agent.mail[t] != null || agent.accuracy[t] != null) return "there";
+  if (agent.sent[t] != null || agent.accuracy[t] != null) return "there";
   if (agent.absent.includes(run.rounds[t])) return "absent";
   return agent.here ? "silent" : "away";
 }
@@ -53,7 +53,7 @@ function drawNetwork(run, t) {
   const box = document.getElementById("network"),
     slice = page.slice.network;
   const focused = document.activeElement?.dataset?.key;
-  const places = run.graph.places.map(([x, y]) => [x * 1.02, y * 1.0]);
+  const positions = run.graph.positions.map(([x, y]) => [x * 1.02, y * 1.0]);
   const pairs = new Map();
   for (const sent of crossed(run, t, slice)) {
     const key = [Math.min(sent.from, sent.to), Math.max(sent.from, sent.to)].join(" ");
@@ -65,7 +65,7 @@ function drawNetwork(run, t) {
   box.style.setProperty("--label", `${0.04 + 0.035 * slim}px`);
   for (const [a, b] of planned(run, t, slice)) {
     if (pairs.has([Math.min(a, b), Math.max(a, b)].join(" "))) continue;
-    lines.push(svg("line", { class: "planned", ...ends(places, a, b) }));
+    lines.push(svg("line", { class: "planned", ...ends(positions, a, b) }));
   }
   for (const [key, both] of [...pairs].sort()) {
     const [a, b] = key.split(" ").map(Number),
@@ -79,7 +79,7 @@ function drawNetwork(run, t) {
       {
         class: "wire",
         "stroke-width": width,
-        ...ends(places, a, b),
+        ...ends(positions, a, b),
         tabindex: 0,
         role: "button",
         "aria-label": said,
@@ -96,12 +96,12 @@ function drawNetwork(run, t) {
     lines.push(line);
   }
   const radius = run.agents.length > 30 ? 0.035 : run.agents.length > 16 ? 0.05 : 0.065;
-  box.replaceChildren(...lines, ...run.agents.map((agent, i) => node(run, agent, i, t, places[i], radius)));
+  box.replaceChildren(...lines, ...run.agents.map((agent, i) => node(run, agent, i, t, positions[i], radius)));
   if (focused) box.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   drawLegend(run, t);
 }
 
-const ends = (places, a, b) => ({ x1: places[a][0], y1: -places[a][1], x2: places[b][0], y2: -places[b][1] });
+const ends = (positions, a, b) => ({ x1: positions[a][0], y1: -positions[a][1], x2: positions[b][0], y2: -positions[b][1] });
 
 // bytes of the busiest edge in any round, so that widths of different rounds compare; for one slice, of that slice
 function heaviest(run) {
@@ -172,7 +172,7 @@ function drawLegend(run, t) {
   fill(
     "legend",
     ...entries.map(([color, name]) => make("span", {}, dot(color), name)),
-    make("span", {}, "width: bytes both ways · dashed: overlay without mail"),
+    make("span", {}, "width: bytes both ways · dashed: overlay without messages"),
   );
 }
 

@@ -23,7 +23,7 @@ function drawRuns() {
     );
     const bytes = Object.values(run.slices).reduce((sum, row) => sum + (row.total.at(-1) ?? 0), 0);
     const done =
-      run.agents.reduce((sum, agent) => sum + (coordinates(agent) ? 0 : known(agent.mail).length), 0) * run.stride;
+      run.agents.reduce((sum, agent) => sum + (coordinates(agent) ? 0 : known(agent.sent).length), 0) * run.stride;
     const seconds = known(run.agents.flatMap((agent) => agent.seconds));
     return [
       chooser(run, i),

@@ -10,14 +10,14 @@ import zmq
 import zmq.asyncio
 
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
-from parse_p2p.core.event_log import RunLog, Tail
-from parse_p2p.core.message import Parcel
-from parse_p2p.core.peer_info import Card as Greeting
+from parse_p2p.core.event_log import EventLog, Tail
+from parse_p2p.core.message import Message
 from parse_p2p.core.peer_info import Clocks
-from parse_p2p.discovery.base import FromFile
-from parse_p2p.discovery.gossip.discovery import GossipFinder
-from parse_p2p.discovery.gossip.messages import Card, Edge, Message, write
-from parse_p2p.runtime.messenger import GOSSIP, Courier, Limits
+from parse_p2p.core.peer_info import PeerDescriptor as Greeting
+from parse_p2p.discovery.gossip.discovery import GossipDiscovery
+from parse_p2p.discovery.gossip.messages import Edge, GossipMessage, PeerDescriptor, write
+from parse_p2p.discovery.static import Static
+from parse_p2p.runtime.messenger import GOSSIP, Limits, Messenger
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport
 from parse_p2p.wire.codecs import raw
@@ -28,7 +28,7 @@ GUARD = 60  # seconds no test waits for
 ANYWHERE = ("tcp://127.0.0.1:*",) * 2
 NOWHERE = ("tcp://127.0.0.1:9", "tcp://127.0.0.1:10")
 CLOCKS = Clocks(heartbeat=0.2)
-CARDS = {name: Card(name, (), ("audio",), frozenset({"head@all#00"})) for name in "abcdefgh"}
+DESCRIPTORS = {name: PeerDescriptor(name, (), ("audio",), frozenset({"head@all#00"})) for name in "abcdefgh"}
 
 
 def run(scenario):
@@ -47,10 +47,10 @@ async def until(condition):
 class Agent:
     """One that gossips, reads its mail and learns nothing."""
 
-    def __init__(self, me, folder, neighbours, cards=CARDS, clocks=CLOCKS):
-        self.me, self.neighbours, self.cards, self.clocks = me, set(neighbours), cards, clocks
+    def __init__(self, me, folder, neighbours, descriptors=DESCRIPTORS, clocks=CLOCKS):
+        self.me, self.neighbours, self.descriptors, self.clocks = me, set(neighbours), descriptors, clocks
         self.transport = ZmqTransport(me, {me: ANYWHERE} | dict.fromkeys(neighbours), drain=0.2)
-        self.log = RunLog(me, folder / f"{me}.jsonl")
+        self.log = EventLog(me, folder / f"{me}.jsonl")
         self.tail = Tail(folder / f"{me}.jsonl")
         self.came = []
 
@@ -62,26 +62,26 @@ class Agent:
             await stack.enter_async_context(self.transport)
             self.place = self.transport.endpoints
             contacts = {"a": contact or self.place}
-            self.finder = GossipFinder(self.me, self.cards, contacts, self.neighbours, self.transport, None,
+            self.discovery = GossipDiscovery(self.me, self.descriptors, contacts, self.neighbours, self.transport, None,
                                        self.clocks, 0)  # fmt: skip
-            await stack.enter_async_context(self.finder)
-            self.courier = Courier(self.me, RUN, self.neighbours, self.transport, raw.CODEC, Limits(), self.log,
-                                   self.finder.members)  # fmt: skip
-            listening = asyncio.create_task(self.courier.listen(self.hear, self.finder.hear, self.deliver))
+            await stack.enter_async_context(self.discovery)
+            self.messenger = Messenger(self.me, RUN, self.neighbours, self.transport, raw.CODEC, Limits(), self.log,
+                                   self.discovery.members)  # fmt: skip
+            listening = asyncio.create_task(self.messenger.listen(self.hear, self.discovery.hear, self.deliver))
             stack.callback(listening.cancel)
-            await self.finder.announce(Greeting(1, 0), self.courier.gossip)
+            await self.discovery.announce(Greeting(1, 0), self.messenger.gossip)
             yield self
             assert not listening.done(), listening
 
-    async def hear(self, sender, card):
+    async def hear(self, sender, descriptor):
         raise AssertionError("nobody greets here")
 
-    def deliver(self, sender, round, topic, parcel):
+    def deliver(self, sender, round, topic, message):
         self.came.append((sender, round))
 
     async def reach(self, other, round):
         """Send until it comes: what was on its way when the other moved is lost."""
-        [frames] = pack(Header(RUN, self.me, round, "slices"), Parcel({"x": torch.ones(2)}), raw.CODEC)
+        [frames] = pack(Header(RUN, self.me, round, "slices"), Message({"x": torch.ones(2)}), raw.CODEC)
         while (self.me, round) not in other.came:
             await self.transport.send(other.me, frames, Plane.DATA)
             await asyncio.sleep(0.02)
@@ -107,13 +107,15 @@ class Liar:
     async def say(self, *frames):
         await self.socket.send_multipart(frames)
 
-    async def gossip(self, *cards, **said):
-        [frames] = pack(Header(RUN, self.name, 0, GOSSIP), Parcel(meta=write(Message(cards)) | said), raw.CODEC)
+    async def gossip(self, *descriptors, **said):
+        [frames] = pack(
+            Header(RUN, self.name, 0, GOSSIP), Message(meta=write(GossipMessage(descriptors)) | said), raw.CODEC
+        )
         await self.say(*frames)
 
 
 def placed(name, place=NOWHERE, **changes):
-    return replace(CARDS[name], addresses=place, **changes)
+    return replace(DESCRIPTORS[name], addresses=place, **changes)
 
 
 def test_neighbours_find_each_other_through_a_contact_that_is_none_of_theirs(tmp_path):
@@ -123,7 +125,7 @@ def test_neighbours_find_each_other_through_a_contact_that_is_none_of_theirs(tmp
             async with Agent("c", tmp_path, "b").there(a.place) as c:
                 await b.reach(c, 1)
                 await c.reach(b, 1)
-                while b.finder._gossiper.wanted or c.finder._gossiper.wanted:  # until each has spoken for itself
+                while b.discovery._gossiper.wanted or c.discovery._gossiper.wanted:  # until each has spoken for itself
                     await asyncio.sleep(0.02)
             for life in (2, 3):  # each on ports of its own
                 async with Agent("c", tmp_path, "b").there(a.place) as c:
@@ -163,11 +165,11 @@ def test_one_whose_contact_is_not_there_says_so_in_one_sentence(tmp_path):
 
 
 def test_what_gossip_cannot_tell_is_refused_at_the_start(tmp_path):
-    cards = CARDS | {"a": placed("a", (), modalities=tuple(f"sensor-{i:03}" for i in range(40)))}
+    descriptors = DESCRIPTORS | {"a": placed("a", (), modalities=tuple(f"sensor-{i:03}" for i in range(40)))}
 
     async def scenario():
         with pytest.raises(ConfigError, match="gossip cannot tell of a"):
-            async with Agent("a", tmp_path, "b", cards=cards).there():
+            async with Agent("a", tmp_path, "b", descriptors=descriptors).there():
                 pass
 
     run(scenario())
@@ -198,14 +200,14 @@ def test_hostile_mail_is_counted_and_the_truth_that_follows_is_taken(what, tmp_p
             if what in RUBBISH:
                 await liar.say(*RUBBISH[what])
             else:
-                cards, said, _ = LIES[what]
-                await liar.gossip(*cards, **said)
-            await until(lambda: a.courier.refusals)
-            [((peer, kind), count)] = a.courier.refusals.items()
+                descriptors, said, _ = LIES[what]
+                await liar.gossip(*descriptors, **said)
+            await until(lambda: a.messenger.refusals)
+            [((peer, kind), count)] = a.messenger.refusals.items()
             assert (peer, count) == ("c", 1) and kind == ("wrong run" if "other s" in what else "malformed")
             [why] = a.why()
             assert len(why) < 160 and (what in RUBBISH or LIES[what][2] in why)
-            assert not a.finder._gossiper.book.entries
+            assert not a.discovery._gossiper.sample.entries
             async with Agent("b", tmp_path, "a").there(a.place) as b:
                 await a.reach(b, 1)
 
@@ -219,13 +221,13 @@ def test_nobody_else_says_where_one_is_that_has_spoken_for_itself(tmp_path):
             await until(lambda: a.transport._addresses["b"] == NOWHERE)  # dialled in vain, and undone by the truth
             async with Agent("b", tmp_path, "a").there(a.place) as b, Agent("d", tmp_path, "a").there(a.place) as d:
                 await a.reach(b, 1)
-                await until(lambda: a.finder._gossiper.addresses("d") == d.place)
+                await until(lambda: a.discovery._gossiper.addresses("d") == d.place)
                 for _ in range(20):
                     await liar.gossip(placed("c"), placed("b"), placed("d"), placed("a"))
                 await liar.say(b"the end")
-                await until(lambda: a.courier.refusals["c", "malformed"])
+                await until(lambda: a.messenger.refusals["c", "malformed"])
                 assert a.transport._addresses["b"] == b.place
-                assert a.finder._gossiper.addresses("d") == d.place
+                assert a.discovery._gossiper.addresses("d") == d.place
                 await a.reach(b, 2)
 
     run(scenario())
@@ -236,7 +238,7 @@ def test_one_that_lies_without_end_is_shut_out_and_no_other(tmp_path):
         async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
             for _ in range(Limits().refused + 10):
                 await liar.gossip(placed("d"))
-            await until(lambda: a.courier.refusals["c", "shut out"] == 10)
+            await until(lambda: a.messenger.refusals["c", "shut out"] == 10)
             async with Agent("b", tmp_path, "a").there(a.place) as b:
                 await a.reach(b, 1)
 
@@ -247,10 +249,10 @@ def test_a_stranger_is_not_heard_and_models_come_from_neighbours_alone(tmp_path)
     async def scenario():
         async with Agent("a", tmp_path, "b").there() as a, Liar("x").at(a.place) as stranger:
             await stranger.gossip(placed("c", id="x"))
-            await until(lambda: a.courier.refusals["a stranger", "malformed"] == 1)
+            await until(lambda: a.messenger.refusals["a stranger", "malformed"] == 1)
             async with Agent("c", tmp_path, "a").there(a.place) as c:  # which takes me for a neighbour
                 sending = asyncio.create_task(c.reach(a, 1))
-                await until(lambda: a.courier.refusals["c", "malformed"])
+                await until(lambda: a.messenger.refusals["c", "malformed"])
                 sending.cancel()
                 assert a.came == []
 
@@ -261,14 +263,14 @@ def test_offers_of_slices_that_i_do_not_hold_are_no_harm(tmp_path):
     async def scenario():
         async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
             edges = {f"slice{i}#00": Edge(True, 64) for i in range(60)}
-            await liar.gossip(placed("c"), **write(Message((placed("c"),), edges=edges)))
+            await liar.gossip(placed("c"), **write(GossipMessage((placed("c"),), edges=edges)))
             async with Agent("b", tmp_path, "a").there(a.place) as b:
                 await a.reach(b, 1)
-                assert not a.courier.refusals and a.finder._gossiper.book.entries["c"].edges == {}
+                assert not a.messenger.refusals and a.discovery._gossiper.sample.entries["c"].edges == {}
 
     run(scenario())
 
 
 def test_who_finds_nobody_by_gossip_refuses_it():
     with pytest.raises(MalformedFrame, match="b gossips, which in this run nobody does"):
-        run(FromFile().hear("b", write(Message((placed("b"),)))))
+        run(Static().hear("b", write(GossipMessage((placed("b"),)))))

@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.discovery.gossip import messages
 from parse_p2p.discovery.gossip.messages import (
-    MAX_CARDS,
+    MAX_DESCRIPTORS,
     MAX_SLICES,
     MAX_TABLE,
     OLDEST,
-    Card,
     Edge,
-    Message,
+    GossipMessage,
+    PeerDescriptor,
     read,
     write,
 )
@@ -26,8 +26,8 @@ from parse_p2p.wire.framing import Header, pack, unpack
 
 WORDS = st.text(string.ascii_letters + string.digits + ".:/@é-", min_size=1, max_size=12)
 LABELS = st.text(string.ascii_letters + ".@#+&:~", min_size=1, max_size=20)
-CARDS = st.builds(
-    Card,
+DESCRIPTORS = st.builds(
+    PeerDescriptor,
     WORDS,
     st.lists(WORDS, max_size=messages.MAX_ADDRESSES).map(tuple),
     st.lists(WORDS, max_size=3).map(tuple),
@@ -39,13 +39,13 @@ EDGES = st.dictionaries(LABELS, st.builds(Edge, st.booleans(), st.integers(0, me
 
 @st.composite
 def mail(draw):
-    first, *others = draw(st.lists(CARDS, min_size=1, max_size=6, unique_by=lambda card: card.id))
-    own = Card(first.id, first.addresses, first.modalities, first.slices)
-    return Message((own, *others), draw(st.integers(0, 1 + len(others))), draw(st.booleans()), draw(EDGES))
+    first, *others = draw(st.lists(DESCRIPTORS, min_size=1, max_size=6, unique_by=lambda descriptor: descriptor.id))
+    own = PeerDescriptor(first.id, first.addresses, first.modalities, first.slices)
+    return GossipMessage((own, *others), draw(st.integers(0, 1 + len(others))), draw(st.booleans()), draw(EDGES))
 
 
 def over_the_wire(facts):
-    [frames] = pack(Header("run", "a0", 0, "gossip"), Parcel(meta=facts), raw.CODEC)
+    [frames] = pack(Header("run", "a0", 0, "gossip"), Message(meta=facts), raw.CODEC)
     return unpack(frames)[0].meta
 
 
@@ -62,19 +62,27 @@ VALUES = st.one_of(
 
 
 @settings(deadline=None)
-@given(mail(), st.dictionaries(st.sampled_from(sorted(write(Message((Card("a0"),))))), VALUES, min_size=1))
+@given(
+    mail(), st.dictionaries(st.sampled_from(sorted(write(GossipMessage((PeerDescriptor("a0"),))))), VALUES, min_size=1)
+)
 def test_any_other_facts_are_refused_or_make_a_message_within_the_limits(message, spoilt):
     try:
         found = read({**write(message), **spoilt})
     except MalformedFrame:
         return
     assert read(write(found)) == found
-    assert len(found.cards) <= MAX_CARDS and found.cards[0].age == 0 and 0 <= found.drawn <= len(found.cards)
-    assert all(len(card.slices) <= MAX_SLICES and 0 <= card.age < OLDEST for card in found.cards)
+    assert (
+        len(found.descriptors) <= MAX_DESCRIPTORS
+        and found.descriptors[0].age == 0
+        and 0 <= found.drawn <= len(found.descriptors)
+    )
+    assert all(
+        len(descriptor.slices) <= MAX_SLICES and 0 <= descriptor.age < OLDEST for descriptor in found.descriptors
+    )
 
 
-TWO = Card("a0", ("tcp://h:1",), ("x",), frozenset({"s", "t"})), Card("a1")
-GOOD = write(Message(TWO, edges={"s": Edge(True, 3)}))
+TWO = PeerDescriptor("a0", ("tcp://h:1",), ("x",), frozenset({"s", "t"})), PeerDescriptor("a1")
+GOOD = write(GossipMessage(TWO, edges={"s": Edge(True, 3)}))
 
 
 @pytest.mark.parametrize(
@@ -119,21 +127,23 @@ def test_the_longest_message_fits_in_a_header():
     table = sorted(f"{i:04}" + "s" * (messages.MAX_LABEL - 4) for i in range(MAX_TABLE))
     address = "t" * messages.MAX_NAME
     full = tuple(
-        Card(
+        PeerDescriptor(
             f"{i:02}" + "i" * (messages.MAX_NAME - 2), (address,) * messages.MAX_ADDRESSES, ("m" * messages.MAX_NAME,),
             frozenset(table[16 * i : 16 * i + MAX_SLICES]), 0 if i == 0 else OLDEST - 1,
         )
-        for i in range(MAX_CARDS)
+        for i in range(MAX_DESCRIPTORS)
     )  # fmt: skip
-    message = Message(full, MAX_CARDS, True, {name: Edge(True, messages.MAX_DEGREE) for name in table[:MAX_SLICES]})
+    message = GossipMessage(
+        full, MAX_DESCRIPTORS, True, {name: Edge(True, messages.MAX_DEGREE) for name in table[:MAX_SLICES]}
+    )
     assert read(over_the_wire(write(message))) == message
 
 
 def test_cards_that_would_overfill_the_table_are_left_out():
-    large = [Card(f"a{i}", slices=frozenset(f"{i}-{k}" for k in range(MAX_SLICES))) for i in range(6)]
-    few = Card("few")
+    large = [PeerDescriptor(f"a{i}", slices=frozenset(f"{i}-{k}" for k in range(MAX_SLICES))) for i in range(6)]
+    few = PeerDescriptor("few")
     assert messages.fitting([*large, few]) == [*large[: MAX_TABLE // MAX_SLICES], few]
-    assert len(messages.fitting([Card(f"a{i}") for i in range(2 * MAX_CARDS)])) == MAX_CARDS
+    assert len(messages.fitting([PeerDescriptor(f"a{i}") for i in range(2 * MAX_DESCRIPTORS)])) == MAX_DESCRIPTORS
 
 
 def test_another_layout_is_another_slice():

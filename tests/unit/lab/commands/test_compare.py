@@ -15,7 +15,7 @@ import yaml
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiments.experiment import Job, load
 from parse_p2p.lab.experiments.experiment_tables import Study
-from parse_p2p.lab.experiments.result_store import Outcome, Store
+from parse_p2p.lab.experiments.result_store import Outcome, ResultStore
 from parse_p2p.lab.experiments.sweep import ENGINES, Sweep, _contents, key_of, one
 
 PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
@@ -111,7 +111,7 @@ def test_real_processes_give_what_the_simulator_gives(tmp_path):
     real = load(path).model_copy(update={"engine": "processes"})
     found = []
     for chosen in (load(path), real):
-        with Sweep(Store(tmp_path / chosen.engine), 1) as sweep:
+        with Sweep(ResultStore(tmp_path / chosen.engine), 1) as sweep:
             study = Study(chosen, sweep)
             study.run()
         found.append(study.outcomes(chosen.combinations()[0])[0])
@@ -126,7 +126,7 @@ def test_training_that_fails_is_an_outcome_and_never_chosen(tmp_path):
     path = experiment(tmp_path, axes={"method": ["local"]}, baseline="local", seeds=[0],
                       tune={"values": [0.1, 1e30], "seeds": [100]})  # fmt: skip
     chosen = load(path)
-    with Sweep(Store(tmp_path / "o"), 1) as sweep:
+    with Sweep(ResultStore(tmp_path / "o"), 1) as sweep:
         study = Study(chosen, sweep)
         study.run()
     assert study.tuned(chosen.combinations()[0]) == 0.1
@@ -213,7 +213,7 @@ def test_a_column_that_no_row_has_is_refused_and_one_that_some_have_stands_where
     axes = {"data": {"whole": {}, "shifting": {"stream": {"tasks": 2, "groups": 1, "rounds": 1}}}, "method": ["local"]}
     path = experiment(tmp_path, {**BASE, "rounds": 2}, axes=axes, baseline="local", tune=None, columns=["others"])
     chosen = load(path)
-    with Sweep(Store(tmp_path / "o"), 1) as sweep:
+    with Sweep(ResultStore(tmp_path / "o"), 1) as sweep:
         study = Study(chosen, sweep)
         study.run()
     assert {table.common["data"] for table in study.tables() if "others" in table.head} == {"shifting"}

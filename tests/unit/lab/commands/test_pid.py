@@ -3,8 +3,8 @@
 import json
 
 import numpy as np
+import plans
 import pytest
-import worlds
 from typer.testing import CliRunner
 
 from parse_p2p.core.errors import ConfigError
@@ -15,20 +15,20 @@ from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.simulator import simulate
 
 
-def left(world, path, rounds=(1, 2), of=None):
+def left(plan, path, rounds=(1, 2), of=None):
     """The folder that a run leaves: checkpoints of some rounds, of all agents or some."""
     folder = RunFolder(path)
-    folder.write(world.run)
-    participants = world.participants()
-    kept = {me: rounds for me in world.peers} | (of or {})
+    folder.write(plan.run)
+    agent_states = plan.agent_states()
+    kept = {me: rounds for me in plan.peers} | (of or {})
 
     def watch(round, metrics, ledger):
-        for p in participants:
+        for p in agent_states:
             if round + 1 in kept.get(p.me, ()):
                 checkpoint.save(folder.checkpoints(p.me), round + 1, p.state(), 9)
 
-    simulate(participants, world.run.rounds, watch=watch)
-    return participants
+    simulate(agent_states, plan.run.rounds, watch=watch)
+    return agent_states
 
 
 def called(*arguments):
@@ -42,7 +42,7 @@ def refused(*arguments):
 
 
 def small(**changes):
-    return worlds.world({"audio": 1, "motion": 1, "audio+motion": 2}, **{"rounds": 2} | changes)
+    return plans.plan({"audio": 1, "motion": 1, "audio+motion": 2}, **{"rounds": 2} | changes)
 
 
 def test_tables_are_printed_and_the_records_written(tmp_path):
@@ -62,8 +62,8 @@ def test_brackets_in_names_are_no_markup(tmp_path):
     draw = np.random.default_rng(0)
     sources = {name: draw.normal(size=(160, 3)) for name in ("[red]x", "[b]y")}
     np.savez(tmp_path / "some.npz", y=draw.integers(0, 2, 160), **sources)
-    world = worlds.world({"[red]x+[b]y": 2}, dataset="npz", data={"path": tmp_path / "some.npz"}, rounds=1)
-    left(world, tmp_path / "[dim]run", rounds=(1,))
+    plan = plans.plan({"[red]x+[b]y": 2}, dataset="npz", data={"path": tmp_path / "some.npz"}, rounds=1)
+    left(plan, tmp_path / "[dim]run", rounds=(1,))
     result = called(tmp_path / "[dim]run", "--k", 2)
     assert result.exit_code == 0, result.output
     for said in ("[b]y | [red]x", "trunk.[red]x", "[dim]run/pid.json"):
@@ -71,10 +71,10 @@ def test_brackets_in_names_are_no_markup(tmp_path):
 
 
 def test_agents_are_restored_as_they_were(tmp_path):
-    participants = left(small(), tmp_path)
-    world, folder = load_checkpoints.opened(tmp_path)
-    found = load_checkpoints.learners(world, folder, 2)
-    for p in participants:
+    agent_states = left(small(), tmp_path)
+    plan, folder = load_checkpoints.opened(tmp_path)
+    found = load_checkpoints.learners(plan, folder, 2)
+    for p in agent_states:
         assert found[p.me].evaluate() == p.learner.evaluate()
 
 
@@ -118,8 +118,8 @@ def test_who_leaves_and_who_gains_are_looked_at_as_they_were(tmp_path):
     assert (plain.kind(one), plain.kind(other)) == ("audio", "motion")
     events = [{"round": 1, "agent": other, "leave": True}, {"round": 2, "agent": one, "gain": ["motion"]}]
     left(small(rounds=3, events=events), tmp_path, rounds=(1, 2, 3), of={other: (1,)})
-    world, folder = load_checkpoints.opened(tmp_path)
-    assert load_checkpoints.common_rounds(world, folder) == [1, 2, 3]
+    plan, folder = load_checkpoints.opened(tmp_path)
+    assert load_checkpoints.common_rounds(plan, folder) == [1, 2, 3]
     assert called(tmp_path, "--k", 4, "--every", 1).exit_code == 0
     records = json.loads((tmp_path / "pid.json").read_text())["slice_info"]
     assert {(r["round"], r["type"]) for r in records if r["agent"] == one} == {

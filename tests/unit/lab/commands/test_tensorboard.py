@@ -2,8 +2,8 @@
 
 import struct
 
+import plans
 import pytest
-import worlds
 from tensorboardX.proto.event_pb2 import Event
 from typer.testing import CliRunner
 
@@ -29,16 +29,16 @@ def scalars(folder):
 
 def test_every_round_of_every_agent_is_there(tmp_path):
     accuracy = {}
-    world = worlds.world(rounds=2)
-    record(world, RunFolder(tmp_path / "run"),
+    plan = plans.plan(rounds=2)
+    record(plan, RunFolder(tmp_path / "run"),
            lambda round, scores, *rest: accuracy.update({round: scores["a0"]["accuracy"]}))  # fmt: skip
     for _ in range(2):  # again, and nothing is there twice
         export(RunFolder(tmp_path / "run"), tmp_path / "board")
     assert len(list((tmp_path / "board").iterdir())) == 7
-    found = scalars(tmp_path / "board" / f"a0 ({world.kind('a0')})")
+    found = scalars(tmp_path / "board" / f"a0 ({plan.kind('a0')})")
     assert found["accuracy"] == [(step, pytest.approx(accuracy[step - 1])) for step in (1, 2)]
     sent = [points[0] for tag, points in found.items() if tag.startswith("bytes/")]
-    assert sum(value for step, value in sent if step == 1) == world.overlays(0).plan("a0").payload()
+    assert sum(value for step, value in sent if step == 1) == plan.overlays(0).plan("a0").payload()
 
 
 def test_where_there_is_no_run_it_says_so(tmp_path):

@@ -20,9 +20,9 @@ from parse_p2p.launch.run_folder import RunFolder
 @pytest.fixture
 def run(tmp_path):
     """A run of which only its file is there as yet."""
-    world = running.world(rounds=2)
-    RunFolder(tmp_path).write(world.run)
-    return world, tmp_path
+    plan = running.plan(rounds=2)
+    RunFolder(tmp_path).write(plan.run)
+    return plan, tmp_path
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def message(stream):
 
 
 def test_the_stream_leads_to_what_the_logs_say(run, served):
-    world, path = run
+    plan, path = run
     feed, port = served
     connection, stream = ask(port, "/events")
     event, shown = message(stream)
     assert event == "whole" and shown[0]["rounds"] == []
-    running.over_memory(world, path)
+    running.over_memory(plan, path)
     feed.look()
     event, patch = message(stream)
     assert event == "change"
@@ -68,8 +68,8 @@ def test_the_stream_leads_to_what_the_logs_say(run, served):
 
 
 def test_what_is_written_after_the_last_line_is_shown(run):
-    world, path = run
-    running.over_memory(world, path)
+    plan, path = run
+    running.over_memory(plan, path)
     feed = Feed(source(path, None))
     assert feed.now()[1][0]["summary"] is feed.now()[1][0]["pid"] is None
     RunFolder(path).summary.write_text('{"seconds": 1}')
@@ -103,16 +103,16 @@ def test_brackets_in_a_path_are_no_markup(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    RunFolder(Path("[red]a")).write(running.world().run)
+    RunFolder(Path("[red]a")).write(running.plan().run)
     monkeypatch.setattr("parse_p2p.lab.commands.watch.time.sleep", end)
     watch(Path("[red]a"))
     assert "watching [red]a at http" in capsys.readouterr().out
 
 
 def test_who_connects_later_gets_everything(run, served):
-    world, path = run
+    plan, path = run
     feed, port = served
-    running.over_memory(world, path)
+    running.over_memory(plan, path)
     feed.look()
     for _ in range(2):
         connection, stream = ask(port, "/events")
@@ -175,10 +175,10 @@ def test_what_is_not_there_is_not_found(served):
 def test_agents_of_other_hosts_are_heard_of_through_a_broker(tmp_path):
     """Their runs' file is all there is here."""
     with brokers.running(tmp_path, ports.free(1)) as broker:
-        world = running.world(rounds=2)
-        file = running.write(world, tmp_path)
+        plan = running.plan(rounds=2)
+        file = running.write(plan, tmp_path)
         feed = Feed(source(file, broker.url))
-        topic = f"parse-p2p/{world.run.digest()}/telemetry/"
+        topic = f"parse-p2p/{plan.run.digest()}/telemetry/"
         with brokers.Ear(broker.port) as mouth:
             facts = {"event": "round", "round": 1, "accuracy": 0.5, "loss": 1.5, "wire_out": 100, "time": 1.0}
 

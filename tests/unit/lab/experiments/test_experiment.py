@@ -4,7 +4,7 @@ import pytest
 import yaml
 from paths import ROOT
 
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiments.experiment import Job, load, tables
 
@@ -31,7 +31,7 @@ def test_every_shipped_experiment_can_be_run(path):
     for labels in experiment.combinations():
         run = Job(experiment, labels, 0).run()
     if run.dataset not in ("mfeat", "watch"):
-        World(run)
+        RunPlan(run)
 
 
 def test_every_combination_is_run_with_every_seed(tmp_path):

@@ -5,12 +5,12 @@ import math
 import networkx as nx
 import numpy as np
 import pytest
-from worlds import VARYING, finished, world
+from plans import VARYING, finished, plan
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.graphs import graph_sources
 from parse_p2p.lab.graphs.export import annotated
-from parse_p2p.lab.graphs.graph_metrics import contraction, mail, shape
+from parse_p2p.lab.graphs.graph_metrics import contraction, shape, traffic
 from parse_p2p.topology import generators, graph_io
 from parse_p2p.topology.spectrum import rounds_to, slem
 from parse_p2p.topology.weights import metropolis
@@ -30,7 +30,7 @@ def sent(built):
 @pytest.mark.parametrize("codec", ["raw", "bf16"])
 @pytest.mark.parametrize("method", ["parse", "dsgd-modality", "harmony", "local"])
 def test_the_bytes_that_are_foretold_are_those_of_the_run(method, codec):
-    built = world(MIX, "torus", method=method, codec=codec)
+    built = plan(MIX, "torus", method=method, codec=codec)
     rounds, told = sent(built), shape(built)
     assert told.total == pytest.approx(np.mean([sum(row.values()) for row in rounds]))
     for kind in told.types:
@@ -41,31 +41,31 @@ def test_the_bytes_that_are_foretold_are_those_of_the_run(method, codec):
 
 @pytest.mark.parametrize("kind", VARYING)
 def test_the_bytes_of_a_graph_that_varies_are_their_mean_over_the_run(kind):
-    built = world(MIX, varying=VARYING[kind], rounds=6)
+    built = plan(MIX, varying=VARYING[kind], rounds=6)
     told = shape(built)
     assert told.total == pytest.approx(np.mean([sum(row.values()) for row in sent(built)]))
     assert "varying" in told.notes[0]
 
 
 def test_the_bytes_of_each_agent_are_those_of_its_plan():
-    built = world(MIX, "star")
+    built = plan(MIX, "star")
     overlays = built.laid(0)
     by_agent = dict.fromkeys(built.peers, 0)
-    for (me, _), nbytes in mail(overlays, built.codec).items():
+    for (me, _), nbytes in traffic(overlays, built.codec).items():
         by_agent[me] += nbytes
     assert by_agent == {me: overlays.plan(me).payload() for me in built.peers}
 
 
 @pytest.mark.parametrize(("exchange", "factor"), [("push-sum", 2), ("acknowledged", 1.5)])
 def test_what_other_exchanges_send_is_as_much_more_as_is_said(exchange, factor):
-    built = world(MIX, options={"exchange": exchange})
+    built = plan(MIX, options={"exchange": exchange})
     told = shape(built)
     assert sum(sent(built)[-1].values()) == pytest.approx(factor * told.total, rel=0.15)  # slices here are tiny
     assert f"{exchange} sends about {factor} times" in told.notes[0]
 
 
 def test_a_ring_of_eight():
-    told = shape(graph_sources.world("ring:8", {"audio": 8}, [("dataset", "bits")]))
+    told = shape(graph_sources.plan("ring:8", {"audio": 8}, [("dataset", "bits")]))
     rho = 1 - 2 / 3 * (1 - math.cos(2 * math.pi / 8))
     assert (told.agents, told.edges, told.degree, told.diameter) == (8, 8, (2, 2, 2), 4)
     assert told.slowest.rho == pytest.approx(rho) and told.slowest.gap == pytest.approx(1 - rho)
@@ -74,15 +74,15 @@ def test_a_ring_of_eight():
 
 
 def test_islands_never_agree():
-    told = shape(world(MIX, overlay="induced", method="dsgd-task"))
-    torn = [group for group in told.groups if group.islands > 1]
+    told = shape(plan(MIX, overlay="induced", method="dsgd-task"))
+    torn = [group for group in told.groups if group.connected_components > 1]
     assert torn and all(group.gap == pytest.approx(0) and group.rounds == math.inf for group in torn)
     assert told.plain()["groups"][told.groups.index(torn[0])]["rounds"] is None
 
 
 def test_a_method_with_a_coordinator_has_no_graph():
     with pytest.raises(ConfigError, match="exchange with a coordinator"):
-        shape(world(method="fedavg"))
+        shape(plan(method="fedavg"))
 
 
 # rates of graphs that vary
@@ -98,14 +98,14 @@ def test_mixing_by_one_matrix_again_and_again_has_its_rate(graph):
 
 def test_one_peer_exponential_is_done_after_log2_n_rounds():
     settings = [("dataset", "bits"), ("varying.kind", "one-peer-exponential")]
-    told = shape(graph_sources.world("ring:16", {"audio": 16}, settings))
+    told = shape(graph_sources.plan("ring:16", {"audio": 16}, settings))
     assert {(group.rounds, round(group.rho, 6)) for group in told.groups} == {(4, 0)}
 
 
 @pytest.mark.parametrize(("kind", "squared"), [("matching", 14 / 30), ("regular", (16 - 5) / (5 * 15))])
 def test_the_rate_of_random_graphs_is_near_what_the_theory_says_of_their_mean(kind, squared):
     """The mean square is an upper bound of the geometric mean; the norm of a product a little slower than it."""
-    told = shape(graph_sources.world("ring:16", {"audio": 16}, [("dataset", "bits"), ("varying.kind", kind)]))
+    told = shape(graph_sources.plan("ring:16", {"audio": 16}, [("dataset", "bits"), ("varying.kind", kind)]))
     assert told.slowest.rho == pytest.approx(math.sqrt(squared), rel=0.3)
 
 
@@ -120,21 +120,21 @@ def test_nobody_ever_meets():
 @pytest.mark.parametrize("source", ["watts-strogatz:12,k=4,p=0.3", "torus:12", "star:7"])
 def test_an_exported_graph_is_the_same_world_again(tmp_path, source, suffix):
     settings = [("dataset", "bits")]
-    before = graph_sources.world(source, None, settings)
+    before = graph_sources.plan(source, None, settings)
     graph_io.write(annotated(before), tmp_path / f"net{suffix}")
     mix = None if suffix != ".edges" else graph_sources.thirds(len(before.peers))
-    after = graph_sources.world(str(tmp_path / f"net{suffix}"), mix, settings)
+    after = graph_sources.plan(str(tmp_path / f"net{suffix}"), mix, settings)
     assert set(map(frozenset, after.topology.graph.edges)) == set(map(frozenset, before.topology.graph.edges))
     if suffix != ".edges":
-        assert {me: after.seats[me].modalities for me in after.peers} == {
-            me: before.seats[me].modalities for me in before.peers
+        assert {me: after.specs[me].modalities for me in after.peers} == {
+            me: before.specs[me].modalities for me in before.peers
         }
         for me in before.peers:
             assert after.topology.weights(me) == pytest.approx(dict(before.topology.weights(me)))
 
 
 def test_what_crosses_the_edges_of_an_exported_graph_is_all_that_is_sent():
-    built = world(MIX, "torus")
+    built = plan(MIX, "torus")
     graph = annotated(built)
     assert sum(nbytes for *_, nbytes in graph.edges(data="bytes")) == shape(built).total
     given = [edge for *edge, is_given in graph.edges(data="given") if is_given]
@@ -153,14 +153,14 @@ def test_nodes_that_say_what_they_sense_are_the_agents(tmp_path):
     graph = nx.path_graph(3)
     nx.set_node_attributes(graph, {0: "audio", 1: "audio+motion", 2: "motion"}, "modalities")
     nx.write_graphml(graph, tmp_path / "net.graphml")
-    built = graph_sources.world(str(tmp_path / "net.graphml"), None, [("dataset", "bits")])
-    assert {me: seat.modalities for me, seat in built.seats.items()} == {
+    built = graph_sources.plan(str(tmp_path / "net.graphml"), None, [("dataset", "bits")])
+    assert {me: spec.modalities for me, spec in built.specs.items()} == {
         "0": ("audio",), "1": ("audio", "motion"), "2": ("motion",),
     }  # fmt: skip
 
 
 def test_a_generator_has_the_arguments_of_its_function():
-    built = graph_sources.world("watts-strogatz:12,k=4,p=0.3,seed=5", None, [("dataset", "bits")])
+    built = graph_sources.plan("watts-strogatz:12,k=4,p=0.3,seed=5", None, [("dataset", "bits")])
     wanted = generators.build("watts-strogatz", 12, {"k": 4, "p": 0.3, "seed": 5})
     assert nx.utils.graphs_equal(nx.relabel_nodes(wanted, dict(enumerate(built.peers))), built.topology.graph)
     assert [built.kind(me) for me in built.peers].count("audio+motion") == 4
@@ -186,7 +186,7 @@ def test_a_generator_has_the_arguments_of_its_function():
 )
 def test_a_source_that_cannot_be_is_one_sentence(source, mix, says):
     with pytest.raises(ConfigError, match=says) as caught:
-        graph_sources.world(source, mix, [("dataset", "bits")])
+        graph_sources.plan(source, mix, [("dataset", "bits")])
     assert "\n" not in str(caught.value)
 
 

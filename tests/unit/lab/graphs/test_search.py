@@ -1,7 +1,7 @@
 """What is suggested keeps the budget, is at least as good as what one would have taken, and is what the run gets."""
 
 import pytest
-from worlds import world
+from plans import plan
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.graphs import graph_sources
@@ -14,7 +14,7 @@ ALIKE = {"audio": 16}
 
 @pytest.fixture(scope="module")
 def sixteen():
-    return graph_sources.world("ring:16", None, BITS)
+    return graph_sources.plan("ring:16", None, BITS)
 
 
 @pytest.mark.parametrize("degree", [2, 3, 4])
@@ -35,7 +35,7 @@ def test_no_agent_sends_more_than_the_budget(sixteen, times):
 def test_what_is_said_of_a_suggestion_is_what_the_run_gets(sixteen):
     for candidate in suggest(sixteen, degree=4)[:4]:
         graph = {"generator": candidate.generator, "args": candidate.args}
-        told = shape(graph_sources.world("ring:16", None, [*BITS, ("graph", graph)]))
+        told = shape(graph_sources.plan("ring:16", None, [*BITS, ("graph", graph)]))
         assert told.slowest.gap == pytest.approx(candidate.gap)
         assert (told.bytes[1], told.total) == (candidate.bytes, candidate.total)
 
@@ -43,17 +43,17 @@ def test_what_is_said_of_a_suggestion_is_what_the_run_gets(sixteen):
 @pytest.mark.parametrize(("degree", "least"), [(3, 0.13), (4, 0.40)])
 def test_of_sixteen_alike_the_best_is_no_worse_than_any_known_graph(degree, least):
     """specs: a random 3-regular graph has a ρ of .859 in the mean, a torus .600, a ring .949."""
-    best = suggest(graph_sources.world("ring:16", ALIKE, BITS), degree=degree)[0]
+    best = suggest(graph_sources.plan("ring:16", ALIKE, BITS), degree=degree)[0]
     assert best.gap >= least - 1e-9 and best.degree == degree
 
 
 def test_without_a_budget_all_are_joined_to_all():
-    best = suggest(graph_sources.world("ring:8", {"audio": 8}, BITS))[0]
+    best = suggest(graph_sources.plan("ring:8", {"audio": 8}, BITS))[0]
     assert best.gap == pytest.approx(1) and best.line == "graph: {generator: complete}"
 
 
 def test_the_same_question_has_the_same_answer(sixteen):
-    assert suggest(sixteen, degree=3) == suggest(graph_sources.world("ring:16", None, BITS), degree=3)
+    assert suggest(sixteen, degree=3) == suggest(graph_sources.plan("ring:16", None, BITS), degree=3)
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,5 @@ def test_the_same_question_has_the_same_answer(sixteen):
 )
 def test_what_cannot_be_suggested_is_one_sentence(changes, budget, says):
     with pytest.raises(ConfigError, match=says) as caught:
-        suggest(world(**changes), **budget)
+        suggest(plan(**changes), **budget)
     assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from parse_p2p.lab.cli import app
 from parse_p2p.lab.report.page import embedded, page
-from parse_p2p.lab.report.run_history import Gathering
+from parse_p2p.lab.report.run_history import RunHistory
 from parse_p2p.launch import exit_codes
 from parse_p2p.launch.run_folder import RunFolder
 
@@ -41,23 +41,23 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
-    world = running.world(rounds=2)
-    running.over_memory(world, path)
-    RunFolder(path).write(world.run)
+    plan = running.plan(rounds=2)
+    running.over_memory(plan, path)
+    RunFolder(path).write(plan.run)
     with RunFolder(path).events("a0").open("a") as file:
         file.write(json.dumps({"event": "failed", "agent": HOSTILE, "why": HOSTILE, "time": 1}) + "\n")
     (path / "pid.json").write_text(json.dumps({HOSTILE: [{HOSTILE: HOSTILE}]}))
     return path
 
 
-def gathered(path):
-    found = Gathering(path)
+def recorded(path):
+    found = RunHistory(path)
     found.read()
     return found.plain()
 
 
 def test_nothing_on_the_page_is_fetched(folder):
-    read = Reader(page([gathered(folder)]))
+    read = Reader(page([recorded(folder)]))
     for tag, attributes in read.tags:
         for key in ("src", "href", "action", "data", "poster", "srcset"):
             assert attributes.get(key, "data:").startswith("data:"), f"{tag} fetches {attributes[key]}"
@@ -66,7 +66,7 @@ def test_nothing_on_the_page_is_fetched(folder):
 
 
 def test_hostile_text_stays_inside_the_data(folder):
-    run = gathered(folder)
+    run = recorded(folder)
     read = Reader(page([run]))
     data, *scripts = read.scripts
     assert json.loads(data) == json.loads(json.dumps([run])) and HOSTILE[:300] in data.encode().decode("unicode_escape")
@@ -75,7 +75,7 @@ def test_hostile_text_stays_inside_the_data(folder):
 
 
 def test_a_hostile_name_of_a_folder_stays_text(folder):
-    read = Reader(page([gathered(folder) | {"name": HOSTILE}]))
+    read = Reader(page([recorded(folder) | {"name": HOSTILE}]))
     assert len(read.scripts) == 3 and [tag for tag, _ in read.tags].count("img") == 0
 
 
@@ -88,7 +88,7 @@ def test_half_a_surrogate_pair_is_no_hindrance(folder, tmp_path):
     there = shutil.copytree(folder, tmp_path / os.fsdecode(b"r\xff"))
     with RunFolder(there).events("a1").open("a") as file:
         file.write('{"event": "failed", "why": "\\ud800", "time": 2}\n')
-    written = page([gathered(there)]).encode().decode()
+    written = page([recorded(there)]).encode().decode()
     run = json.loads(Reader(written).scripts[0])[0]
     assert "failed: \ud800" in [event["note"] for event in run["events"]] and "<title>r?</title>" in written
 

@@ -4,9 +4,9 @@ import json
 import shutil
 import time
 
+import plans
 import pytest
 import running
-import worlds
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.report.json_diff import applied, changes
 from parse_p2p.lab.report.page import dumped
-from parse_p2p.lab.report.run_history import MOST_ROUNDS, REST, Gathering
+from parse_p2p.lab.report.run_history import MOST_ROUNDS, REST, RunHistory
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.sketch import consensus_distance
 
@@ -23,10 +23,10 @@ from parse_p2p.runtime.sketch import consensus_distance
 def ran(tmp_path_factory):
     """A world and the folder of its run."""
     path = tmp_path_factory.mktemp("run")
-    world = running.world()
-    running.over_memory(world, path)
-    RunFolder(path).write(world.run)
-    return world, path
+    plan = running.plan()
+    running.over_memory(plan, path)
+    RunFolder(path).write(plan.run)
+    return plan, path
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def copied(ran, tmp_path):
     return ran[0], shutil.copytree(ran[1], tmp_path / "run")
 
 
-def gathered(path):
-    found = Gathering(path)
+def recorded(path):
+    found = RunHistory(path)
     found.read()
     plain = found.plain()
     assert json.loads(dumped(plain)) == json.loads(dumped(plain))  # it is JSON, without NaN
@@ -53,9 +53,9 @@ def logged(path, me, kind="round"):
 
 
 def test_accuracies_and_losses_are_those_of_the_logs(ran):
-    world, path = ran
-    run = gathered(path)
-    assert run["rounds"] == [0, 1, 2] and [agent["id"] for agent in run["agents"]] == list(world.seats)
+    plan, path = ran
+    run = recorded(path)
+    assert run["rounds"] == [0, 1, 2] and [agent["id"] for agent in run["agents"]] == list(plan.specs)
     for agent in run["agents"]:
         rounds = logged(path, agent["id"])
         for key in ("accuracy", "loss", "test_loss"):
@@ -67,28 +67,28 @@ def test_accuracies_and_losses_are_those_of_the_logs(ran):
 
 
 def test_bytes_of_slices_add_up_to_all_that_was_on_the_wire(ran):
-    world, path = ran
-    run = gathered(path)
-    events = [event for me in world.seats for event in logged(path, me)]
+    plan, path = ran
+    run = recorded(path)
+    events = [event for me in plan.specs for event in logged(path, me)]
     assert sum(row["total"][-1] for row in run["slices"].values()) == sum(event["wire_out"] for event in events)
     payload = sum(n for event in events for slices in event["sent"].values() for n in slices.values())
     assert sum(sum(row["bytes"]) for name, row in run["slices"].items() if name != REST) == payload
 
 
 def test_edges_carry_what_their_sender_logged(ran):
-    world, path = ran
-    run = gathered(path)
-    ids = list(world.seats)
+    plan, path = ran
+    run = recorded(path)
+    ids = list(plan.specs)
     for agent in run["agents"]:
         for t, event in enumerate(logged(path, agent["id"])):
-            mail = {ids[to]: run["parcels"][parcel] for to, parcel in run["mails"][agent["mail"][t]]}
-            assert mail == event["sent"]
+            sent = {ids[to]: run["payloads"][payload] for to, payload in run["sends"][agent["sent"][t]]}
+            assert sent == event["sent"]
 
 
 def test_distances_are_those_of_the_sketches_and_within_theory(ran):
-    world, path = ran
-    run = gathered(path)
-    overlays = world.overlays(0)
+    plan, path = ran
+    run = recorded(path)
+    overlays = plan.overlays(0)
     for key in overlays.keys:
         row = run["consensus"][str(key)]
         holders = overlays.holders(key)
@@ -102,20 +102,20 @@ def test_distances_are_those_of_the_sketches_and_within_theory(ran):
 
 
 def test_overlays_are_those_of_the_world(ran):
-    world, path = ran
-    run = gathered(path)
-    ids = list(world.seats)
-    for key in world.overlays(1).keys:
+    plan, path = ran
+    run = recorded(path)
+    ids = list(plan.specs)
+    for key in plan.overlays(1).keys:
         edges = {frozenset((ids[a], ids[b])) for a, b in run["graphs"][run["overlays"][str(key)][1]]}
-        assert edges == set(map(frozenset, world.overlays(1).graph(key).graph.edges))
+        assert edges == set(map(frozenset, plan.overlays(1).graph(key).graph.edges))
 
 
 def test_read_piece_by_piece_it_is_the_same_and_changes_lead_there(ran, tmp_path):
     """Lines are cut anywhere, as a reader beside a running agent finds them."""
-    world, path = ran
-    logs = {me: RunFolder(path).events(me).read_bytes() for me in world.seats}
-    RunFolder(tmp_path).write(world.run)
-    growing = Gathering(tmp_path)
+    plan, path = ran
+    logs = {me: RunFolder(path).events(me).read_bytes() for me in plan.specs}
+    RunFolder(tmp_path).write(plan.run)
+    growing = RunHistory(tmp_path)
     growing.read()
     shown = json.loads(dumped(growing.plain()))
     assert shown["rounds"] == [] and "no log here of a0, a1, a2, a3, a4" in shown["notes"][0]
@@ -128,7 +128,7 @@ def test_read_piece_by_piece_it_is_the_same_and_changes_lead_there(ran, tmp_path
         patch = changes(shown, new)
         shown = shown if patch is None else applied(shown, json.loads(json.dumps(patch)))
         assert shown == new
-    whole = gathered(path)
+    whole = recorded(path)
     for key in ("rounds", "types", "slices", "consensus", "events", "counts"):
         assert shown[key] == json.loads(dumped(whole))[key], key
 
@@ -136,11 +136,11 @@ def test_read_piece_by_piece_it_is_the_same_and_changes_lead_there(ran, tmp_path
 def test_agents_of_other_hosts_have_no_log_here(copied):
     _, path = copied
     shutil.rmtree(path / "agents" / "a1")
-    run = gathered(path)
+    run = recorded(path)
     assert run["agents"][1]["here"] is False and run["agents"][1]["final"] is None
     assert run["notes"] == ["There is no log here of a1: not started yet, or on another host."]
     assert any(
-        to == 1 for to, _ in run["mails"][run["agents"][0]["mail"][0]] + run["mails"][run["agents"][2]["mail"][0]]
+        to == 1 for to, _ in run["sends"][run["agents"][0]["sent"][0]] + run["sends"][run["agents"][2]["sent"][0]]
     )
 
 
@@ -149,18 +149,18 @@ def test_a_log_that_a_kill_cut_off_ends_there(copied):
     log = RunFolder(path).events("a2")
     whole = log.read_bytes()
     log.write_bytes(whole[: whole.rindex(b'"event": "round"') + 40])
-    run = gathered(path)
+    run = recorded(path)
     assert run["agents"][2]["accuracy"][2] is None and run["agents"][2]["state"] == "running"
     RunFolder(path).summary.write_text('{"types": [], "seconds": NaN')  # half-written
-    run = gathered(path)
+    run = recorded(path)
     assert run["agents"][2]["state"] == "died" and run["summary"] is None
     add(path, "a2", "\n", {"event": "resumed", "round": 2, "time": time.time() + 60})
-    assert gathered(path)["agents"][2]["state"] == "running"
+    assert recorded(path)["agents"][2]["state"] == "running"
 
 
 def test_what_a_log_says_need_not_be_of_the_right_type(copied):
     _, path = copied
-    before = gathered(path)
+    before = recorded(path)
     odd = [{"event": "round", "round": r, "agent": "a0"} for r in (-1, "1", None, True, 1e300, 3, 1 << 70, [0])]
     add(
         path,
@@ -176,28 +176,28 @@ def test_what_a_log_says_need_not_be_of_the_right_type(copied):
     junk = {"accuracy": "high", "loss": [], "wire_out": -5, "sent": {"a1": {"s": "x", "t": None}, "zz": {}, "a2": 3}}
     add(path, "a0", {"event": "round", "round": 2, **junk, "sketch": {"before": {"s": [1] * 31, "t": "u"}, "after": 3}})
     add(path, "a0", '{"event": "round", "round": 2, "sketch": {"after": {"s": [NaN, "x", 2]}}, "sent": []}\n')
-    run = gathered(path)
+    run = recorded(path)
     assert run["rounds"] == before["rounds"] and run["consensus"] == before["consensus"]
     assert "no mail from 7" in [event["note"] for event in run["events"]]
 
 
 def test_a_round_that_was_gone_through_twice_counts_once(copied):
     _, path = copied
-    before = gathered(path)
+    before = recorded(path)
     add(path, "a0", {"event": "resumed", "round": 2, "time": 1}, *logged(path, "a0")[2:])
-    run = gathered(path)
+    run = recorded(path)
     for key in ("slices", "consensus", "types"):
         assert run[key] == before[key]
 
 
 def test_long_runs_are_thinned_out_but_sums_are_not(tmp_path):
-    world = worlds.world({"audio": 2}, rounds=1000)
-    RunFolder(tmp_path).write(world.run)
-    for me in world.seats:
+    plan = plans.plan({"audio": 2}, rounds=1000)
+    RunFolder(tmp_path).write(plan.run)
+    for me in plan.specs:
         RunFolder(tmp_path).events(me).parent.mkdir(parents=True)
         facts = {"event": "round", "accuracy": 0.5, "wire_out": 10, "sent": {"a1" if me == "a0" else "a0": {"s": 7}}}
         add(tmp_path, me, *(facts | {"round": round} for round in range(1000)))
-    run = gathered(tmp_path)
+    run = recorded(tmp_path)
     assert len(run["rounds"]) <= MOST_ROUNDS and run["rounds"][-1] == 999 and run["stride"] == 3
     assert run["slices"]["s"]["total"][-1] == 2 * 7 * 1000 and run["slices"][REST]["total"][-1] == 2 * 3 * 1000
     assert "One round in 3 of 1000 is drawn" in run["notes"][0]
@@ -213,7 +213,7 @@ def test_events_are_told_in_words(copied):
     )
     add(path, "a1", {"event": "fault", "kind": "kill", "round": 2}, {"event": "faults", "drop": 3, "delay": 1})
     add(path, "a1", {"event": "modalities", "round": 1, "modalities": ["audio", "motion"]})
-    run = gathered(path)
+    run = recorded(path)
     assert {event["note"] for event in run["events"] if event["agent"] == "a1"} == {
         "lost a0",
         "no mail from a0, a3",
@@ -225,12 +225,10 @@ def test_events_are_told_in_words(copied):
 
 
 def test_agents_that_come_late_are_absent_before(tmp_path):
-    world = running.world(
-        events=[{"round": 2, "agent": "a4", "join": True}, {"round": 2, "agent": "a0", "leave": True}]
-    )
-    running.over_memory(world, tmp_path)
-    RunFolder(tmp_path).write(world.run)
-    run = gathered(tmp_path)
+    plan = running.plan(events=[{"round": 2, "agent": "a4", "join": True}, {"round": 2, "agent": "a0", "leave": True}])
+    running.over_memory(plan, tmp_path)
+    RunFolder(tmp_path).write(plan.run)
+    run = recorded(tmp_path)
     assert run["agents"][4]["absent"] == [0, 1] and run["agents"][4]["accuracy"][:2] == [None, None]
     assert run["agents"][0]["absent"] == [2] and run["agents"][0]["state"] == "left"
     row = run["consensus"]["head.redundant@all"]
@@ -238,15 +236,15 @@ def test_agents_that_come_late_are_absent_before(tmp_path):
 
 
 def test_a_run_whose_data_are_elsewhere_is_shown_without_theory(ran, tmp_path):
-    world, path = ran
+    plan, path = ran
     there = shutil.copytree(path, tmp_path / "run")
-    away = world.run.model_copy(update={"dataset": "npz", "data": {"file": "nowhere.npz"}})
+    away = plan.run.model_copy(update={"dataset": "npz", "data": {"file": "nowhere.npz"}})
     (there / "run.yaml").write_text(run_file.dump(away))
-    run = gathered(there)
+    run = recorded(there)
     assert run["notes"][0].startswith("The overlays of this run cannot be derived here: ")
-    assert run["graphs"] == [] and len(run["graph"]["places"]) == 5
+    assert run["graphs"] == [] and len(run["graph"]["positions"]) == 5
     assert run["consensus"]["head.redundant@all"]["bound"] == [None] * 3
-    assert run["consensus"]["head.redundant@all"]["after"] == gathered(path)["consensus"]["head.redundant@all"]["after"]
+    assert run["consensus"]["head.redundant@all"]["after"] == recorded(path)["consensus"]["head.redundant@all"]["after"]
 
 
 @pytest.mark.parametrize(
@@ -255,9 +253,9 @@ def test_a_run_whose_data_are_elsewhere_is_shown_without_theory(ran, tmp_path):
      ("harmony", {"sigma": 0.5})],
 )  # fmt: skip
 def test_theory_bounds_only_what_it_is_true_of(copied, method, option):
-    world, path = copied
-    (path / "run.yaml").write_text(run_file.dump(world.run.model_copy(update={"method": method, "options": option})))
-    run = gathered(path)
+    plan, path = copied
+    (path / "run.yaml").write_text(run_file.dump(plan.run.model_copy(update={"method": method, "options": option})))
+    run = recorded(path)
     [(key, value)] = option.items()
     assert any(f"With options.{key}: {value} theory gives no ρ" in note for note in run["notes"])
     laid = [row for row in run["consensus"].values() if row["holders"] != [None] * 3]
@@ -266,8 +264,8 @@ def test_theory_bounds_only_what_it_is_true_of(copied, method, option):
 
 
 def test_a_method_with_a_coordinator_needs_no_word_on_theory(tmp_path):
-    RunFolder(tmp_path).write(running.world(method="fedavg").run)
-    assert not any("theory" in note for note in gathered(tmp_path)["notes"])
+    RunFolder(tmp_path).write(running.plan(method="fedavg").run)
+    assert not any("theory" in note for note in recorded(tmp_path)["notes"])
 
 
 def test_numbers_beyond_measure_are_none(copied):
@@ -277,13 +275,13 @@ def test_numbers_beyond_measure_are_none(copied):
         facts = "".join(f', "{key}": {n}' for key, n in (("accuracy", huge), ("loss", "1e308"), ("wire_out", "-1e308")))
         add(path, me, f'{{"event": "round", "round": 2, "time": {huge}{facts}, "sent": {{"a1": {{"s": {huge}}}}}}}\n')
     add(path, "a2", f'{{"event": "round", "round": {huge}, "sketch": {{"after": {{"s": {[int(huge)] * 32}}}}}}}\n')
-    run = gathered(path)
+    run = recorded(path)
     assert run["agents"][0]["accuracy"][2] is run["agents"][0]["loss"][2] is None and "s" not in run["slices"]
 
 
 def test_where_there_is_no_run_it_says_so(tmp_path):
     with pytest.raises(ConfigError, match="there is no run in"):
-        Gathering(tmp_path)
+        RunHistory(tmp_path)
 
 
 values = st.recursive(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from mosaics import ROUNDS, SIZES, kinds_of, locals_of, mail, mosaic
-from worlds import differing, finished, world
+from plans import differing, finished, plan
 
 from parse_p2p.methods.federation import selected
 from parse_p2p.methods.fedmosaic import relevance
@@ -28,59 +28,59 @@ def sent():
 
 def test_M12_an_upload_holds_adapters_and_a_sketch_and_nothing_else(sent):
     mails, agents = sent
-    up = [(me, parcel) for _, me, peer, parcel in mails if peer == "hub" and parcel.tensors]
+    up = [(me, message) for _, me, peer, message in mails if peer == "hub" and message.tensors]
     assert len(up) == 4 * ROUNDS
-    for me, parcel in up:
+    for me, message in up:
         model = agents[me].learner.model
         large = me in ("a2", "a3")
-        assert kinds_of(parcel) == {"pq", "sketch"} | ({"lora"} if large else set())
-        assert not parcel.meta
+        assert kinds_of(message) == {"pq", "sketch"} | ({"lora"} if large else set())
+        assert not message.meta
         pq = 2 * 2 * (4**2 + 4) * 4  # two blocks, two roles, r = 4
         sketch = int(0.4 * 8) * 16 * 4  # of the small network's last map, (8, 16)
         lora = 3 * 2 * (4 * (13 + 26)) * 4 if large else 0
-        assert parcel.nbytes == pq + sketch + lora
-        assert parcel.tensors["sketch"].shape == (3, 16)
-        assert parcel.tensors.keys() - {"sketch"} == adapter_shapes(model, model.dimensions, True).keys()
+        assert message.nbytes == pq + sketch + lora
+        assert message.tensors["sketch"].shape == (3, 16)
+        assert message.tensors.keys() - {"sketch"} == adapter_shapes(model, model.dimensions, True).keys()
 
 
 def test_M12_what_comes_down_is_adapters_of_others_and_first_what_one_begins_with(sent):
     mails, agents = sent
-    for round, sender, peer, parcel in mails:
+    for round, sender, peer, message in mails:
         if sender != "hub":
             continue
         model = agents[peer].learner.model
         pq, lora = 2 * 2 * (4**2 + 4) * 4, 3 * 2 * (4 * (13 + 26)) * 4 * (peer in ("a2", "a3"))
         if round > 0:
-            assert parcel.nbytes == pq + lora
+            assert message.nbytes == pq + lora
         else:
             frames = [adapter.A.numel() + adapter.B.numel() for adapter in model.slots.values()]
-            probe = [t.numel() for name, t in parcel.tensors.items() if name.startswith("probe/")]
-            assert parcel.nbytes == 4 * (sum(t.numel() for t in model.base.values()) + sum(frames) + sum(probe))
+            probe = [t.numel() for name, t in message.tensors.items() if name.startswith("probe/")]
+            assert message.nbytes == 4 * (sum(t.numel() for t in model.base.values()) + sum(frames) + sum(probe))
 
 
 def test_M12_without_the_other_layers_nothing_tells_of_a_clients_width():
     mails, _ = mail(mosaic(options={"share_lora": False}))
-    for _, _, peer, parcel in mails:
+    for _, _, peer, message in mails:
         if peer == "hub":
-            assert not {13, 26} & {size for tensor in parcel.tensors.values() for size in tensor.shape}
-        assert "lora" not in kinds_of(parcel)
+            assert not {13, 26} & {size for tensor in message.tensors.values() for size in tensor.shape}
+        assert "lora" not in kinds_of(message)
 
 
 def test_M12_gates_and_data_never_cross(sent):
     mails, agents = sent
-    assert {kind for *_, parcel in mails for kind in kinds_of(parcel)} == {
+    assert {kind for *_, message in mails for kind in kinds_of(message)} == {
         "pq", "lora", "sketch", "backbone", "frame", "probe",
     }  # fmt: skip
-    assert all("gate" not in name for *_, parcel in mails for name in parcel.tensors)
-    facts = {name for *_, parcel in mails for name in parcel.meta}
+    assert all("gate" not in name for *_, message in mails for name in message.tensors)
+    facts = {name for *_, message in mails for name in message.meta}
     assert facts == {"ready"}
-    assert set(agents["a3"].learner.arena.regions) == {"adapter.pq", "adapter.lora", "adapter.gate"}
+    assert set(agents["a3"].learner.buffer.regions) == {"adapter.pq", "adapter.lora", "adapter.gate"}
 
 
 def test_what_a_client_begins_with_crosses_once_and_without_other_modalities_stems(sent):
     mails, _ = sent
-    first = {(peer): parcel for round, me, peer, parcel in mails if me == "hub" and "backbone" in kinds_of(parcel)}
-    assert sum("backbone" in kinds_of(parcel) for *_, parcel in mails) == len(first) == 4
+    first = {(peer): message for round, me, peer, message in mails if me == "hub" and "backbone" in kinds_of(message)}
+    assert sum("backbone" in kinds_of(message) for *_, message in mails) == len(first) == 4
     for me in ("a0", "a1"):
         assert kinds_of(first[me]) == {"backbone", "frame"}  # of the pivot's size: its own backbone is the probe
     for me in ("a2", "a3"):
@@ -180,8 +180,8 @@ def test_M11_with_nobody_else_there_is_nothing_to_send():
 
 def test_M11_the_first_round_brings_nothing_from_others_and_the_next_the_round_before(sent):
     mails, _ = sent
-    down = {(round, peer): parcel for round, me, peer, parcel in mails if me == "hub"}
-    up = {(round, me): parcel for round, me, peer, parcel in mails if peer == "hub" and parcel.tensors}
+    down = {(round, peer): message for round, me, peer, message in mails if me == "hub"}
+    up = {(round, me): message for round, me, peer, message in mails if peer == "hub" and message.tensors}
     assert not any(kinds_of(down[0, me]) & {"pq", "lora"} for me in SIZES)
     for round in range(1, ROUNDS):
         latest = {me: up[round - 1, me].tensors for me in SIZES}
@@ -209,7 +209,7 @@ def test_M11_a_client_that_is_sent_nothing_takes_its_own_adapters():
 
 def test_M2_in_a_run_only_my_adapters_and_the_gates_learn(sent):
     mails, agents = sent
-    down = {(round, peer): parcel for round, me, peer, parcel in mails if me == "hub"}
+    down = {(round, peer): message for round, me, peer, message in mails if me == "hub"}
     for me in SIZES:
         model, first = agents[me].learner.model, down[0, me].tensors
         for name, tensor in model.base.items():
@@ -223,7 +223,9 @@ def test_M2_in_a_run_only_my_adapters_and_the_gates_learn(sent):
 
 def test_the_coordinators_model_carries_the_average_of_all(sent):
     mails, agents = sent
-    last = [parcel.tensors for round, me, peer, parcel in mails if round == ROUNDS - 1 and "sketch" in parcel.tensors]
+    last = [
+        message.tensors for round, me, peer, message in mails if round == ROUNDS - 1 and "sketch" in message.tensors
+    ]
     for slot, adapter in agents["hub"].learner.model.slots.items():
         mean = torch.stack([tensors[f"pq/{slot}/P"] for tensors in last]).mean(0)
         torch.testing.assert_close(adapter.P.data, mean)
@@ -235,7 +237,7 @@ def test_a_run_resumed_from_a_checkpoint_is_the_run_that_was_not_interrupted(opt
     whole, _ = finished(mosaic(options=options))
     for middle in range(1, ROUNDS):
         first, _ = finished(mosaic(options=options), rounds=middle)
-        second = mosaic(options=options).participants()
+        second = mosaic(options=options).agent_states()
         for agent in second:
             save(tmp_path / agent.me, middle, first[agent.me].state(), keep=1)
             agent.restore(load(tmp_path / agent.me, middle))
@@ -250,7 +252,7 @@ def test_the_clients_of_a_round_are_those_selected():
     for round in range(ROUNDS):
         chosen = set(selected(hub, w.options, round))
         assert len(chosen) == 2
-        assert {me for r, me, _, parcel in mails if r == round and "sketch" in parcel.tensors} == chosen
+        assert {me for r, me, _, message in mails if r == round and "sketch" in message.tensors} == chosen
         given = {peer for r, me, peer, p in mails if r == round and me == "hub" and "pq" in kinds_of(p)}
         assert given <= chosen
     assert all("pivot" in agents[me].memory for me in SIZES)  # all have been given what they begin with
@@ -274,7 +276,7 @@ def test_a_local_gate_is_training_alone_with_the_backbone_of_the_coordinator():
     one, _ = finished(mosaic(model={"gate": "local"}))
     other, _ = finished(mosaic(model={"gate": "local"}, options={"relevance": "uniform", "share_lora": False}))
     for me in SIZES:
-        assert torch.equal(one[me].learner.arena.values, other[me].learner.arena.values)
+        assert torch.equal(one[me].learner.buffer.values, other[me].learner.buffer.values)
 
 
 # does it help
@@ -283,7 +285,7 @@ def test_a_local_gate_is_training_alone_with_the_backbone_of_the_coordinator():
 def group_loss(seed, kind):
     """Mean test loss of three clients with one task among five with others, few samples each, one size."""
     groups, rounds = [0, 0, 0, 1, 2, 3, 4, 5], 8
-    w = world(
+    w = plan(
         {"audio+motion": 8},
         method="fedmosaic",
         model={"encoder": {"width": 16, "depth": 2}},
@@ -294,7 +296,7 @@ def group_loss(seed, kind):
         rounds=rounds,
         seed=seed,
     )
-    agents = w.participants()
+    agents = w.agent_states()
     for agent, group in zip(agents, groups, strict=False):
         task = torch.randperm(8, generator=torch.Generator().manual_seed(1000 * seed + group))
         learner = agent.learner

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from mosaics import ROUNDS, SIZES, SMALL, locals_of, mail, mosaic
-from worlds import finished
+from plans import finished
 
 from parse_p2p.core.errors import ConfigError, SpecMismatch
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.core.types import Role
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.fedmosaic.fedmosaic import Options, uploaded
@@ -21,40 +21,40 @@ def sent():
     return mail(mosaic())
 
 
-def bad(parcel, name, tensor):
-    return Parcel(dict(parcel.tensors) | {name: tensor}, parcel.meta)
+def bad(message, name, tensor):
+    return Message(dict(message.tensors) | {name: tensor}, message.meta)
 
 
 @pytest.mark.parametrize("meta", [{}, {"ready": 1}, {"ready": "yes"}, {"ready": None}], ids=str)
 def test_a_hello_that_does_not_say_what_it_has_is_refused(meta):
-    greeting("a0", Parcel({}, {"ready": False}))
+    greeting("a0", Message({}, {"ready": False}))
     with pytest.raises(SpecMismatch):
-        greeting("a0", Parcel({}, meta))
+        greeting("a0", Message({}, meta))
     with pytest.raises(SpecMismatch):
-        greeting("a0", Parcel({"x": torch.zeros(1)}, {"ready": True}))
+        greeting("a0", Message({"x": torch.zeros(1)}, {"ready": True}))
 
 
 def test_an_upload_must_be_exactly_what_a_network_of_that_size_sends(sent):
     mails, _ = sent
     hub = locals_of(mosaic())["hub"]
     check = uploaded(hub, Options())
-    check("a0", Parcel())  # it has no backbone yet
+    check("a0", Message())  # it has no backbone yet
     for me in SIZES:
-        parcel = next(parcel for round, sender, _, parcel in mails if sender == me and parcel.tensors)
-        check(me, parcel)
+        message = next(message for round, sender, _, message in mails if sender == me and message.tensors)
+        check(me, message)
         for wrong in (
-            Parcel({n: t for n, t in parcel.tensors.items() if n != "sketch"}),
-            bad(parcel, "pq/0.in/P", torch.full((4, 4), 1e30)),
-            bad(parcel, "sketch", torch.zeros(4, 16)),
-            bad(parcel, "gate", torch.zeros(1)),
-            bad(parcel, "pq/0.in/P", torch.full((4, 4), float("nan"))),
-            bad(parcel, "pq/0.in/P", torch.zeros(4, 5)),
-            bad(parcel, "pq/0.in/P", torch.zeros(4, 4, dtype=torch.int64)),
+            Message({n: t for n, t in message.tensors.items() if n != "sketch"}),
+            bad(message, "pq/0.in/P", torch.full((4, 4), 1e30)),
+            bad(message, "sketch", torch.zeros(4, 16)),
+            bad(message, "gate", torch.zeros(1)),
+            bad(message, "pq/0.in/P", torch.full((4, 4), float("nan"))),
+            bad(message, "pq/0.in/P", torch.zeros(4, 5)),
+            bad(message, "pq/0.in/P", torch.zeros(4, 4, dtype=torch.int64)),
         ):
             with pytest.raises(SpecMismatch):
                 check(me, wrong)
     with pytest.raises(SpecMismatch):
-        check("a0", next(parcel for _, sender, _, parcel in mails if sender == "a2" and parcel.tensors))
+        check("a0", next(message for _, sender, _, message in mails if sender == "a2" and message.tensors))
 
 
 def test_what_the_coordinator_sends_must_fit_and_what_one_begins_with_must_be_whole(sent):
@@ -63,11 +63,11 @@ def test_what_the_coordinator_sends_must_fit_and_what_one_begins_with_must_be_wh
         model = agents[me].learner.model
         check = from_coordinator(model, (8, 2))
         first, later = ([p for _, sender, peer, p in mails if sender == "hub" and peer == me])[:2]
-        for fine in (first, later, Parcel()):
+        for fine in (first, later, Message()):
             check("hub", fine)
         some = next(iter(first.tensors))
         for wrong in (
-            Parcel({n: t for n, t in first.tensors.items() if n != some}, first.meta),
+            Message({n: t for n, t in first.tensors.items() if n != some}, first.meta),
             bad(later, some, first.tensors[some]),
             bad(later, "lora/9.in/A", torch.zeros(4, 8)),
             bad(later, "pq/0.in/Q", torch.full((4,), float("inf"))),
@@ -91,19 +91,19 @@ def silent(local, options):
 
 
 def test_without_a_coordinator_clients_train_on_alone():
-    agents = replaced(mosaic().participants(), "hub", silent)
+    agents = replaced(mosaic().agent_states(), "hub", silent)
     metrics = simulate(agents, ROUNDS)
     for agent in agents[:4]:
         assert "pivot" not in agent.memory
-        assert agent.learner.arena.values.isfinite().all() and metrics[agent.me]["loss"] > 0
+        assert agent.learner.buffer.values.isfinite().all() and metrics[agent.me]["loss"] > 0
         for adapter in agent.learner.model.slots.values():
             assert adapter.P.abs().max() > 0 and adapter.P_G.abs().max() > 0
 
 
 def test_a_client_that_comes_late_is_given_what_it_begins_with():
-    agents = {p.me: p for p in replaced(mosaic().participants(), "a2", silent)}
+    agents = {p.me: p for p in replaced(mosaic().agent_states(), "a2", silent)}
     simulate(list(agents.values()), 1)
-    late = next(p for p in mosaic().participants() if p.me == "a2")
+    late = next(p for p in mosaic().agent_states() if p.me == "a2")
     simulate([*(p for p in agents.values() if p.me != "a2"), late], ROUNDS, start=1)
     assert late.memory["pivot"].tolist() == [8, 2]
     assert torch.equal(late.learner.model.head.weight, agents["a3"].learner.model.head.weight)
@@ -116,16 +116,16 @@ def test_a_poisoned_upload_is_left_out_and_the_others_go_on():
         while not isinstance(step := advance(steps, inbox), Done):
             send = step.send
             if step.topic == "update":
-                send = {p: bad(parcel, "pq/0.in/P", torch.full((4, 4), float("nan"))) for p, parcel in send.items()}
+                send = {p: bad(message, "pq/0.in/P", torch.full((4, 4), float("nan"))) for p, message in send.items()}
             inbox = yield replace(step, send=send)
         return step.metrics
 
     METHOD_CLIENT = mosaic().method.scripts[Role.CLIENT]
-    agents = {p.me: p for p in replaced(mosaic().participants(), "a1", poisonous)}
+    agents = {p.me: p for p in replaced(mosaic().agent_states(), "a1", poisonous)}
     metrics = simulate(list(agents.values()), ROUNDS)
     assert metrics["hub"]["updates"] == 3
     assert not any(name.startswith("upload/a1/") for name in agents["hub"].memory)
-    assert all(agent.learner.arena.values.isfinite().all() for agent in agents.values())
+    assert all(agent.learner.buffer.values.isfinite().all() for agent in agents.values())
 
 
 def test_too_few_updates_leave_the_coordinator_as_it_was():

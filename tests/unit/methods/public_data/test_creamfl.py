@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from worlds import finished, world
+from plans import finished, plan
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.public_data import base
-from parse_p2p.methods.public_data.base import Lesson, digest, fitting, represent
+from parse_p2p.methods.public_data.base import PublicKnowledge, digest, fitting, represent
 from parse_p2p.methods.public_data.creamfl import WAY, Options, contrast
 from parse_p2p.methods.public_data.ensemble import inter, intra, teachers, weights
 from parse_p2p.runtime.simulator import simulate
@@ -19,23 +19,23 @@ LEARNT = ("trunk", "rows.joint", "head.unimodal", "head.joint")
 
 
 def made(mix=None, **changes):
-    return world(mix or MIXED, **{"method": "creamfl", "rounds": ROUNDS} | changes)
+    return plan(mix or MIXED, **{"method": "creamfl", "rounds": ROUNDS} | changes)
 
 
 def scene(wanted):
     w = made()
-    hub = w.participant("hub").learner
-    agent = w.participant(next(me for me in w.peers if "+".join(w.seats[me].modalities) == wanted))
+    hub = w.agent_state("hub").learner
+    agent = w.agent_state(next(me for me in w.peers if "+".join(w.specs[me].modalities) == wanted))
     agent.learner.begin(0, ROUNDS)
     at = Local(agent.me, agent.role, 0, ROUNDS, agent.learner, agent.plan(0), agent.memory)
     inputs = hub.data.inputs
     mine = {m: inputs[m] for m in agent.learner.holder.modalities}
-    return at, Lesson(digest(inputs), mine, represent(hub, inputs))
+    return at, PublicKnowledge(digest(inputs), mine, represent(hub, inputs))
 
 
 def parts(learner, *names):
-    regions = learner.arena.regions.items()
-    return {name: learner.arena.view(r).clone() for name, r in regions if r.component.part in names}
+    regions = learner.buffer.regions.items()
+    return {name: learner.buffer.view(r).clone() for name, r in regions if r.component.part in names}
 
 
 def same(one, two):
@@ -44,21 +44,21 @@ def same(one, two):
 
 @pytest.mark.parametrize("wanted", ["audio", "audio+motion"])
 def test_A1_the_contrast_moves_the_encoders_and_nothing_else(wanted):
-    at, lesson = scene(wanted)
+    at, knowledge = scene(wanted)
     before = [parts(at.learner, *group) for group in (LEARNT[:2], (*LEARNT[2:], "gate", "discriminator"))]
-    contrast(at, Options(), lesson, represent(at.learner, lesson.inputs), 0)
+    contrast(at, Options(), knowledge, represent(at.learner, knowledge.inputs), 0)
     after = [parts(at.learner, *group) for group in (LEARNT[:2], (*LEARNT[2:], "gate", "discriminator"))]
     assert not any(torch.equal(before[0][name], after[0][name]) for name in before[0])
     assert same(before[1], after[1])
 
 
 def test_the_contrast_is_half_the_sum_of_both_kinds():
-    at, lesson = scene("audio")
-    count = len(lesson)
-    before = represent(at.learner, lesson.inputs)
+    at, knowledge = scene("audio")
+    count = len(knowledge)
+    before = represent(at.learner, knowledge.inputs)
     u, rows = before["audio"], torch.arange(count)
-    want = intra(u, lesson.rows["audio"], u, 0.5) + inter(u, lesson.rows["motion"], rows, 0.5)
-    found = contrast(at, Options(public_batch=count), lesson, before, 0)
+    want = intra(u, knowledge.rows["audio"], u, 0.5) + inter(u, knowledge.rows["motion"], rows, 0.5)
+    found = contrast(at, Options(public_batch=count), knowledge, before, 0)
     assert len(found) == 1
     torch.testing.assert_close(found[0], 0.5 * want)
 
@@ -74,12 +74,12 @@ def test_A5_without_contrast_a_client_is_one_that_learns_alone():
 
 
 def test_A7_uploads_are_scored_against_the_opposite_modality():
-    at, lesson = scene("audio")
+    at, knowledge = scene("audio")
     other, _ = scene("motion")
-    g = lesson.rows
+    g = knowledge.rows
     assert {m: a is g[o] for (m, a), o in zip(WAY.anchors(g).items(), ("motion", "audio"), strict=True)} == {
         "audio": True, "motion": True}  # fmt: skip
-    u = {"a": represent(at.learner, lesson.inputs), "b": {"audio": g["audio"]}}
+    u = {"a": represent(at.learner, knowledge.inputs), "b": {"audio": g["audio"]}}
     found = weights([u["a"]["audio"], u["b"]["audio"]], g["motion"])
     want = (found[:, :, None] * torch.stack([u["a"]["audio"], u["b"]["audio"]])).sum(0)
     torch.testing.assert_close(teachers(u, WAY.anchors(g))["audio"], want)
@@ -89,12 +89,12 @@ def test_A7_uploads_are_scored_against_the_opposite_modality():
 def test_A12_bytes_are_those_of_representations_alone():
     ledgers = []
     w = made()
-    participants, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
-    hub = participants["hub"].learner
+    agent_states, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
+    hub = agent_states["hub"].learner
     rows = 4 * hub.samples * 12
     for round, ledger in enumerate(ledgers):
         for me in w.peers:
-            mine = w.seats[me].modalities
+            mine = w.specs[me].modalities
             public = sum(4 * hub.data.inputs[m].numel() for m in mine) if round == 0 else 0
             assert sum(ledger["hub"][me].values()) == 2 * rows + public
             assert sum(ledger[me]["hub"].values()) == rows * len(mine)
@@ -102,34 +102,34 @@ def test_A12_bytes_are_those_of_representations_alone():
 
 
 def test_A6_an_encoder_is_refused_where_none_is_sent():
-    at, lesson = scene("audio")
-    tensors = {f"repr.{m}": g for m, g in lesson.rows.items()}
+    at, knowledge = scene("audio")
+    tensors = {f"repr.{m}": g for m, g in knowledge.rows.items()}
     check = fitting(at, WAY)
-    check("hub", Parcel(tensors, {"items": lesson.items}))
+    check("hub", Message(tensors, {"items": knowledge.items}))
     with pytest.raises(SpecMismatch):
-        check("hub", Parcel(tensors | {"encoder.audio": torch.zeros(3)}, {"items": lesson.items}))
+        check("hub", Message(tensors | {"encoder.audio": torch.zeros(3)}, {"items": knowledge.items}))
     with pytest.raises(SpecMismatch):
-        check("hub", Parcel(tensors))
+        check("hub", Message(tensors))
 
 
 def test_no_encoder_of_the_coordinator_is_ever_present():
-    participants, _ = finished(made())
-    assert not any(base.network(p.learner).present for p in participants.values())
+    agent_states, _ = finished(made())
+    assert not any(base.network(p.learner).present for p in agent_states.values())
 
 
 def test_A10_without_distillation_the_coordinator_is_one_that_only_has_its_public_set():
     served, _ = finished(made(options={"gamma": 0.0}))
-    quiet = [made().participant("hub")]
+    quiet = [made().agent_state("hub")]
     simulate(quiet, ROUNDS)
     taught, _ = finished(made())
-    assert torch.equal(served["hub"].learner.arena.values, quiet[0].learner.arena.values)
-    assert not torch.equal(taught["hub"].learner.arena.values, quiet[0].learner.arena.values)
+    assert torch.equal(served["hub"].learner.buffer.values, quiet[0].learner.buffer.values)
+    assert not torch.equal(taught["hub"].learner.buffer.values, quiet[0].learner.buffer.values)
 
 
 def test_a_resumed_run_is_the_one_that_was_not_interrupted():
     whole, _ = finished(made())
     kept = {me: p.state() for me, p in finished(made(), 1)[0].items()}
-    again = made().participants()
+    again = made().agent_states()
     for agent in again:
         agent.restore(kept[agent.me])
     simulate(again, ROUNDS, start=1)

@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from worlds import finished, world
+from plans import finished, plan
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import Parcel
+from parse_p2p.core.message import Message
 from parse_p2p.core.rng import seeded
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.public_data import base, fedafd
-from parse_p2p.methods.public_data.base import Lesson, aligned, digest, fitting, represent
+from parse_p2p.methods.public_data.base import PublicKnowledge, aligned, digest, fitting, represent
 from parse_p2p.methods.public_data.ensemble import other, separability
-from parse_p2p.methods.public_data.fedafd import Options, passing, telling, view, way
+from parse_p2p.methods.public_data.fedafd import Options, passing, scheme, telling, view
 from parse_p2p.runtime.simulator import simulate
 
 ROUNDS = 3
@@ -19,11 +19,11 @@ MIXED = {"audio": 1, "motion": 1, "audio+motion": 2}
 
 
 def made(mix=None, **changes):
-    return world(mix or MIXED, **{"method": "fedafd", "rounds": ROUNDS} | changes)
+    return plan(mix or MIXED, **{"method": "fedafd", "rounds": ROUNDS} | changes)
 
 
 def kind(w, me):
-    return "+".join(w.seats[me].modalities)
+    return "+".join(w.specs[me].modalities)
 
 
 def someone(w, wanted):
@@ -35,25 +35,25 @@ def at(agent, round=0):
     return Local(agent.me, agent.role, round, ROUNDS, agent.learner, agent.plan(round), agent.memory, agent.public)
 
 
-def lesson_for(agent, hub):
+def knowledge_for(agent, hub):
     """What a hub teaches an agent before anybody has learnt anything."""
     inputs = hub.learner.data.inputs
     mine = {m: inputs[m] for m in agent.learner.holder.modalities}
-    return Lesson(digest(inputs), mine, represent(hub.learner, inputs))
+    return PublicKnowledge(digest(inputs), mine, represent(hub.learner, inputs))
 
 
 def scene(wanted="audio+motion", **options):
     """An agent of some kind, its Local, and a lesson."""
     w = made(options=options)
-    hub, agent = w.participant("hub"), w.participant(someone(w, wanted))
-    return at(agent), lesson_for(agent, hub)
+    hub, agent = w.agent_state("hub"), w.agent_state(someone(w, wanted))
+    return at(agent), knowledge_for(agent, hub)
 
 
 def parts(learner, *names):
     """A copy of all components of these parts."""
     return {
-        name: learner.arena.view(region).clone()
-        for name, region in learner.arena.regions.items()
+        name: learner.buffer.view(region).clone()
+        for name, region in learner.buffer.regions.items()
         if region.component.part in names
     }
 
@@ -68,7 +68,7 @@ ENCODERS, REST = ("trunk", "rows.joint"), ("head.unimodal", "head.joint", "gate"
 @pytest.mark.parametrize("variant", ["paper", "code"])
 @pytest.mark.parametrize("wanted", ["audio", "audio+motion"])
 def test_A1_a_step_of_the_one_side_leaves_the_other_as_it_is(wanted, variant, monkeypatch):
-    me, lesson = scene(wanted)
+    me, knowledge = scene(wanted)
     learner, options = me.learner, Options(variant=variant)
     seen = []
     step = learner.step
@@ -81,7 +81,7 @@ def test_A1_a_step_of_the_one_side_leaves_the_other_as_it_is(wanted, variant, mo
         return value
 
     monkeypatch.setattr(learner, "step", watched)
-    fedafd.align(me, options, lesson, 0)
+    fedafd.align(me, options, knowledge, 0)
     assert len(seen) > 2
     assert all(turn == [True, True, False] for turn in seen[0::2])  # the discriminators' turn
     assert all(turn == [False, True, True] for turn in seen[1::2])  # the encoders'
@@ -95,26 +95,26 @@ def test_A1_a_task_step_leaves_the_discriminators_as_they_are():
 
 
 def test_A2_both_levels_draw_the_encoder():
-    me, lesson = scene("audio")
+    me, knowledge = scene("audio")
     model, rows = base.network(me.learner), torch.arange(8)
 
     def pull(seen):
-        me.learner.arena.grads.zero_()
+        me.learner.buffer.grads.zero_()
         passing(model, seen).backward()
         return torch.cat([p.grad.flatten() for p in model.rows.parameters()])
 
-    whole = view(model, lesson, rows)
+    whole = view(model, knowledge, rows)
     [(m, (_, _, q))] = whole.items()
-    assert q is not None and torch.equal(q, lesson.rows[other(m, lesson.rows)][rows])
+    assert q is not None and torch.equal(q, knowledge.rows[other(m, knowledge.rows)][rows])
     both = pull(whole)
-    intra_alone = pull({m: (*view(model, lesson, rows)[m][:2], None)})
+    intra_alone = pull({m: (*view(model, knowledge, rows)[m][:2], None)})
     assert both.any() and intra_alone.any() and not torch.allclose(both, intra_alone)
 
 
 def test_A2_the_losses_are_those_of_plain_or_doubled_sigmoids():
-    me, lesson = scene("audio")
+    me, knowledge = scene("audio")
     model = base.network(me.learner)
-    seen = view(model, lesson, torch.arange(8))
+    seen = view(model, knowledge, torch.arange(8))
     [(u, g, q)] = seen.values()
     judges = model.discriminators("audio")
     for as_code in (False, True):
@@ -147,14 +147,14 @@ def test_A2_discriminators_are_kept_from_round_to_round_and_never_sent():
 
 
 def test_A3_what_came_from_the_coordinator_stays_as_it_came():
-    me, lesson = scene()
-    model, hub = base.network(me.learner), made().participant("hub")
+    me, knowledge = scene()
+    model, hub = base.network(me.learner), made().agent_state("hub")
     model.receive({m: base.network(hub.learner).encoder(m) for m in model.modalities})
     buffers = {name: b.clone() for name, b in model.named_buffers()}
-    rows = {m: g.clone() for m, g in lesson.rows.items()}
-    fedafd.learn(me, lesson, Options())
+    rows = {m: g.clone() for m, g in knowledge.rows.items()}
+    fedafd.learn(me, knowledge, Options())
     assert all(torch.equal(buffers[name], b) for name, b in model.named_buffers())
-    assert same(rows, lesson.rows)
+    assert same(rows, knowledge.rows)
 
 
 @pytest.mark.parametrize("off", [{"gff": False, "beta": 0.0}, {"gff": False, "baa": False}])
@@ -171,18 +171,18 @@ def test_A5_without_alignment_and_fusion_a_client_is_one_that_learns_alone(off):
 
 
 def test_A6_an_upload_is_the_rows_before_fusion_in_the_coordinators_order():
-    me, lesson = scene()
-    model, hub = base.network(me.learner), made().participant("hub")
+    me, knowledge = scene()
+    model, hub = base.network(me.learner), made().agent_state("hub")
     model.receive({m: base.network(hub.learner).encoder(m) for m in model.modalities})
-    sent = base.upload(me, lesson)
+    sent = base.upload(me, knowledge)
     assert sent.tensors.keys() == {"repr.audio", "repr.motion"}
-    assert sent.meta["items"] == lesson.items == digest(hub.learner.data.inputs)
+    assert sent.meta["items"] == knowledge.items == digest(hub.learner.data.inputs)
     for m in model.modalities:
         rows = sent.tensors[f"repr.{m}"]
         assert rows.shape == (hub.learner.samples, model.size)
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
         assert torch.equal(rows, model.embed(m, hub.learner.data.inputs[m]))
-    aligned(at(hub), lesson.items)(me.me, sent)
+    aligned(at(hub), knowledge.items)(me.me, sent)
 
 
 def spoilt(how, sent):
@@ -209,7 +209,7 @@ def spoilt(how, sent):
             tensors["repr.motion"] = tensors.pop("repr.audio")
         case "a parameter":
             tensors["trunk.audio"] = torch.zeros(3)
-    return Parcel(tensors, meta)
+    return Message(tensors, meta)
 
 
 SPOILT = ["items in another order", "no digest", "a row too few", "too narrow", "one axis", "no unit rows",
@@ -218,63 +218,63 @@ SPOILT = ["items in another order", "no digest", "a row too few", "too narrow", 
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_A6_a_spoilt_upload_is_refused(how):
-    me, lesson = scene("audio")
-    sent = base.upload(me, lesson)
+    me, knowledge = scene("audio")
+    sent = base.upload(me, knowledge)
     with pytest.raises(SpecMismatch):
-        aligned(at(made().participant("hub")), lesson.items)(me.me, spoilt(how, sent))
+        aligned(at(made().agent_state("hub")), knowledge.items)(me.me, spoilt(how, sent))
 
 
 @pytest.mark.parametrize("how", ["no digest", "a row too few", "too narrow", "one axis", "no unit rows",
                                  "not a number", "a modality of another", "a parameter"])  # fmt: skip
 def test_A6_a_spoilt_lesson_is_refused_too(how):
     w = made()
-    hub, agent = at(w.participant("hub")), at(w.participant(someone(w, "audio")))
-    ways = way(Options())
+    hub, agent = at(w.agent_state("hub")), at(w.agent_state(someone(w, "audio")))
+    ways = scheme(Options())
     rows = represent(hub.learner, hub.learner.data.inputs)
     sent = base.broadcast(hub, ways, w.peers, "ab", rows)[agent.me]
     check = fitting(agent, ways)
     check("hub", sent)
-    check("hub", Parcel())
+    check("hub", Message())
     short = {name: t for name, t in sent.tensors.items() if not name.startswith("public.")}
-    check("hub", Parcel(short, sent.meta))
+    check("hub", Message(short, sent.meta))
     with pytest.raises(SpecMismatch):
-        check("hub", spoilt(how, Parcel(short, sent.meta)) if how != "a row too few" else spoilt(how, sent))
+        check("hub", spoilt(how, Message(short, sent.meta)) if how != "a row too few" else spoilt(how, sent))
 
 
 def test_A10_without_distillation_the_coordinator_is_one_that_only_has_its_public_set():
     served, _ = finished(made(options={"gamma": 0.0}))
-    quiet = [made(options={"gamma": 0.4}).participant("hub")]
+    quiet = [made(options={"gamma": 0.4}).agent_state("hub")]
     simulate(quiet, ROUNDS)  # nobody answers
-    assert torch.equal(served["hub"].learner.arena.values, quiet[0].learner.arena.values)
+    assert torch.equal(served["hub"].learner.buffer.values, quiet[0].learner.buffer.values)
     taught, _ = finished(made())
-    assert not torch.equal(served["hub"].learner.arena.values, taught["hub"].learner.arena.values)
+    assert not torch.equal(served["hub"].learner.buffer.values, taught["hub"].learner.buffer.values)
 
 
 def test_A7_rows_are_scored_against_the_same_modality_or_all_alike_without_SED():
     rows = {m: torch.eye(3) for m in ("audio", "motion")}
-    assert way(Options()).anchors(rows) == rows
-    assert way(Options(sed=False)).anchors(rows) == {"audio": None, "motion": None}
+    assert scheme(Options()).anchors(rows) == rows
+    assert scheme(Options(sed=False)).anchors(rows) == {"audio": None, "motion": None}
 
 
 def test_A10_fewer_answers_than_the_quorum_teach_nothing():
     none, _ = finished(made(options={"gamma": 0.0}))
     few, metrics = finished(made(options={"quorum": 9}))
-    assert torch.equal(none["hub"].learner.arena.values, few["hub"].learner.arena.values)
+    assert torch.equal(none["hub"].learner.buffer.values, few["hub"].learner.buffer.values)
     assert metrics["hub"]["uploads"] == 4
 
 
 def test_A9_a_modality_nobody_uploads_is_not_distilled():
     w = made()
-    hub = at(w.participant("hub"))
+    hub = at(w.agent_state("hub"))
     rows = represent(hub.learner, hub.learner.data.inputs)
-    me, lesson = scene("audio")
+    me, knowledge = scene("audio")
     before = parts(hub.learner, *ENCODERS)
-    inbox = {me.me: base.upload(me, lesson)}
-    assert base.distil(hub, Options(), way(Options()), rows, inbox)
+    inbox = {me.me: base.upload(me, knowledge)}
+    assert base.distil(hub, Options(), scheme(Options()), rows, inbox)
     after = parts(hub.learner, *ENCODERS)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"trunk.audio", "rows.joint.audio"}
-    assert hub.learner.arena.values.isfinite().all()
+    assert hub.learner.buffer.values.isfinite().all()
 
 
 def test_A11_clients_of_all_architectures_take_part():
@@ -285,23 +285,23 @@ def test_A11_clients_of_all_architectures_take_part():
         {"id": "hub", "role": "coordinator"},
     ]
     w = made(agents=agents)
-    participants, metrics = finished(w)
+    agent_states, metrics = finished(w)
     assert metrics["hub"]["uploads"] == 3
-    assert all(p.learner.arena.values.isfinite().all() for p in participants.values())
-    assert all(not w.overlays(0).plan(me).regions for me in w.seats)  # nothing to be averaged
+    assert all(p.learner.buffer.values.isfinite().all() for p in agent_states.values())
+    assert all(not w.overlays(0).plan(me).regions for me in w.specs)  # nothing to be averaged
 
 
 @pytest.mark.parametrize("gff", [True, False])
 def test_A12_bytes_are_those_of_the_formula(gff):
     w, ledgers = made(options={"gff": gff}, partition={"kind": "dirichlet", "alpha": 0.5}), []
     assert len({len(rows) for rows in w.shares.values()}) > 1, "the bytes must not depend on the private samples"
-    participants, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
-    hub = participants["hub"].learner
+    agent_states, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
+    hub = agent_states["hub"].learner
     rows = 4 * hub.samples * 12
     encoder = {m: 4 * base.network(hub).encoder(m).numel() for m in hub.data.modalities}
     for round, ledger in enumerate(ledgers):
         for me in w.peers:
-            mine = w.seats[me].modalities
+            mine = w.specs[me].modalities
             down, up = sum(ledger["hub"][me].values()), sum(ledger[me]["hub"].values())
             public = sum(4 * hub.data.inputs[m].numel() for m in mine) if round == 0 else 0
             assert down == 2 * rows + gff * sum(encoder[m] for m in mine) + public
@@ -310,7 +310,7 @@ def test_A12_bytes_are_those_of_the_formula(gff):
 
 def test_the_public_inputs_are_sent_once_and_again_to_a_client_that_did_not_answer():
     w, ledgers = made(rounds=4), []
-    everyone = w.participants()
+    everyone = w.agent_states()
 
     def watch(round, metrics, ledger):
         ledgers.append({peer: any(n.startswith("public.") for n in sent) for peer, sent in ledger["hub"].items()})
@@ -324,7 +324,7 @@ def test_the_public_inputs_are_sent_once_and_again_to_a_client_that_did_not_answ
 
 
 def test_a_client_that_has_lost_its_public_inputs_gets_them_again_and_answers():
-    everyone = made(rounds=4).participants()
+    everyone = made(rounds=4).agent_states()
     simulate(everyone, 1)
     everyone[0].memory.clear()
     assert simulate(everyone, 2, start=1)["hub"]["uploads"] == 3
@@ -333,7 +333,7 @@ def test_a_client_that_has_lost_its_public_inputs_gets_them_again_and_answers():
 
 def test_a_client_that_hears_nothing_learns_alone():
     w = made()
-    agent = w.participant("a0")
+    agent = w.agent_state("a0")
     metrics = simulate([agent], ROUNDS)
     assert metrics["a0"].keys() == {"loss"}
     assert not base.network(agent.learner).present
@@ -354,12 +354,12 @@ def test_clients_that_are_not_chosen_get_nothing_and_rest():
 
 def test_no_label_and_no_modality_of_others_is_sent_with_the_public_inputs():
     w = made()
-    hub = at(w.participant("hub"))
+    hub = at(w.agent_state("hub"))
     rows = represent(hub.learner, hub.learner.data.inputs)
-    for me, parcel in base.broadcast(hub, way(Options()), w.peers, "ab", rows).items():
-        public = {n for n in parcel.tensors if n.startswith("public.")}
-        assert public == {f"public.{m}" for m in w.seats[me].modalities}
-        assert parcel.meta == {"items": "ab"}
+    for me, message in base.broadcast(hub, scheme(Options()), w.peers, "ab", rows).items():
+        public = {n for n in message.tensors if n.startswith("public.")}
+        assert public == {f"public.{m}" for m in w.specs[me].modalities}
+        assert message.meta == {"items": "ab"}
 
 
 @pytest.mark.parametrize("options", [
@@ -369,15 +369,15 @@ def test_no_label_and_no_modality_of_others_is_sent_with_the_public_inputs():
 ], ids=str)  # fmt: skip
 def test_every_switch_changes_the_run_and_none_breaks_it(options):
     plain, changed = finished(made())[0], finished(made(options=options))[0]
-    assert all(p.learner.arena.values.isfinite().all() for p in changed.values())
-    assert any(not torch.equal(p.learner.arena.values, changed[me].learner.arena.values) for me, p in plain.items())
+    assert all(p.learner.buffer.values.isfinite().all() for p in changed.values())
+    assert any(not torch.equal(p.learner.buffer.values, changed[me].learner.buffer.values) for me, p in plain.items())
 
 
 @pytest.mark.parametrize("options", [{"variant": "code"}, {"clients": 2}, {"server_task": "both"}], ids=str)
 def test_a_resumed_run_is_the_one_that_was_not_interrupted(options):
     whole, _ = finished(made(options=options))
     kept = {me: p.state() for me, p in finished(made(options=options), 1)[0].items()}
-    again = made(options=options).participants()
+    again = made(options=options).agent_states()
     for agent in again:
         agent.restore(kept[agent.me])
     simulate(again, ROUNDS, start=1)
@@ -399,12 +399,12 @@ def test_gates_of_the_code_variant_begin_every_round_anew():
 
 
 def test_a_run_with_one_modality_falls_back_to_classification_and_one_level():
-    participants, metrics = finished(made({"audio": 2}))
+    agent_states, metrics = finished(made({"audio": 2}))
     assert "retrieval" not in metrics["hub"]
     assert metrics["a0"]["discriminator"] > 0
-    hub = participants["hub"].learner
+    hub = agent_states["hub"].learner
     both = finished(made({"audio": 2}, options={"server_task": "classification"}))[0]["hub"].learner
-    assert torch.equal(hub.arena.values, both.arena.values)
+    assert torch.equal(hub.buffer.values, both.buffer.values)
 
 
 def test_three_modalities_and_names_of_any_kind_take_part():
@@ -415,8 +415,8 @@ def test_three_modalities_and_names_of_any_kind_take_part():
 
 def test_A13_separability_can_be_read_off_a_run():
     w = made()
-    participants, _ = finished(w)
-    hub, agent = participants["hub"].learner, participants["a0"].learner
+    agent_states, _ = finished(w)
+    hub, agent = agent_states["hub"].learner, agent_states["a0"].learner
     inputs = hub.data.inputs
     mine, theirs = represent(agent, inputs), represent(hub, inputs)
     for m, rows in mine.items():

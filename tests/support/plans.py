@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.config.run_plan import World
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.types import Modality, Role
 from parse_p2p.methods.gossip import mix, slices
@@ -26,7 +26,7 @@ NETWORKS = {"fission": Fission, "monolithic": Monolithic}
 BOTH = {Modality("audio"): (16,), Modality("motion"): (16,)}
 
 
-def world(mix=None, graph="ring", encoder=None, **changes) -> World:
+def plan(mix=None, graph="ring", encoder=None, **changes) -> RunPlan:
     """A world on the data set bits with tiny networks; ``changes`` are keys of the run file, sections merged.
 
     A centralised method gets a coordinator, ``hub``, and a public data set if it needs one.
@@ -45,12 +45,12 @@ def world(mix=None, graph="ring", encoder=None, **changes) -> World:
     }
     for key, value in changes.items():
         raw[key] = raw[key] | value if key in ("data", "model", "train") else value
-    return World(RunFile.model_validate(raw))
+    return RunPlan(RunFile.model_validate(raw))
 
 
 def learner(kind="audio+motion", **changes):
     """The learner of one agent that senses ``kind``, for instance ``audio``."""
-    return world({kind: 2}, **changes).participant("a0").learner
+    return plan({kind: 2}, **changes).agent_state("a0").learner
 
 
 def network(kind="fission", shapes=BOTH, classes=4, encoder=EncoderOptions(), **model):  # noqa: B008 -- frozen
@@ -71,20 +71,20 @@ def mixing_only(local, options):
     return {"loss": 0.0}
 
 
-def under(world, sharing=None, script=None):
+def under(plan, sharing=None, script=None):
     """The same world with another sharing table, or another script, in its method."""
     if sharing is not None:
-        world.method = replace(world.method, sharing=lambda options, round, rounds: sharing)
+        plan.method = replace(plan.method, sharing=lambda options, round, rounds: sharing)
     if script is not None:
-        world.method = replace(world.method, scripts={Role.PEER: script})
-    return world
+        plan.method = replace(plan.method, scripts={Role.PEER: script})
+    return plan
 
 
-def finished(world, rounds=None, watch=None):
+def finished(plan, rounds=None, watch=None):
     """All participants of a world after a simulated run, and the metrics of its last round."""
-    participants = world.participants()
-    metrics = simulate(participants, rounds or world.run.rounds, codec=world.codec, watch=watch)
-    return {p.me: p for p in participants}, metrics
+    agent_states = plan.agent_states()
+    metrics = simulate(agent_states, rounds or plan.run.rounds, codec=plan.codec, watch=watch)
+    return {p.me: p for p in agent_states}, metrics
 
 
 def differing(one, other) -> list[str]:

@@ -6,13 +6,13 @@ from parse_p2p.core.peer_info import Card
 
 
 class Finding:
-    """Needs a ``transport``, a ``finder`` and a ``log``."""
+    """Needs a ``transport``, a ``discovery`` and a ``log``."""
 
     @asynccontextmanager
     async def there(self, incarnation=1):
         try:
-            async with self.transport, self.finder:
-                await self.finder.announce(Card(incarnation, 0), nobody)
+            async with self.transport, self.discovery:
+                await self.discovery.announce(Card(incarnation, 0), nobody)
                 yield self
         finally:
             self.log.close()

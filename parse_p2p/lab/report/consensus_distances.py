@@ -17,7 +17,7 @@ Sums = NDArray[np.float64]
 CLOSE = 1e-14  # of the mean square: this near to nothing is rounding
 
 
-class Spread:
+class ConsensusDistances:
     """By round, by ``before`` and ``after``, and by slice."""
 
     def __init__(self) -> None:
