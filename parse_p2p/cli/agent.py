@@ -26,7 +26,7 @@ from parse_p2p.core.types import PeerId
 from parse_p2p.launch import exit_codes, local, ray
 from parse_p2p.launch import run_folder as folders
 from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
-from parse_p2p.launch.process import recall, run_here
+from parse_p2p.launch.process import run_here
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.supervisor import Launcher, Supervisor
 from parse_p2p.methods.base import Method
@@ -184,9 +184,7 @@ def tell(
     It tells the others, and all change over in the same round. The run file needs events: [] at least.
     """
     folder = RunFolder(run)
-    if not folder.file.exists():
-        raise ConfigError(f"there is no run in {run}: give its folder, such as runs/ring-parse-htad-s0")
-    plan = RunPlan(run_file.load(folder.file))
+    plan = folder.open()
     if id not in plan.specs:
         raise ConfigError(f"--id {id}: there is no such agent in this run: {nearest(id, plan.specs)}")
     if plan.run.events is None:
@@ -237,7 +235,7 @@ def _all(
     plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console
 ) -> None:
     folder = folders.existing(plan.run, out) if resume else folders.fresh(plan.run, out)
-    recall(plan, folder)
+    folder.recall(plan)
     start = folders.newest_common(folder, plan.spans, plan.run.rounds) if resume else 0
     if start >= plan.run.rounds:
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
@@ -268,7 +266,7 @@ def _announce(plan: RunPlan, start: int, console: Console) -> None:
         connected_components = overlay.connected_components()
         if len(connected_components) > 1:
             named = "; ".join(", ".join(sorted(i)) for i in connected_components)
-            note = f"[yellow]the slices of group {group} have {len(connected_components)} islands: {named}[/]"
+            note = f"[yellow]the slices of group {group} fall into {len(connected_components)} connected components: {named}[/]"
             console.print(note, highlight=False)
 
 

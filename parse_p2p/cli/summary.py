@@ -10,12 +10,10 @@ import typer
 from rich.console import Console
 
 from parse_p2p.cli.progress import RunView, Screen, clock, size, summary_table
-from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
-from parse_p2p.core.errors import ConfigError, P2PError
+from parse_p2p.core.errors import P2PError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.process import recall
 from parse_p2p.launch.results import summarise, train_alone
 from parse_p2p.launch.run_folder import RunFolder
 
@@ -39,10 +37,9 @@ def summary(
     end = time.monotonic() + (patience if wait else 0)
     while not folder.file.exists():
         if time.monotonic() >= end:
-            raise ConfigError(f"there is no run in {run}: give its folder, such as runs/ring-parse-htad-s0")
+            break
         time.sleep(LOOK)
-    plan = RunPlan(run_file.load(folder.file))
-    recall(plan, folder)
+    plan = folder.open()
     logs = Logs(plan, folder)
     with Screen(logs.view, console, quiet or not wait) as screen:
         screen.update(logs.read())

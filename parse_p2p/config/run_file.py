@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from parse_p2p import __version__
 from parse_p2p.config.sections import (
     NAME,
     AgentEntry,
@@ -92,7 +93,8 @@ class RunFile(Section):
     def agreed(self) -> dict[str, Any]:
         """What all agents of a run must have the same."""
         mine = dict.fromkeys(
-            ("device", "resources", "checkpoint", "bind", "base_port", "discovery", "keyring", "limits"), True
+            ("device", "resources", "checkpoint", "bind", "base_port", "discovery", "keyring", "limits"),
+            True,
         )
         same = self.model_dump(mode="json", exclude={**mine, "graph": {"file"}, "varying": {"file"}})
         if isinstance(self.agents, list):  # hosts may know an agent by different addresses
@@ -107,16 +109,20 @@ class RunFile(Section):
         return hashlib.blake2b(json.dumps(self.agreed(), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def load(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> RunFile:
+def load(path: Path, settings: Sequence[tuple[str, Any]] = (), of_a_run: bool = False) -> RunFile:
     """Read a run file, with dotted settings such as ``("train.lr", 0.1)`` put over it.
 
-    Raises ConfigError naming file, line and key.
+    ``of_a_run`` is for the file that a run folder keeps, which names the version that wrote it. Raises ConfigError
+    naming file, line and key, or the version where that is another one.
     """
     text = _read(path)
     root = _compose(path, text)
     raw = yaml.safe_load(text)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} is empty or no mapping: it needs at least 'graph' and 'agents'")
+    wrote = raw.pop("version", "0.1" if of_a_run else None)
+    if wrote is not None:
+        _refuse_other_version(path, wrote)
     return resolve(raw, path, settings, dict(_lines(root, ())))
 
 
@@ -139,6 +145,15 @@ def resolve(
     if trace_file is not None and "contacts" not in raw["varying"]:  # likewise
         raw["varying"]["contacts"] = contact_trace.read(Path(trace_file))
     return _validate(raw, KeyLocations(path, lines or {}, overridden))
+
+
+def _refuse_other_version(path: Path, wrote: object) -> None:
+    """Versions whose first two numbers are the same read each other's run folders."""
+    if str(wrote).split(".")[:2] != __version__.split(".")[:2]:
+        raise ConfigError(
+            f"{path} was written by parse-p2p {wrote} and this is {__version__}: go on with the version that began the "
+            "run, or start it anew from your own file"
+        )
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -182,8 +197,9 @@ class KeyLocations:
 
 
 def dump(run: RunFile) -> str:
-    """The file with everything filled in; ``load`` of it gives an equal run."""
-    text: str = yaml.safe_dump(run.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    """The file with everything filled in, as this version writes it; ``load`` of it gives an equal run."""
+    keys = {"version": __version__} | run.model_dump(mode="json", exclude_none=True)
+    text: str = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)
     return text
 
 

@@ -30,7 +30,7 @@ from parse_p2p.discovery.static import Static
 from parse_p2p.launch.exit_codes import FAILED
 from parse_p2p.launch.fault_injection import FaultInjection
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.runtime import announcements, checkpoint
+from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent import Agent, Settings
 from parse_p2p.runtime.announcements import Announcer
 from parse_p2p.transports.zmq import ZmqTransport
@@ -79,7 +79,7 @@ async def run_agent(
     torch.set_num_threads(plan.threads)
     log = EventLog(me, folder.events(me))
     asyncio.get_running_loop().set_exception_handler(partial(_stray, log))
-    recall(plan, folder)
+    folder.recall(plan)
     agent_state = plan.agent_state(me)
     kept = checkpoint.rounds(folder.checkpoints(me))
     newest = max(kept, default=agent_state.span.start)  # of one that died before it had any, its first
@@ -169,12 +169,6 @@ def announcer(plan: RunPlan, me: PeerId, folder: RunFolder) -> Announcer | None:
     if plan.run.events is None:
         return None
     return Announcer(me, plan.membership, plan.data[0].modalities, folder.announced(me), folder.orders(me))
-
-
-def recall(plan: RunPlan, folder: RunFolder) -> None:
-    """Take in what agents of this host announced in an earlier life."""
-    files = {me: folder.announced(me) for me in plan.peers}
-    announcements.recall(plan.membership, files, plan.data[0].modalities)
 
 
 def run_here(plan: RunPlan, me: PeerId, folder: RunFolder, start: int | None) -> int:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
-from parse_p2p.runtime import checkpoint
+from parse_p2p.runtime import announcements, checkpoint
 
 RUNS = Path("runs")
 
@@ -51,6 +52,26 @@ class RunFolder:
     def addresses(self) -> Path:
         """Where agents that find each other by files look for them."""
         return self.path / "addresses"
+
+    def read(self) -> RunFile:
+        """The run file, with everything filled in.
+
+        Raises ConfigError where there is no run, or one that another version wrote.
+        """
+        if not self.file.is_file():
+            raise ConfigError(f"there is no run in {self.path}: give its folder, such as runs/ring-parse-htad-s0")
+        return run_file.load(self.file, of_a_run=True)
+
+    def open(self) -> RunPlan:
+        """The plan of the run, with all changes that agents announced here. Raises ConfigError like ``read``."""
+        plan = RunPlan(self.read())
+        self.recall(plan)
+        return plan
+
+    def recall(self, plan: RunPlan) -> None:
+        """Take in the changes that agents of this host have announced so far."""
+        files = {me: self.announced(me) for me in plan.peers}
+        announcements.recall(plan.membership, files, plan.data[0].modalities)
 
     def write(self, run: RunFile) -> None:
         """Keep the resolved run file; several agents may do so at once."""
@@ -113,7 +134,7 @@ def newest_common(folder: RunFolder, spans: Mapping[PeerId, range], rounds: int)
 
 
 def _refuse_other(folder: RunFolder, run: RunFile) -> None:
-    before = run_file.load(folder.file)
+    before = folder.read()
     # more rounds may be asked of an old run; anything else would make it another run
     if before.model_copy(update={"rounds": run.rounds}).digest() != run.digest():
         old, new = before.agreed(), run.agreed()

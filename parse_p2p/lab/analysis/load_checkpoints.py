@@ -1,27 +1,13 @@
 """The agents of a finished or stopped run, as its checkpoints left them. Round 3 is after three rounds."""
 
-from pathlib import Path
-
 import torch
 
-from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.process import recall
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.learning.learner import Learner
 from parse_p2p.runtime import checkpoint
-
-
-def opened(path: Path) -> tuple[RunPlan, RunFolder]:
-    """The world of a run folder, with all that its agents announced. Raises ConfigError where there is no run."""
-    folder = RunFolder(path)
-    if not folder.file.exists():
-        raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
-    plan = RunPlan(run_file.load(folder.file))
-    recall(plan, folder)
-    return plan, folder
 
 
 def common_rounds(plan: RunPlan, folder: RunFolder) -> list[int]:

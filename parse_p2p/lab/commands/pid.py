@@ -34,7 +34,8 @@ def pid(
 ) -> None:
     """What is redundant, unique and synergistic in the data and in each slice, on held-out samples, in bits."""
     console = _console()
-    plan, folder = load_checkpoints.opened(run)
+    folder = RunFolder(run)
+    plan = folder.open()
     rounds = _rounds(plan, folder, round, every)
     found: SliceAnalysis = {topic: [] for topic in TOPICS}
     for each in rounds:

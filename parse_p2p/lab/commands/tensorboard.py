@@ -7,8 +7,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.launch.run_folder import RunFolder
@@ -28,8 +26,6 @@ def tensorboard(
         raise ConfigError(f"--out {out}: two runs are called {twice[0]}; write them one by one")
     for path in run:
         folder = RunFolder(path)
-        if not folder.file.exists():
-            raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
         target = path / "tensorboard" if out is None else out / path.name
         export(folder, target)
         console.print(f"written: {target}; look at it with tensorboard --logdir {target}", soft_wrap=True, markup=False)
@@ -41,7 +37,7 @@ def export(folder: RunFolder, target: Path) -> None:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError:
         raise ConfigError("this needs tensorboardX: pip install 'parse-p2p[tensorboard]'") from None
-    plan = RunPlan(run_file.load(folder.file))
+    plan = folder.open()
     for me in plan.specs:
         if not folder.events(me).exists():
             continue  # it ran on another host

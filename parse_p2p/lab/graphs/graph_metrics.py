@@ -34,7 +34,7 @@ class GroupMetrics:
     """The overlay of the slices of one group.
 
     ``rho`` is the factor by which a round shrinks disagreement, ``gap`` = 1 − ρ, ``rounds`` how many bring it to
-    EPSILON (infinite for islands), ``bytes`` what all agents together send of these slices in a round.
+    EPSILON (infinite where it is not connected), ``bytes`` what all agents together send of these slices in a round.
     """
 
     name: str

@@ -38,7 +38,7 @@ from parse_p2p.config import run_file
 from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
-from parse_p2p.core.errors import ConfigError, P2PError
+from parse_p2p.core.errors import P2PError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.types import PeerId
 from parse_p2p.lab.report import timeline
@@ -77,9 +77,7 @@ class RunHistory:
 
     def __init__(self, path: Path, run: RunFile | None = None) -> None:
         self.folder = RunFolder(path)
-        if run is None and not self.folder.file.is_file():
-            raise ConfigError(f"there is no run in {path}: give its folder, such as runs/ring-parse-htad-s0")
-        self.run = run or run_file.load(self.folder.file)
+        self.run = run or self.folder.read()
         self.stride = math.ceil(self.run.rounds / MOST_ROUNDS)
         self._trouble, self._theory = "", None
         try:

@@ -14,7 +14,6 @@ import networkx as nx
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.process import recall
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.topology.graph import Topology
 
@@ -45,7 +44,7 @@ class Theory:
     def recall(self) -> None:
         """Take in the changes that agents announced; what was derived without them is forgotten."""
         before = self.plan.membership.changes
-        recall(self.plan, self._folder)
+        self._folder.recall(self.plan)
         if self.plan.membership.changes != before:
             self._rounds.clear()
 

@@ -72,7 +72,8 @@ def test_brackets_in_names_are_no_markup(tmp_path):
 
 def test_agents_are_restored_as_they_were(tmp_path):
     agent_states = left(small(), tmp_path)
-    plan, folder = load_checkpoints.opened(tmp_path)
+    folder = RunFolder(tmp_path)
+    plan = folder.open()
     found = load_checkpoints.learners(plan, folder, 2)
     for p in agent_states:
         assert found[p.me].evaluate() == p.learner.evaluate()
@@ -118,7 +119,8 @@ def test_who_leaves_and_who_gains_are_looked_at_as_they_were(tmp_path):
     assert (plain.kind(one), plain.kind(other)) == ("audio", "motion")
     events = [{"round": 1, "agent": other, "leave": True}, {"round": 2, "agent": one, "gain": ["motion"]}]
     left(small(rounds=3, events=events), tmp_path, rounds=(1, 2, 3), of={other: (1,)})
-    plan, folder = load_checkpoints.opened(tmp_path)
+    folder = RunFolder(tmp_path)
+    plan = folder.open()
     assert load_checkpoints.common_rounds(plan, folder) == [1, 2, 3]
     assert called(tmp_path, "--k", 4, "--every", 1).exit_code == 0
     records = json.loads((tmp_path / "pid.json").read_text())["slice_info"]

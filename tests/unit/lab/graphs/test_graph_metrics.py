@@ -73,7 +73,7 @@ def test_a_ring_of_eight():
     assert [(t.type, t.agents, t.partners) for t in told.types] == [("audio", 8, 2)]
 
 
-def test_islands_never_agree():
+def test_connected_components_never_agree():
     told = shape(plan(MIX, overlay="induced", method="dsgd-task"))
     torn = [group for group in told.groups if group.connected_components > 1]
     assert torn and all(group.gap == pytest.approx(0) and group.rounds == math.inf for group in torn)
