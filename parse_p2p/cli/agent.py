@@ -263,11 +263,11 @@ def _announce(plan: RunPlan, start: int, console: Console) -> None:
         highlight=False,
     )
     for group, overlay in plan.laid(0).groups().items():
-        connected_components = overlay.connected_components()
-        if len(connected_components) > 1:
-            named = "; ".join(", ".join(sorted(i)) for i in connected_components)
-            note = f"[yellow]the slices of group {group} fall into {len(connected_components)} connected components: {named}[/]"
-            console.print(note, highlight=False)
+        components = overlay.connected_components()
+        if len(components) > 1:
+            named = "; ".join(", ".join(sorted(i)) for i in components)
+            note = f"the overlay of group {group} has {len(components)} connected components: {named}"
+            console.print(f"[yellow]{note}[/]", highlight=False)
 
 
 def _run(
