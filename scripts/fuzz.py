@@ -127,7 +127,8 @@ def reworded(header: bytes, rng: random.Random) -> bytes:
 def agent(plan: RunPlan, me: PeerId, transport: Any, folder: Path) -> Agent:
     run = RunFolder(folder / me)
     log = EventLog(me, run.events(me))
-    return Agent(plan.agent_state(me), transport, plan.neighbours(me), settings(plan, me, run, 0), log)
+    state = plan.agent_state(me)
+    return Agent(state, transport, plan.neighbours(me), settings(plan, state, run, 0), log)
 
 
 async def record(plan: RunPlan, victim: PeerId, folder: Path) -> list[Taped]:

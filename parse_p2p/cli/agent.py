@@ -218,14 +218,15 @@ def _one(plan: RunPlan, me: PeerId, out: Path | None, resume: bool, either: bool
         out = out or folders.meeting(plan.run)
         resume = RunFolder(out).events(me).exists()
     folder = folders.existing(plan.run, out) if resume else folders.shared(plan.run, out, me)
-    if resume and max(checkpoint.rounds(folder.checkpoints(me)), default=-1) >= plan.spans[me].stop:
+    span = folder.recall(plan).spans[me]
+    if resume and max(checkpoint.rounds(folder.checkpoints(me)), default=-1) >= span.stop > 0:
         console.print(f"{me} has finished its rounds already; its log is in {folder.events(me)}", soft_wrap=True)
         return
     plan.device(me)
     plan.endpoints.curve_keys(me, plan.neighbours(me))
     folder.write(plan.run)
     next_round = run_here(plan, me, folder, None if resume else 0)
-    if next_round < plan.spans[me].stop:
+    if next_round < folder.recall(plan).spans[me].stop:  # it may have come unplanned
         console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {_again(folder, me)}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
     console.print(f"{me} finished its rounds; its log is in {folder.events(me)}", soft_wrap=True)
@@ -235,7 +236,7 @@ def _all(
     plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool, quiet: bool, alone: bool, console: Console
 ) -> None:
     folder = folders.existing(plan.run, out) if resume else folders.fresh(plan.run, out)
-    folder.recall(plan)
+    plan = folder.recall(plan)
     start = folders.newest_common(folder, plan.spans, plan.run.rounds) if resume else 0
     if start >= plan.run.rounds:
         raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")

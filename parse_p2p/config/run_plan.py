@@ -4,7 +4,8 @@ Every process of a run derives the same world, so nobody has to be told who shar
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from parse_p2p.config.roster import spec as spec_of
 from parse_p2p.config.run_file import RunFile, options
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.core.membership import Modalities, planned
+from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Sharing
 from parse_p2p.core.types import PeerId
@@ -41,7 +42,10 @@ RECENT = 4  # rounds whose drawn graphs are kept
 
 
 class RunPlan:
-    """All that a run file implies. Raises ConfigError, naming the key, for one that cannot be run."""
+    """All that a run file implies; immutable. Raises ConfigError, naming the key, for one that cannot be run.
+
+    What agents announce while they run makes another plan of it, see ``with_changes``.
+    """
 
     def __init__(self, run: RunFile) -> None:
         self.method: Method = plugins.load(plugins.METHODS, run.method)
@@ -77,6 +81,12 @@ class RunPlan:
         refuse_unknown_agents(run.faults, agent_ids(run))
         validation.refuse_sensors(run, specs)
         validation.refuse_unreachable_pairs(specs, self.neighbours)
+
+    def with_changes(self, changes: Iterable[Change]) -> "RunPlan":
+        """The plan of the same run with changes that agents announced; data and whatever is derived are shared."""
+        plan = copy(self)
+        plan.membership = self.membership.with_changes(changes)
+        return plan
 
     # data
 
@@ -191,11 +201,11 @@ class RunPlan:
             network = self.network(spec)
         return Holder(spec.id, spec.modalities, regions(network.parts()), network.dimensions, spec.task)
 
-    def _holders(self, round: int) -> list[Holder]:
+    def _holders(self, round: int, membership: Membership) -> list[Holder]:
         """Who is there in a round, each with what it then has."""
         if self.run.events is None:
             return list(self.holders.values())
-        there = self.membership.at(round)
+        there = membership.at(round)
         return [self._as(me, there[me]) for me in self.peers if me in there]
 
     def _as(self, me: PeerId, modalities: Modalities) -> Holder:
@@ -205,15 +215,18 @@ class RunPlan:
 
     # who shares what with whom
 
-    def overlays(self, round: int) -> Overlays:
-        """The overlays in force in a round."""
-        laid = self.laid(round)
+    def overlays(self, round: int, membership: Membership | None = None) -> Overlays:
+        """The overlays in force in a round, by what the run file plans or by what an agent knows."""
+        laid = self.laid(round, membership)
         varying = self.run.varying
         return laid if varying is None else self._drawn(laid, varying, round)
 
-    def laid(self, round: int) -> Overlays:
+    def laid(self, round: int, membership: Membership | None = None) -> Overlays:
         """The overlays of a round before anything is drawn: what the run's graph makes of the sharing table."""
-        return self._under(self.method.sharing(self.options, round, self.run.rounds), self._holders(round))
+        return self._under(
+            self.method.sharing(self.options, round, self.run.rounds),
+            self._holders(round, membership or self.membership),
+        )
 
     def _draw(self, laid: Overlays, varying: VaryingOptions, round: int) -> Overlays:
         return laid.drawn(partial(drawn, options=varying, seed=self.run.seed, round=round))
@@ -241,7 +254,7 @@ class RunPlan:
         build = partial(self.learner, me, device=device)
         variants, first = None, self.specs[me].modalities
         if self.run.events is not None:
-            variants = LearnerVariants(self.membership, self.data[0].modalities, build)
+            variants = LearnerVariants(self.data[0].modalities, build)
             first = self.senses(me, self.spans[me].start)
         public = self.public if me == self.coordinator else None
         return AgentState(
@@ -250,6 +263,7 @@ class RunPlan:
             self.method,
             self.options,
             build(first),
+            self.membership,
             self.overlays,
             self.run.rounds,
             public=public,

@@ -48,7 +48,7 @@ class Change:
 
 
 class Membership:
-    """``first`` are the agents' modalities before any change."""
+    """Who has which modalities in each round; immutable. ``first`` are the agents' modalities before any change."""
 
     def __init__(self, first: Mapping[PeerId, Modalities], changes: Iterable[Change] = ()) -> None:
         self._first = dict(first)
@@ -58,12 +58,12 @@ class Membership:
     def changes(self) -> tuple[Change, ...]:
         return tuple(self._changes)
 
-    def add(self, change: Change) -> bool:
-        """Take in a change; False for one that is known. Of two of one agent in one round the later stands."""
-        if change in self._changes:
-            return False
-        self._changes = sorted([*self._changes, change], key=lambda c: (c.round, c.agent))
-        return True
+    def with_changes(self, changes: Iterable[Change]) -> "Membership":
+        """The same with these changes. Of two of one agent in one round the one that is given later stands."""
+        made = Membership(self._first)
+        new = (change for change in dict.fromkeys(changes) if change not in self._changes)
+        made._changes = sorted([*self._changes, *new], key=lambda c: (c.round, c.agent))
+        return made
 
     def at(self, round: int) -> dict[PeerId, Modalities]:
         """The agents that are there in a round, with their modalities."""

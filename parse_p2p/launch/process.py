@@ -32,6 +32,7 @@ from parse_p2p.launch.fault_injection import FaultInjection
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent import Agent, Settings
+from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.announcements import Announcer
 from parse_p2p.transports.zmq import ZmqTransport
 
@@ -79,7 +80,7 @@ async def run_agent(
     torch.set_num_threads(plan.threads)
     log = EventLog(me, folder.events(me))
     asyncio.get_running_loop().set_exception_handler(partial(_stray, log))
-    folder.recall(plan)
+    plan = folder.recall(plan)
     agent_state = plan.agent_state(me)
     kept = checkpoint.rounds(folder.checkpoints(me))
     newest = max(kept, default=agent_state.span.start)  # of one that died before it had any, its first
@@ -94,7 +95,7 @@ async def run_agent(
     addresses = plan.endpoints.addresses(me, neighbours, folder.path)
     transport = ZmqTransport(me, addresses, plan.run.clocks.drain, plan.endpoints.curve_keys(me, neighbours))
     injection = FaultInjection(plan, me, transport, folder, log)
-    agent_settings = settings(plan, me, folder, start)
+    agent_settings = settings(plan, agent_state, folder, start)
     agent_settings = replace(agent_settings, clocks=agent_settings.clocks.model_copy(update={"join": wait}))
     found = discovery(plan, me, transport, agent_settings.clocks, folder, log, start is None)
     agent = Agent(agent_state, injection.transport, neighbours, agent_settings, log, found)
@@ -146,7 +147,7 @@ def descriptors(plan: RunPlan) -> dict[PeerId, PeerDescriptor]:
     }
 
 
-def settings(plan: RunPlan, me: PeerId, folder: RunFolder, start: int | None) -> Settings:
+def settings(plan: RunPlan, agent_state: AgentState, folder: RunFolder, start: int | None) -> Settings:
     """What an agent is told by its run file."""
     every = plan.run.checkpoint.every
     return Settings(
@@ -154,21 +155,22 @@ def settings(plan: RunPlan, me: PeerId, folder: RunFolder, start: int | None) ->
         clocks=plan.run.clocks,
         codec=plan.codec,
         start=start,
-        folder=folder.checkpoints(me),
+        folder=folder.checkpoints(agent_state.me),
         every=every,
         # agents may be as many rounds apart as the graph is wide: keep one round that all of them have
         keep=len(plan.specs) // every + 2,
         threads=plan.threads,
         limits=plan.run.limits,
-        announcer=announcer(plan, me, folder),
+        announcer=announcer(plan, agent_state, folder),
     )
 
 
-def announcer(plan: RunPlan, me: PeerId, folder: RunFolder) -> Announcer | None:
+def announcer(plan: RunPlan, agent_state: AgentState, folder: RunFolder) -> Announcer | None:
     """What an agent announces and hears of, where its run allows changes."""
     if plan.run.events is None:
         return None
-    return Announcer(me, plan.membership, plan.data[0].modalities, folder.announced(me), folder.orders(me))
+    me = agent_state.me
+    return Announcer(agent_state, plan.data[0].modalities, folder.announced(me), folder.orders(me))
 
 
 def run_here(plan: RunPlan, me: PeerId, folder: RunFolder, start: int | None) -> int:

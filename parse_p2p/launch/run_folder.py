@@ -64,14 +64,12 @@ class RunFolder:
 
     def open(self) -> RunPlan:
         """The plan of the run, with all changes that agents announced here. Raises ConfigError like ``read``."""
-        plan = RunPlan(self.read())
-        self.recall(plan)
-        return plan
+        return self.recall(RunPlan(self.read()))
 
-    def recall(self, plan: RunPlan) -> None:
-        """Take in the changes that agents of this host have announced so far."""
+    def recall(self, plan: RunPlan) -> RunPlan:
+        """The plan with the changes that agents of this host have announced so far."""
         files = {me: self.announced(me) for me in plan.peers}
-        announcements.recall(plan.membership, files, plan.data[0].modalities)
+        return plan.with_changes(announcements.recalled(files, plan.data[0].modalities))
 
     def write(self, run: RunFile) -> None:
         """Keep the resolved run file; several agents may do so at once."""

@@ -27,26 +27,27 @@ MODALITIES = "modalities"  # in a state
 
 @dataclass(frozen=True)
 class LearnerVariants:
-    """What an agent needs whose modalities may change: who has what when, and a learner for each set of its own.
+    """What an agent needs whose modalities may change: a learner for each set. ``modalities`` are all there are."""
 
-    ``modalities`` are all there are, sorted.
-    """
-
-    membership: Membership
     modalities: Modalities
     learner: Callable[[Modalities], Learner]
 
 
 @dataclass
 class AgentState:
-    """``overlays(round)`` gives the overlays in force in a round; all agents of a run must agree on them."""
+    """Training state of one agent, independent of the transport.
+
+    ``membership`` is what this agent knows by now of who has which modalities when; ``overlays_under(round,
+    membership)`` are the overlays in force in a round, on which all agents of a run must agree.
+    """
 
     me: PeerId
     role: Role
     method: Method
     options: Any
     learner: Learner
-    overlays: Callable[[int], Overlays]
+    membership: Membership
+    overlays_under: Callable[[int, Membership], Overlays]
     rounds: int
     memory: dict[str, Tensor] = field(default_factory=dict)
     public: Dataset | None = None
@@ -71,6 +72,10 @@ class AgentState:
         hub = self.overlays(0).coordinator
         return hub if hub != self.me else None
 
+    def overlays(self, round: int) -> Overlays:
+        """The overlays in force in a round, by what is known now."""
+        return self.overlays_under(round, self.membership)
+
     def plan(self, round: int) -> Plan:
         return self.overlays(round).plan(self.me)
 
@@ -78,11 +83,11 @@ class AgentState:
     def span(self) -> range:
         """The rounds this agent is there, by what is known now."""
         whole = range(self.rounds)
-        return whole if self.variants is None else self.variants.membership.span(self.me, self.rounds)
+        return whole if self.variants is None else self.membership.span(self.me, self.rounds)
 
     def present(self, peer: PeerId, round: int) -> bool:
         """Whether an agent is there in a round, by what is known now."""
-        return self.variants is None or bool(self.variants.membership.of(peer, round))
+        return self.variants is None or bool(self.membership.of(peer, round))
 
     def joins(self, peer: PeerId, round: int) -> bool:
         """Whether an agent comes in this round, by what is known now."""
@@ -91,7 +96,7 @@ class AgentState:
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""
         if self.variants is not None:
-            self._switch_to(self.variants.membership.of(self.me, round))
+            self._switch_to(self.membership.of(self.me, round))
         self.learner.begin(round, self.rounds)
         self._read_sensors(round)
         local = Local(self.me, self.role, round, self.rounds, self.learner, self.plan(round), self.memory,
@@ -99,7 +104,7 @@ class AgentState:
         script = self.method.scripts[self.role](local, self.options)
         if self.sketching:
             script = sketched(local, script, self.sketches)
-        if self.variants is None or not self.variants.membership.changed(round):
+        if self.variants is None or not self.membership.changed(round):
             return script
         return introduced(local, self.overlays(round - 1), self.overlays(round), script)
 

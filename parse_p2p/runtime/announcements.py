@@ -6,8 +6,9 @@ take back.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from parse_p2p.core.errors import ConfigError, MalformedFrame
 from parse_p2p.core.membership import Change, Membership, Modalities
@@ -16,16 +17,25 @@ from parse_p2p.core.types import Modality, PeerId
 MOST = 64  # changes that one agent may announce in a run
 
 
+class Member(Protocol):
+    """Who owns what one agent knows of all agents' modalities."""
+
+    @property
+    def me(self) -> PeerId: ...
+
+    membership: Membership
+
+
 class Announcer:
-    """One agent's own announcements, kept in ``file``, and what others announced.
+    """One agent's own announcements, kept in ``file``, and what others announced; ``member`` learns of both.
 
     ``known`` are all modalities there are; ``orders`` is a file to which somebody may append what the agent is to
     gain or lose, one JSON object a line.
     """
 
-    def __init__(self, me: PeerId, membership: Membership, known: Modalities, file: Path, orders: Path) -> None:
-        self._me = me
-        self._membership = membership
+    def __init__(self, member: Member, known: Modalities, file: Path, orders: Path) -> None:
+        self._me = member.me
+        self._member = member
         self._known = known
         self._file = file
         self._orders = orders
@@ -34,8 +44,13 @@ class Announcer:
         self._coming: Modalities = ()
         self._theirs: dict[PeerId, list[str]] = {}
         self.mine = _lines(file)
-        for line in self.mine:
-            membership.add(_read(me, line, known))
+        self._learn([_read(self._me, line, known) for line in self.mine])
+
+    def _learn(self, changes: Sequence[Change]) -> list[Change]:
+        """Those that are new."""
+        before = self._member.membership
+        self._member.membership = before.with_changes(changes)
+        return [change for change in dict.fromkeys(changes) if change not in before.changes]
 
     def want(self, change: Callable[[Modalities], Modalities]) -> None:
         """Ask for a change of what I have."""
@@ -67,10 +82,10 @@ class Announcer:
         coming, self._coming = self._coming, ()
         if not wanted and not coming:
             return None
-        taken = {change.round for change in self._membership.changes if change.agent == self._me}
+        taken = {change.round for change in self._member.membership.changes if change.agent == self._me}
         while round in taken:
             round += 1
-        before = self._membership.of(self._me, round)
+        before = self._member.membership.of(self._me, round)
         after = coming or before
         for asked in wanted:
             after = asked(after)
@@ -82,7 +97,7 @@ class Announcer:
         self.mine.append(f"{round}:{'+'.join(after)}")
         _write(self._file, "".join(f"{line}\n" for line in self.mine))
         change = Change(round, self._me, after)
-        self._membership.add(change)
+        self._learn([change])
         return change
 
     def _impossible(self, round: int, rounds: int, before: Modalities, after: Modalities) -> str | None:
@@ -105,14 +120,14 @@ class Announcer:
             raise MalformedFrame(f"{sender} takes back what it announced, or announces more than {MOST} changes")
         new = [_read(sender, line, self._known) for line in lines[len(before) :]]
         self._theirs[sender] = before + list(lines[len(before) :])
-        return [change for change in new if self._membership.add(change)]
+        return self._learn(new)
 
 
-def recall(membership: Membership, files: Mapping[PeerId, Path], known: Modalities) -> None:
-    """Take in what agents of this host announced in an earlier life."""
+def recalled(files: Mapping[PeerId, Path], known: Modalities) -> Iterator[Change]:
+    """What agents of this host have announced so far, as their files say."""
     for agent, file in files.items():
         for line in _lines(file):
-            membership.add(_read(agent, line, known))
+            yield _read(agent, line, known)
 
 
 def order(line: str, known: Collection[Modality]) -> Callable[[Modalities], Modalities]:

@@ -98,8 +98,9 @@ def agent(plan, me, transport, folder, newest=None):
     start = plan.spans[me].start if newest is None else None
     injection = FaultInjection(plan, me, transport, folder, log)
     found = discovery(plan, me, transport, plan.run.clocks, folder, log)
-    agent_settings = settings(plan, me, folder, start)
-    made = Agent(plan.agent_state(me), injection.transport, plan.neighbours(me), agent_settings, log, found)
+    state = plan.agent_state(me)
+    agent_settings = settings(plan, state, folder, start)
+    made = Agent(state, injection.transport, plan.neighbours(me), agent_settings, log, found)
     made.on_round = injection.begin
     if newest is not None:
         made.agent_state.restore(checkpoint.load(folder.checkpoints(me), newest))

@@ -44,7 +44,7 @@ class Theory:
     def recall(self) -> None:
         """Take in the changes that agents announced; what was derived without them is forgotten."""
         before = self.plan.membership.changes
-        self._folder.recall(self.plan)
+        self.plan = self._folder.recall(self.plan)
         if self.plan.membership.changes != before:
             self._rounds.clear()
 

@@ -1,9 +1,10 @@
-"""A world that cannot be is refused when it is assembled, before anything is started or written."""
+"""A plan that cannot be run is refused when it is made, before anything is written; one that is made never changes."""
 
 import pytest
 from plans import plan
 
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.membership import Change
 
 
 @pytest.mark.parametrize("overlay", ["per-slice", "induced"])
@@ -12,3 +13,23 @@ def test_a_partition_that_cannot_be_is_refused_whatever_the_overlay(overlay):
         plan(overlay=overlay, partition={"kind": "group"})
     with pytest.raises(ConfigError, match="did you mean 'dirichlet'"):
         plan(overlay=overlay, partition={"kind": "dirichlit"})
+
+
+def test_a_change_that_is_announced_makes_another_plan_and_leaves_this_one_as_it_is():
+    before = plan(events=[])
+    me = next(me for me, spec in before.specs.items() if spec.modalities == ("audio",))
+    after = before.with_changes([Change(2, me, ("audio", "motion"))])
+    assert before.senses(me, 2) == ("audio",) and after.senses(me, 2) == ("audio", "motion")
+    assert after.kind(me, 1) == "audio" and after.kind(me, 2) == "audio+motion"
+    assert before.overlays(2).members[me].modalities == ("audio",)
+    assert after.overlays(2).members[me].modalities == ("audio", "motion")
+    assert after.data[0] is before.data[0] and after.shares is before.shares, "data are read once"
+
+
+def test_what_an_agent_learns_while_it_runs_is_its_own():
+    made = plan(events=[])
+    one, other = (made.agent_state(me) for me in made.peers[:2])
+    one.membership = one.membership.with_changes([Change(2, other.me, ())])
+    assert not one.present(other.me, 2) and other.present(other.me, 2)
+    assert other.me not in one.overlays(2).members and other.me in other.overlays(2).members
+    assert made.membership.of(other.me, 2)
