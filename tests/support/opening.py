@@ -67,7 +67,10 @@ async def take(transport, count, wanted=lambda plane, frames: True):
 
 
 async def until_heard(sender, receiver, to, frames=(b"hello",)):
-    """Repeat a control message, as heartbeats do, until one comes through; the first that does."""
+    """Repeat a control message, as heartbeats do, until one comes through: what came.
+
+    Repetitions of an earlier one, which may still be on their way, are passed over.
+    """
 
     async def repeat():
         while True:
@@ -76,7 +79,7 @@ async def until_heard(sender, receiver, to, frames=(b"hello",)):
 
     repeating = asyncio.create_task(repeat())
     try:
-        [first] = await take(receiver, 1, lambda plane, frames: plane == CONTROL)
+        [first] = await take(receiver, 1, lambda plane, came: plane == CONTROL and list(map(bytes, came)) == list(frames))
         return first
     finally:
         repeating.cancel()

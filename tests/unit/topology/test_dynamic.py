@@ -88,11 +88,11 @@ def test_A1_slices_held_by_others_have_a_draw_of_their_own(kind):
 
 
 PROCESS = """
-from parse_p2p.topology import families
+from parse_p2p.topology import generators
 from parse_p2p.topology.graph import Topology
-from parse_p2p.topology.varying import KINDS, VaryingOptions, drawn
+from parse_p2p.topology.dynamic import KINDS, VaryingOptions, drawn
 import hashlib, networkx as nx
-whole = nx.relabel_nodes(families.build("complete", 14, {}), {i: f"a{i}" for i in range(14)})
+whole = nx.relabel_nodes(generators.build("complete", 14, {}), {i: f"a{i}" for i in range(14)})
 held = Topology("net", whole, overlay="induced").over({f"a{i}" for i in range(1, 13, 2)})
 met = [(r % 9, f"a{r % 14}", f"a{(3 * r + 1) % 14}") for r in range(0, 99, 4)]
 every = [VaryingOptions(kind=kind, contacts=met) for kind in KINDS]
