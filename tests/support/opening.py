@@ -79,7 +79,11 @@ async def until_heard(sender, receiver, to, frames=(b"hello",)):
 
     repeating = asyncio.create_task(repeat())
     try:
-        [first] = await take(receiver, 1, lambda plane, came: plane == CONTROL and list(map(bytes, came)) == list(frames))
+
+        def wanted(plane, came):
+            return plane == CONTROL and list(map(bytes, came)) == list(frames)
+
+        [first] = await take(receiver, 1, wanted)
         return first
     finally:
         repeating.cancel()
