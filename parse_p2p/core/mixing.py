@@ -1,8 +1,8 @@
-"""How the copies of one slice become one: each mixer is a function of mine, theirs and the weights.
+"""Mixers: how the copies of one slice become one, as functions of mine, theirs and the weights.
 
 A mixer changes ``mine``, (D,) floats, in place; ``theirs`` are the copies that came, by neighbour, of the same shape.
-None depends on which mail came first, and equal copies stay equal to the last bit. ``weighted`` alone keeps the sum of
-a slice over its holders; the others give that up to bear neighbours that lie. Each works on one slice at a time, so
+None depends on which message came first, and equal copies stay equal to the last bit. ``weighted`` alone keeps the sum
+of a slice over its holders; the others give that up to bear neighbours that lie. Each works on one slice at a time, so
 what they promise holds for each slice among the neighbours of its own overlay.
 """
 
@@ -17,6 +17,8 @@ from torch import Tensor
 from parse_p2p.core.types import PeerId
 
 Mixer = Callable[[Tensor, Mapping[PeerId, Tensor], Mapping[PeerId, float]], None]
+"""Mix ``theirs``, copies of a slice by neighbour, into ``mine``, all (D,), by the neighbours' weights; in place."""
+
 MixerName = Literal["weighted", "clipped", "trimmed-mean", "median", "krum"]
 
 
@@ -37,7 +39,7 @@ def weighted(mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[Pee
 
     The weight of a neighbour that is missing from ``theirs`` stays at home, so the row still sums to one; the
     difference form leaves equal copies equal to the last bit. Neighbours are added in the order of their names,
-    so that the result does not depend on which mail came first.
+    so that the result does not depend on which message came first.
     """
     before = mine.clone()
     for peer in sorted(theirs):
