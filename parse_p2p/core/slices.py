@@ -33,7 +33,7 @@ class Component:
 
     @property
     def name(self) -> str:
-        """``part.modality``, or the part alone; unique in a model."""
+        """The part with its modality, such as ``trunk.audio``, or the part alone; unique in a model."""
         return f"{self.part}.{self.modality}" if self.modality else self.part
 
     @property

@@ -101,9 +101,10 @@ def average(inbox: Inbox) -> dict[str, Tensor]:
 def weighted_average(
     tensors: Mapping[PeerId, Mapping[str, Tensor]], weights: Mapping[PeerId, float]
 ) -> dict[str, Tensor]:
-    """Σ_k w_k x_k / Σ_k w_k for every name, over those who have it; equal copies stay equal to the last bit.
+    """Average the tensors of each name over those who have it: ``Σ_k w_k x_k / Σ_k w_k``.
 
-    Summed in double and in the order of the agents' names, so that it does not depend on which message came first.
+    Equal copies stay equal to the last bit. Summed in double and in the order of the agents' names, so that it does not
+    depend on which message came first.
     """
     averaged = {}
     for name in sorted({name for each in tensors.values() for name in each}):

@@ -92,8 +92,8 @@ class Outputs:
 class Network(nn.Module):
     """Base of all networks: a module that has an encoder for each modality and names its components.
 
-    A network of one's own gives ``forward``, ``read`` and ``parts``. ``shapes`` are those of one sample of each modality
-    of its agent. ``trunk_of(m)`` is the encoder of a modality; ``architectures[m]`` is empty where it is the run's own.
+    A network of one's own gives ``forward``, ``read`` and ``parts``. ``shapes`` are those of one sample of each of its
+    agent's modalities. ``trunk_of(m)`` is the encoder of a modality, ``architectures[m]`` empty where it is the run's.
     """
 
     def __init__(
