@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run that is over: ``rows`` has one entry for each round and agent."""
+    """A run that is over, its numbers and its pictures: ``rows`` has one entry for each round and agent."""
 
     plan: RunPlan
     rows: Sequence[Row]
@@ -45,13 +45,13 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """The mean over the agents after the last round, without a coordinator's."""
+        """Mean test accuracy of the agents after the last round, from 0 to 1, without a coordinator's."""
         last = max(row["round"] for row in self.rows)
         return float(statistics.mean(row["accuracy"] for row in self._agents() if row["round"] == last))
 
     @property
     def bytes(self) -> int:
-        """Payload that all sent in all rounds."""
+        """Payload bytes that all agents sent in all rounds."""
         return sum(row["bytes"] for row in self.rows)
 
     @cached_property
@@ -61,7 +61,10 @@ class Run:
 
     @property
     def gap(self) -> float:
-        """The smallest spectral gap of any slice's overlay; ConfigError under a method with a coordinator."""
+        """The smallest spectral gap of any slice's overlay, from 0 to 1.
+
+        Raises ConfigError where nothing is shared among peers, as under a method with a coordinator.
+        """
         slowest = self.shape.slowest
         if slowest is None:
             raise ConfigError(f"under the method {self.plan.run.method!r} nothing is shared, and no graph has a gap")
@@ -69,11 +72,11 @@ class Run:
 
     @property
     def graph(self) -> nx.Graph:
-        """The graph with its agents' modalities, and the slices, bytes and weights of its edges."""
+        """The graph, with ``modalities`` at its nodes and ``slices``, ``bytes`` a round and ``weight`` at its edges."""
         return annotated(self.plan)
 
     def by_type(self) -> dict[str, list[float]]:
-        """Mean accuracy after each round, of agents with the same modalities."""
+        """Mean test accuracy after each round, of the agents with the same modalities, such as ``audio+motion``."""
         rounds = range(1 + max(row["round"] for row in self.rows))
         found: dict[str, dict[int, list[float]]] = {}
         for row in self._agents():
@@ -81,7 +84,10 @@ class Run:
         return {kind: [statistics.mean(at[r]) for r in rounds if r in at] for kind, at in found.items()}
 
     def plot(self, file: str | Path | None = None) -> "Picture":
-        """Accuracy over rounds: every agent a thin line, the mean of a type a thick one. Needs matplotlib."""
+        """Accuracy over rounds: every agent a thin line, the mean of a type a thick one. Needs matplotlib.
+
+        With a ``file``, such as ``plot.svg``, it is written there. Raises ConfigError where that cannot be.
+        """
         from parse_p2p.lab.graphs import picture
 
         curves: dict[str, tuple[str, list[int], list[float]]] = {}
@@ -95,7 +101,10 @@ class Run:
         return drawn
 
     def draw(self, file: str | Path | None = None) -> "Picture":
-        """The graph and the overlay of every slice, agents coloured by what they sense. Needs matplotlib."""
+        """The graph and the overlay of every slice, agents coloured by what they sense. Needs matplotlib.
+
+        With a ``file``, such as ``graph.svg``, it is written there. Raises ConfigError where that cannot be.
+        """
         from parse_p2p.lab.graphs import picture
 
         drawn = picture.drawn(self.plan)
@@ -124,14 +133,16 @@ def run(
     folder: str | Path | None = None,
     **keys: Any,
 ) -> Run:
-    """Simulate a network from its first round to its last.
+    """Simulate a network of agents from its first round to its last, in this process; what came of it.
 
     ``graph`` is a graph of networkx or a generator such as ``"watts-strogatz:8,k=4"``. ``agents`` are counted by type
     (``{"audio": 3, "audio+motion": 2}``) or named node by node (``{0: ["audio"], …}``); without them the graph's nodes
     may have ``modalities``, and else a third each has audio, motion, and both. A ``coordinator`` is one agent more, for
     centralised methods. ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a
-    ``folder`` it is written as the run of real agents is.
-    Raises ConfigError in one sentence for what cannot be run.
+    ``folder`` it is written as the run of real agents is. ``method``, ``dataset``, ``codec=…`` and an encoder's
+    ``kind`` may be the dotted names of modules of one's own.
+
+    Raises ConfigError in one sentence for what cannot be run, and TrainingError where a loss stops being a number.
     """
     raw = _network(graph, agents, coordinator) | {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed}
     plan = RunPlan(run_file.resolve({**raw, **keys}, Path("parse_p2p.run")))

@@ -41,6 +41,9 @@ WITHOUT = {
 
 WITH_ASYNCIO = {"transports", "discovery", "runtime", "launch", "cli", "lab"}
 WITH_ZMQ = {"transports.zmq", "transports.curve", "transports.link"}
+DOORS = {"__init__", "data.__init__", "models.__init__"}
+"""Where users of the package find its names, see test_public_names.py."""
+
 LONGEST = 700
 MOST_FILES = 14
 
@@ -65,12 +68,12 @@ def imported(path):
 
 
 def ours(path):
-    """The modules of the package that a file imports: the longest part of each name that is a file."""
+    """The names of the package that a file imports, each with its module: the longest part of it that is a file."""
     for name in imported(path):
         parts = name.split(".")
         if parts[0] == "parse_p2p":
             found = (".".join(parts[1:stop]) for stop in range(len(parts), 1, -1))
-            yield next((f for m in found for f in (m, f"{m}.__init__") if f in FILES), "__init__")
+            yield name, next((f for m in found for f in (m, f"{m}.__init__") if f in FILES), "__init__")
 
 
 def test_every_folder_is_a_floor():
@@ -83,7 +86,7 @@ def test_a_file_imports_only_its_own_floor_and_those_below(module):
     allowed = {*FLOORS[: FLOORS.index(mine) + 1]} - WITHOUT.get(mine, set())
     if module != "__init__":
         allowed.add("__init__")  # the version
-    wrong = {other for other in ours(FILES[module]) if floor(other) not in allowed}
+    wrong = {other for _, other in ours(FILES[module]) if floor(other) not in allowed}
     assert not wrong, f"{module} imports {', '.join(sorted(wrong))}, which is not below it"
 
 
@@ -95,18 +98,32 @@ def test_asyncio_and_zmq_stay_on_their_floors(module):
 
 
 def test_no_imports_in_a_circle():
-    files = nx.DiGraph((module, other) for module, path in FILES.items() for other in ours(path))
+    files = nx.DiGraph((module, other) for module, path in FILES.items() for _, other in ours(path))
     assert list(nx.simple_cycles(files)) == []
 
 
-def test_the_door_of_the_package_opens_at_once_and_its_names_are_there():
-    code = "import sys, parse_p2p as p; assert 'torch' not in sys.modules; [getattr(p, name) for name in p.__all__]"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_the_door_of_the_package_opens_at_once():
+    code = "import sys; before = {*sys.modules}; import parse_p2p; print(*{*sys.modules} - before)"
+    asked = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT.parent)
+    loaded = asked.stdout.split()
+    assert [name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names] == ["parse_p2p"]
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if m.endswith(".__init__")])
 def test_folders_say_nothing_themselves(module):
-    assert FILES[module].read_text() == ""
+    """But for the doors, which say what they are and hand on names."""
+    said = ast.parse(FILES[module].read_text(encoding="utf-8")).body
+    if module not in DOORS:
+        assert said == []
+        return
+    assert all(isinstance(node, ast.Expr | ast.ImportFrom | ast.Assign) for node in said)
+    assert [ast.unparse(node.targets[0]) for node in said if isinstance(node, ast.Assign)] == ["__all__"]
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_the_doors_are_for_users(module):
+    """The package takes only the version through one: what is behind a name has a floor, a door has none."""
+    assert {name for name, other in ours(FILES[module]) if other in DOORS} <= {"parse_p2p.__version__"}
 
 
 @pytest.mark.parametrize("module", FILES)

@@ -7,7 +7,7 @@ P2PError
 ├── WireError
 │   ├── MalformedFrame     bytes that are not a message of ours
 │   ├── SpecMismatch       a peer's slices have another layout than mine
-│   └── WrongRun           mail of another run
+│   └── WrongRun           a message of another run
 └── PeerError
     ├── QuorumLost         fewer answers than the script needs: the round is void
     └── JoinTimeout        a neighbour did not come up in time
@@ -18,47 +18,53 @@ from difflib import get_close_matches
 
 
 class P2PError(Exception):
-    """Base of all; the command line prints it and exits with 2."""
+    """Base of all errors of the package; the command line prints its one sentence and exits with 2."""
 
 
 class ConfigError(P2PError):
-    """The run as asked for cannot be; nothing was written."""
+    """The run file, an option, the data or the machine does not allow the run; nothing was written.
+
+    Raised before the first round, by the package and by data sets, encoders and networks of one's own.
+    """
 
 
 class TrainingError(P2PError):
-    """Local training broke down."""
+    """The learning itself failed: the loss, or a parameter, is not a finite number any more."""
 
 
 class Interrupted(P2PError):
-    """The round will not be finished; its beginning is in the checkpoint."""
+    """Training was told to stop in the middle of a round; the round begins again from its checkpoint.
+
+    A script must let it pass.
+    """
 
 
 class WireError(P2PError):
-    """Something arrived that must not be used."""
+    """A message arrived that must not be used; raised by an exchange's ``check``, it counts as not come."""
 
 
 class MalformedFrame(WireError):
-    """Bytes that do not follow the layout in framing.py."""
+    """The bytes that arrived are not a message of this package."""
 
 
 class SpecMismatch(WireError):
-    """Two peers would exchange a slice whose layouts differ."""
+    """The names, shapes, types or values of a message's tensors are not those that were to come."""
 
 
 class WrongRun(WireError):
-    """A message that belongs to another run."""
+    """The message belongs to another run."""
 
 
 class PeerError(P2PError):
-    """A peer is missing where the script cannot do without it."""
+    """A peer is missing where the run cannot do without it."""
 
 
 class QuorumLost(PeerError):
-    """An exchange got fewer answers than its quorum; the round is void."""
+    """An exchange got fewer answers than its quorum; thrown at the ``yield``, it makes the round void."""
 
 
 class JoinTimeout(PeerError):
-    """A neighbour was not there when the run had to begin."""
+    """A neighbour was not there in time for the run to begin (``clocks.join`` seconds)."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

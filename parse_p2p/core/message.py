@@ -1,4 +1,4 @@
-"""What one agent hands to another: named tensors and a few small facts."""
+"""What one agent sends to another: named tensors and a few small facts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,21 +11,24 @@ from parse_p2p.core.types import TensorMap
 LARGEST = 1e6  # no parameter of a network that learns, and no standardised input, comes near this
 
 NEWEST = "newest/"
-"""How a topic begins under which mail is good, whatever its round, until newer mail of its sender comes.
+"""How a topic begins whose messages serve in any round, until a newer one of their sender comes.
 
-Under all other topics mail is good in its own round alone.
+Under all other topics a message serves in its own round alone.
 """
 
 Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each tensor, by its name."""
 
 Fact = str | int | float | bool | list[float] | list[str]
+"""What may stand beside the tensors of a message."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """Tensors by slice name, and facts by name.
+    """What one agent sends to another: tensors by name, and a few small facts by name.
 
-    The tensors must not change after the parcel is made: the wire sends their memory as it is.
+    Tensors lie on the CPU and are float32, or float64, which no codec touches; of any shape. They must not change after
+    the message is made, for the wire sends their memory as it is (``Learner.cut`` copies).
     """
 
     tensors: TensorMap = field(default_factory=dict)
@@ -37,10 +40,11 @@ class Message:
         return sum(self.bytes_by_slice().values())
 
     def bytes_by_slice(self) -> dict[str, int]:
+        """Bytes of each tensor uncompressed, by its name."""
         return {name: tensor.numel() * tensor.element_size() for name, tensor in self.tensors.items()}
 
 
-def fit(
+def check_tensors(
     sender: str,
     message: Message,
     needed: Shapes,
@@ -48,15 +52,15 @@ def fit(
     dtype: torch.dtype = torch.float32,
     largest: float = LARGEST,
 ) -> None:
-    """Refuse a parcel that lacks a tensor that is ``needed``, or has one that is neither that nor ``allowed``.
+    """Refuse a message that lacks a tensor that is ``needed``, or has one that is neither that nor ``allowed``.
 
-    Each must have its shape and hold numbers of type ``dtype``, finite and none beyond ``largest``. Raises
-    SpecMismatch, one sentence naming the tensor.
+    Each must have its shape and hold numbers of type ``dtype``, finite and none beyond ``largest`` in size. For an
+    exchange's ``check``: raises SpecMismatch, one sentence naming the sender and the tensor.
     """
     known = {**needed, **(allowed or {})}
     names = message.tensors.keys()
     if odd := sorted((names - known.keys()) | (needed.keys() - names)):
-        raise SpecMismatch(f"mail from {sender} and what was to come differ in {', '.join(odd[:3])}")
+        raise SpecMismatch(f"the message from {sender} and what was to come differ in {', '.join(odd[:3])}")
     for name, tensor in message.tensors.items():
         if tuple(tensor.shape) != known[name] or tensor.dtype != dtype:
             raise SpecMismatch(

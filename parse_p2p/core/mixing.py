@@ -1,8 +1,8 @@
-"""How the copies of one slice become one: each mixer is a function of mine, theirs and the weights.
+"""Mixers: how the copies of one slice become one, as functions of mine, theirs and the weights.
 
 A mixer changes ``mine``, (D,) floats, in place; ``theirs`` are the copies that came, by neighbour, of the same shape.
-None depends on which mail came first, and equal copies stay equal to the last bit. ``weighted`` alone keeps the sum of
-a slice over its holders; the others give that up to bear neighbours that lie. Each works on one slice at a time, so
+None depends on which message came first, and equal copies stay equal to the last bit. ``weighted`` alone keeps the sum
+of a slice over its holders; the others give that up to bear neighbours that lie. Each works on one slice at a time, so
 what they promise holds for each slice among the neighbours of its own overlay.
 """
 
@@ -17,6 +17,8 @@ from torch import Tensor
 from parse_p2p.core.types import PeerId
 
 Mixer = Callable[[Tensor, Mapping[PeerId, Tensor], Mapping[PeerId, float]], None]
+"""Mix ``theirs``, copies of a slice by neighbour, into ``mine``, all (D,), by the neighbours' weights; in place."""
+
 MixerName = Literal["weighted", "clipped", "trimmed-mean", "median", "krum"]
 
 
@@ -33,11 +35,11 @@ def mixer(name: MixerName, clip: float, byzantine: int) -> Mixer:
 
 
 def weighted(mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[PeerId, float]) -> None:
-    """Mix in place: ``x_i += Σ_j W_ij (x_j − x_i)`` (Xiao and Boyd 2004).
+    """Mix in place by the weights: ``x_i += Σ_j W_ij (x_j − x_i)`` (Xiao and Boyd 2004).
 
     The weight of a neighbour that is missing from ``theirs`` stays at home, so the row still sums to one; the
     difference form leaves equal copies equal to the last bit. Neighbours are added in the order of their names,
-    so that the result does not depend on which mail came first.
+    so that the result does not depend on which message came first.
     """
     before = mine.clone()
     for peer in sorted(theirs):
@@ -47,10 +49,11 @@ def weighted(mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[Pee
 def clipped(
     mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[PeerId, float], radius: float = math.inf
 ) -> None:
-    """``x_i += Σ_j W_ij clip(x_j − x_i)``, each difference shortened to the norm ``radius`` (arXiv 2202.01545).
+    """Mix in place with each difference shortened to the norm ``radius`` (He, Karimireddy and Jaggi, arXiv 2202.01545).
 
-    The radius is an L2 norm over one slice. A neighbour moves the slice by W_ij · radius at most, whatever it sends,
-    and with any number of neighbours; where no difference is longer than the radius this is ``weighted``.
+    ``x_i += Σ_j W_ij clip(x_j − x_i)``. The radius is an L2 norm over one slice. A neighbour moves the slice by
+    W_ij · radius at most, whatever it sends, and with any number of neighbours; where no difference is longer than the
+    radius this is ``weighted``.
     """
     before = mine.clone()
     for peer in sorted(theirs):
@@ -63,17 +66,17 @@ def clipped(
 def trimmed_mean(
     mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[PeerId, float], byzantine: int = 1
 ) -> None:
-    """Per coordinate the mean of all copies, mine among them, less the b largest and the b smallest (arXiv 1803.01498).
+    """Take per coordinate the mean of all copies, mine among them, less the b largest and the b smallest.
 
-    The weights are not used. With up to b liars every coordinate stays between the honest copies. Of 2b copies or
-    fewer as many may lie as are honest, so mine stays as it is.
+    By Yin et al., arXiv 1803.01498. The weights are not used. With up to b liars every coordinate stays between the
+    honest copies. Of 2b copies or fewer as many may lie as are honest, so mine stays as it is.
     """
     if len(theirs) + 1 > 2 * byzantine:
         _middle(mine, theirs, byzantine)
 
 
 def median(mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[PeerId, float]) -> None:
-    """Per coordinate the median of all copies, mine among them (arXiv 1803.01498).
+    """Take per coordinate the median of all copies, mine among them (Yin et al., arXiv 1803.01498).
 
     Of an even number it is the mean of the two in the middle. The weights are not used. Every coordinate stays
     between the honest copies while fewer than half of all copies lie; with one neighbour, then, it bears no liar.

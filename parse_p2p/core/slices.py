@@ -19,7 +19,7 @@ HEAD = "head"
 
 @dataclass(frozen=True)
 class Component:
-    """A named group of parameters of one model.
+    """A named group of parameters of one model, the smallest unit that is shared.
 
     ``part`` is the row of the sharing table it falls under, ``modality`` the one it belongs to (if one), and
     ``architecture`` is set where the agent's encoder departs from the run's: such components are shared only
@@ -33,19 +33,20 @@ class Component:
 
     @property
     def name(self) -> str:
+        """The part with its modality, such as ``trunk.audio``, or the part alone; unique in a model."""
         return f"{self.part}.{self.modality}" if self.modality else self.part
 
     @property
     def labelled(self) -> bool:
-        """Whether it says something of classes, as heads do and nothing else: then it is shared within a task."""
+        """Whether it depends on the label space, as heads do and nothing else: then it is shared within a task."""
         return self.part.startswith(HEAD)
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where a component lies in the agent's flat parameter vector.
+    """Where a component lies in the agent's flat parameter vector, from ``start`` up to but without ``stop``.
 
-    ``layout`` names its tensors with their shapes, in order; ``start`` and ``stop`` count elements.
+    Both count elements. ``layout`` names the component's tensors with their shapes, in order.
     """
 
     component: Component
@@ -55,6 +56,7 @@ class Region:
 
     @property
     def size(self) -> int:
+        """Elements of the component."""
         return self.stop - self.start
 
     @property
@@ -66,10 +68,10 @@ class Region:
 
 @dataclass(frozen=True)
 class Holder:
-    """One agent as the sharing table sees it: its name, what it senses, what its model is made of.
+    """An agent as the sharing table sees it: its name, its modalities and the components of its model.
 
-    ``size`` is the width and depth of a network that has one size for all modalities, ``task`` the name of its label
-    space where the run has several.
+    ``regions`` are the components by name, ``size`` is the width and depth of a network that has one size for all
+    modalities, ``task`` the name of its label space where the run has several.
     """
 
     id: PeerId
@@ -80,42 +82,53 @@ class Holder:
 
     @property
     def type(self) -> str:
+        """The modalities joined by ``+``, such as ``audio+motion``."""
         return "+".join(self.modalities)
 
 
 Group = Callable[[Holder, Component], str | None]
-"""Which group shares this component of this agent; None keeps it at home."""
+"""The name of the group that shares this component of this agent; None keeps it at home.
+
+One of one's own is any function of these two that gives equal names exactly to agents that are to share.
+"""
 
 
 def everyone(holder: Holder, component: Component) -> str | None:
+    """Share with all agents that have the component."""
     return "all"
 
 
 def nobody(holder: Holder, component: Component) -> str | None:
+    """Keep the component at home."""
     return None
 
 
 def same_type(holder: Holder, component: Component) -> str | None:
-    """Agents with exactly the same set of modalities."""
+    """Share with the agents that have exactly the same set of modalities."""
     return f"type:{holder.type}"
 
 
 def having(holder: Holder, component: Component) -> str | None:
-    """All agents that have the component's modality."""
+    """Share with all agents that have the component's modality; one that belongs to no modality stays at home."""
     return component.modality
 
 
 def multimodal(holder: Holder, component: Component) -> str | None:
+    """Share among the agents with two modalities or more."""
     return "multimodal" if len(holder.modalities) > 1 else None
 
 
 def unimodal(holder: Holder, component: Component) -> str | None:
+    """Share among the agents with one modality."""
     return "unimodal" if len(holder.modalities) == 1 else None
 
 
 @cache
 def both(first: Group, second: Group) -> Group:
-    """The intersection of two groups: shared where both share. Equal groups give the very same intersection."""
+    """The intersection of two groups, as ``both(having, multimodal)``: shared where both share, as far as both do.
+
+    Equal arguments give the very same function, so that tables made anew compare equal.
+    """
 
     def group(holder: Holder, component: Component) -> str | None:
         names = first(holder, component), second(holder, component)
@@ -125,7 +138,7 @@ def both(first: Group, second: Group) -> Group:
 
 
 Sharing = Mapping[str, Group]
-"""The table of a method: part → group."""
+"""The table of a method: the group of every part of a model (arXiv 2601.10012, section on partial alignment)."""
 
 
 @dataclass(frozen=True, order=True)

@@ -14,11 +14,14 @@ Modality = NewType("Modality", str)
 """The name of one kind of input, such as ``audio``."""
 
 TensorMap = Mapping[str, "Tensor"]
+"""Tensors by name."""
+
 Metrics = Mapping[str, float]
+"""What a round measured, by name, such as ``loss``."""
 
 
 class Role(StrEnum):
-    """What an agent is in a method: an equal among peers, or a client of the one that coordinates."""
+    """What an agent is in a method: a peer among equals, a client, or the coordinator of the clients."""
 
     PEER = "peer"
     CLIENT = "client"
@@ -26,9 +29,13 @@ class Role(StrEnum):
 
 
 class Kind(StrEnum):
-    """Which part of the information a slice is meant to carry; a label for the ledger and for codecs."""
+    """The part of the information about the class that a slice is meant to carry (arXiv 2601.10012).
+
+    Redundant information is in every modality, unique information in one alone, synergistic information only in several
+    together; ``JOINT`` is for parts that carry all three, as trunks do.
+    """
 
     REDUNDANT = "redundant"
     UNIQUE = "unique"
     SYNERGISTIC = "synergistic"
-    JOINT = "joint"  # trunks and monolithic parts, which carry all three
+    JOINT = "joint"

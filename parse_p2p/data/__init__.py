@@ -1,0 +1,9 @@
+"""What a data set of one's own is written with.
+
+A data set is a module with ``Options``, a pydantic model, and ``open(options, seed) -> Dataset``. A run finds it by
+its name if it lies in this folder, or by its dotted name from anywhere else.
+"""
+
+from parse_p2p.data.base import Batch, Dataset, Rows, packaged_file, split, split_groups, standardise
+
+__all__ = ["Batch", "Dataset", "Rows", "packaged_file", "split", "split_groups", "standardise"]

@@ -23,7 +23,7 @@ Rows = Tensor | NDArray[np.int64] | Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some samples: each input float32 (B, ...) as in its data set, targets int64 (B,)."""
+    """Some samples of a data set: each input float32 (B, ...) as it is there, targets int64 (B,)."""
 
     inputs: Mapping[Modality, Tensor]
     targets: Tensor
@@ -31,7 +31,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled samples seen through one or more modalities.
+    """Labelled samples seen through one or more modalities, whole in memory.
 
     inputs   per modality float32, first axis the sample: (N,F) vectors, (N,C,T) series, (N,C,H,W) images
     targets  int64 (N,), from 0 to classes - 1
@@ -70,7 +70,7 @@ class Dataset:
         return tuple(sorted(self.inputs))
 
     def shape(self, modality: Modality) -> tuple[int, ...]:
-        """The shape of one sample of this modality, without the sample axis."""
+        """The shape of one sample of this modality, without the sample axis. Raises ConfigError where it is unknown."""
         return tuple(self._input(modality).shape[1:])
 
     def batch(self, rows: Rows) -> Batch:
@@ -79,7 +79,7 @@ class Dataset:
         return Batch({m: x[at] for m, x in self.inputs.items()}, self.targets[at])
 
     def select(self, rows: Rows, modalities: Sequence[Modality] | None = None) -> "Dataset":
-        """These rows seen through these modalities (default all); ConfigError if one is unknown."""
+        """These rows seen through these modalities (default all). Raises ConfigError where one is unknown."""
         at = _index(rows)
         names = self.modalities if modalities is None else tuple(modalities)
         return replace(
@@ -90,7 +90,7 @@ class Dataset:
         )
 
     def chances(self, said: Tensor) -> Tensor:
-        """(N,) how likely each sample's class is the one that is said of it, (N,), as far as these modalities show.
+        """How likely each sample's class is the one ``said`` of it, (N,) → (N,), as far as these modalities show.
 
         1 or 0 as a rule. Where a closed form is known, a class that shows the same as the true one counts as the
         ceiling, whichever was drawn: the mean is the expected accuracy, without the luck of guessing what no model
@@ -108,10 +108,11 @@ class Dataset:
 
 
 def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(train, test) with ``share`` of every class, to the nearest sample, in test; together all rows, once.
+    """Split a data set in (train, test) with ``share`` of every class, to the nearest sample, in test.
 
+    Together they are all rows, each once, drawn by the seed alone.
     A class never leaves train: one that has a single sample is not tested. Rows are drawn at random, so of a
-    data set with ``groups`` each group is on both sides. ConfigError unless 0 < share < 1 and both get rows.
+    data set with ``groups`` each group is on both sides. Raises ConfigError unless 0 < share < 1 and both get rows.
     """
     if not 0 < share < 1:
         raise ConfigError(f"the test share of {dataset.name!r} is {share}; give one between 0 and 1")
@@ -127,9 +128,9 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
 
 
 def split_groups(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(train, test) with about ``share`` of the natural groups in test, whole: nobody in test was trained on.
+    """Split a data set in (train, test) with about ``share`` of its natural groups in test, each group whole.
 
-    ConfigError where there are no groups, or too few for both.
+    So nobody in test was trained on. Raises ConfigError where there are no groups, or too few for both.
     """
     if dataset.groups is None:
         raise ConfigError(f"test_by: data set {dataset.name!r} has no natural groups; take sample")
@@ -143,7 +144,7 @@ def split_groups(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Da
 
 
 def standardise(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
-    """Both with train's mean and standard deviation taken out, per feature (vectors) or channel (others).
+    """Scale both data sets by the mean and standard deviation of train, per feature (vectors) or channel (others).
 
     What is constant in train becomes 0 in both: nothing can be learnt from it, and it gives no unit.
     """
@@ -183,7 +184,10 @@ def _filled(dataset: Dataset, modalities: Collection[str], value: float) -> Data
 
 
 def packaged_file(package: str, inside: str, remedy: str) -> Path:
-    """The path of a file in an installed package, which is not imported; ConfigError if it is not there."""
+    """The path of the file ``inside`` an installed package, which is not imported.
+
+    Raises ConfigError, ending in the ``remedy``, where package or file is not there.
+    """
     spec = find_spec(package)
     places = [] if spec is None else spec.submodule_search_locations or []
     for place in places:

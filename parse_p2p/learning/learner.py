@@ -26,10 +26,10 @@ from parse_p2p.models.base import Network, Outputs
 from parse_p2p.models.parameter_buffer import ParameterBuffer
 
 LossTerm = Callable[[Network, Batch, Outputs], Tensor]
-"""A scalar to be minimised; the sum of a round's terms is the loss."""
+"""A function of (network, batch, outputs) giving a scalar to be minimised; the sum of a round's terms is the loss."""
 
 Adjust = Callable[[ParameterBuffer], None]
-"""A change to the gradients of a step, made in place."""
+"""A change to the gradients of a step, made in place in the buffer's ``grads`` (size,)."""
 
 K = TypeVar("K")
 
@@ -54,7 +54,12 @@ class Training(BaseModel):
 
 
 class Learner:
-    """``data`` are the training samples, of a stream those seen so far; ``holder`` is what sharing tables see."""
+    """One agent's model, optimiser and data: it trains on loss terms, cuts snapshots to send, and evaluates.
+
+    ``model`` is the network, ``buffer`` all its parameters, flat and on ``buffer.values.device``. ``data`` are the
+    training samples, of a stream those seen so far; ``test`` the test set; ``holder`` is what sharing tables see;
+    ``seed`` is the run's.
+    """
 
     def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
                  device: torch.device, stream: Stream | None = None) -> None:  # fmt: skip
@@ -95,7 +100,7 @@ class Learner:
         adjust: Adjust | None = None,
         only: Callable[[str], bool] | None = None,
     ) -> Mapping[str, float]:
-        """One round of local steps on the sum of the terms; the mean loss as a metric.
+        """Take one round of local steps on the sum of the terms; the mean loss as the metric ``loss``.
 
         ``scale`` gives a factor on the learning rate of each component, by its name; ``adjust`` and ``only`` are
         those of ``step``. Raises TrainingError when the loss stops being a number.
@@ -163,7 +168,10 @@ class Learner:
         adjust: Adjust | None = None,
         only: Callable[[str], bool] | None = None,
     ) -> list[Tensor]:
-        """One pass over this agent's data on the sum of the terms; the losses, detached."""
+        """One pass over this agent's data on the sum of the terms; the losses (), detached, one for each batch.
+
+        ``adjust`` and ``only`` are those of ``step``. Raises Interrupted once halted.
+        """
 
         def loss(batch: Batch) -> Tensor:
             outputs = self.model(batch.inputs)
@@ -212,7 +220,7 @@ class Learner:
         }
 
     def cut(self, regions: Mapping[K, Region]) -> dict[str, Tensor]:
-        """A copy of some regions on the CPU, flat, by the names of their keys: safe to hand to the wire."""
+        """A copy of some regions on the CPU, each (region.size,), by the names of their keys: safe to send."""
         snapshot = to_host({"": self.buffer.values})[""]
         return {str(key): snapshot[region.start : region.stop] for key, region in regions.items()}
 
@@ -227,6 +235,7 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a ``state`` of the same model: parameters, momentum and buffers."""
         self.buffer.values.copy_(state["parameters"])
         for name, leaf in self.buffer.leaves.items():
             self.optimiser.state[leaf].clear()

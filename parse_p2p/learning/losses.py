@@ -1,6 +1,7 @@
-"""The loss terms of PARSE, each a function of (network, batch, outputs) giving a scalar.
+"""The loss terms of PARSE (arXiv 2601.10012), each a function of (network, batch, outputs) giving a scalar.
 
-Terms that need two modalities or the three slices are zero where there are none. B samples, d_κ slice widths.
+Cross-entropies are in nats. Terms that need two modalities or the three slices are zero where there are none. B
+samples, d_κ slice widths.
 """
 
 from itertools import combinations
@@ -16,7 +17,7 @@ from parse_p2p.models.base import Network, Outputs
 
 
 def task(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
-    """Cross-entropy of the summed logits."""
+    """Cross-entropy of the summed logits, in nats: the one term that is a term itself, without a weight."""
     return cross_entropy(outputs.logits(), batch.targets)
 
 
@@ -38,8 +39,9 @@ def branches(weight: float, detached: bool = False) -> LossTerm:
 def contrast(weight: float, temperature: float, supervised: bool = False) -> LossTerm:
     """Symmetric InfoNCE between the redundant slices of each pair of modalities.
 
-    The positive of a sample is its other modality, or with ``supervised`` every sample of its class (which suits
-    few classes: plain InfoNCE pushes samples of one class apart).
+    The positive of a sample is its other modality (van den Oord et al., arXiv 1807.03748), or with ``supervised``
+    every sample of its class (Khosla et al., arXiv 2004.11362), which suits few classes: plain InfoNCE pushes samples
+    of one class apart.
     """
 
     def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
@@ -59,7 +61,10 @@ def _info_nce(a: Tensor, b: Tensor, temperature: float, positive: Tensor | None)
 
 
 def align(weight: float) -> LossTerm:
-    """Squared distance of the redundant slices over their variance: a function of either modality alone."""
+    """Squared distance between the redundant slices of each pair of modalities, over their mean variance.
+
+    It is zero exactly where the redundant slice is the same function of either modality alone.
+    """
 
     def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
         pairs = [

@@ -1,4 +1,4 @@
-"""What every method minimises on an agent's own data, so that methods differ in their exchange and not in this."""
+"""The objective of local training: the same loss terms for every method, so that these differ in their exchange."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -7,7 +7,7 @@ from parse_p2p.learning.learner import LossTerm
 
 
 class LossOptions(BaseModel):
-    """The weights of the losses that any network has."""
+    """Options of a method: the weights of the losses that any network has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -16,7 +16,7 @@ class LossOptions(BaseModel):
 
 
 class SliceLossOptions(LossOptions):
-    """The weights of the losses on the three slices, which do nothing on a network without them."""
+    """Options of a method: the weights of the losses on slices too, which do nothing on a network without them."""
 
     contrast: float = Field(0.0, ge=0, description="weight of InfoNCE between redundant slices")
     supervised: bool = Field(False, description="take every sample of the class as a positive of the contrast")
@@ -26,12 +26,12 @@ class SliceLossOptions(LossOptions):
 
 
 def terms(options: LossOptions) -> list[LossTerm]:
-    """The loss of a round, term by term; terms of weight zero are left out."""
+    """The loss of a round, term by term, for ``Learner.train``; terms of weight zero are left out."""
     return [losses.task, *([losses.branches(options.branch, options.detach)] if options.branch else [])]
 
 
 def slice_terms(options: SliceLossOptions) -> list[LossTerm]:
-    """The same with the losses on slices."""
+    """The loss of a round with the terms on slices, for ``Learner.train``; terms of weight zero are left out."""
     chosen = terms(options)
     if options.contrast:
         chosen.append(losses.contrast(options.contrast, options.temperature, options.supervised))

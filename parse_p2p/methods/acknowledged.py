@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import NEWEST, Fact, Message, fit
+from parse_p2p.core.message import NEWEST, Fact, Message, check_tensors
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
@@ -48,9 +48,9 @@ def check(local: Local, sender: PeerId, message: Message) -> None:
     """
     wanted = {str(key): (local.plan.regions[key].size,) for key in local.plan.links[sender]}
     if local.me < sender:
-        fit(sender, message, {}, wanted, dtype=torch.float64)
+        check_tensors(sender, message, {}, wanted, dtype=torch.float64)
     else:
-        fit(sender, message, wanted)
+        check_tensors(sender, message, wanted)
     for name in message.tensors:
         number = message.meta.get(name)
         if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < NUMBERS:

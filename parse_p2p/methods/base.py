@@ -22,25 +22,26 @@ from parse_p2p.learning.learner import Learner
 from parse_p2p.topology.overlay import Plan
 
 Inbox = Mapping[PeerId, Message]
-"""What came, by sender; a peer that is gone is simply not in it."""
+"""The messages that came, by sender; a peer that is gone, or whose message was refused, is simply not in it."""
 
 Check = Callable[[PeerId, Message], None]
+"""Refuses a sender's message that must not be used, by raising SpecMismatch or another WireError."""
 
 
 def anything(sender: PeerId, message: Message) -> None:
-    """Accept any parcel."""
+    """Accept any message."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """MemoryNetwork ``send`` under ``topic`` and wait for ``expect``.
+    """What a script yields: send these messages under ``topic``, then wait for those of ``expect``.
 
-    Fewer than ``quorum`` answers make the round void (QuorumLost is thrown at the ``yield``). A parcel that
-    ``check`` refuses, by raising WireError, counts as not come. After ``deadline`` seconds stragglers are waited
-    for no longer; None leaves it to the runtime's clock.
+    The ``yield`` gives an ``Inbox``. Fewer than ``quorum`` answers make the round void (QuorumLost is thrown at the
+    ``yield``). A message that ``check`` refuses, by raising WireError, counts as not come. After ``deadline`` seconds
+    stragglers are waited for no longer; None leaves it to the run's ``clocks.exchange``.
 
-    Under a topic that begins with ``NEWEST`` a straggler's newest mail of an earlier round serves where this
-    round's is not there in time (with ``deadline`` 0: at once), and so does mail of a later round. Each parcel is
+    Under a topic that begins with ``NEWEST`` a straggler's newest message of an earlier round serves where this
+    round's is not there in time (with ``deadline`` 0: at once), and so does one of a later round. Each message is
     handed out once. What round it is of, the script must write into it if it wants to know.
     """
 
@@ -53,16 +54,17 @@ class Exchange:
 
     @property
     def newest(self) -> bool:
-        """Whether mail of other rounds will do."""
+        """Whether messages of other rounds will do."""
         return self.topic.startswith(NEWEST)
 
 
 @dataclass
 class Local:
-    """What a script may touch: this agent, this round.
+    """What a script is given and may touch: this agent, in this round.
 
-    ``plan`` is the agent's share of this round's overlays; ``memory`` is kept from round to round and in
-    checkpoints. ``public`` is the public data set, labelled and with all modalities; the coordinator alone has it.
+    ``round`` counts from 0 to ``rounds`` - 1. ``plan`` is the agent's share of this round's overlays; ``memory``,
+    tensors of any shape by name, is kept from round to round and in checkpoints. ``public`` is the public data set,
+    labelled and with all modalities; the coordinator alone has it.
     """
 
     me: PeerId
@@ -107,10 +109,12 @@ def advance(script: Script, inbox: Inbox | QuorumLost | None) -> Exchange | Done
 
 @dataclass(frozen=True)
 class Method:
-    """Everything the runtime needs to know of a method.
+    """Everything the runtime needs to know of a method; a module that has one as ``METHOD`` is a method.
 
-    ``sharing(options, round, rounds)`` is its table in that round; ``networks`` the networks it is made for, the
-    first by default; ``public`` says that its coordinator needs a public data set.
+    ``name`` is as a run file says it, ``paper`` the source, ``summary`` a line for people. ``options`` is the model of
+    the run file's ``options``. ``scripts`` has one for ``Role.PEER``, or two, for ``Role.CLIENT`` and
+    ``Role.COORDINATOR``. ``sharing(options, round, rounds)`` is the table in that round; ``networks`` the networks it
+    is made for, the first by default; ``public`` says that its coordinator needs a public data set.
     """
 
     name: str

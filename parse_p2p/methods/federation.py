@@ -36,10 +36,12 @@ class FederatedOptions(LossOptions):
 
     @property
     def patience(self) -> float | None:
+        """The deadline of the coordinator's exchange, in seconds; None: the run's."""
         return self.deadline or None
 
 
 Train = Callable[[Local], Metrics]
+"""The local steps of a client; what they measured."""
 
 
 def selected(local: Local, options: FederatedOptions, round: int) -> tuple[PeerId, ...]:
@@ -57,7 +59,7 @@ def client(local: Local, options: FederatedOptions, train: Train) -> Script:
     if local.me in selected(local, options, local.round):
         metrics = train(local)
         yield Exchange("update", {hub(local): update(local)})
-    # who is not chosen waits too, for an empty parcel: nobody may run ahead of the coordinator
+    # who is not chosen waits too, for an empty message: nobody may run ahead of the coordinator
     inbox = yield Exchange("global", expect=frozenset({hub(local)}), check=partly(local))
     load(local, inbox[hub(local)].tensors if hub(local) in inbox else {})
     return metrics
@@ -81,7 +83,7 @@ def hub(local: Local) -> PeerId:
 
 
 def with_content(inbox: Inbox) -> Inbox:
-    """What came, less the empty parcels of those who have nothing to send yet."""
+    """What came, less the empty messages of those who have nothing to send yet."""
     return {peer: message for peer, message in inbox.items() if message.tensors}
 
 
@@ -99,9 +101,10 @@ def average(inbox: Inbox) -> dict[str, Tensor]:
 def weighted_average(
     tensors: Mapping[PeerId, Mapping[str, Tensor]], weights: Mapping[PeerId, float]
 ) -> dict[str, Tensor]:
-    """Σ_k w_k x_k / Σ_k w_k for every name, over those who have it; equal copies stay equal to the last bit.
+    """Average the tensors of each name over those who have it: ``Σ_k w_k x_k / Σ_k w_k``.
 
-    Summed in double and in the order of the names of the agents, so that it does not depend on which mail came first.
+    Equal copies stay equal to the last bit. Summed in double and in the order of the agents' names, so that it does not
+    depend on which message came first.
     """
     averaged = {}
     for name in sorted({name for each in tensors.values() for name in each}):
@@ -123,7 +126,7 @@ def remember(local: Local, slices: Mapping[str, Tensor]) -> None:
 
 
 def broadcast(local: Local, receivers: tuple[PeerId, ...]) -> dict[PeerId, Message]:
-    """The global slices of each receiver, and an empty parcel for all the other clients.
+    """The global slices of each receiver, and an empty message for all the other clients.
 
     A slice that nobody ever sent and that I do not hold is left out.
     """

@@ -29,9 +29,9 @@ class GossipOptions(SliceLossOptions):
     """The weights of the losses, the order of a round, exchange and mixer; the same for every method of the family."""
 
     order: str = Field("atc", pattern="^(atc|cta)$", description="adapt then combine, or combine then adapt")
-    exchange: ExchangeName = Field("synchronous", description="whether agents wait, and what bears late or lost mail")
+    exchange: ExchangeName = Field("synchronous", description="whether agents wait, and what bears lost messages")
     patience: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="seconds to wait for the mail of a round, where one need not"
+        0.0, ge=0, allow_inf_nan=False, description="seconds to wait for the messages of a round, where one need not"
     )
     decay: float = Field(0.9, gt=0, le=1, description="asynchronous: factor on a copy's weight for each round of age")
     mixer: mixing.MixerName = Field("weighted", description="how the copies of a slice become one")
@@ -86,11 +86,11 @@ def check_dated(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse slices that are not those of the link, or of no round of this run. Raises SpecMismatch."""
     local.plan.check(sender, message)
     if not 0 <= round_of(message) < local.rounds:
-        raise SpecMismatch(f"mail from {sender} must say its round, a whole number below {local.rounds}")
+        raise SpecMismatch(f"a message from {sender} must say its round, a whole number below {local.rounds}")
 
 
 def round_of(message: Message) -> int:
-    """The round that a parcel says it is of; −1 where it does not say."""
+    """The round that a message says it is of; −1 where it does not say."""
     said = message.meta.get("round")
     return said if isinstance(said, int) and not isinstance(said, bool) else -1
 
@@ -104,7 +104,7 @@ def slices(local: Local) -> Exchange:
 
 
 def mix(local: Local, inbox: Inbox, mixer: mixing.Mixer = mixing.weighted) -> None:
-    """Mix every slice with the copies that came, by the weights of its overlay."""
+    """Mix every slice, in place, with the copies that came, by the weights of its overlay."""
     for key, weights in local.plan.weights.items():
         mixer(local.learner.buffer.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
@@ -121,4 +121,7 @@ EXCHANGES: Mapping[ExchangeName, Callable[[Local, GossipOptions], Stretch]] = {
     "push-sum": lambda local, options: push_sum.push_sum(local, options.patience),
     "acknowledged": lambda local, options: acknowledged.acknowledged(local, options.patience),
 }
+"""How slices may be exchanged, by the option's name."""
+
 SCRIPTS = {Role.PEER: gossip}
+"""The scripts of every method of the family."""

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from parse_p2p.core.message import LARGEST, NEWEST, Message, fit
+from parse_p2p.core.message import LARGEST, NEWEST, Message, check_tensors
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
@@ -47,7 +47,7 @@ def push_sum(local: Local, patience: float) -> Stretch:
 def check(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse mail that is not a message for each slice of the link. Raises SpecMismatch."""
     wanted = {str(key): (local.plan.regions[key].size + 3,) for key in local.plan.links[sender]}
-    fit(sender, message, wanted, dtype=torch.float64, largest=torch.finfo(torch.float64).max)
+    check_tensors(sender, message, wanted, dtype=torch.float64, largest=torch.finfo(torch.float64).max)
 
 
 class Mass:

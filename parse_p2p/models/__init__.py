@@ -1,0 +1,37 @@
+"""What an encoder or a network of one's own is written with.
+
+An encoder is a module with ``build(shape, options) -> torch.nn.Module``, a network one with ``NETWORK``, which is a
+``Build``. A run finds an encoder by its name if it lies in ``encoders/``, a network if it lies in this folder, and both
+by their dotted names from anywhere else. ``Component``, ``Kind`` and ``Modality`` come from ``parse_p2p``.
+"""
+
+from parse_p2p.models.base import (
+    Build,
+    EncoderOptions,
+    ModelOptions,
+    Network,
+    Outputs,
+    as_buffers,
+    initialise,
+    key_of,
+    module_dict,
+    trainable,
+    trunk,
+)
+from parse_p2p.models.parameter_buffer import ParameterBuffer, Parts
+
+__all__ = [
+    "Build",
+    "EncoderOptions",
+    "ModelOptions",
+    "Network",
+    "Outputs",
+    "ParameterBuffer",
+    "Parts",
+    "as_buffers",
+    "initialise",
+    "key_of",
+    "module_dict",
+    "trainable",
+    "trunk",
+]

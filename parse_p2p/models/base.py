@@ -24,7 +24,7 @@ BY_AXES = {1: "vector", 2: "series", 3: "image"}
 
 
 class EncoderOptions(BaseModel):
-    """The trunk of one modality."""
+    """Options of the encoder of one modality."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,11 +36,12 @@ class EncoderOptions(BaseModel):
 
     @property
     def label(self) -> str:
+        """A text that differs where the options do, such as ``auto-64x2``."""
         return f"{self.kind}-{self.width}x{self.depth}" + ("-frozen" if self.frozen else "")
 
 
 class ModelOptions(BaseModel):
-    """The network of every agent; what an agent may change for itself is its encoders."""
+    """Options of the network of every agent; what an agent may change for itself is its encoders."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,7 +64,7 @@ class ModelOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of a batch.
+    """What a network says of a batch: the logits of its branches, and the latents they were read from.
 
     ``latents[m][κ]``: (B, d_κ). ``branches[name]``: logits (B, C). ``views[name]``: the logits each branch is
     trained on by itself (the redundant head says one thing per modality, and their mean is the branch).
@@ -74,7 +75,10 @@ class Outputs:
     views: Mapping[str, Tensor] = field(default_factory=dict)
 
     def logits(self, only: Collection[str] | None = None) -> Tensor:
-        """The sum over the branches, or over those whose name is or begins with one of ``only``."""
+        """The sum over the branches, (B, C), or over those whose name is or begins with one of ``only``.
+
+        Raises ConfigError where there is none of such a name.
+        """
         chosen = [v for name, v in self.branches.items() if only is None or self._within(name, only)]
         if not chosen:
             raise ConfigError(f"no branch named {', '.join(only or ())}: this agent has {', '.join(self.branches)}")
@@ -86,9 +90,10 @@ class Outputs:
 
 
 class Network(nn.Module):
-    """A module that names its components; ``forward`` takes the inputs by modality.
+    """Base of all networks: a module that has an encoder for each modality and names its components.
 
-    Every network has a trunk per modality; ``architectures[m]`` is empty where it is the run's own.
+    A network of one's own gives ``forward``, ``read`` and ``parts``. ``shapes`` are those of one sample of each of its
+    agent's modalities. ``trunk_of(m)`` is the encoder of a modality, ``architectures[m]`` empty where it is the run's.
     """
 
     def __init__(
@@ -108,17 +113,19 @@ class Network(nn.Module):
         return None
 
     def parts(self) -> Parts:
+        """The components with their trainable parameters, by which they are shared; each parameter in one of them."""
         raise NotImplementedError
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
+        """What the network says of a batch: ``inputs[m]`` is (B, *shape of m)."""
         raise NotImplementedError
 
     def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
-        """The heads on given latents: also on detached ones, to train heads alone."""
+        """What the heads say of given latents (B, d_κ), which may be detached, to train the heads alone."""
         raise NotImplementedError
 
     def initialised_apart(self) -> Iterator[tuple[str, nn.Module]]:
-        """The modules that draw their first values each from a generator of its own, with stable names."""
+        """The modules, by stable names, that draw their first values each from a generator of its own."""
         for name, module in self.named_modules():
             if any(True for _ in module.parameters(recurse=False)):
                 # without the mark of key_of: how a key is spelt must not change what is drawn
@@ -130,7 +137,10 @@ class Network(nn.Module):
 
 
 class Build(Protocol):
-    """How a network is made: for the shapes of an agent's modalities, in the order of their names."""
+    """What makes a network, as a module's ``NETWORK``: a function, or a class derived from ``Network``.
+
+    ``shapes`` are those of one sample of each modality of an agent, ``encoders`` the options of their encoders.
+    """
 
     def __call__(
         self,
@@ -142,7 +152,11 @@ class Build(Protocol):
 
 
 def trunk(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
-    """One encoder; a frozen one has no trainable parameter, so it is neither trained nor shared."""
+    """Make the encoder of a modality whose samples have this shape: (B, *shape) → (B, ``options.width``).
+
+    A frozen one has no trainable parameter, so it is neither trained nor shared. Raises ConfigError where there is no
+    encoder of this kind, or it does not take such inputs.
+    """
     kind = BY_AXES.get(len(shape), "vector") if options.kind == "auto" else options.kind
     encoder = _fitting(kind, shape, options)
     if options.frozen:
@@ -175,7 +189,7 @@ def load_weights(encoder: nn.Module, path: str) -> None:
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Torch's default initialisation of linear and convolution layers, from an explicit generator.
+    """Initialise linear and convolution layers as torch does by default, from an explicit generator.
 
     Uniform in ±1/√fan_in for weights and biases alike: rows of one layer drawn apart have the law of the whole.
     """
@@ -188,7 +202,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def as_buffers(module: nn.Module) -> nn.Module:
-    """The same module with buffers, all zero, in place of parameters: filled from outside, never trained or mixed.
+    """Give a module buffers, all zero, in place of its parameters: filled from outside, never trained or mixed.
 
     Unlike parameters that take no gradient they are kept in checkpoints.
     """

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from parse_p2p.core.slices import Component, Region
 
 Parts = Sequence[tuple[Component, Mapping[str, nn.Parameter]]]
+"""The components of a model in order, each with its parameters by name."""
 
 
 class ParameterBuffer:
-    """``values`` and ``grads`` are flat float32 tensors of ``size`` elements on one device.
+    """All parameters of a model, one component after another, in one flat tensor.
 
+    ``values`` and ``grads`` are float32 (size,) on one device; ``regions`` says where each component lies, by its name.
     ``leaves`` holds one flat parameter per component, its gradient in place, for an optimiser.
     """
 
@@ -31,7 +33,7 @@ class ParameterBuffer:
         self.leaves = {name: self._leaf(region) for name, region in self.regions.items()}
 
     def view(self, region: Region) -> Tensor:
-        """The stretch of a region, shape (region.size,); writing to it changes the model."""
+        """The parameters of a region, (region.size,), not copied: writing to them changes the model."""
         return self.values[region.start : region.stop]
 
     def _adopt(self, region: Region, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -50,7 +52,7 @@ class ParameterBuffer:
 
 
 def regions(parts: Parts) -> dict[str, Region]:
-    """Where each component would lie in an arena; needs shapes only."""
+    """Where each component would lie in a buffer; needs shapes only."""
     found, start = {}, 0
     for component, parameters in parts:
         layout = tuple((name, tuple(p.shape)) for name, p in parameters.items())

@@ -7,7 +7,7 @@ holders stays where it is and their spread does not grow: with v = x̄ in x̄' �
 import torch
 from torch import Tensor
 
-from parse_p2p.core.message import Message, fit
+from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.learning.learner import Learner
@@ -61,7 +61,7 @@ def _introduce(local: Local, before: Overlays, now: Overlays) -> Stretch:
     messages = {peer: Message({str(key): mine[str(key)] for key in keys}) for peer, keys in sorted(send.items())}
 
     def check(sender: PeerId, message: Message) -> None:
-        fit(sender, message, {}, {str(key): (local.plan.regions[key].size,) for key in expect[sender]})
+        check_tensors(sender, message, {}, {str(key): (local.plan.regions[key].size,) for key in expect[sender]})
 
     inbox = yield Exchange("introduction", messages, frozenset(expect), check=check)
     copies = {peer: message.tensors for peer, message in inbox.items()}

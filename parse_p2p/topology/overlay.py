@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.message import Message, fit
+from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.slices import Holder, Region, Sharing, SliceKey, offers
 from parse_p2p.core.types import PeerId
 from parse_p2p.topology.graph import Topology
@@ -19,12 +19,12 @@ from parse_p2p.topology.graph import Topology
 
 @dataclass(frozen=True)
 class Plan:
-    """One agent's share of the overlays.
+    """One agent's share of the overlays of a round: what it exchanges with whom, and with which weight.
 
-    ``weights`` says with which weight each neighbour's copy of a slice is mixed; what is left to one is the agent's
-    own. ``audience`` says whom a slice is sent to: the same neighbours, unless the graph is directed. ``links`` and
-    ``expected`` are the two by neighbour. With a ``coordinator`` there are links to it alone, and no weights: what it
-    makes of the slices is its script's to say.
+    ``regions`` are the slices it offers. ``weights`` says with which weight each neighbour's copy of a slice is mixed;
+    what is left to one is the agent's own. ``audience`` says whom a slice is sent to: the same neighbours, unless the
+    graph is directed. ``links`` and ``expected`` are the two by neighbour. With a ``coordinator`` there are links to it
+    alone, and no weights: what it makes of the slices is its script's to say.
     """
 
     me: PeerId
@@ -37,7 +37,7 @@ class Plan:
 
     @cached_property
     def links(self) -> dict[PeerId, tuple[SliceKey, ...]]:
-        """Which slices go to which neighbour."""
+        """The slices that go to each neighbour."""
         if self.me == self.coordinator:
             return {peer: tuple(sorted(self.offers[peer])) for peer in self.clients}
         if self.coordinator is not None:
@@ -46,7 +46,7 @@ class Plan:
 
     @cached_property
     def expected(self) -> dict[PeerId, tuple[SliceKey, ...]]:
-        """Which slices come from which neighbour."""
+        """The slices that come from each neighbour."""
         return self.links if self.coordinator is not None else _by_peer(self.weights)
 
     @property
@@ -59,12 +59,12 @@ class Plan:
         return self.offers[sender][key].size if self.me == self.coordinator else self.regions[key].size
 
     def check(self, sender: PeerId, message: Message, whole: bool = True) -> None:
-        """Refuse a parcel that is not exactly the slices expected of its sender, each of the right length and finite.
+        """Refuse a message that is not exactly the slices expected of its sender, each of the right length and finite.
 
-        Not ``whole``: some of them. Raises SpecMismatch, one sentence naming the slice.
+        Not ``whole``: some of them will do. Raises SpecMismatch, one sentence naming the slice.
         """
         wanted = {str(key): (self.size(sender, key),) for key in self.expected.get(sender, ())}
-        fit(sender, message, wanted if whole else {}, wanted)
+        check_tensors(sender, message, wanted if whole else {}, wanted)
 
     def payload(self) -> int:
         """Bytes this agent sends in one round uncompressed: four for each parameter of each slice and link."""

@@ -2,8 +2,8 @@
 
 ``/`` is the page and ``/events`` a stream of server-sent events: ``whole`` when a browser connects, or connects again,
 and ``change`` (``json_diff.py``) whenever something was logged. The server listens on loopback, or where ``--bind``
-says, and answers only requests whose Host is localhost or an IP address (on loopback one of loopback), so that no page of
-another site reads the run under a name of its own (DNS rebinding).
+says, and answers only requests whose Host is localhost or an IP address (on loopback one of loopback), so that no page
+of another site reads the run under a name of its own (DNS rebinding).
 """
 
 import ipaddress

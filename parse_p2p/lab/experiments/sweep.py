@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import torch
 
-import parse_p2p
+from parse_p2p import __version__
 from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
@@ -176,7 +176,7 @@ def _end(*_: object) -> None:
 def one(run: RunFile, key: str, engine: str, measures: Sequence[str], folder: Path) -> Outcome:
     """Run one job to its end. Training that fails is an outcome too."""
     plan = RunPlan(run)
-    versions = {"parse-p2p": parse_p2p.__version__, "torch": torch.__version__}
+    versions = {"parse-p2p": __version__, "torch": torch.__version__}
     try:
         outcome = ENGINES[engine](plan, key, measures, folder)
     except TrainingError as error:

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.message import Message, fit
+from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Sharing, everyone, nobody
 from parse_p2p.core.types import PeerId, Role, TensorMap
@@ -237,7 +237,7 @@ def uploaded(local: Local, options: Options) -> Check:
 
     def check(sender: PeerId, message: Message) -> None:
         if message.tensors:
-            fit(sender, message, {**adapter_shapes(model, known[sender], options.share_lora), **sketch})
+            check_tensors(sender, message, {**adapter_shapes(model, known[sender], options.share_lora), **sketch})
 
     return check
 

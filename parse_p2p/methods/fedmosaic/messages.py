@@ -3,7 +3,7 @@
 import torch
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import Message, Shapes, fit
+from parse_p2p.core.message import Message, Shapes, check_tensors
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Check
 from parse_p2p.methods.fedmosaic.setup import Size
@@ -48,7 +48,7 @@ def from_coordinator(model: Adapters, pivot: Size) -> Check:
     """Refuse what is no adapter of mine, and what I begin with unless it is whole."""
 
     def check(sender: PeerId, message: Message) -> None:
-        fit(
+        check_tensors(
             sender,
             message,
             first_shapes(model, pivot) if begins(message) else {},

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import Message, Shapes, fit
+from parse_p2p.core.message import Message, Shapes, check_tensors
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Sharing, nobody
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId
@@ -230,7 +230,7 @@ def unit_rows(sender: PeerId, message: Message, wanted: Shapes) -> None:
 
     Raises SpecMismatch, one sentence naming the tensor.
     """
-    fit(sender, message, wanted)
+    check_tensors(sender, message, wanted)
     for name, tensor in message.tensors.items():
         if name.startswith("repr.") and bool(((tensor.norm(dim=1) - 1).abs() > UNIT).any()):
             raise SpecMismatch(f"{name} from {sender} has a row that is no unit vector")

@@ -9,10 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Codec:
-    """A pair of inverses (exact if ``lossless``) on flat float32 tensors; ``DOUBLE`` alone is for float64.
+    """How tensors become bytes and come back; a module that has one as ``CODEC`` is a codec.
 
-    ``length(count)`` is the number of bytes that ``count`` numbers take: a receiver knows from the header how
-    much to expect, and refuses more. ``decode`` may keep the buffer it is given alive.
+    ``encode`` takes a float32 CPU tensor (N,) and ``decode(data, N)`` gives it back: exactly if ``lossless``, else with
+    an error that must be small beside its norm. What is no finite number must stay so, for the receiver to refuse it.
+    ``length(N)`` is the number of bytes N numbers take, 0 for none: a receiver knows from the header how much to
+    expect, and refuses more. Both are pure; ``decode`` may keep the buffer it is given alive. (``DOUBLE`` alone is for
+    float64.)
     """
 
     name: str
@@ -22,12 +25,12 @@ class Codec:
     decode: Callable[[memoryview, int], Tensor]
 
 
-def memory(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous CPU tensor as bytes, not copied."""
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a CPU tensor of any shape and type, row by row; not copied where it is contiguous."""
     return tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data
 
 
-DOUBLE = Codec("double", True, memory, lambda count: 8 * count,
+DOUBLE = Codec("double", True, tensor_bytes, lambda count: 8 * count,
                lambda data, count: torch.frombuffer(data, dtype=torch.float64, count=count))  # fmt: skip
 """Doubles as they are. No run is set to it, every run knows it."""
 

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from parse_p2p.wire.codecs.base import Codec, memory
+from parse_p2p.wire.codecs.base import Codec, tensor_bytes
 
 
 def encode(tensor: Tensor) -> memoryview:
-    return memory(tensor.to(torch.bfloat16))
+    return tensor_bytes(tensor.to(torch.bfloat16))
 
 
 def decode(data: memoryview, count: int) -> Tensor:

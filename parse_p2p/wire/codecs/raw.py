@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from parse_p2p.wire.codecs.base import Codec, memory
+from parse_p2p.wire.codecs.base import Codec, tensor_bytes
 
 
 def decode(data: memoryview, count: int) -> Tensor:
     return torch.frombuffer(data, dtype=torch.float32, count=count)
 
 
-CODEC = Codec("raw", True, memory, lambda count: 4 * count, decode)
+CODEC = Codec("raw", True, tensor_bytes, lambda count: 4 * count, decode)

@@ -1,0 +1,104 @@
+"""The public names of the package, each with the module it lives in: the one table of them.
+
+Type checkers and editors read this file, and so does ``__init__.py`` when a name is first asked for.
+"""
+
+from parse_p2p.api import Run, run
+from parse_p2p.core import mixing
+from parse_p2p.core.errors import (
+    ConfigError,
+    Interrupted,
+    JoinTimeout,
+    MalformedFrame,
+    P2PError,
+    PeerError,
+    QuorumLost,
+    SpecMismatch,
+    TrainingError,
+    WireError,
+    WrongRun,
+)
+from parse_p2p.core.message import NEWEST, Fact, Message, Shapes, check_tensors
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.slices import (
+    Component,
+    Group,
+    Holder,
+    Region,
+    Sharing,
+    SliceKey,
+    both,
+    everyone,
+    having,
+    multimodal,
+    nobody,
+    same_type,
+    unimodal,
+)
+from parse_p2p.core.types import Kind, Metrics, Modality, PeerId, Role, TensorMap
+from parse_p2p.learning import losses, objective
+from parse_p2p.learning.learner import Adjust, Learner, LossTerm
+from parse_p2p.methods import federation, gossip
+from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script, Stretch
+from parse_p2p.topology.overlay import Plan
+from parse_p2p.wire.codecs.base import Codec, tensor_bytes
+
+__version__: str
+__all__ = [
+    "NEWEST",
+    "Adjust",
+    "Check",
+    "Codec",
+    "Component",
+    "ConfigError",
+    "Exchange",
+    "Fact",
+    "Group",
+    "Holder",
+    "Inbox",
+    "Interrupted",
+    "JoinTimeout",
+    "Kind",
+    "Learner",
+    "Local",
+    "LossTerm",
+    "MalformedFrame",
+    "Message",
+    "Method",
+    "Metrics",
+    "Modality",
+    "P2PError",
+    "PeerError",
+    "PeerId",
+    "Plan",
+    "QuorumLost",
+    "Region",
+    "Role",
+    "Run",
+    "Script",
+    "Shapes",
+    "Sharing",
+    "SliceKey",
+    "SpecMismatch",
+    "Stretch",
+    "TensorMap",
+    "TrainingError",
+    "WireError",
+    "WrongRun",
+    "both",
+    "check_tensors",
+    "everyone",
+    "federation",
+    "gossip",
+    "having",
+    "losses",
+    "mixing",
+    "multimodal",
+    "nobody",
+    "objective",
+    "run",
+    "same_type",
+    "seeded",
+    "tensor_bytes",
+    "unimodal",
+]
