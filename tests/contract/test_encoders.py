@@ -70,8 +70,8 @@ def test_gradients_reach_every_parameter_unless_it_is_frozen(kind, shape):
 
 @pytest.mark.parametrize(("kind", "shape"), CASES)
 def test_first_values_come_from_the_generator_given_and_no_other(kind, shape):
-    def first(seed, elsewhere):
-        torch.manual_seed(elsewhere)
+    def first(seed, seed_outside):
+        torch.manual_seed(seed_outside)
         encoder = trunk(shape, EncoderOptions(kind=kind))
         initialise(encoder, torch.Generator().manual_seed(seed))
         return torch.cat([t.flatten() for t in encoder.state_dict().values()])

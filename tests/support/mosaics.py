@@ -85,7 +85,7 @@ def locals_of(w, round=0):
     return made
 
 
-def mail(w):
+def exchanged(w):
     """Every parcel of a run: (round, sender, receiver, parcel)."""
     agents, seen = w.agent_states(), []
 

@@ -19,12 +19,12 @@ def in_memory(folder):
 
 def over_sockets(address):
     """An ``open(me, at)`` for the agents a and b, and c, who is never there; ``at`` is another place to listen."""
-    places = {name: tuple(address(name, plane) for plane in Plane) for name in ("a", "b", "c", "elsewhere")}
+    addresses = {name: tuple(address(name, plane) for plane in Plane) for name in ("a", "b", "c", "other")}
 
     def open_(me, at=None):
-        return ZmqTransport(me, {peer: places[peer] for peer in "abc"} | {me: places[at or me]}, drain=GUARD)
+        return ZmqTransport(me, {peer: addresses[peer] for peer in "abc"} | {me: addresses[at or me]}, drain=GUARD)
 
-    open_.places = places
+    open_.addresses = addresses
     return open_
 
 

@@ -87,7 +87,7 @@ def test_equal_copies_in_double_stay_equal_where_their_mean_is_rounded():
 
 @pytest.mark.parametrize("name", MIXERS)
 @given(data=st.data(), rows=copies)
-def test_the_order_of_the_mail_does_not_matter(name, data, rows):
+def test_the_order_of_the_messages_does_not_matter(name, data, rows):
     order = data.draw(st.permutations(range(len(rows) - 1)))
     assert torch.equal(mixed(MIXERS[name], rows), mixed(MIXERS[name], rows, order))
 

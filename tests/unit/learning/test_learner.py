@@ -210,11 +210,11 @@ def test_autocast_computes_steps_in_bfloat16_and_keeps_all_that_lasts_in_float32
 def test_autocast_learns_and_the_seed_decides():
     def trained(**changes):
         agent = learner(**changes)
-        told = []
+        trained_losses = []
         for round in range(6):
             agent.begin(round, 6)
-            told.append(agent.train(losses.task)["loss"])
-        return agent, told
+            trained_losses.append(agent.train(losses.task)["loss"])
+        return agent, trained_losses
 
     (one, falling), (other, _), (full, wanted) = trained(**BF16), trained(**BF16), trained()
     assert torch.equal(one.buffer.values, other.buffer.values)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from parse_p2p.core.packed import Message
 from plans import finished, learner, plan
 
+from parse_p2p.core.message import Message
 from parse_p2p.learning import losses
 from parse_p2p.learning.transfer import to_device, to_host
 from parse_p2p.wire.codecs import raw

@@ -128,7 +128,7 @@ def test_A8_a_centralised_method_has_no_graph_that_could_vary(method):
         made(method=method, varying=KINDS["matching"])
 
 
-def test_A8_other_weights_are_refused_and_so_are_islands_of_the_graph():
+def test_A8_other_weights_are_refused_and_so_are_graphs_of_several_components():
     with pytest.raises(ConfigError, match="varying: its graphs have Metropolis weights, not uniform"):
         made(weights="uniform", varying=KINDS["matching"])
     agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]

@@ -280,7 +280,7 @@ def test_of_three_modalities_all_but_the_dominant_one_are_students():
     assert all(p.learner.buffer.values.isfinite().all() for p in agent_states.values())
 
 
-def test_a_lesson_is_made_for_a_client_alone_and_once_a_round(monkeypatch):
+def test_teacher_outputs_are_made_for_a_client_alone_and_once_a_round(monkeypatch):
     made, seen = cmi(), []
     original = fedcmi.frozen_teacher
 

@@ -20,8 +20,8 @@ def presence(tmp_path):
     """That of a0, which has audio and has begun among agents that have too."""
     plan = plans.plan({"audio": 2, "audio+motion": 1}, events=[], rounds=20)
     transport, log = MemoryTransport("a0", MemoryNetwork()), EventLog("a0", tmp_path / "events.jsonl")
-    told = settings(plan, "a0", RunFolder(tmp_path), 0)
-    found = Agent(plan.agent_state("a0"), transport, plan.neighbours("a0"), told, log).presence
+    given = settings(plan, "a0", RunFolder(tmp_path), 0)
+    found = Agent(plan.agent_state("a0"), transport, plan.neighbours("a0"), given, log).presence
     found.begun = True
     yield found
     log.close()

@@ -94,7 +94,7 @@ def test_overlays_of_nobody_one_and_two(holders):
     assert len(laid.graph.edges) == max(0, len(holders) - 1)
 
 
-def test_induced_overlays_name_their_islands():
+def test_induced_overlays_name_their_connected_components():
     ring = topology("ring", overlay="induced")
     laid = ring.over({"a0", "a1", "a5", "a15", "a9", "a8"})
     assert laid.connected_components() == ({"a0", "a1", "a15"}, {"a5"}, {"a8", "a9"})
@@ -127,7 +127,7 @@ def test_graphs_that_cannot_gossip_are_one_sentence(graph, says):
 
 
 @pytest.mark.parametrize("ask", ["neighbours", "weights"])
-def test_a_stranger_is_one_sentence(ask):
+def test_an_unknown_agent_is_one_sentence(ask):
     with pytest.raises(ConfigError, match="no peer 'a44'"):
         getattr(topology("ring", 5), ask)("a44")
     with pytest.raises(ConfigError, match="no peer 'a44'"):

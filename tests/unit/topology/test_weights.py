@@ -116,7 +116,7 @@ def test_fastest_mixing_finds_known_optima(name, n, optimum):
     assert optimum - 1e-9 <= found <= optimum + 1e-3
 
 
-def test_fastest_mixing_gains_where_degrees_differ_and_treats_islands_apart():
+def test_fastest_mixing_gains_where_degrees_differ_and_treats_components_apart():
     graph = nx.barbell_graph(5, 2)
     gained = 1 - spectrum.slem(fastest_mixing(graph))
     assert gained > 1.5 * (1 - spectrum.slem(metropolis(graph)))

@@ -175,7 +175,7 @@ def test_enough_samples_leave_little_to_chance():
     assert decompose(count(*codes, (k, k, classes))).synergistic < 0.03
 
 
-DIALS = [
+ATOMS = [
     ("redundant",),
     ("unique",),
     ("synergistic",),
@@ -185,7 +185,7 @@ DIALS = [
 
 
 @pytest.mark.parametrize("embedding", ["linear", "tanh"])
-@pytest.mark.parametrize("atoms", DIALS, ids="+".join)
+@pytest.mark.parametrize("atoms", ATOMS, ids="+".join)
 def test_codes_of_made_data_have_the_atoms_that_were_put_there(atoms, embedding):
     options = bits.Options(samples=24000, atoms=atoms, noise=0.2, embedding=embedding)
     data = bits.open(options, 0)
