@@ -288,7 +288,7 @@ def test_teacher_outputs_are_made_for_a_client_alone_and_once_a_round(monkeypatc
         seen.append(learner.me)
         return original(learner, options)
 
-    monkeypatch.setattr(fedcmi, "lesson", counted)
+    monkeypatch.setattr(fedcmi, "frozen_teacher", counted)
     finished(made, rounds=3)
     several = [me for me in made.peers if len(made.specs[me].modalities) == 2]
     assert sorted(seen) == sorted(several * 2)
