@@ -5,7 +5,7 @@ For notebooks: ``parse_p2p.run(graph, agents, …)`` simulates a network and giv
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["P2PError", "Run", "run"]
 
 if TYPE_CHECKING:
