@@ -8,7 +8,11 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.models.base import BY_AXES, EncoderOptions, initialise, trunk
 
-SHAPES = {1: [(1,), (16,), (561,)], 2: [(1, 1), (3, 20), (6, 128)], 3: [(1, 1, 1), (1, 4, 4), (3, 9, 5)]}
+SHAPES: dict[int, list[tuple[int, ...]]] = {
+    1: [(1,), (16,), (561,)],
+    2: [(1, 1), (3, 20), (6, 128)],
+    3: [(1, 1, 1), (1, 4, 4), (3, 9, 5)],
+}
 KINDS = plugins.known(plugins.ENCODERS)
 
 

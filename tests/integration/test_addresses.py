@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from typing import Any
 
 import plans
 import ports
@@ -17,7 +18,9 @@ from parse_p2p.transports.zmq import ZmqTransport
 
 def entries(first, **changes):
     """Five agents in a row of ports on loopback, with the keys of some of them changed."""
-    made = [{"id": f"a{i}", "modalities": ["audio"], "address": f"tcp://127.0.0.1:{first + 2 * i}"} for i in range(5)]
+    made: list[dict[str, Any]] = [
+        {"id": f"a{i}", "modalities": ["audio"], "address": f"tcp://127.0.0.1:{first + 2 * i}"} for i in range(5)
+    ]
     return [entry | changes.get(entry["id"], {}) for entry in made]
 
 
@@ -80,7 +83,7 @@ def test_it_listens_at_another_address_than_the_one_dialled(tmp_path):
 @pytest.mark.parametrize("contact", ["a0", "a3"], ids=["its neighbour", "one that it has nothing to do with"])
 def test_a_dial_only_agent_finds_the_others_by_gossip(tmp_path, contact):
     first = ports.free(10)
-    bare = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(5)]
+    bare: list[dict[str, Any]] = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(5)]
     bare[1]["dial_only"] = True
     known = {contact: f"tcp://127.0.0.1:{first}"}
     plan = row(bare, discovery={"kind": "gossip", "contacts": known})

@@ -6,6 +6,7 @@ from plans import plan
 from parse_p2p.config.endpoints import Endpoints
 from parse_p2p.config.sections import AgentEntry
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 from parse_p2p.transports import curve
 
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}
@@ -19,7 +20,7 @@ def endpoints(address=None, **changes):
     keys = {"a0": address if isinstance(address, dict) else {"address": address}}
     run = plan(**changes).run
     return Endpoints(
-        run, {me: AgentEntry(id=me, modalities=["audio"], **keys.get(me, {})) for me in ("a0", "a1", "a2")}
+        run, {me: AgentEntry(id=me, modalities=["audio"], **keys.get(me, {})) for me in map(PeerId, ("a0", "a1", "a2"))}
     )
 
 

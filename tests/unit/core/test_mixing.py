@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from functools import cache, partial
 from itertools import permutations
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from parse_p2p.core.mixing import clipped, krum, median, trimmed_mean, weighted
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.gossip import GossipOptions
 
-MIXERS = {
+MIXERS: dict[str, Any] = {
     "weighted": weighted,
     "clipped": partial(clipped, radius=0.5),
     "trimmed-mean": trimmed_mean,

@@ -140,6 +140,7 @@ def test_on_known_bits_nobody_is_luckier_than_the_ceiling():
     agents = plan({"audio": 2, "audio+motion": 1}, dataset="bits", data={"samples": 800}).agent_states()
     for agent in (p.learner for p in agents):
         said = agent.outputs(agent.test).logits().argmax(1)
+        assert agent.test.ceiling is not None
         best = agent.test.ceiling(frozenset(agent.test.modalities))
         found = agent.evaluate()["accuracy"]
         assert found == pytest.approx(agent.test.chances(said).mean().item())

@@ -72,6 +72,7 @@ def test_B9_the_proximal_term_adds_the_displacement_to_the_gradient():
     start = buffer.values.clone()
     buffer.values.add_(torch.linspace(-1, 1, buffer.size))
     buffer.grads.fill_(0.5)
+    assert adjust is not None
     adjust(buffer)
     torch.testing.assert_close(buffer.grads, 0.5 + 0.3 * (buffer.values - start))
 

@@ -68,7 +68,12 @@ def test_an_encrypted_link_carries_messages_under_the_name_of_the_key(keyring, a
 def test_who_was_not_let_in_is_once_its_key_is_known(keyring, addresses, monkeypatch):
     asked = []
     answer = ZapHandler._answer
-    monkeypatch.setattr(ZapHandler, "_answer", lambda self, request: asked.append(answer(self, request)) or asked[-1])
+
+    def noted(self, request):
+        asked.append(answer(self, request))
+        return asked[-1]
+
+    monkeypatch.setattr(ZapHandler, "_answer", noted)
 
     async def run():
         mine, unaware, aware = (curve.read(keyring, me, peers) for me, peers in [("a", "b"), ("b", "c"), ("b", "a")])

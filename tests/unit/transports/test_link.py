@@ -27,22 +27,26 @@ from parse_p2p.transports.zmq import ZmqTransport
 from parse_p2p.wire.framing import CHUNK
 
 
+class Opener:
+    """Makes a transport: a listens and b only dials, as c does."""
+
+    def __init__(self, folder, keys):
+        self.address = f"ipc://{folder}/a.data", f"ipc://{folder}/a.control"
+        self.keys = keys
+
+    def __call__(self, me, at=None, drain=GUARD):
+        """``at`` is where a thinks that b is."""
+        curve_keys = None if self.keys is None else curve.read(self.keys, me, set("abc") - {me})
+        mine = {"a": self.address, "b": at, "c": None} if me == "a" else {me: None, "a": self.address}
+        return ZmqTransport(me, mine, drain=drain, curve_keys=curve_keys)
+
+
 @pytest.fixture(params=["named", "curve"])
 def opened(request, tmp_path, monkeypatch):
-    """Makes a transport: a listens and b only dials, as c does; ``at`` is where a thinks that b is."""
     monkeypatch.setattr(links, "GRACE", 0.2)
     curve.make(tmp_path, "abc")
     with TemporaryDirectory(prefix="p2p-") as folder:  # the path of a socket must be short
-        address = f"ipc://{folder}/a.data", f"ipc://{folder}/a.control"
-
-        def open_(me, at=None, drain=GUARD):
-            curve_keys = curve.read(tmp_path, me, set("abc") - {me}) if request.param == "curve" else None
-            mine = {"a": address, "b": at, "c": None} if me == "a" else {me: None, "a": address}
-            return ZmqTransport(me, mine, drain=drain, curve_keys=curve_keys)
-
-        open_.address = address
-        open_.keys = tmp_path if request.param == "curve" else None
-        yield open_
+        yield Opener(folder, tmp_path if request.param == "curve" else None)
 
 
 def test_messages_go_both_ways_in_order_on_both_planes(opened):

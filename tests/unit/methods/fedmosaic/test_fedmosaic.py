@@ -10,6 +10,7 @@ import torch
 from mosaics import ROUNDS, SIZES, exchanged, kinds_of, locals_of, mosaic
 from plans import differing, finished, plan
 
+from parse_p2p.core.types import PeerId
 from parse_p2p.methods.federation import selected
 from parse_p2p.methods.fedmosaic import relevance
 from parse_p2p.methods.fedmosaic.fedmosaic import Options, customised, receive
@@ -136,7 +137,7 @@ def test_M11_what_is_sent_is_the_weighted_sum_without_the_receiver(kind):
     given = given_hub(latest, SIZES, similarity=kind, tau=0.3)
     likeness = relevance.similarity({me: each["sketch"] for me, each in latest.items()}, kind)
     for me in SIZES:
-        weights = relevance.weights({peer: likeness[me][peer] for peer in SIZES if peer != me}, 0.3)
+        weights = relevance.weights({peer: likeness[me][peer] for peer in map(PeerId, SIZES) if peer != me}, 0.3)
         for block in range(2):
             name = f"pq/{block}.in/P"
             want = sum(w * latest[peer][name].double() for peer, w in weights.items())
