@@ -1,5 +1,6 @@
 # Agents in containers: docker build -t parse-p2p .
 #   CUDA instead of the CPU:  --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+#   another torch:            --build-arg TORCH='torch>=2.6'
 #   another base:             --build-arg BASE=… (with python3 >= 3.11, its venv, and the CAs that pip is to trust)
 #   wheels at hand:           put them into wheels/: a torch among them is taken, others where no newer one is found
 # Works with BuildKit and with the classic builder.
@@ -10,17 +11,19 @@ FROM ${BASE} AS build
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# the version of scripts/constraints.txt; the index says which build of it
+ARG TORCH=torch==2.13.0
 ARG EXTRAS=lab
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_FIND_LINKS=/wheels PATH=/opt/parse/bin:$PATH
 RUN python3 -m venv /opt/parse
 # the glob matches nothing where there is no such folder
 COPY pyproject.toml wheel[s]/* /wheels/
 RUN torch=$(ls /wheels/torch-*.whl 2>/dev/null | head -1); \
-    if [ -n "$torch" ]; then pip install --no-compile "$torch"; else pip install --no-compile --index-url "$TORCH_INDEX" 'torch>=2.6,<2.14'; fi
+    if [ -n "$torch" ]; then pip install --no-compile "$torch"; else pip install --no-compile --index-url "$TORCH_INDEX" "$TORCH"; fi
 # dependencies first: a change of the source does not fetch them again
 RUN python -c "import tomllib; print(*tomllib.load(open('/wheels/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
     >/tmp/needs.txt && pip install --no-compile -r /tmp/needs.txt
-COPY pyproject.toml README.md /source/
+COPY pyproject.toml README.md LICENSE /source/
 COPY parse_p2p /source/parse_p2p
 COPY topologies /topologies
 RUN pip install --no-compile "/source${EXTRAS:+[$EXTRAS]}"

@@ -82,7 +82,11 @@ SCENES = {
 
 def run_file(name: str, seed: int) -> RunFile:
     scene = SCENES[name]
-    raw = BASE | {"seed": seed, "faults": [{"kind": "delay", "seconds": scene.latency}, *scene.faults]} | scene.settings
+    raw = (
+        BASE
+        | {"seed": seed, "faults": [{"kind": "delay", "seconds": scene.latency}, *scene.faults]}
+        | dict(scene.settings)
+    )
     if name == CHANGED:
         gains, loses = changing(RunPlan(RunFile.model_validate(raw)))
         raw["events"] = [{"round": CHANGE, "agent": gains, "gain": ["motion"]},

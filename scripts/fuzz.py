@@ -31,7 +31,24 @@ from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 Taped = tuple[PeerId, Plane, list[bytes]]
 
 RECORDED = 12  # rounds
-VALUES = (None, True, -1, 0, 1, 2**31, 2**63, 1.5, float("nan"), "", "x" * 200, b"\xff", [], [[]], {}, {"a": 1})
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    2**31,
+    2**63,
+    1.5,
+    float("nan"),
+    "",
+    "x" * 200,
+    b"\xff",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+)
 
 
 def plan(method: str) -> RunPlan:

@@ -4,6 +4,7 @@ The ring is run as anyone runs it, a process for each agent, on the GPU, there u
 """
 
 import argparse
+import io
 import json
 import platform
 import statistics
@@ -51,6 +52,7 @@ def main() -> int:
     if given.rounds < 2:
         parser.error("--rounds: at least 2, for the first is not timed")
     device = "cpu" if given.cpu else given.device
+    assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)  # what was found is said even if the rest hangs
     print(f"python {platform.python_version()}, torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}")
     if not given.cpu:

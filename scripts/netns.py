@@ -27,6 +27,7 @@ import yaml
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 from parse_p2p.launch.process import run_agent
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
@@ -118,7 +119,7 @@ class Agents:
             )
 
     def events(self, me: str, kind: str) -> list[dict[str, Any]]:
-        lines = (read(RunFolder(self.out).events(me)) or "").splitlines(keepends=True)
+        lines = (read(RunFolder(self.out).events(PeerId(me))) or "").splitlines(keepends=True)
         found = [json.loads(line) for line in lines if line.endswith("\n")]
         return [event for event in found if event["event"] == kind]
 
@@ -197,7 +198,9 @@ def calm(lan: Lan, hosts: list[str], files: tuple[Path, Path], folder: Path) -> 
         sent = sum(event["wire_out"] for me in hosts for event in agents.events(me, "round"))
     differing, numbers = 0, 0
     for me in hosts:
-        mine, other = (checkpoint.load(RunFolder(out).checkpoints(me), ROUNDS) for out in (folder / "apart", one))
+        mine, other = (
+            checkpoint.load(RunFolder(out).checkpoints(PeerId(me)), ROUNDS) for out in (folder / "apart", one)
+        )
         require(mine.keys() == other.keys(), f"{me} has other parts in its checkpoint")
         differing += sum(not torch.equal(mine[key], other[key]) for key in mine)
         numbers += sum(mine[key].numel() for key in mine)
@@ -257,7 +260,7 @@ def broken(lan: Lan, hosts: list[str], file: Path, folder: Path) -> Iterator[tup
             rounds = [event["round"] for event in agents.events(me, "round")]
             require(me == killed or rounds == list(range(len(rounds))), f"{me} left out a round")
             require(not agents.events(me, "refused"), f"{me} refused mail: {agents.events(me, 'refused')[:1]}")
-            require(bool(checkpoint.rounds(RunFolder(agents.out).checkpoints(me))), f"{me} left no checkpoint")
+            require(bool(checkpoint.rounds(RunFolder(agents.out).checkpoints(PeerId(me)))), f"{me} left no checkpoint")
         yield "stopped by SIGTERM", f"{len(hosts)} checkpoints, no round left out, no mail refused"
 
 

@@ -73,7 +73,7 @@ def by_processes(plan: RunPlan) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as name:
         file, out = Path(name) / "run.yaml", Path(name) / "run"
         file.write_text(run_file.dump(plan.run), encoding="utf-8")
-        command = [COMMAND, "--topology", file, "--out", out, "--quiet", "--no-alone"]
+        command: list[str | Path] = [COMMAND, "--topology", file, "--out", out, "--quiet", "--no-alone"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         folder = RunFolder(out)
         ends = {me: checkpoint.load(folder.checkpoints(me), plan.run.rounds) for me in plan.specs}

@@ -36,7 +36,7 @@ def mean(run: Mapping[str, Any], agents: Collection[str] | None = None) -> float
 
 def points(runs: Runs, others: Runs, agents: Sequence[Collection[str]] | None = None) -> str:
     """By how many points these are better than the others, paired by seed; all agents, or some of each seed."""
-    some = agents or [None] * len(runs)
+    some: Sequence[Collection[str] | None] = agents or [None] * len(runs)
     return interval([100 * (mean(a, s) - mean(b, s)) for a, b, s in zip(runs, others, some, strict=True)], 1)
 
 

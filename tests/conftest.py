@@ -25,7 +25,7 @@ def agent(monkeypatch, capsys):
     def agent(*arguments):
         monkeypatch.setattr(sys, "argv", ["parse-agent", *map(str, arguments)])
         monkeypatch.setenv("COLUMNS", "200")
-        code = 0
+        code: str | int = 0
         try:
             main()
         except SystemExit as stop:

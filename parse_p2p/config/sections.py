@@ -49,7 +49,7 @@ class AgentEntry(Section):
         return self
 
     @model_validator(mode="after")
-    def _dials_or_listens(self) -> Self:
+    def _dial_only_or_listening(self) -> Self:
         if self.dial_only and (self.address or self.bind):
             raise ValueError(f"agent {self.id} dials and nobody dials it: it needs no address and no bind")
         return self

@@ -28,7 +28,7 @@ from parse_p2p.transports.zmq import ZmqTransport
 FIRST = 0.1  # seconds between the first two looks
 SLOWER = 1.5  # times as long between any two after that, up to a heartbeat
 COMPLAINTS = 10  # lines in the log about files that are of no use
-ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+ROUTED = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses that stand for all other hosts (RFC 5737, RFC 3849)."""
 
 
@@ -155,7 +155,7 @@ def towards_others(endpoint: str) -> str | None:
         return None
     family = socket.AF_INET6 if ":" in bound else socket.AF_INET
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((ELSEWHERE[family], 9))
+        probe.connect((ROUTED[family], 9))
         return str(probe.getsockname()[0])
     with contextlib.suppress(OSError):  # no way out, as on a cluster's inner nodes: what the others call this host
         own = str(socket.getaddrinfo(socket.gethostname(), None, family)[0][4][0])

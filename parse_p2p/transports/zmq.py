@@ -206,7 +206,7 @@ class ZmqTransport:
         router.set(zmq.ROUTER_MANDATORY, 1)
         monitor = router.get_monitor_socket(GONE | DENIED | GARBLED)
         self._monitors.append(monitor)
-        self._spawn(self._watch_door(plane, monitor), f"door-{plane.name.lower()}")
+        self._spawn(self._watch_handshakes(plane, monitor), f"door-{plane.name.lower()}")
         if self._mine is None:
             return router
         address = self._mine[plane]
@@ -285,7 +285,7 @@ class ZmqTransport:
         if plane == Plane.DATA:
             self.on_disconnect(peer)
 
-    async def _watch_door(self, plane: Plane, monitor: Any) -> None:
+    async def _watch_handshakes(self, plane: Plane, monitor: Any) -> None:
         """What becomes of links that others open to me."""
         while True:
             event = await recv_monitor_message(monitor)

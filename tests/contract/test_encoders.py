@@ -8,7 +8,11 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.models.base import BY_AXES, EncoderOptions, initialise, trunk
 
-SHAPES = {1: [(1,), (16,), (561,)], 2: [(1, 1), (3, 20), (6, 128)], 3: [(1, 1, 1), (1, 4, 4), (3, 9, 5)]}
+SHAPES: dict[int, list[tuple[int, ...]]] = {
+    1: [(1,), (16,), (561,)],
+    2: [(1, 1), (3, 20), (6, 128)],
+    3: [(1, 1, 1), (1, 4, 4), (3, 9, 5)],
+}
 KINDS = plugins.known(plugins.ENCODERS)
 
 
@@ -70,8 +74,8 @@ def test_gradients_reach_every_parameter_unless_it_is_frozen(kind, shape):
 
 @pytest.mark.parametrize(("kind", "shape"), CASES)
 def test_first_values_come_from_the_generator_given_and_no_other(kind, shape):
-    def first(seed, elsewhere):
-        torch.manual_seed(elsewhere)
+    def first(seed, seed_outside):
+        torch.manual_seed(seed_outside)
         encoder = trunk(shape, EncoderOptions(kind=kind))
         initialise(encoder, torch.Generator().manual_seed(seed))
         return torch.cat([t.flatten() for t in encoder.state_dict().values()])

@@ -20,10 +20,10 @@ LAST = 99
 pytestmark = pytest.mark.parametrize("opened", ["memory", "ipc"], indirect=True)
 
 
-def faulty(inner, *faults, told=None, begun=ROUND, drain=60.0):
+def faulty(inner, *faults, counted=None, begun=ROUND, drain=60.0):
     """The transport of a; all faults are for one round, so that what is sent in another arrives."""
     read = [FAULT.validate_python({"rounds": [ROUND, ROUND + 1]} | fault) for fault in faults]
-    made = FaultyTransport(inner, "a", read, 0, drain, told.update if told is not None else lambda counts: None)
+    made = FaultyTransport(inner, "a", read, 0, drain, counted.update if counted is not None else lambda counts: None)
     if begun is not None:
         made.begin(begun)
     return made
@@ -56,22 +56,22 @@ def arrived(opened, *faults, sent=20, to="b", **options):
 
 
 def test_what_is_dropped_never_comes_and_the_rest_does_in_order(opened):
-    told = Counter()
-    found = arrived(opened, {"kind": "drop", "probability": 0.5}, told=told)
-    assert found == sorted(found) and 0 < told["drop"] == 20 - len(found) < 20
+    counted = Counter()
+    found = arrived(opened, {"kind": "drop", "probability": 0.5}, counted=counted)
+    assert found == sorted(found) and 0 < counted["drop"] == 20 - len(found) < 20
     assert arrived(opened, {"kind": "drop", "probability": 0.5}) == found, "the same fates once more"
 
 
 def test_what_is_duplicated_comes_twice(opened):
-    told = Counter()
-    assert arrived(opened, {"kind": "duplicate"}, sent=3, told=told) == [0, 0, 1, 1, 2, 2]
-    assert told == {"duplicate": 3}
+    counted = Counter()
+    assert arrived(opened, {"kind": "duplicate"}, sent=3, counted=counted) == [0, 0, 1, 1, 2, 2]
+    assert counted == {"duplicate": 3}
 
 
 def test_what_is_reordered_comes_after_the_next_one(opened):
-    told = Counter()
-    assert arrived(opened, {"kind": "reorder", "seconds": 60}, sent=6, told=told) == [1, 0, 3, 2, 5, 4]
-    assert told == {"reorder": 3}
+    counted = Counter()
+    assert arrived(opened, {"kind": "reorder", "seconds": 60}, sent=6, counted=counted) == [1, 0, 3, 2, 5, 4]
+    assert counted == {"reorder": 3}
 
 
 def test_what_is_reordered_comes_all_the_same_where_there_is_no_next_one(opened):
@@ -83,7 +83,7 @@ def test_what_is_reordered_comes_all_the_same_where_there_is_no_next_one(opened)
     run(scenario())
 
 
-def test_delayed_mail_comes_later_and_holds_up_nothing(opened):
+def test_delayed_messages_come_later_and_hold_up_nothing(opened):
     async def scenario():
         clock = asyncio.get_running_loop().time
         async with opened("b") as b, faulty(opened("a"), {"kind": "delay", "seconds": 0.3}) as a:
@@ -97,7 +97,7 @@ def test_delayed_mail_comes_later_and_holds_up_nothing(opened):
     run(scenario())
 
 
-def test_who_leaves_waits_for_the_mail_it_holds_back(opened):
+def test_who_leaves_waits_for_the_messages_it_holds_back(opened):
     async def scenario():
         async with opened("b") as b:
             async with faulty(opened("a"), {"kind": "delay", "seconds": 0.1}) as a:
@@ -107,7 +107,7 @@ def test_who_leaves_waits_for_the_mail_it_holds_back(opened):
     run(scenario())
 
 
-def test_mail_held_back_for_long_does_not_keep_one_that_leaves(opened):
+def test_messages_held_back_for_long_do_not_keep_one_that_leaves(opened):
     async def scenario():
         async with opened("b") as b:
             async with faulty(opened("a"), {"kind": "delay", "seconds": 1e6}, drain=0.05) as a:
@@ -129,16 +129,16 @@ def test_no_more_than_so_many_messages_are_held_back(opened):
     run(scenario())
 
 
-def test_corrupt_mail_is_another_and_mostly_no_mail_at_all(opened):
+def test_a_corrupt_message_is_another_and_mostly_no_message_at_all(opened):
     count = 20
 
     async def scenario():
-        told = Counter()
-        async with opened("b") as b, faulty(opened("a"), {"kind": "corrupt"}, told=told) as a:
+        counted = Counter()
+        async with opened("b") as b, faulty(opened("a"), {"kind": "corrupt"}, counted=counted) as a:
             for i in range(count):
                 await a.send("b", message(i), DATA)
             found = await take(b, count)
-        assert told == {"corrupt": count}
+        assert counted == {"corrupt": count}
         for i, (_, _, frames) in enumerate(found):
             assert len(frames[0]) == len(message(i)[0]) and frames[0] != message(i)[0]
         return [reads(frames) for _, _, frames in found]
@@ -170,7 +170,7 @@ def test_a_partition_cuts_both_planes_for_its_rounds(opened):
     run(scenario())
 
 
-def test_mail_faults_spare_heartbeats_unless_told_otherwise(opened):
+def test_message_faults_spare_heartbeats_unless_the_file_says_otherwise(opened):
     async def scenario():
         async with opened("b") as b, faulty(opened("a"), {"kind": "drop"}) as a:
             assert await until_heard(a, b, "b") == ("a", CONTROL, [b"hello"])
@@ -187,10 +187,10 @@ def test_nothing_is_hurt_before_the_first_round(opened):
     assert arrived(opened, {"kind": "drop"}, begun=None, sent=3) == [0, 1, 2]
 
 
-def test_who_is_told_of_a_broken_link_is_told_still(opened):
+def test_a_broken_link_is_still_reported(opened):
     a = faulty(opened("a"))
-    told = []
-    a.on_disconnect = told.append
+    counted = []
+    a.on_disconnect = counted.append
     a.on_disconnect("b")
     a._inner.on_disconnect("c")
-    assert told == ["b", "c"]
+    assert counted == ["b", "c"]

@@ -125,6 +125,7 @@ def test_it_learns(method, network):
         rounds=8,
     )
     agent_states, _ = finished(w)
+    assert w.data[0].ceiling is not None
     for me in w.peers:
         agent = agent_states[me]
         found = agent.learner.evaluate()

@@ -119,7 +119,7 @@ def test_a_restarted_peer_is_heard_and_reached_again(opened):
     run(scenario())
 
 
-def test_leaving_is_possible_with_mail_for_nobody(opened):
+def test_leaving_is_possible_with_messages_for_nobody(opened):
     async def scenario():
         async with opened("a") as a:
             unreachable = asyncio.create_task(a.send("c", [b"model"], DATA))
@@ -134,17 +134,17 @@ def test_leaving_is_possible_with_mail_for_nobody(opened):
 def test_a_peer_to_which_my_own_link_holds_is_not_gone(opened):
     async def scenario():
         async with opened("a") as a, opened("b") as b:
-            told = asyncio.Queue()
-            a.on_disconnect = told.put_nowait
+            reported = asyncio.Queue()
+            a.on_disconnect = reported.put_nowait
             await a.send("b", [b"model"], DATA)
             await b.send("a", [b"model"], DATA)
             assert await take(a, 1) == [("b", DATA, [b"model"])]
             while not a._links["b", DATA].up:
                 await asyncio.sleep(0.01)
-            b.connect("a", opened.places["elsewhere"])
+            b.connect("a", opened.addresses["other"])
             while a._links["b", DATA]._way is not None:
                 await asyncio.sleep(0.01)
-            assert told.empty()
+            assert reported.empty()
             await a.send("b", [b"more"], DATA)
             assert await take(b, 2) == [("a", DATA, [b"model"]), ("a", DATA, [b"more"])]
 
@@ -156,7 +156,7 @@ def test_a_second_connection_takes_over_the_name_of_a_half_open_one(opened):
     async def scenario():
         async with opened("a") as a, opened("b") as gone:
             assert await until_heard(gone, a, "a", [b"old"]) == ("b", CONTROL, [b"old"])
-            async with opened("b", at="elsewhere") as b:
+            async with opened("b", at="other") as b:
                 sending = asyncio.create_task(b.send("a", [b"model"], DATA))
                 [found] = await take(a, 1, lambda plane, frames: plane == DATA)
                 assert found == ("b", DATA, [b"model"])
@@ -165,7 +165,7 @@ def test_a_second_connection_takes_over_the_name_of_a_half_open_one(opened):
     run(scenario())
 
 
-def test_who_connects_and_speaks_no_zeromq_is_told_of():
+def test_who_connects_and_speaks_no_zeromq_is_reported():
     """A greeting of no known mechanism, and a half-open connection that is closed before it said who it is."""
 
     async def scenario():
@@ -174,10 +174,10 @@ def test_who_connects_and_speaks_no_zeromq_is_told_of():
             port = int(a.endpoints[0].rpartition(":")[2])
             a.on_rejected = lambda: rejections.put_nowait(None)
             for said in (b"\xff" + bytes(8) + b"\x7f\x03\x00XXXX" + bytes(48), b"\xff\x00"):
-                _, stranger = await asyncio.open_connection("127.0.0.1", port)
-                stranger.write(said)
-                await stranger.drain()
-                stranger.close()
+                _, unknown = await asyncio.open_connection("127.0.0.1", port)
+                unknown.write(said)
+                await unknown.drain()
+                unknown.close()
                 await rejections.get()
 
     run(scenario())
@@ -223,22 +223,24 @@ print("alive")
 def test_who_leaves_more_than_was_read_and_goes_takes_nobody_along():
     """Whoever it is: one that knocked, or one that was dialled. In a process of its own, which might abort."""
     with TemporaryDirectory(prefix="p2p-") as folder:
-        places = [f"ipc://{folder}/{name}." for name in "ab"]
-        ended = subprocess.run([sys.executable, "-c", FLOODED, *places], capture_output=True, text=True, timeout=GUARD)
+        addresses = [f"ipc://{folder}/{name}." for name in "ab"]
+        ended = subprocess.run(
+            [sys.executable, "-c", FLOODED, *addresses], capture_output=True, text=True, timeout=GUARD
+        )
     assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
 
 
 @sockets_only
-def test_a_peer_that_goes_is_told_of_by_name(opened):
+def test_a_peer_that_goes_is_reported_by_name(opened):
     async def scenario():
-        told = asyncio.Queue()
+        reported = asyncio.Queue()
         async with opened("a") as a:
-            a.on_disconnect = told.put_nowait
+            a.on_disconnect = reported.put_nowait
             async with opened("b") as b:
                 await a.send("b", [b"model"], DATA)
                 await take(b, 1)
-                assert told.empty()
-            assert await told.get() == "b"
+                assert reported.empty()
+            assert await reported.get() == "b"
 
     run(scenario())
 
@@ -258,13 +260,13 @@ def test_an_occupied_port_is_named_in_one_sentence_and_free_after_its_owner(open
 
 
 @pytest.mark.parametrize("opened", ["tcp"], indirect=True)
-def test_a_stranger_whose_name_is_no_text_does_no_harm(opened):
+def test_an_unknown_peer_whose_name_is_no_text_does_no_harm(opened):
     async def scenario():
         async with opened("a") as a, opened("b") as b:
-            with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
-                stranger.set(zmq.ROUTING_ID, b"\xff\xfe")
-                stranger.connect(opened.places["a"][DATA])
-                stranger.send(b"boo")
+            with zmq.Context() as context, context.socket(zmq.DEALER) as unknown:
+                unknown.set(zmq.ROUTING_ID, b"\xff\xfe")
+                unknown.connect(opened.addresses["a"][DATA])
+                unknown.send(b"boo")
                 [found] = await take(a, 1)
                 assert found[1:] == (DATA, [b"boo"])
             await b.send("a", [b"model"], DATA)
@@ -277,7 +279,7 @@ UNKNOWN = {"ipc": "ipc://*", "tcp": "tcp://127.0.0.1:*"}
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)
-def test_a_peer_whose_place_is_not_known_yet_is_reached_once_it_is_and_wherever_it_goes(kind):
+def test_a_peer_whose_address_is_not_known_yet_is_reached_once_it_is_and_wherever_it_goes(kind):
     def opened(me, other):
         return ZmqTransport(me, {me: (UNKNOWN[kind],) * 2, other: None}, drain=0.2)
 
@@ -319,7 +321,7 @@ def test_what_is_no_address_is_refused_and_the_next_one_taken(nonsense):
     run(scenario())
 
 
-def test_no_more_strangers_are_visited_at_a_time_than_it_may_and_each_can_be_again():
+def test_no_more_peers_are_visited_at_a_time_than_it_may_and_each_can_be_again():
     place = ("tcp://127.0.0.1:*",) * 2
 
     async def scenario():

@@ -50,7 +50,7 @@ def test_what_is_published_is_for_this_host_alone():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docker").glob("*.env")), ids=lambda path: path.stem)
 def test_a_setting_names_a_file_and_a_profile_that_there_are(path):
-    told = variables(path)
-    assert (ROOT / "topologies" / f"{told['TOPOLOGY']}.yaml").exists()
+    values = variables(path)
+    assert (ROOT / "topologies" / f"{values['TOPOLOGY']}.yaml").exists()
     profiles = {profile for entry in SERVICES.values() for profile in entry.get("profiles", ())}
-    assert told["COMPOSE_PROFILES"] in profiles | {"gossip"}  # which needs no service more
+    assert values["COMPOSE_PROFILES"] in profiles | {"gossip"}  # which needs no service more

@@ -28,7 +28,7 @@ def test_the_example_method_is_dsgd_task(tmp_path, monkeypatch):
     assert all(torch.equal(example[me], shipped[me]) for me in shipped)
 
 
-def test_the_notebook_runs_from_its_first_line_to_its_last(tmp_path, monkeypatch, capsys):
+def test_the_examples_in_python_run_from_the_first_line_to_the_last(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
     for code in re.findall(r"```python\n(.*?)```", (DOCS / "notebook.md").read_text(encoding="utf-8"), re.DOTALL):

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from typing import Any
 
 import plans
 import ports
@@ -17,11 +18,13 @@ from parse_p2p.transports.zmq import ZmqTransport
 
 def entries(first, **changes):
     """Five agents in a row of ports on loopback, with the keys of some of them changed."""
-    made = [{"id": f"a{i}", "modalities": ["audio"], "address": f"tcp://127.0.0.1:{first + 2 * i}"} for i in range(5)]
+    made: list[dict[str, Any]] = [
+        {"id": f"a{i}", "modalities": ["audio"], "address": f"tcp://127.0.0.1:{first + 2 * i}"} for i in range(5)
+    ]
     return [entry | changes.get(entry["id"], {}) for entry in made]
 
 
-DIALS = {"dial_only": True, "address": None}
+DIAL_ONLY = {"dial_only": True, "address": None}
 
 
 def row(agents, **changes):
@@ -38,16 +41,16 @@ def six():
 
 
 @pytest.mark.parametrize("security", ["none", "curve"])
-def test_with_an_agent_that_only_dials_it_ends_as_the_simulator_does(tmp_path, monkeypatch, security):
+def test_with_a_dial_only_agent_it_ends_as_the_simulator_does(tmp_path, monkeypatch, security):
     """And with one whose address leads nowhere, so that its neighbours answer along the links that it opens."""
     monkeypatch.setattr(link, "GRACE", 0.2)
     first = ports.free(12)
     unreachable = {"address": f"tcp://127.0.0.1:{first + 10}"}
-    plan = row(entries(first, a1=DIALS, a3=unreachable), security=security, keyring=str(tmp_path / "keys"))
+    plan = row(entries(first, a1=DIAL_ONLY, a3=unreachable), security=security, keyring=str(tmp_path / "keys"))
     curve.make(tmp_path / "keys", plan.specs)
     listens = plan.endpoints.listens
-    elsewhere = (f"tcp://127.0.0.1:{first + 6}", f"tcp://127.0.0.1:{first + 7}")
-    plan.endpoints.listens = lambda me, folder: elsewhere if me == "a3" else listens(me, folder)
+    other_address = (f"tcp://127.0.0.1:{first + 6}", f"tcp://127.0.0.1:{first + 7}")
+    plan.endpoints.listens = lambda me, folder: other_address if me == "a3" else listens(me, folder)
     assert plan.neighbours("a1") == {"a0", "a2"}
     assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
     assert not any(running.events(tmp_path, me, "refused") for me in plan.specs)
@@ -68,7 +71,7 @@ def test_by_ipv6(tmp_path):
         assert running.differing(running.over_found(met, out), running.simulated(met)) == []
 
 
-def test_it_listens_elsewhere_than_where_it_is_dialled(tmp_path):
+def test_it_listens_at_another_address_than_the_one_dialled(tmp_path):
     first = ports.free(10)
     agents = entries(first, a2={"address": f"tcp://localhost:{first + 4}"})
     plan = row(agents, bind="0.0.0.0", security="none")
@@ -78,17 +81,17 @@ def test_it_listens_elsewhere_than_where_it_is_dialled(tmp_path):
 
 
 @pytest.mark.parametrize("contact", ["a0", "a3"], ids=["its neighbour", "one that it has nothing to do with"])
-def test_one_that_nobody_dials_finds_the_others_by_gossip(tmp_path, contact):
+def test_a_dial_only_agent_finds_the_others_by_gossip(tmp_path, contact):
     first = ports.free(10)
-    bare = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(5)]
+    bare: list[dict[str, Any]] = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(5)]
     bare[1]["dial_only"] = True
     known = {contact: f"tcp://127.0.0.1:{first}"}
     plan = row(bare, discovery={"kind": "gossip", "contacts": known})
     assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
 
 
-def test_one_that_only_dials_is_killed_and_comes_back(tmp_path):
-    agents = entries(ports.free(10), a1=DIALS)
+def test_a_dial_only_agent_is_killed_and_comes_back(tmp_path):
+    agents = entries(ports.free(10), a1=DIAL_ONLY)
     clocks = {"heartbeat": 0.2, "lost": 10}
     keys = {"security": "curve", "keyring": str(tmp_path / "keys")}
     slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}}
@@ -109,12 +112,12 @@ def test_one_that_only_dials_is_killed_and_comes_back(tmp_path):
         assert "a1" in running.events(out, me, "round")[again]["sent"]
 
 
-def test_two_that_nobody_dials_cannot_be_neighbours():
+def test_two_dial_only_agents_cannot_be_neighbours():
     with pytest.raises(
         ConfigError, match=r"^agents: a1 and a2 are neighbours and nobody dials either \(dial_only: true\)"
     ):
-        row(entries(7000, a1=DIALS, a2=DIALS))
-    row(entries(7000, a1=DIALS, a3=DIALS))
+        row(entries(7000, a1=DIAL_ONLY, a2=DIAL_ONLY))
+    row(entries(7000, a1=DIAL_ONLY, a3=DIAL_ONLY))
 
 
 def one(plan, folder):
@@ -124,7 +127,7 @@ def one(plan, folder):
     return str(said)
 
 
-def test_without_a_neighbour_both_sides_views_are_told(tmp_path):
+def test_without_a_neighbour_both_sides_views_are_reported(tmp_path):
     first = ports.free(10)
     mine = f"tcp://127.0.0.1:{first + 2} or tcp://127.0.0.1:{first + 3}"
     said = "a0, a2 did not come up for a1 within 0.5 s: "
@@ -132,7 +135,7 @@ def test_without_a_neighbour_both_sides_views_are_told(tmp_path):
         said += f"a1 dials tcp://127.0.0.1:{port} in vain (connection refused), and {peer} has not called at {mine}; "
     said += "start it, open its two ports to others, or let it dial out (dial_only: true), or raise clocks.join"
     assert one(row(entries(first), clocks={"join": 0.5}), tmp_path) == said
-    alone = one(row(entries(first, a1=DIALS), clocks={"join": 0.5}), tmp_path)
+    alone = one(row(entries(first, a1=DIAL_ONLY), clocks={"join": 0.5}), tmp_path)
     assert alone == said.replace(f"a0 has not called at {mine}", "a1 only dials out").replace(
         f"a2 has not called at {mine}", "a1 only dials out"
     )

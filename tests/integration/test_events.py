@@ -62,8 +62,8 @@ def test_the_log_and_the_screen_tell_of_it(tmp_path):
         and "a1 has left after round 4" in printed
         and "a0 has joined" not in printed
     )
-    told = running.events(tmp_path / "run", "a0", "modalities")
-    assert [(e["round"], e["modalities"]) for e in told] == [(2, ["audio", "motion"]), (5, ["motion"])]
+    modalities = running.events(tmp_path / "run", "a0", "modalities")
+    assert [(e["round"], e["modalities"]) for e in modalities] == [(2, ["audio", "motion"]), (5, ["motion"])]
     assert running.events(tmp_path / "run", "a1", "left")[0]["round"] == 4
     assert [e["round"] for e in running.events(tmp_path / "run", "a3", "round")] == [3, 4, 5, 6]
 
@@ -81,7 +81,7 @@ def test_a_run_that_is_stopped_among_its_events_is_resumed_to_the_same_end(tmp_p
     assert running.differing(running.saved(made, out), running.simulated(running.lengthy(12, events=EVENTS))) == []
 
 
-def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_path):
+def test_an_agent_ordered_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_path):
     def made(events):
         return running.lengthy(40, events=events, clocks={"heartbeat": 0.2, "lost": 30})
 
@@ -93,15 +93,15 @@ def test_an_agent_told_to_gain_and_lose_takes_all_along_in_the_same_rounds(tmp_p
         cli.tell(out, "a2", lose=["audio"])
         code, printed = running.ended(process)
     assert code == 0 and "Traceback" not in printed, printed
-    told = {(me, e["round"], *e["modalities"]) for me in peers for e in running.events(out, me, "modalities")}
-    assert {(me, *kinds) for me, _, *kinds in told} == {("a0", "audio", "motion"), ("a2", "motion")}
+    modalities = {(me, e["round"], *e["modalities"]) for me in peers for e in running.events(out, me, "modalities")}
+    assert {(me, *kinds) for me, _, *kinds in modalities} == {("a0", "audio", "motion"), ("a2", "motion")}
     for me in peers:
         heard = {(e["peer"], e["round"], e["late"]) for e in running.events(out, me, "heard of")}
-        assert heard == {(who, round, False) for who, round, *_ in told if who != me}
+        assert heard == {(who, round, False) for who, round, *_ in modalities if who != me}
         assert [e for kind in ("missing", "refused") for e in running.events(out, me, kind)] == []
     # planned for the rounds that were announced, the same run has the same end
     change = {"a0": {"gain": ["motion"]}, "a2": {"lose": ["audio"]}}
-    schedule = [{"round": round, "agent": me} | change[me] for me, round, *_ in told]
+    schedule = [{"round": round, "agent": me} | change[me] for me, round, *_ in modalities]
     assert running.differing(running.saved(made([]), out), running.simulated(made(schedule))) == []
 
 
@@ -138,7 +138,7 @@ def test_an_agent_that_comes_when_nobody_expects_it_is_taken_in(tmp_path):
     assert running.events(out, "a3", "end") and not any(running.events(out, me, "missing") for me in made.specs)
 
 
-def test_who_comes_when_all_is_nearly_over_is_told_so(tmp_path):
+def test_who_comes_when_all_is_nearly_over_gets_a_message(tmp_path):
     made = running.plan(rounds=3, events=[{"agent": "a3", "join": True}])
     agents = [running.agent(made, me, transport, running.RunFolder(tmp_path)) for me, transport in running.memory(made)]
     ended = dict(zip(made.specs, running.together(agents), strict=True))
@@ -148,7 +148,7 @@ def test_who_comes_when_all_is_nearly_over_is_told_so(tmp_path):
     assert "there are 3" in refused["why"]
 
 
-def test_who_cannot_be_told_is_refused_in_a_sentence(tmp_path):
+def test_an_order_to_an_agent_that_cannot_take_it_is_refused_in_a_sentence(tmp_path):
     out = running.RunFolder(tmp_path)
     out.write(running.plan().run)
     for arguments, why in [

@@ -12,7 +12,7 @@ MEET = 2 * AHEAD  # the round in which the two meet again
 CARDS = 3
 
 
-def test_who_is_far_ahead_waits_with_its_mail_until_it_would_be_taken(tmp_path):
+def test_who_is_far_ahead_waits_with_its_messages_until_they_would_be_taken(tmp_path):
     contacts = [[0, "a0", "a1"], [MEET, "a0", "a1"]]
     clocks = {"heartbeat": 0.05, "lost": 30.0}
     agents = {"agents": {"mix": {"audio": 2}}, "data": {"samples": 64}, "clocks": clocks}

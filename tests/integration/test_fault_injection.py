@@ -35,14 +35,14 @@ def missed(folder, me):
 
 
 @both_ways
-def test_dropped_mail_is_missed(way, tmp_path):
+def test_dropped_messages_are_missed(way, tmp_path):
     plan, _ = ran(way, tmp_path, {"kind": "drop", "senders": ["a1"], "receivers": ["a0"], "rounds": [1, 2]})
     assert (1, "a1") in missed(tmp_path, "a0") and (1, "a0") not in missed(tmp_path, "a1")
     assert done(tmp_path, plan) == {("a1", "drop"): 1}
 
 
 @both_ways
-def test_who_waited_in_vain_is_not_missed_in_the_next_round(way, tmp_path):
+def test_who_timed_out_is_not_missed_in_the_next_round(way, tmp_path):
     """It is late by as long as it waited, as long as its neighbours would wait for it, and by a little more."""
     drop = {"kind": "drop", "senders": ["a1"], "receivers": ["a0"], "rounds": [1, 2]}
     delay = {"kind": "delay", "senders": ["a0"], "seconds": 0.5, "rounds": [2, 3]}
@@ -56,7 +56,7 @@ def test_who_waited_in_vain_is_not_missed_in_the_next_round(way, tmp_path):
 @pytest.mark.parametrize(
     "fault", [{"kind": "delay", "seconds": 0.2}, {"kind": "duplicate"}, {"kind": "reorder"}], ids=lambda f: f["kind"]
 )
-def test_mail_that_comes_late_or_twice_or_in_another_order_changes_no_bit(way, fault, tmp_path):
+def test_messages_that_come_late_or_twice_or_in_another_order_change_no_bit(way, fault, tmp_path):
     plan, states = ran(way, tmp_path, fault | {"probability": 0.5}, clocks=PATIENT)
     assert running.differing(states, running.simulated(running.plan(clocks=PATIENT))) == []
     assert {kind for _, kind in done(tmp_path, plan)} == {fault["kind"]}
@@ -66,7 +66,7 @@ def test_mail_that_comes_late_or_twice_or_in_another_order_changes_no_bit(way, f
 
 
 @both_ways
-def test_corrupt_mail_is_refused_and_counted_and_poisons_nobody(way, tmp_path):
+def test_corrupt_messages_are_refused_and_counted_and_poison_nobody(way, tmp_path):
     plan, _ = ran(way, tmp_path, {"kind": "corrupt", "senders": ["a1", "a3"], "probability": 0.7}, rounds=5)
     refused = [event for me in plan.specs for event in running.events(tmp_path, me, "refused")]
     assert refused and {event["peer"] for event in refused} <= {"a1", "a3", "a stranger"}
@@ -91,8 +91,8 @@ def test_a_partition_heals(way, tmp_path):
     assert across
     last = set(range(rounds - 10, rounds))
     for me, peer in across:
-        told = [event["event"] for event in running.events(tmp_path, me) if event.get("peer") == peer]
-        assert told[0] == "found" and "lost" in told and told[-1] == "found"
+        kinds = [event["event"] for event in running.events(tmp_path, me) if event.get("peer") == peer]
+        assert kinds[0] == "found" and "lost" in kinds and kinds[-1] == "found"
         sent = {event["round"] for event in running.events(tmp_path, me, "round") if peer in event["sent"]}
         assert last <= sent, "mail crosses again"
         assert set(range(first)) <= sent and not set(range(rounds)) <= sent
@@ -128,7 +128,7 @@ def sent(out, me, peer, since):
     return [e["round"] for e in running.events(out, me, "round") if e["round"] >= since and peer in e["sent"]]
 
 
-def told(out, me, peer):
+def kinds(out, me, peer):
     """What an agent said of a peer, in order: found, lost, found …"""
     return [event["event"] for event in running.events(out, me) if event.get("peer") == peer]
 
@@ -142,7 +142,7 @@ def test_who_is_killed_is_started_again_once_and_who_is_stopped_goes_on_and_both
         friends = [me for me in plan.specs if "a1" in running.events(out, me, "round")[0]["sent"]]
         running.until(lambda: all(len(sent(out, me, "a1", back)) >= 3 for me in friends))
         running.until_round(out, "a1", back + 3)
-        running.until(lambda: any("found" in told(out, me, "a3")[2:] for me in plan.neighbours("a3")))
+        running.until(lambda: any("found" in kinds(out, me, "a3")[2:] for me in plan.neighbours("a3")))
         running.until_round(out, "a3", 10)
         code, printed = interrupted(process)
     assert friends and code == 130 and "Traceback" not in printed, printed

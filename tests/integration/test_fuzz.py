@@ -22,7 +22,7 @@ def fuzzing():
     ("method", "victim"), [("parse", "a0"), ("fedafd", "a0"), ("fedavg", "hub"), ("fedmosaic", "hub")]
 )
 @pytest.mark.parametrize("seed", [1, 2])
-def test_mutated_mail_neither_crashes_nor_hangs_nor_fills_the_memory(fuzzing, method, victim, seed):
+def test_mutated_messages_neither_crash_nor_hang_nor_fill_the_memory(fuzzing, method, victim, seed):
     found = fuzzing.fuzz(method, MESSAGES, seed, victim)
     assert found["finite"]
     assert found["grown_MB"] < BOUND

@@ -43,22 +43,24 @@ def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
             if not payload:
                 gone.add(me)
                 continue
-            told = json.loads(payload)
+            announced = json.loads(payload)
             assert len(payload) < (500 if room == "telemetry" else 5000)
             if room == "agents":
                 first = 1 if me == "a3" else 0
                 offers = plan.laid(first).offers[me]
-                assert told["modalities"] == list(plan.senses(me, first))  # even where the broker lost it for a while
-                assert told["slices"] == {str(key): region.digest for key, region in offers.items()}
-            elif told["event"] == "round":
-                said[me].append(told["accuracy"])
-            elif told["event"] == "modalities":
-                gained.append((me, told["round"], told["modalities"]))
+                assert announced["modalities"] == list(
+                    plan.senses(me, first)
+                )  # even where the broker lost it for a while
+                assert announced["slices"] == {str(key): region.digest for key, region in offers.items()}
+            elif announced["event"] == "round":
+                said[me].append(announced["accuracy"])
+            elif announced["event"] == "modalities":
+                gained.append((me, announced["round"], announced["modalities"]))
     assert said == logged
     assert gained == [("a0", 2, ["audio", "motion"])]
 
 
-def test_one_that_only_dials_takes_part(broker, tmp_path):
+def test_a_dial_only_agent_takes_part(broker, tmp_path):
     agents = [{"id": f"a{i}", "modalities": ["audio"], "dial_only": i == 1} for i in range(3)]
     plan = plans.plan(graph="line", agents=agents, rounds=3, discovery=by(broker))
     assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []
@@ -85,7 +87,7 @@ def test_without_a_broker_nobody_begins(tmp_path):
     assert printed.count("\n") == 1 and printed.endswith("start it, or correct discovery.broker\n")
 
 
-def test_one_that_is_killed_is_marked_gone_and_found_again_elsewhere(broker, tmp_path):
+def test_one_that_is_killed_is_marked_gone_and_found_again_at_its_new_address(broker, tmp_path):
     plan, out = running.lengthy(2000, clocks=CLOCKS, discovery=by(broker)), tmp_path / "run"
     file = running.write(plan, tmp_path)
     topic = f"parse-p2p/{plan.run.digest()}/agents/a1"

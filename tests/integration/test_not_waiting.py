@@ -21,7 +21,7 @@ ROUNDS = 30
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("backend", [running.over_memory, running.over_ipc])
-def test_with_patience_and_all_mail_they_end_as_the_simulator_does(exchange, backend, tmp_path):
+def test_with_patience_and_all_messages_they_end_as_the_simulator_does(exchange, backend, tmp_path):
     plan = running.plan(options={"exchange": exchange, "patience": float(running.GUARD)})
     assert running.differing(backend(plan, tmp_path), running.simulated(plan)) == []
 
@@ -63,7 +63,7 @@ def test_one_that_is_stopped_holds_up_nobody(exchange, tmp_path):
 
 
 @pytest.mark.parametrize("exchange", ["push-sum", "acknowledged"])
-def test_whatever_mail_is_lost_and_however_they_drift_the_sums_stay(exchange, tmp_path):
+def test_whatever_messages_are_lost_and_however_they_drift_the_sums_stay(exchange, tmp_path):
     """Of each slice what is kept and what is on its way, exactly, at whatever moment the agents end."""
     plan = alike(exchange, 4, "ring", frozen)
     plan.run = plan.run.model_copy(update={"rounds": 60})

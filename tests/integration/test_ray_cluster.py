@@ -46,7 +46,7 @@ def test_agents_spread_over_the_nodes_end_as_the_simulator_does(cluster, tmp_pat
     assert running.differing(running.saved(ring, tmp_path / "run"), running.simulated(ring)) == []
 
 
-def test_agents_of_a_lost_node_go_on_elsewhere_and_all_leave_checkpoints_when_interrupted(cluster, tmp_path):
+def test_agents_of_a_lost_node_go_on_at_another_and_all_leave_checkpoints_when_interrupted(cluster, tmp_path):
     slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}, "clocks": {"heartbeat": 0.2, "lost": 10}}
     ring, out = plan(rounds=2000, **slow), tmp_path / "run"  # its end is not awaited
     file = running.write(ring, tmp_path)

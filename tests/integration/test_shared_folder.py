@@ -22,7 +22,7 @@ def test_they_find_each_other_and_end_as_the_simulator_does(tmp_path):
     assert not any(running.events(tmp_path / "run", me, "refused") for me in plan.specs)
 
 
-def test_one_that_is_killed_is_found_again_elsewhere(tmp_path):
+def test_one_that_is_killed_is_found_again_at_its_new_address(tmp_path):
     clocks = {"heartbeat": 0.2, "lost": 10}
     plan, out = running.lengthy(2000, clocks=clocks, discovery=SHARED_FOLDER), tmp_path / "run"
     file, left = running.write(plan, tmp_path), out / "addresses" / "a1.json"
@@ -43,7 +43,7 @@ def test_one_that_is_killed_is_found_again_elsewhere(tmp_path):
         assert "a1" in rounds[again]["sent"] and not all("a1" in event["sent"] for event in rounds)
 
 
-def test_one_that_only_dials_takes_part(tmp_path):
+def test_a_dial_only_agent_takes_part(tmp_path):
     agents = [{"id": f"a{i}", "modalities": ["audio"], "dial_only": i == 1} for i in range(3)]
     plan = plans.plan(graph="line", agents=agents, rounds=3, discovery=SHARED_FOLDER)
     assert running.differing(running.over_found(plan, tmp_path), running.simulated(plan)) == []

@@ -28,7 +28,7 @@ class Broker:
     def __init__(self, folder, port):
         self.port = port
         self.url = f"mqtt://127.0.0.1:{port}"
-        self._process = None
+        self._process: subprocess.Popen[bytes] | None = None
         program, text = ("mosquitto", MOSQUITTO) if shutil.which("mosquitto") else ("amqtt", AMQTT)
         file = Path(folder) / "broker.conf"
         file.write_text(text.format(port=port, user=getpass.getuser()), encoding="utf-8")
@@ -50,6 +50,7 @@ class Broker:
 
     def stop(self):
         """Let it hang."""
+        assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def _answers(self):
@@ -76,14 +77,15 @@ class Ear:
     def __init__(self, port, *topics, name="", will=None):
         self._port = port
         self._topics = topics
-        self._heard = queue.Queue()
-        self._ready = queue.Queue()
+        self._heard: queue.Queue[tuple[str, bytes, bool]] = queue.Queue()
+        self._ready: queue.Queue[str] = queue.Queue()
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, name, reconnect_on_failure=False)
         if will is not None:
-            self._client.will_set(*will, qos=1, retain=True)
+            topic, payload = will
+            self._client.will_set(topic, payload, qos=1, retain=True)
         self._client.on_connect = lambda *_: self._ready.put("connected")
         self._client.on_subscribe = lambda *_: self._ready.put("subscribed")
-        self._client.on_message = lambda client, _, m: self._heard.put((m.topic, m.payload, m.retain))
+        self._client.on_message = lambda client, _, m: self._heard.put((m.topic, bytes(m.payload), m.retain))
 
     def __enter__(self):
         self._client.connect("127.0.0.1", self._port)
@@ -105,6 +107,7 @@ class Ear:
     def die(self):
         """Without a word, if that has not happened."""
         if (link := self._client.socket()) is not None:
+            assert isinstance(link, socket.socket)
             link.shutdown(socket.SHUT_RDWR)
 
     def say(self, topic, payload, retain=True):

@@ -40,9 +40,7 @@ def running():
         yield cluster
     finally:
         os.environ.pop("RAY_ADDRESS", None)
-        process.stdin.close()  # it shuts down
-        process.wait(60)
-        process.stdout.close()
+        process.communicate(timeout=60)  # it shuts down when its input ends
 
 
 def main():

@@ -1,12 +1,17 @@
-"""What agents have in common that are no more than a transport, a log and a finder."""
+"""What agents have in common that are no more than a transport, a log and a way to find others."""
 
 from contextlib import asynccontextmanager
+from typing import Any
 
 from parse_p2p.core.peer_info import Card
 
 
 class Finding:
-    """Needs a ``transport``, a ``discovery`` and a ``log``."""
+    """Needs what stands here, each of its test's own kind."""
+
+    transport: Any
+    discovery: Any
+    log: Any
 
     @asynccontextmanager
     async def there(self, incarnation=1):

@@ -63,13 +63,13 @@ def total(agent_states, key):
     memory = {p.me: {n.removeprefix(f"{e}/{key}/"): t for n, t in p.memory.items() for e in KINDS if f"{e}/{key}/" in n}
               for p in agent_states}  # fmt: skip
     kept = [m["mass"] if "mass" in m else m["value"] for m in memory.values() if m]
-    return torch.stack(kept).sum(0) + sum(_on_its_way(memory), torch.zeros(len(kept[0]), dtype=torch.float64))
+    return torch.stack(kept).sum(0) + sum(_under_way(memory), torch.zeros(len(kept[0]), dtype=torch.float64))
 
 
 KINDS = ("push-sum", "acknowledged")
 
 
-def _on_its_way(memory):
+def _under_way(memory):
     """What one end of a link has parted with and the other has not yet taken."""
     for me, mine in memory.items():
         for peer, theirs in memory.items():

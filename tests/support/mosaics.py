@@ -6,7 +6,8 @@ import torch
 from plans import BOTH, plan
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.core.types import Role
+from parse_p2p.core.message import Message
+from parse_p2p.core.types import PeerId, Role
 from parse_p2p.data import bits
 from parse_p2p.data.base import Batch, split, standardise
 from parse_p2p.methods.base import Done, advance
@@ -85,9 +86,10 @@ def locals_of(w, round=0):
     return made
 
 
-def mail(w):
-    """Every parcel of a run: (round, sender, receiver, parcel)."""
-    agents, seen = w.agent_states(), []
+def exchanged(w):
+    """Every message of a run: (round, sender, receiver, message)."""
+    agents = w.agent_states()
+    seen: list[tuple[int, PeerId, PeerId, Message]] = []
 
     def watched(script, me):
         def play(local, options):

@@ -17,19 +17,20 @@ def in_memory(folder):
     return lambda me, at=None: MemoryTransport(me, post)
 
 
-def over_sockets(address):
-    """An ``open(me, at)`` for the agents a and b, and c, who is never there; ``at`` is another place to listen."""
-    places = {name: tuple(address(name, plane) for plane in Plane) for name in ("a", "b", "c", "elsewhere")}
+class OverSockets:
+    """Opens the agents a and b; c is never there."""
 
-    def open_(me, at=None):
-        return ZmqTransport(me, {peer: places[peer] for peer in "abc"} | {me: places[at or me]}, drain=GUARD)
+    def __init__(self, address):
+        self.addresses = {name: tuple(address(name, plane) for plane in Plane) for name in ("a", "b", "c", "other")}
 
-    open_.places = places
-    return open_
+    def __call__(self, me, at=None):
+        """``at`` is another address to listen at."""
+        known = {peer: self.addresses[peer] for peer in "abc"} | {me: self.addresses[at or me]}
+        return ZmqTransport(me, known, drain=GUARD)
 
 
 def over_ipc(folder):
-    return over_sockets(lambda name, plane: f"ipc://{folder}/{name}{plane:d}")
+    return OverSockets(lambda name, plane: f"ipc://{folder}/{name}{plane:d}")
 
 
 def over_tcp(folder):
@@ -40,7 +41,7 @@ def over_tcp(folder):
             free.bind(("127.0.0.1", 0))
             return f"tcp://127.0.0.1:{free.getsockname()[1]}"
 
-        return over_sockets(address)
+        return OverSockets(address)
 
 
 SOCKETS = {"ipc": over_ipc, "tcp": over_tcp}

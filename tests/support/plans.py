@@ -7,7 +7,7 @@ import torch
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
-from parse_p2p.core.types import Modality, Role
+from parse_p2p.core.types import Modality, PeerId, Role
 from parse_p2p.methods.gossip import mix, slices
 from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.models.fission import Fission
@@ -50,7 +50,7 @@ def plan(mix=None, graph="ring", encoder=None, **changes) -> RunPlan:
 
 def learner(kind="audio+motion", **changes):
     """The learner of one agent that senses ``kind``, for instance ``audio``."""
-    return plan({kind: 2}, **changes).agent_state("a0").learner
+    return plan({kind: 2}, **changes).agent_state(PeerId("a0")).learner
 
 
 def network(kind="fission", shapes=BOTH, classes=4, encoder=EncoderOptions(), **model):  # noqa: B008 -- frozen

@@ -64,13 +64,13 @@ def memory(plan):
 
 def over_ipc(plan, folder):
     with tempfile.TemporaryDirectory(prefix="p2p-") as sockets:  # the path of a socket must be short
-        places = {me: (f"ipc://{sockets}/{me}.data", f"ipc://{sockets}/{me}.control") for me in plan.specs}
-        return _in_one_loop(plan, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(plan, me)}))
+        addresses = {me: (f"ipc://{sockets}/{me}.data", f"ipc://{sockets}/{me}.control") for me in plan.specs}
+        return _in_one_loop(plan, folder, lambda me: ZmqTransport(me, {p: addresses[p] for p in around(plan, me)}))
 
 
 def over_tcp(plan, folder):
-    places = {me: plan.endpoints.address(me, folder) for me in plan.specs}
-    return _in_one_loop(plan, folder, lambda me: ZmqTransport(me, {p: places[p] for p in around(plan, me)}))
+    addresses = {me: plan.endpoints.address(me, folder) for me in plan.specs}
+    return _in_one_loop(plan, folder, lambda me: ZmqTransport(me, {p: addresses[p] for p in around(plan, me)}))
 
 
 def over_found(plan, folder):

@@ -129,5 +129,5 @@ def test_what_cannot_be_run_is_one_sentence(graph, agents, keys, says):
 
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'rnu'"):
-        parse_p2p.rnu  # noqa: B018
+        parse_p2p.rnu  # type: ignore[attr-defined]  # noqa: B018
     assert {"run", "Run", "P2PError", "__version__"} <= set(dir(parse_p2p))

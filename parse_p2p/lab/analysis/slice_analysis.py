@@ -255,9 +255,9 @@ def pooled(plan: RunPlan, views: Mapping[PeerId, View], k: int) -> Iterator[Reco
         held = {view.learner.me: view.trunks(view.learner.test) for view in alike}
         fit = first.trunks(first.learner.data)
         for pair in pairs(first.modalities):
-            books = [codebook(joined(fit, source), k, first.seed) for source in pair]
+            codebooks = [codebook(joined(fit, source), k, first.seed) for source in pair]
             coded = {
-                me: [book.codes(joined(of, source)) for book, source in zip(books, pair, strict=True)]
+                me: [each.codes(joined(of, source)) for each, source in zip(codebooks, pair, strict=True)]
                 for me, of in held.items()
             }
             yield _pooled(first, graph.peers, graph, coded, parts, pair, k)

@@ -178,8 +178,8 @@ def test_the_digest_says_who_may_talk_to_whom(load):
     plain = load()
     for put in (("device", "cuda:0"), ("checkpoint.every", 5), ("base_port", 7000), ("discovery", MQTT)):
         assert load(GOOD, put).digest() == plain.digest(), put
-    for put in (("seed", 1), ("train.lr", 0.2), ("method", "harmony"), ("agents.0.modalities", ["motion"])):
-        assert load(GOOD, put).digest() != plain.digest(), put
+    for other in (("seed", 1), ("train.lr", 0.2), ("method", "harmony"), ("agents.0.modalities", ["motion"])):
+        assert load(GOOD, other).digest() != plain.digest(), other
     assert load(GOOD + "method: parse\n").digest() == plain.digest()  # the default, written out
 
 

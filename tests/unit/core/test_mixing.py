@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from functools import cache, partial
 from itertools import permutations
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from parse_p2p.core.mixing import clipped, krum, median, trimmed_mean, weighted
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.gossip import GossipOptions
 
-MIXERS = {
+MIXERS: dict[str, Any] = {
     "weighted": weighted,
     "clipped": partial(clipped, radius=0.5),
     "trimmed-mean": trimmed_mean,
@@ -87,7 +88,7 @@ def test_equal_copies_in_double_stay_equal_where_their_mean_is_rounded():
 
 @pytest.mark.parametrize("name", MIXERS)
 @given(data=st.data(), rows=copies)
-def test_the_order_of_the_mail_does_not_matter(name, data, rows):
+def test_the_order_of_the_messages_does_not_matter(name, data, rows):
     order = data.draw(st.permutations(range(len(rows) - 1)))
     assert torch.equal(mixed(MIXERS[name], rows), mixed(MIXERS[name], rows, order))
 

@@ -12,8 +12,8 @@ from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
 
 PROFILE = Profile(run="0123", id="a0", modalities=("audio",), slices={"trunk.audio@audio": "ab12"})
 HERE = ("tcp://127.0.0.1:4001", "tcp://127.0.0.1:4002")
-NOTICE = PROFILE.at(HERE, None, 7)
-SAID = json.loads(NOTICE.model_dump_json())
+ADVERTISEMENT = PROFILE.at(HERE, None, 7)
+SAID = json.loads(ADVERTISEMENT.model_dump_json())
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -27,8 +27,8 @@ def read(said):
 
 
 def test_it_reads_what_it_wrote():
-    assert Advertisement.read(NOTICE.model_dump_json().encode()) == NOTICE
-    assert NOTICE.address == HERE and not NOTICE.gone
+    assert Advertisement.read(ADVERTISEMENT.model_dump_json().encode()) == ADVERTISEMENT
+    assert ADVERTISEMENT.address == HERE and not ADVERTISEMENT.gone
 
 
 @given(st.binary(max_size=200))
@@ -76,7 +76,7 @@ def test_a_presence_too_long_is_refused_unread():
 
 
 @pytest.mark.parametrize(
-    ("bound", "advertised", "told"),
+    ("bound", "advertised", "expected"),
     [
         ("tcp://127.0.0.1:9", None, "tcp://127.0.0.1:9"),
         ("tcp://127.0.0.1:9", "host3", "tcp://host3:9"),
@@ -84,8 +84,8 @@ def test_a_presence_too_long_is_refused_unread():
         ("tcp://[::]:9", "fe80::1", "tcp://[fe80::1]:9"),
     ],
 )
-def test_others_are_told_the_host_that_they_reach(bound, advertised, told):
-    assert PROFILE.at((bound, bound), advertised, 0).address == (told, told)
+def test_the_host_that_others_reach_is_advertised(bound, advertised, expected):
+    assert PROFILE.at((bound, bound), advertised, 0).address == (expected, expected)
 
 
 @pytest.mark.parametrize("bound", ["tcp://0.0.0.0:9", "tcp://[::]:9"])

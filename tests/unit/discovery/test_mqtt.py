@@ -83,14 +83,14 @@ def test_those_who_know_no_address_find_each_other(broker, tmp_path):
 
 def test_one_that_comes_back_on_another_port_is_found_again(broker, tmp_path):
     async def scenario():
-        places = set()
+        addresses = set()
         async with Agent("a", broker, tmp_path).there() as a:
             for life in range(3):
                 async with Agent("b", broker, tmp_path).there(life) as b:
-                    places.add(b.transport.endpoints)
+                    addresses.add(b.transport.endpoints)
                     await a.transport.send("b", [b"%d" % life], Plane.DATA)
                     assert await b.heard() == ("a", [b"%d" % life])
-        assert len(places) == 3
+        assert len(addresses) == 3
 
     run(scenario())
 
@@ -165,7 +165,7 @@ def test_a_lie_is_counted_and_the_truth_that_follows_is_taken(lie, broker, tmp_p
 
 
 @pytest.mark.parametrize("lie", [NOWHERE, ("tcp://[::::]:1",) * 2, ("tcp://no.such.host.invalid:1",) * 2])
-def test_a_lie_about_a_door_is_undone_by_the_next_presence(lie, broker, tmp_path):
+def test_a_lie_about_an_address_is_undone_by_the_next_presence(lie, broker, tmp_path):
     async def scenario():
         async with Agent("a", broker, tmp_path).there() as a, Agent("b", broker, tmp_path).there() as b:
             await a.transport.send("b", [b"one"], Plane.DATA)
@@ -200,7 +200,7 @@ def test_lies_without_end_fill_no_log(broker, tmp_path):
     run(scenario())
 
 
-def test_a_broker_that_dies_is_missed_by_nobody_and_told_all_again_when_it_is_back(broker, tmp_path):
+def test_a_broker_that_dies_is_missed_by_nobody_and_hears_all_again_when_it_is_back(broker, tmp_path):
     async def scenario():
         async with Agent("a", broker, tmp_path).there() as a, Agent("b", broker, tmp_path).there() as b:
             await a.transport.send("b", [b"before"], Plane.DATA)

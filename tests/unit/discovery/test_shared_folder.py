@@ -71,16 +71,16 @@ def test_one_that_comes_back_on_other_ports_is_found_again(tmp_path):
     """Though each of its lives but the last dies without taking its file away."""
 
     async def scenario():
-        places = set()
+        addresses = set()
         async with Agent("a", tmp_path / "f").there() as a:
             for life in range(3):
                 async with Agent("b", tmp_path / "f").there(life) as b:
-                    places.add(b.transport.endpoints)
+                    addresses.add(b.transport.endpoints)
                     await a.transport.send("b", [b"%d" % life], Plane.DATA)
                     assert await b.heard() == ("a", [b"%d" % life])
                     left = b.transport.endpoints
                 said(tmp_path / "f", "b", left)
-        assert len(places) == 3
+        assert len(addresses) == 3
 
     run(scenario())
 
@@ -122,18 +122,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("text", "why"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_file_of_no_use_is_told_of_once_and_passed_over(text, why, tmp_path):
+def test_a_file_of_no_use_is_reported_once_and_passed_over(text, why, tmp_path):
     folder = tmp_path / "f"
     folder.mkdir()
     (folder / "b.json").write_bytes(text)
 
     async def scenario():
         async with Agent("a", folder).there() as a:
-            while not (told := list(a.tail.read())):
+            while not (logged := list(a.tail.read())):
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.5)
-            assert [*told, *a.tail.read()] == told and len(told) == 1
-            assert told[0]["event"] == "refused" and why in told[0]["why"] and "b.json" in told[0]["why"]
+            assert [*logged, *a.tail.read()] == logged and len(logged) == 1
+            assert logged[0]["event"] == "refused" and why in logged[0]["why"] and "b.json" in logged[0]["why"]
             async with Agent("b", folder).there() as b:
                 await a.transport.send("b", [b"all the same"], Plane.DATA)
                 assert await b.heard() == ("a", [b"all the same"])
@@ -189,13 +189,13 @@ def test_one_that_listens_everywhere_tells_its_hosts_address_or_the_one_it_is_gi
     with socket.socket() as probe:
         probe.bind((outward, 0))  # it is mine
 
-    async def told(host):
+    async def logged(host):
         async with Agent("a", tmp_path / "f", host=host, bind=("tcp://0.0.0.0:*",) * 2).there():
             return Advertisement.read((tmp_path / "f" / "a.json").read_bytes()).data.rpartition(":")[0]
 
     async def scenario():
-        assert await told(None) == f"tcp://{outward}"
-        assert await told("host3") == "tcp://host3"
+        assert await logged(None) == f"tcp://{outward}"
+        assert await logged("host3") == "tcp://host3"
         assert towards_others("tcp://127.0.0.1:1") is None
 
     run(scenario())

@@ -93,7 +93,7 @@ def test_an_agent_whose_device_fails_it_says_so_in_a_sentence_and_leaves_a_check
         yield
 
     plan = running.plans.under(running.plan(), script=unlucky)
-    agents = [running.agent(plan, me, mail, running.RunFolder(tmp_path)) for me, mail in running.memory(plan)]
+    agents = [running.agent(plan, me, transport, running.RunFolder(tmp_path)) for me, transport in running.memory(plan)]
     for me, found in zip(plan.specs, running.together(agents), strict=True):
         assert isinstance(found, TrainingError)
         assert str(found).startswith(said.format(me=me))

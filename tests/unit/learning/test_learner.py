@@ -140,6 +140,7 @@ def test_on_known_bits_nobody_is_luckier_than_the_ceiling():
     agents = plan({"audio": 2, "audio+motion": 1}, dataset="bits", data={"samples": 800}).agent_states()
     for agent in (p.learner for p in agents):
         said = agent.outputs(agent.test).logits().argmax(1)
+        assert agent.test.ceiling is not None
         best = agent.test.ceiling(frozenset(agent.test.modalities))
         found = agent.evaluate()["accuracy"]
         assert found == pytest.approx(agent.test.chances(said).mean().item())
@@ -210,11 +211,11 @@ def test_autocast_computes_steps_in_bfloat16_and_keeps_all_that_lasts_in_float32
 def test_autocast_learns_and_the_seed_decides():
     def trained(**changes):
         agent = learner(**changes)
-        told = []
+        trained_losses = []
         for round in range(6):
             agent.begin(round, 6)
-            told.append(agent.train(losses.task)["loss"])
-        return agent, told
+            trained_losses.append(agent.train(losses.task)["loss"])
+        return agent, trained_losses
 
     (one, falling), (other, _), (full, wanted) = trained(**BF16), trained(**BF16), trained()
     assert torch.equal(one.buffer.values, other.buffer.values)

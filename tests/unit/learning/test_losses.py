@@ -8,7 +8,7 @@ import torch
 from plans import BOTH, inputs, network
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.core.types import Kind
+from parse_p2p.core.types import Kind, Modality
 from parse_p2p.data.base import Batch
 from parse_p2p.learning import losses
 from parse_p2p.models.base import Outputs
@@ -26,7 +26,7 @@ def case(shapes=BOTH, kind="fission"):
 
 def on(term, *latents, kind=Kind.REDUNDANT):
     """A term on slices of that kind, one tensor for each modality, without a network."""
-    outputs = Outputs({}, {f"m{i}": {kind: z} for i, z in enumerate(latents)})
+    outputs = Outputs({}, {Modality(f"m{i}"): {kind: z} for i, z in enumerate(latents)})
     return term(None, Batch({}, torch.zeros(len(latents[0]), dtype=torch.int64)), outputs)
 
 

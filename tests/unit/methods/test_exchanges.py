@@ -48,7 +48,7 @@ def run(w, rounds, start=0, agent_states=None):
 
 @pytest.mark.parametrize("order", ["atc", "cta"])
 @pytest.mark.parametrize("mixer", ["weighted", "median"])
-def test_asynchronous_without_late_mail_is_synchronous_to_the_last_bit(order, mixer):
+def test_asynchronous_without_late_messages_is_synchronous_to_the_last_bit(order, mixer):
     options = {"order": order, "mixer": mixer}
     one, _ = finished(plan(options=options | {"exchange": "asynchronous", "decay": 0.3}))
     other, _ = finished(plan(options=options))
@@ -321,7 +321,7 @@ def test_a_copy_counts_less_the_older_it_is(said, age):
     torch.testing.assert_close(agent_state.learner.buffer.values, want)
 
 
-def test_without_mail_nothing_is_mixed():
+def test_without_messages_nothing_is_mixed():
     script, agent_state = one_of_two("asynchronous", 7)
     mine = agent_state.learner.buffer.values.clone()
     advance(script, None)
@@ -363,7 +363,7 @@ def test_the_ledger_counts_the_bytes_of_each_exchange(codec):
 # mail of liars
 
 
-def told(exchange, packed, rounds=3):
+def after_rounds_of(exchange, packed, rounds=3):
     """What a0 and its memory are after it was told the same thing for some rounds."""
     w = alike(exchange, 2, "complete")
     agent_state = scattered(w.agent_states())[0]
@@ -386,14 +386,14 @@ DOUBLES = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0,
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(DOUBLES, min_size=4, max_size=4), st.booleans())
-def test_no_sum_that_is_told_leaves_a_mass_without_weight(numbers, to_me):
+def test_no_sum_that_is_sent_leaves_a_mass_without_weight(numbers, to_me):
     def packed(step, agent_state):
         value, weight, theirs, mine = numbers
         sizes = {str(k): r.size for k, r in agent_state.plan(0).regions.items()}
         ends = [weight, theirs, 0.0 if to_me else mine]
         return Message({n: torch.tensor([value] * size + ends, dtype=torch.float64) for n, size in sizes.items()})
 
-    agent = told("push-sum", packed, 5)
+    agent = after_rounds_of("push-sum", packed, 5)
     assert agent.learner.buffer.values.isfinite().all()
     assert agent.learner.buffer.values.abs().max() <= 1.01e6
     for name, tensor in agent.memory.items():
@@ -410,7 +410,7 @@ def test_a_link_is_not_drained_by_crumbs():
         sizes = {str(k): r.size for k, r in agent_state.plan(0).regions.items()}
         return Message({n: torch.tensor([0.0] * s + [crumb, 0.0, 0.0], dtype=torch.float64) for n, s in sizes.items()})
 
-    agent = told("push-sum", packed, 100)
+    agent = after_rounds_of("push-sum", packed, 100)
     assert all(t[-1] >= push_sum.LEAST / 4 for n, t in agent.memory.items() if n.endswith("/mass"))
     assert agent.learner.buffer.values.isfinite().all()
 
@@ -436,19 +436,19 @@ def test_an_answer_is_taken_once_and_only_to_what_was_asked():
     began = agent.learner.buffer.values.clone()
     some = {str(k): torch.ones(r.size, dtype=torch.float64) for k, r in agent.plan(0).regions.items()}
 
-    def asked_and_told(round, number):
+    def answered(round, number):
         script = agent.begin(round)
         exchange = advance(script, None)
         advance(script, {"a1": Message(some, dict.fromkeys(some, number))})
         return set(exchange.send["a1"].meta.values())
 
-    assert asked_and_told(0, 1) == {1}
+    assert answered(0, 1) == {1}
     torch.testing.assert_close(agent.learner.buffer.values, began - 1)
-    assert asked_and_told(1, 1) == {2}  # the answer once more
+    assert answered(1, 1) == {2}  # the answer once more
     torch.testing.assert_close(agent.learner.buffer.values, began - 1)
-    assert asked_and_told(2, 7) == {2}  # it knows of exchanges that I have forgotten
+    assert answered(2, 7) == {2}  # it knows of exchanges that I have forgotten
     torch.testing.assert_close(agent.learner.buffer.values, began - 1)
-    assert asked_and_told(3, 7) == {8}
+    assert answered(3, 7) == {8}
 
 
 # the run file

@@ -8,6 +8,7 @@ from plans import differing, finished, plan
 
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message
+from parse_p2p.core.types import PeerId
 from parse_p2p.learning.objective import SliceLossOptions, slice_terms
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.federation import counted, selected, weighted_average
@@ -73,7 +74,7 @@ def test_only_the_owners_of_a_modality_count_for_its_encoder():
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=6), st.integers(0, 2**31))
 def test_an_average_lies_between_and_equal_copies_stay_to_the_last_bit(counts, seed):
     rng = torch.Generator().manual_seed(seed)
-    weights = {f"a{i}": float(n) for i, n in enumerate(counts)}
+    weights = {PeerId(f"a{i}"): float(n) for i, n in enumerate(counts)}
     x = torch.randn(7, generator=rng)
     assert torch.equal(weighted_average({me: {"x": x.clone()} for me in weights}, weights)["x"], x)
     each = {me: {"x": torch.randn(7, generator=rng)} for me in weights}

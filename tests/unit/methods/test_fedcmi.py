@@ -72,6 +72,7 @@ def test_B9_the_proximal_term_adds_the_displacement_to_the_gradient():
     start = buffer.values.clone()
     buffer.values.add_(torch.linspace(-1, 1, buffer.size))
     buffer.grads.fill_(0.5)
+    assert adjust is not None
     adjust(buffer)
     torch.testing.assert_close(buffer.grads, 0.5 + 0.3 * (buffer.values - start))
 
@@ -280,7 +281,7 @@ def test_of_three_modalities_all_but_the_dominant_one_are_students():
     assert all(p.learner.buffer.values.isfinite().all() for p in agent_states.values())
 
 
-def test_a_lesson_is_made_for_a_client_alone_and_once_a_round(monkeypatch):
+def test_teacher_outputs_are_made_for_a_client_alone_and_once_a_round(monkeypatch):
     made, seen = cmi(), []
     original = fedcmi.frozen_teacher
 
@@ -288,7 +289,7 @@ def test_a_lesson_is_made_for_a_client_alone_and_once_a_round(monkeypatch):
         seen.append(learner.me)
         return original(learner, options)
 
-    monkeypatch.setattr(fedcmi, "lesson", counted)
+    monkeypatch.setattr(fedcmi, "frozen_teacher", counted)
     finished(made, rounds=3)
     several = [me for me in made.peers if len(made.specs[me].modalities) == 2]
     assert sorted(seen) == sorted(several * 2)

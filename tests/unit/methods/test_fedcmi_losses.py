@@ -165,7 +165,7 @@ def test_B6_a_class_whose_mass_is_zero_still_has_a_temperature():
     assert ((found > 0) & (found <= 1)).all()
 
 
-def test_B6_a_lesson_measures_the_model_on_all_local_samples():
+def test_B6_the_loss_measures_the_model_on_all_local_samples():
     learner = turn(cmi(), "audio+motion").learner
     found = fedcmi.frozen_teacher(learner, Options(kappa=3.0)).steepness[frozenset(OTHER)]
     p = {m: learner.outputs(learner.data).views[f"unimodal.{m}"].softmax(1).double() for m in OTHER}

@@ -78,7 +78,7 @@ def test_a_step_on_the_leaves_is_torch_sgd_on_the_plain_module():
         assert torch.equal(mine, other)
 
 
-def test_regions_need_no_memory_and_agree_with_the_arena():
+def test_regions_need_no_memory_and_agree_with_the_buffer():
     with torch.device("meta"):
         planned = regions(network().parts())
     assert planned == buffer_of(network()).regions

@@ -42,17 +42,17 @@ def arrival(mailbox, sender, value, round=0, topic="slices"):
 
 
 def received(found):
-    return {sender: mail.tensors["x"][0].item() for sender, mail in found.inbox.items()}
+    return {sender: message.tensors["x"][0].item() for sender, message in found.inbox.items()}
 
 
-def test_a_wait_ends_with_the_last_of_its_mail_sorted_by_sender():
+def test_a_wait_ends_with_the_last_of_its_messages_sorted_by_sender():
     mailbox = Mailbox()
     found = collect(mailbox, exchange("c", "b"), meanwhile=[arrival(mailbox, "c", 3), arrival(mailbox, "b", 2)])
     assert list(received(found).items()) == [("b", 2), ("c", 3)]
     assert found.missing == [] and found.refused == {}
 
 
-def test_mail_wakes_the_wait_at_once(monkeypatch):
+def test_a_message_wakes_the_wait_at_once(monkeypatch):
     monkeypatch.setattr("parse_p2p.runtime.mailbox.LOOK_AGAIN", LONG)
     mailbox, began = Mailbox(), time.monotonic()
     assert received(collect(mailbox, exchange("b"), meanwhile=[arrival(mailbox, "b", 1)])) == {"b": 1}
@@ -63,7 +63,7 @@ def test_nothing_expected_is_not_waited_for():
     assert collect(Mailbox(), exchange()).inbox == {}
 
 
-def test_early_mail_waits_for_its_round_and_topic():
+def test_an_early_message_waits_for_its_round_and_topic():
     mailbox = Mailbox()
     for round in range(3):
         for topic in ("up", "down"):
@@ -75,7 +75,7 @@ def test_early_mail_waits_for_its_round_and_topic():
     assert mailbox.late == 0
 
 
-def test_late_mail_is_counted_and_not_used():
+def test_late_messages_are_counted_and_not_used():
     mailbox = Mailbox()
     mailbox.open(2)
     arrival(mailbox, "b", 1, round=1)()
@@ -84,7 +84,7 @@ def test_late_mail_is_counted_and_not_used():
     assert collect(mailbox, exchange("b"), seconds=0).missing == ["b"]
 
 
-def test_a_new_round_throws_the_old_mail_away():
+def test_a_new_round_throws_old_messages_away():
     mailbox = Mailbox()
     arrival(mailbox, "b", 1, round=0)()
     mailbox.open(1)
@@ -93,20 +93,20 @@ def test_a_new_round_throws_the_old_mail_away():
     assert collect(mailbox, exchange("b"), seconds=0).missing == ["b"]
 
 
-def test_the_first_of_two_parcels_counts():
+def test_the_first_of_two_messages_counts():
     mailbox = Mailbox()
     arrival(mailbox, "b", 1)()
     arrival(mailbox, "b", 2)()
     assert received(collect(mailbox, exchange("b"))) == {"b": 1}
 
 
-def test_a_second_parcel_while_waiting_changes_nothing():
+def test_a_second_message_while_waiting_changes_nothing():
     mailbox = Mailbox()
     later = [arrival(mailbox, "b", 1), arrival(mailbox, "b", 2), arrival(mailbox, "c", 3)]
     assert received(collect(mailbox, exchange("b", "c"), meanwhile=later)) == {"b": 1, "c": 3}
 
 
-def test_mail_of_others_and_on_other_topics_ends_no_wait():
+def test_messages_of_others_and_on_other_topics_end_no_wait():
     mailbox = Mailbox()
     later = [arrival(mailbox, "d", 9), arrival(mailbox, "b", 9, topic="y"), arrival(mailbox, "b", 9, round=1)]
     assert received(collect(mailbox, exchange("b"), meanwhile=[*later, arrival(mailbox, "b", 1)])) == {"b": 1}
@@ -122,7 +122,7 @@ def test_far_ahead_is_refused_and_nearly_so_far_is_kept():
     assert received(collect(mailbox, exchange("b"))) == {"b": 1}
 
 
-def test_who_comes_back_takes_in_mail_of_whatever_rounds_but_only_so_many():
+def test_who_comes_back_takes_in_messages_of_whatever_rounds_but_only_so_many():
     mailbox = Mailbox()
     for round in range(100, 100 + AHEAD):
         arrival(mailbox, "b", round, round)()
@@ -145,8 +145,8 @@ def test_a_sender_has_only_so_many_topics_in_a_round():
     assert received(collect(mailbox, exchange("b", topic="t7"))) == {"b": 7}
 
 
-def refuse(sender, mail):
-    if mail.tensors["x"][0] < 0:
+def refuse(sender, message):
+    if message.tensors["x"][0] < 0:
         raise SpecMismatch(f"{sender} is below zero")
 
 
@@ -165,7 +165,7 @@ def test_a_refused_sender_has_no_second_try():
 
 
 def test_a_check_that_fails_for_another_reason_is_not_hidden():
-    def broken(sender, mail):
+    def broken(sender, message):
         raise ZeroDivisionError
 
     mailbox = Mailbox()
@@ -181,13 +181,13 @@ def test_time_over_leaves_the_others_missing():
     assert received(found) == {"c": 3} and found.missing == ["b", "d"]
 
 
-def test_mail_that_is_there_is_taken_even_without_time():
+def test_messages_that_are_there_are_taken_even_without_time():
     mailbox = Mailbox()
     arrival(mailbox, "b", 1)()
     assert received(collect(mailbox, exchange("b"), seconds=0)) == {"b": 1}
 
 
-def test_who_takes_no_part_is_not_waited_for_but_its_mail_is_used():
+def test_who_takes_no_part_is_not_waited_for_but_its_messages_are_used():
     mailbox = Mailbox()
     arrival(mailbox, "b", 1)()
     found = collect(mailbox, exchange("b", "c"), takes_part=lambda peer: False)
@@ -241,7 +241,7 @@ def send(mailbox, sender, value, round, topic=LATE):
     mailbox.deliver(sender, round, topic, message(value))
 
 
-def test_the_newest_mail_is_there_at_once_whatever_its_round():
+def test_the_newest_message_is_there_at_once_whatever_its_round():
     mailbox = Mailbox()
     mailbox.open(50)
     send(mailbox, "b", 3, round=3)
@@ -252,7 +252,7 @@ def test_the_newest_mail_is_there_at_once_whatever_its_round():
     assert found.missing == [] and mailbox.late == 0
 
 
-def test_newer_mail_replaces_older_and_never_the_other_way():
+def test_newer_messages_replace_older_ones_and_never_the_other_way():
     mailbox = Mailbox()
     for value, round in [(1, 5), (2, 9), (3, 7), (4, 9)]:
         send(mailbox, "b", value, round)
@@ -260,7 +260,7 @@ def test_newer_mail_replaces_older_and_never_the_other_way():
     assert received(collect(mailbox, newest("b"), seconds=0)) == {"b": 2}
 
 
-def test_mail_is_handed_out_once_and_a_replay_is_late():
+def test_a_message_is_handed_out_once_and_a_replay_is_late():
     mailbox = Mailbox()
     send(mailbox, "b", 1, round=5)
     assert received(collect(mailbox, newest("b"), seconds=0)) == {"b": 1}
@@ -279,7 +279,7 @@ def test_a_new_round_leaves_it_there():
     assert received(collect(mailbox, newest("b"), seconds=0)) == {"b": 1}
 
 
-def test_with_patience_mail_of_this_round_or_a_later_one_ends_the_wait():
+def test_with_patience_messages_of_this_round_or_a_later_one_end_the_wait():
     mailbox = Mailbox()
     mailbox.open(4)
     send(mailbox, "b", 3, round=3)
@@ -287,7 +287,7 @@ def test_with_patience_mail_of_this_round_or_a_later_one_ends_the_wait():
     assert received(collect(mailbox, newest("b", "c"), meanwhile=later)) == {"b": 4, "c": 6}
 
 
-def test_when_patience_is_over_older_mail_will_do_and_nobody_is_missed():
+def test_when_patience_is_over_older_messages_will_do_and_nobody_is_missed():
     mailbox = Mailbox()
     mailbox.open(4)
     send(mailbox, "b", 3, round=3)
@@ -295,14 +295,14 @@ def test_when_patience_is_over_older_mail_will_do_and_nobody_is_missed():
     assert received(found) == {"b": 3} and found.missing == []
 
 
-def test_who_is_gone_is_not_waited_for_and_its_last_mail_is_used():
+def test_who_is_gone_is_not_waited_for_and_its_last_message_is_used():
     mailbox = Mailbox()
     mailbox.open(4)
     send(mailbox, "b", 3, round=3)
     assert received(collect(mailbox, newest("b"), takes_part=lambda peer: False)) == {"b": 3}
 
 
-def test_what_is_kept_is_one_parcel_for_each_of_a_few_topics():
+def test_what_is_kept_is_one_message_for_each_of_a_few_topics():
     mailbox = Mailbox()
     for topic in range(TOPICS):
         for round in range(3):

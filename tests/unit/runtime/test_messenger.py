@@ -21,7 +21,7 @@ LIMITS = Limits(refused=3, window=10, shut=30)
 GUARD = 30  # seconds no test waits for
 
 
-def mail(sender, round, run=RUN):
+def framed(sender, round, run=RUN):
     [frames] = pack(Header(run, sender, round, "slices"), Message({"x": torch.ones(2)}), raw.CODEC)
     return frames
 
@@ -82,16 +82,16 @@ def test_who_sends_too_much_rubbish_is_not_listened_to_for_a_while(tmp_path, clo
     scene = Scene(tmp_path)
 
     async def scenario():
-        await scene.send("b", [b"rubbish"], [b"rubbish"], mail("b", 1))
+        await scene.send("b", [b"rubbish"], [b"rubbish"], framed("b", 1))
         assert scene.came == [("b", 1)], "not yet"
-        await scene.send("b", [b"rubbish"], mail("b", 2), mail("b", 3))
+        await scene.send("b", [b"rubbish"], framed("b", 2), framed("b", 3))
         assert scene.came == [("b", 1)] and scene.messenger.refusals["b", "shut out"] == 2
-        await scene.send("c", mail("c", 1))
+        await scene.send("c", framed("c", 1))
         assert scene.came[1:] == [("c", 1)], "another peer is heard"
         clock[0] = 29.9
-        await scene.send("b", mail("b", 4))
+        await scene.send("b", framed("b", 4))
         clock[0] = 30.0
-        await scene.send("b", mail("b", 5))
+        await scene.send("b", framed("b", 5))
         assert scene.came[2:] == [("b", 5)], "heard again"
 
     scene.play(scenario)
@@ -105,29 +105,29 @@ def test_rubbish_now_and_then_shuts_nobody_out(tmp_path, clock):
         for _ in range(10):
             await scene.send("b", [b"rubbish"])
             clock[0] += 5.1
-        await scene.send("b", mail("b", 1))
+        await scene.send("b", framed("b", 1))
         assert scene.came == [("b", 1)]
 
     scene.play(scenario)
 
 
-def test_mail_of_another_run_is_refused_but_is_no_rubbish(tmp_path):
+def test_messages_of_another_run_are_refused_but_are_no_rubbish(tmp_path):
     scene = Scene(tmp_path)
 
     async def scenario():
-        await scene.send("b", *(mail("b", 1, run="other") for _ in range(10)), mail("b", 2))
+        await scene.send("b", *(framed("b", 1, run="other") for _ in range(10)), framed("b", 2))
         assert scene.came == [("b", 2)] and scene.messenger.refusals["b", "wrong run"] == 10
 
     scene.play(scenario)
 
 
-def test_a_neighbour_is_not_shut_out_for_what_strangers_send(tmp_path):
+def test_a_neighbour_is_not_shut_out_for_what_unknown_peers_send(tmp_path):
     scene = Scene(tmp_path)
 
     async def scenario():
         for name in ("x", "y", "z", "w"):
-            await scene.send(name, mail(name, 1), mail("b", 1))
-        await scene.send("b", mail("b", 2))
+            await scene.send(name, framed(name, 1), framed("b", 1))
+        await scene.send("b", framed("b", 2))
         assert scene.came == [("b", 2)] and scene.messenger.refusals == {(UNKNOWN_PEER, "malformed"): 8}
 
     scene.play(scenario)
@@ -163,7 +163,7 @@ def test_members_may_gossip_and_do_nothing_else(tmp_path):
         said = gossip("b", n=1), gossip("d", n=2), gossip("x", n=3), gossip("d", lie=True), greeting
         for sender, frames in zip("bdxdd", said, strict=True):
             await scene.send(sender, frames, plane=Plane.CONTROL)
-        await scene.send("d", mail("d", 1))
+        await scene.send("d", framed("d", 1))
         await scene.send("b", gossip("b", n=4))
         assert scene.came[:2] == [("b", {"n": 1}), ("d", {"n": 2})]
         assert scene.came[2:] == [("b", 0)], "on the data plane the topic is one like any other"

@@ -78,7 +78,7 @@ def test_a_run_that_was_written_down_needs_the_file_no_more(tmp_path):
     assert again == run and again.digest() == run.digest()
 
 
-def test_a_trace_without_contacts_or_with_a_stranger_is_refused(tmp_path):
+def test_a_trace_without_contacts_or_with_an_unknown_agent_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"run\.yaml:3: varying: a trace needs a file with a contact or more"):
         loaded(tmp_path / "empty", "round,agent,agent\n")
     with pytest.raises(ConfigError, match=r"run\.yaml:3: varying\.file: the kind trace alone has a file, not "):

@@ -120,7 +120,7 @@ def test_5_4_nothing_fails_with_probability_nought_and_everything_with_one(famil
     np.testing.assert_array_equal(drawn(topology, options("failing", probability=1), 1, 1).matrix(), np.eye(9))
 
 
-def test_5_4_each_edge_fails_as_often_as_told_and_by_itself():
+def test_5_4_each_edge_fails_with_its_probability_and_by_itself():
     topology, rounds, p = base(12), 4000, 0.2
     names = sorted(map(sorted, topology.graph.edges))
     kept = np.array([

@@ -127,7 +127,7 @@ def test_graphs_that_cannot_gossip_are_one_sentence(graph, says):
 
 
 @pytest.mark.parametrize("ask", ["neighbours", "weights"])
-def test_a_stranger_is_one_sentence(ask):
+def test_an_unknown_agent_is_one_sentence(ask):
     with pytest.raises(ConfigError, match="no peer 'a44'"):
         getattr(topology("ring", 5), ask)("a44")
     with pytest.raises(ConfigError, match="no peer 'a44'"):

@@ -131,7 +131,7 @@ def test_the_payload_of_each_kind_of_link():
     assert payload == {(A, V): 4 * SIZES["redundant"], (A, AV): 4 * one, (A, A): 4 * one, (AV, AV): 4 * whole}
 
 
-def test_slices_and_holders_of_a_small_world():
+def test_slices_and_holders_of_a_small_plan():
     found = overlays([A, V, AV, AV])
     holders = {str(key): sorted(found.holders(key)) for key in found.keys}
     every, both_kinds = ["a0", "a1", "a2", "a3"], ["a2", "a3"]

@@ -26,21 +26,21 @@ def keyring(tmp_path):
 
 
 @pytest.fixture
-def places():
+def addresses():
     with TemporaryDirectory(prefix="p2p-") as folder:  # the path of a socket must be short
         yield {me: (f"ipc://{folder}/{me}.data", f"ipc://{folder}/{me}.control") for me in "abcx"}
 
 
-def transport(me, places, curve_keys, peers="ab"):
-    return ZmqTransport(me, {peer: places[peer] for peer in {me, *peers}}, drain=0.2, curve_keys=curve_keys)
+def transport(me, addresses, curve_keys, peers="ab"):
+    return ZmqTransport(me, {peer: addresses[peer] for peer in {me, *peers}}, drain=0.2, curve_keys=curve_keys)
 
 
-async def heard(a, b_speaks, strangers):
+async def heard(a, b_speaks, unknown_peers):
     """What a hears once b's mail has come through; whatever the strangers sent first would be there by then."""
     found = []
     for _ in range(25):
-        for stranger in strangers:
-            await stranger()
+        for unknown in unknown_peers:
+            await unknown()
         await asyncio.sleep(0.02)
     await b_speaks()
     async for sender, plane, frames in a.arrivals():
@@ -49,14 +49,14 @@ async def heard(a, b_speaks, strangers):
             return found
 
 
-def test_a_guarded_link_carries_mail_under_the_name_of_the_key(keyring, places):
+def test_an_encrypted_link_carries_messages_under_the_name_of_the_key(keyring, addresses):
     async def run():
         # b calls itself x, which is of no use: its key is that of b
         mine, theirs = curve.read(keyring, "a", ["b"]), curve.read(keyring, "b", ["a"])
         async with (
             asyncio.timeout(PATIENCE),
-            transport("a", places, mine) as a,
-            transport("x", places, theirs, peers="a") as b,
+            transport("a", addresses, mine) as a,
+            transport("x", addresses, theirs, peers="a") as b,
         ):
             await b.send("a", [b"from b"], Plane.DATA)
             return await anext(a.arrivals())
@@ -65,18 +65,23 @@ def test_a_guarded_link_carries_mail_under_the_name_of_the_key(keyring, places):
     assert (sender, plane) == ("b", Plane.DATA)
 
 
-def test_who_was_not_let_in_is_once_its_key_is_known(keyring, places, monkeypatch):
+def test_who_was_not_let_in_is_once_its_key_is_known(keyring, addresses, monkeypatch):
     asked = []
     answer = ZapHandler._answer
-    monkeypatch.setattr(ZapHandler, "_answer", lambda self, request: asked.append(answer(self, request)) or asked[-1])
+
+    def noted(self, request):
+        asked.append(answer(self, request))
+        return asked[-1]
+
+    monkeypatch.setattr(ZapHandler, "_answer", noted)
 
     async def run():
         mine, unaware, aware = (curve.read(keyring, me, peers) for me, peers in [("a", "b"), ("b", "c"), ("b", "a")])
-        async with asyncio.timeout(PATIENCE), transport("a", places, mine, peers="b") as a:
-            async with transport("b", places, unaware, peers="c"):
+        async with asyncio.timeout(PATIENCE), transport("a", addresses, mine, peers="b") as a:
+            async with transport("b", addresses, unaware, peers="c"):
                 while sum(b"400" in reply for reply in asked) < len(Plane):
                     await asyncio.sleep(0.02)
-            async with transport("b", places, aware, peers="a") as b:
+            async with transport("b", addresses, aware, peers="a") as b:
                 speaking = asyncio.create_task(a.send("b", [b"here I am"], Plane.DATA))
                 sender, _, frames = await anext(b.arrivals())
                 await speaking
@@ -85,13 +90,13 @@ def test_who_was_not_let_in_is_once_its_key_is_known(keyring, places, monkeypatc
     assert asyncio.run(run()) == ("a", b"here I am")
 
 
-def raw(context, places, options):
+def raw(context, addresses, options):
     """A socket of somebody who is no agent, dialling a's data address."""
     socket = context.socket(zmq.DEALER)
     socket.set(zmq.LINGER, 0)
     for option, value in options.items():
         socket.set(option, value)
-    socket.connect(places["a"][0])
+    socket.connect(addresses["a"][0])
     return socket
 
 
@@ -103,7 +108,7 @@ def key_options(curve_keys, public=None, secret=None, server=None):
     }
 
 
-def test_no_frame_of_a_stranger_is_heard(keyring, places):
+def test_no_frame_of_an_unknown_peer_is_heard(keyring, addresses):
     """Nor one of an agent that is no neighbour, or of whom knows but half of a key."""
     mine = curve.read(keyring, "a", ["b"])
     public, secret = zmq.curve_keypair()
@@ -120,7 +125,7 @@ def test_no_frame_of_a_stranger_is_heard(keyring, places):
 
     async def run():
         context = zmq.asyncio.Context()
-        sockets = [raw(context, places, options) for options in attempts.values()]
+        sockets = [raw(context, addresses, options) for options in attempts.values()]
 
         async def shout(socket, name):
             with suppress(zmq.Again):
@@ -129,10 +134,10 @@ def test_no_frame_of_a_stranger_is_heard(keyring, places):
         try:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(asyncio.timeout(PATIENCE))
-                a = await stack.enter_async_context(transport("a", places, mine))
-                there = await stack.enter_async_context(transport("b", places, b, peers="a"))
-                strangers = [lambda s=s, n=n: shout(s, n) for s, n in zip(sockets, attempts, strict=True)]
-                return await heard(a, lambda: there.send("a", [b"from b"], Plane.DATA), strangers)
+                a = await stack.enter_async_context(transport("a", addresses, mine))
+                there = await stack.enter_async_context(transport("b", addresses, b, peers="a"))
+                unknown_peers = [lambda s=s, n=n: shout(s, n) for s, n in zip(sockets, attempts, strict=True)]
+                return await heard(a, lambda: there.send("a", [b"from b"], Plane.DATA), unknown_peers)
         finally:
             for socket in sockets:
                 socket.close(0)
@@ -145,15 +150,15 @@ def _pair(keyring, me):
     return (keyring / f"{me}.pub").read_bytes().strip(), (keyring / f"{me}.key").read_bytes().strip()
 
 
-def test_one_agent_cannot_speak_for_another(keyring, places):
+def test_one_agent_cannot_speak_for_another(keyring, addresses):
     """c is a neighbour and claims b's name in every way a socket allows."""
     mine = curve.read(keyring, "a", ["b", "c"])
 
     async def run():
         context = zmq.asyncio.Context()
-        liar = raw(context, places, key_options(mine, *_pair(keyring, "c")) | {zmq.ROUTING_ID: b"b"})
+        liar = raw(context, addresses, key_options(mine, *_pair(keyring, "c")) | {zmq.ROUTING_ID: b"b"})
         try:
-            async with asyncio.timeout(PATIENCE), transport("a", places, mine, peers="abc") as a:
+            async with asyncio.timeout(PATIENCE), transport("a", addresses, mine, peers="abc") as a:
                 await liar.send_multipart([b"from b"])
                 return (await anext(a.arrivals()))[0]
         finally:
@@ -210,7 +215,7 @@ def test_a_connection_that_is_replayed_says_nothing(keyring):
 
 
 @given(st.lists(st.binary(max_size=64), max_size=9))
-def test_nothing_that_is_asked_ends_the_doorkeeper_or_lets_a_stranger_in(request):
+def test_nothing_that_is_asked_ends_the_authenticator_or_lets_an_unknown_key_in(request):
     public, secret = zmq.curve_keypair()
     keeper = ZapHandler.__new__(ZapHandler)
     keeper._keys = CurveKeys(public, secret, {"b": zmq.curve_keypair()[0]})

@@ -27,25 +27,29 @@ from parse_p2p.transports.zmq import ZmqTransport
 from parse_p2p.wire.framing import CHUNK
 
 
+class Opener:
+    """Makes a transport: a listens and b only dials, as c does."""
+
+    def __init__(self, folder, keys):
+        self.address = f"ipc://{folder}/a.data", f"ipc://{folder}/a.control"
+        self.keys = keys
+
+    def __call__(self, me, at=None, drain=GUARD):
+        """``at`` is where a thinks that b is."""
+        curve_keys = None if self.keys is None else curve.read(self.keys, me, set("abc") - {me})
+        mine = {"a": self.address, "b": at, "c": None} if me == "a" else {me: None, "a": self.address}
+        return ZmqTransport(me, mine, drain=drain, curve_keys=curve_keys)
+
+
 @pytest.fixture(params=["named", "curve"])
 def opened(request, tmp_path, monkeypatch):
-    """Makes a transport: a listens and b only dials, as c does; ``at`` is where a thinks that b is."""
     monkeypatch.setattr(links, "GRACE", 0.2)
     curve.make(tmp_path, "abc")
     with TemporaryDirectory(prefix="p2p-") as folder:  # the path of a socket must be short
-        place = f"ipc://{folder}/a.data", f"ipc://{folder}/a.control"
-
-        def open_(me, at=None, drain=GUARD):
-            curve_keys = curve.read(tmp_path, me, set("abc") - {me}) if request.param == "curve" else None
-            mine = {"a": place, "b": at, "c": None} if me == "a" else {me: None, "a": place}
-            return ZmqTransport(me, mine, drain=drain, curve_keys=curve_keys)
-
-        open_.place = place
-        open_.keys = tmp_path if request.param == "curve" else None
-        yield open_
+        yield Opener(folder, tmp_path if request.param == "curve" else None)
 
 
-def test_mail_goes_both_ways_in_order_on_both_planes(opened):
+def test_messages_go_both_ways_in_order_on_both_planes(opened):
     frames = [[b"%d" % i, bytes(1000 * i), b""] for i in range(300)]
 
     async def scenario():
@@ -62,11 +66,11 @@ def test_mail_goes_both_ways_in_order_on_both_planes(opened):
     run(scenario())
 
 
-def test_one_that_dials_again_is_heard_and_reached_again(opened):
+def test_one_that_connects_again_is_heard_and_reached_again(opened):
     async def scenario():
         async with opened("a") as a:
-            told = asyncio.Queue()
-            a.on_disconnect = told.put_nowait
+            reported = asyncio.Queue()
+            a.on_disconnect = reported.put_nowait
             for life in (b"first", b"second", b"third"):
                 waiting = asyncio.create_task(a.send("b", [life], DATA))
                 async with opened("b") as b:
@@ -74,8 +78,8 @@ def test_one_that_dials_again_is_heard_and_reached_again(opened):
                     await waiting
                     assert await until_heard(a, b, "b", [life]) == ("a", CONTROL, [life])
                     assert await until_heard(b, a, "a", [life]) == ("b", CONTROL, [life])
-                    assert told.empty()
-                assert await told.get() == "b"
+                    assert reported.empty()
+                assert await reported.get() == "b"
 
     run(scenario())
 
@@ -101,16 +105,16 @@ def test_who_leaves_right_after_sending_is_heard_to_the_end(opened):
 def test_who_left_before_it_was_greeted_is_not_waited_for(opened):
     async def scenario():
         async with opened("b") as b:
-            told = asyncio.Queue()
-            b.on_disconnect = told.put_nowait
+            reported = asyncio.Queue()
+            b.on_disconnect = reported.put_nowait
             with zmq.Context() as context, context.socket(zmq.ROUTER) as host:
                 if opened.keys is not None:
                     curve.read(opened.keys, "a", "bc").as_server(host)
                 with host.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
-                    host.bind(opened.place[DATA])
+                    host.bind(opened.address[DATA])
                     assert monitor.poll(1000 * GUARD)  # b, which stands still meanwhile, hears of it when it is over
                     host.disable_monitor()
-            assert await told.get() == "a"
+            assert await reported.get() == "a"
 
     run(scenario())
 
@@ -134,7 +138,7 @@ def test_one_that_does_not_read_is_waited_for_and_holds_up_nobody_else(opened):
     run(scenario())
 
 
-def test_mail_for_one_never_goes_to_another_that_takes_its_name(opened):
+def test_messages_for_one_never_go_to_another_that_takes_its_name(opened):
     """With keys, since without them there are no more than names."""
     if opened.keys is None:
         pytest.skip("without keys a name is all there is")
@@ -145,7 +149,7 @@ def test_mail_for_one_never_goes_to_another_that_takes_its_name(opened):
             with liar.socket(zmq.DEALER) as thief:
                 curve.read(opened.keys, "c", "ab").as_client_of("a", thief)
                 thief.set(zmq.ROUTING_ID, b"b")
-                thief.connect(opened.place[DATA])
+                thief.connect(opened.address[DATA])
                 await thief.send(b"I am b")
                 assert await take(a, 1) == [("c", DATA, [b"I am b"])]
                 waiting = asyncio.create_task(a.send("b", [b"for b"], DATA))
@@ -179,7 +183,7 @@ async def troubled(mine, theirs, *guards, until=lambda transport: True):
         return await a.trouble("b")
 
 
-def test_why_a_neighbour_is_not_there_is_told_from_both_sides(tmp_path):
+def test_why_a_neighbour_is_not_there_is_reported_from_both_sides(tmp_path):
     first = ports.free(6)
     mine, unreachable = ((f"tcp://127.0.0.1:{first + i}", f"tcp://127.0.0.1:{first + i + 1}") for i in (0, 2))
     foreign = "tcp://there.is.no.such.host.invalid:7000", "tcp://there.is.no.such.host.invalid:7001"
@@ -214,13 +218,13 @@ def test_why_a_neighbour_is_not_there_is_told_from_both_sides(tmp_path):
 
 def test_a_key_that_the_other_does_not_know_is_named(tmp_path):
     curve.make(tmp_path, "abc")
-    place = tuple(f"tcp://127.0.0.1:{ports.free(2) + i}" for i in range(2))
+    address = tuple(f"tcp://127.0.0.1:{ports.free(2) + i}" for i in range(2))
 
     async def scenario():
         mine, unaware = curve.read(tmp_path, "a", "b"), curve.read(tmp_path, "b", "c")
-        async with ZmqTransport("b", {"b": place, "c": None}, 0.1, unaware):
-            said = await troubled(None, place, mine, until=lambda a: a._links["b", CONTROL].denied)
-            assert said == f"somebody answers at {place[1]}, but it does not know the key of a, and a only dials out"
+        async with ZmqTransport("b", {"b": address, "c": None}, 0.1, unaware):
+            said = await troubled(None, address, mine, until=lambda a: a._links["b", CONTROL].denied)
+            assert said == f"somebody answers at {address[1]}, but it does not know the key of a, and a only dials out"
 
     run(scenario())
 
@@ -246,7 +250,7 @@ def test_a_wait_for_a_way_ends_when_it_is_cancelled():
 
 
 @pytest.mark.parametrize("left", [b"tcp://127.0.0.1:1", b"tcp://[::ffff:127.0.0.1]:1"])  # dialled once, or again
-def test_what_is_told_of_a_place_that_was_left_changes_nothing(left, monkeypatch):
+def test_events_of_an_address_that_was_left_change_nothing(left, monkeypatch):
     new = b"tcp://127.0.0.1:2"
     story = [
         (links.OPENED, left, False),
@@ -258,18 +262,18 @@ def test_what_is_told_of_a_place_that_was_left_changes_nothing(left, monkeypatch
     ]
 
     async def scenario():
-        told, lost = asyncio.Queue(), []
-        monkeypatch.setattr(links, "recv_monitor_message", lambda monitor: told.get())
+        reported, lost = asyncio.Queue(), []
+        monkeypatch.setattr(links, "recv_monitor_message", lambda monitor: reported.get())
         monkeypatch.setattr(links, "GRACE", GUARD)  # however slow this goes
         link = links.Link(context.socket(zmq.DEALER), None)
-        for place in (left, new):
-            link.dial(place.decode())
-        watching = asyncio.create_task(link.watch(lambda: lost.append(place)))
-        for event, place, up in story:
-            told.put_nowait({"event": event, "endpoint": place})
+        for address in (left, new):
+            link.dial(address.decode())
+        watching = asyncio.create_task(link.watch(lambda: lost.append(address)))
+        for event, address, up in story:
+            reported.put_nowait({"event": event, "endpoint": address})
             for _ in range(5):
                 await asyncio.sleep(0)
-            assert (link.up, told.empty()) == (up, True)
+            assert (link.up, reported.empty()) == (up, True)
         assert lost == [new]
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -283,8 +287,8 @@ def test_another_spelling_of_where_a_neighbour_is_leaves_the_link_to_it_alone():
     first, hosts = ports.free(2), ("127.0.0.1", "[::ffff:127.0.0.1]")
 
     async def scenario():
-        place, mapped = ((f"tcp://{host}:{first}", f"tcp://{host}:{first + 1}") for host in hosts)
-        async with ZmqTransport("b", {"b": place, "a": None}), ZmqTransport("a", {"a": None, "b": place}) as a:
+        address, mapped = ((f"tcp://{host}:{first}", f"tcp://{host}:{first + 1}") for host in hosts)
+        async with ZmqTransport("b", {"b": address, "a": None}), ZmqTransport("a", {"a": None, "b": address}) as a:
             while not all(link.up for link in a._links.values()):
                 await asyncio.sleep(0.01)
             a.connect("b", mapped)
@@ -293,15 +297,15 @@ def test_another_spelling_of_where_a_neighbour_is_leaves_the_link_to_it_alone():
     run(scenario())
 
 
-def test_a_neighbour_that_hung_and_lives_elsewhere_is_reached_there(monkeypatch):
+def test_a_neighbour_that_hung_and_moved_is_reached_at_its_new_address(monkeypatch):
     """Also when the life that hung ends at last, with mail for it that never went out, and long after the move."""
 
     async def scenario():
         lost = asyncio.Queue()
         with zmq.Context() as context, context.socket(zmq.ROUTER) as hung:
             hung.rcvhwm = 1
-            place = tuple(f"tcp://127.0.0.1:{hung.bind_to_random_port('tcp://127.0.0.1')}" for _ in range(2))
-            async with ZmqTransport("a", {"a": None, "b": place}, drain=5) as a:
+            address = tuple(f"tcp://127.0.0.1:{hung.bind_to_random_port('tcp://127.0.0.1')}" for _ in range(2))
+            async with ZmqTransport("a", {"a": None, "b": address}, drain=5) as a:
                 a.on_disconnect = lost.put_nowait
                 while not a._links["b", DATA].up:
                     await asyncio.sleep(0.01)
@@ -357,7 +361,7 @@ def test_what_comes_back_along_a_link_is_bounded(opened):
                 host.setsockopt(zmq.LINGER, 0)
                 if opened.keys is not None:
                     curve.read(opened.keys, "a", "bc").as_server(host)
-                host.bind(opened.place[DATA])
+                host.bind(opened.address[DATA])
                 way, _ = await host.recv_multipart()
                 link = b._links["a", DATA]
                 while not link.up:

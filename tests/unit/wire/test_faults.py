@@ -17,15 +17,15 @@ from parse_p2p.wire.faults import Envelope, Fault, corrupted, draw_faults, refus
 
 BASE = {"graph": {"generator": "ring"}, "agents": [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]}
 NAMES = [f"a{i}" for i in range(10)]
-MAIL = Envelope("a0", "a1", 5, "data", 0)
+ENVELOPE = Envelope("a0", "a1", 5, "data", 0)
 
 
 def fault(kind, **options):
     return TypeAdapter(Fault).validate_python({"kind": kind} | options)
 
 
-def kinds(faults, mail, seed=0):
-    return [strike.kind for strike, _ in draw_faults(faults, seed, mail)]
+def kinds(faults, envelope, seed=0):
+    return [applied.kind for applied, _ in draw_faults(faults, seed, envelope)]
 
 
 # as options
@@ -128,14 +128,14 @@ def test_agents_that_are_not_there_are_refused_by_name(entry, key):
 # the fates of mail
 
 
-def test_a_fault_strikes_by_place_time_and_plane():
-    assert kinds([fault("drop")], MAIL) == ["drop"]
-    for changed, strikes in (
+def test_a_fault_applies_by_agents_round_and_plane():
+    assert kinds([fault("drop")], ENVELOPE) == ["drop"]
+    for changed, applies in (
         ({"senders": ["a0"]}, True), ({"senders": ["a1"]}, False), ({"receivers": ["a1", "a2"]}, True),
         ({"receivers": ["a0"]}, False), ({"rounds": [5, 6]}, True), ({"rounds": [4, 5]}, False),
         ({"rounds": [6, 9]}, False), ({"plane": "control"}, False), ({"plane": "both"}, True),
     ):  # fmt: skip
-        assert bool(kinds([fault("drop", **changed)], MAIL)) == strikes, changed
+        assert bool(kinds([fault("drop", **changed)], ENVELOPE)) == applies, changed
     assert kinds([fault("drop", plane="control")], Envelope("a0", "a1", 5, "control", 0)) == ["drop"]
     assert kinds([fault("drop")], Envelope("a0", "a1", 5, "control", 0)) == []
 
@@ -150,8 +150,8 @@ def test_a_partition_cuts_both_planes_between_groups_and_nothing_within_them():
                 assert bool(kinds(cut, Envelope(sender, receiver, round, plane, 0))) == (inside and not passes)
 
 
-def test_faults_strike_in_the_order_of_the_file():
-    assert kinds([fault("duplicate"), fault("corrupt"), fault("drop")], MAIL) == ["duplicate", "corrupt", "drop"]
+def test_faults_apply_in_the_order_of_the_file():
+    assert kinds([fault("duplicate"), fault("corrupt"), fault("drop")], ENVELOPE) == ["duplicate", "corrupt", "drop"]
 
 
 def test_chances_are_what_they_are_said_to_be_and_those_of_two_faults_independent():
@@ -167,7 +167,7 @@ def test_every_name_of_a_message_enters_its_fate_and_nothing_else_does():
     faults = [fault("drop", probability=0.5)]
 
     def fates(seed=0, **changed):
-        fields = [vars(MAIL) | {"number": n} | changed for n in range(64)]
+        fields = [vars(ENVELOPE) | {"number": n} | changed for n in range(64)]
         return [kinds(faults, Envelope(**f), seed) for f in fields]
 
     first = fates()

@@ -73,7 +73,7 @@ def assert_same(found, message, codec):
 
 @settings(deadline=None)
 @given(messages(), st.sampled_from(CODECS), st.sampled_from([1, 7, 64, 1000, CHUNK]), st.data())
-def test_a_parcel_arrives_as_it_was_in_any_order_of_its_parts(message, codec, chunk, data):
+def test_a_message_arrives_as_it_was_in_any_order_of_its_parts(message, codec, chunk, data):
     parts = packed(message, codec, chunk)
     for i, part in enumerate(parts):
         header, buffers = unpack(part)
@@ -99,7 +99,7 @@ def test_a_thousand_tensors_with_long_names_keep_within_the_header():
     assert_same(through(parts), message, raw.CODEC)
 
 
-def test_an_empty_parcel_is_one_message():
+def test_an_empty_message_is_one_frame_set():
     parts = pack(HEADER, Message(meta={"round": 1}), raw.CODEC)
     assert len(parts) == 1
     assert through(parts) == Message({}, {"round": 1})
@@ -135,7 +135,7 @@ def test_buffers_may_be_unaligned_or_read_only(offset):
         found += 1  # a mixer may write to what came
 
 
-def test_parcels_of_several_senders_topics_and_rounds_do_not_mix():
+def test_messages_of_several_senders_topics_and_rounds_do_not_mix():
     headers = [HEADER, Header("run", "a1", 3, "slices"), Header("run", "a0", 4, "slices"), Header("run", "a0", 3, "x")]
     whole = [Message({"x": values(9, seed=i)}, {"i": i}) for i in range(len(headers))]
     assembler, found = Assembler(CODECS), []
@@ -362,7 +362,7 @@ def test_a_codec_of_another_run_is_refused_by_name():
 # unfinished mail
 
 
-def test_too_much_unfinished_mail_is_refused_and_forgotten():
+def test_too_many_unfinished_messages_are_refused_and_forgotten():
     assembler = Assembler(CODECS, limit=4000)
     other = packed(Message({"x": values(200)}), chunk=400, header=Header("run", "a1", 3, "slices"))
     assembler.add(*unpack(other[0]))
@@ -375,7 +375,7 @@ def test_too_much_unfinished_mail_is_refused_and_forgotten():
     assert assembler.add(*unpack(other[1])) is not None, "another sender's mail is not touched"
 
 
-def test_finished_mail_does_not_count_against_the_limit():
+def test_finished_messages_do_not_count_against_the_limit():
     assembler = Assembler(CODECS, limit=4000)
     for round in range(5):
         first, second = packed(Message({"x": values(200)}), chunk=400, header=Header("run", "a0", round, "slices"))
@@ -383,7 +383,7 @@ def test_finished_mail_does_not_count_against_the_limit():
         assert assembler.add(*unpack(second)) is not None
 
 
-def test_mail_of_earlier_rounds_is_forgotten():
+def test_messages_of_earlier_rounds_are_forgotten():
     assembler = Assembler(CODECS, limit=4000)
     rounds = {
         r: packed(Message({"x": values(200)}), chunk=400, header=Header("run", "a0", r, "slices")) for r in (3, 4)
@@ -396,7 +396,7 @@ def test_mail_of_earlier_rounds_is_forgotten():
     assert assembler.add(*unpack(rounds[3][0])) is not None, "the earlier round begins afresh"
 
 
-def test_unfinished_mail_without_tensors_is_bounded_too():
+def test_unfinished_messages_without_tensors_are_bounded_too():
     assembler = Assembler(CODECS, limit=100_000)
     with pytest.raises(MalformedFrame):
         for topic in range(200):
@@ -404,7 +404,7 @@ def test_unfinished_mail_without_tensors_is_bounded_too():
             assembler.add(*unpack([msgpack.packb([1, *fields])]))
 
 
-def test_unfinished_mail_that_any_round_will_do_for_waits_until_newer_mail_begins(monkeypatch):
+def test_an_unfinished_message_of_any_round_waits_until_a_newer_one_begins(monkeypatch):
     """A slow sender's long parcel is put together though my rounds go on, and one cut off leaves nothing behind."""
     monkeypatch.setattr(framing, "CHUNK", 8)
     old, new = (pack(Header("run", "a0", r, NEWEST + "x"), Message({"x": torch.full((4,), float(r))}), raw.CODEC)

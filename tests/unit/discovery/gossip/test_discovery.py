@@ -12,8 +12,7 @@ import zmq.asyncio
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.message import Message
-from parse_p2p.core.peer_info import Card as Greeting
-from parse_p2p.core.peer_info import Clocks
+from parse_p2p.core.peer_info import Card, Clocks
 from parse_p2p.discovery.gossip.discovery import GossipDiscovery
 from parse_p2p.discovery.gossip.messages import Edge, GossipMessage, PeerDescriptor, write
 from parse_p2p.discovery.static import Static
@@ -60,8 +59,8 @@ class Agent:
         async with AsyncExitStack() as stack:
             stack.callback(self.log.close)
             await stack.enter_async_context(self.transport)
-            self.place = self.transport.endpoints
-            contacts = {"a": contact or self.place}
+            self.addresses = self.transport.endpoints
+            contacts = {"a": contact or self.addresses}
             self.discovery = GossipDiscovery(self.me, self.descriptors, contacts, self.neighbours, self.transport, None,
                                        self.clocks, 0)  # fmt: skip
             await stack.enter_async_context(self.discovery)
@@ -69,7 +68,7 @@ class Agent:
                                    self.discovery.members)  # fmt: skip
             listening = asyncio.create_task(self.messenger.listen(self.hear, self.discovery.hear, self.deliver))
             stack.callback(listening.cancel)
-            await self.discovery.announce(Greeting(1, 0), self.messenger.gossip)
+            await self.discovery.announce(Card(1, 0), self.messenger.gossip)
             yield self
             assert not listening.done(), listening
 
@@ -97,11 +96,11 @@ class Liar:
         self.name = name
 
     @asynccontextmanager
-    async def at(self, place):
+    async def at(self, addresses):
         with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as self.socket:
             self.socket.set(zmq.ROUTING_ID, self.name.encode())
             self.socket.set(zmq.LINGER, 0)
-            self.socket.connect(place[Plane.CONTROL])
+            self.socket.connect(addresses[Plane.CONTROL])
             yield self
 
     async def say(self, *frames):
@@ -114,37 +113,37 @@ class Liar:
         await self.say(*frames)
 
 
-def placed(name, place=NOWHERE, **changes):
-    return replace(DESCRIPTORS[name], addresses=place, **changes)
+def placed(name, addresses=NOWHERE, **changes):
+    return replace(DESCRIPTORS[name], addresses=addresses, **changes)
 
 
 def test_neighbours_find_each_other_through_a_contact_that_is_none_of_theirs(tmp_path):
     async def scenario():
-        async with Agent("a", tmp_path, "").there() as a, Agent("b", tmp_path, "c").there(a.place) as b:
+        async with Agent("a", tmp_path, "").there() as a, Agent("b", tmp_path, "c").there(a.addresses) as b:
             assert a.transport.endpoints not in b.transport._addresses.values()
-            async with Agent("c", tmp_path, "b").there(a.place) as c:
+            async with Agent("c", tmp_path, "b").there(a.addresses) as c:
                 await b.reach(c, 1)
                 await c.reach(b, 1)
                 while b.discovery._gossiper.wanted or c.discovery._gossiper.wanted:  # until each has spoken for itself
                     await asyncio.sleep(0.02)
             for life in (2, 3):  # each on ports of its own
-                async with Agent("c", tmp_path, "b").there(a.place) as c:
+                async with Agent("c", tmp_path, "b").there(a.addresses) as c:
                     await c.reach(b, life)
                     await b.reach(c, life)
 
     run(scenario())
 
 
-def test_a_contact_that_comes_back_knowing_nobody_is_told_by_those_who_know_it(tmp_path):
+def test_a_contact_that_comes_back_knowing_nobody_hears_from_those_who_know_it(tmp_path):
     async def scenario():
         async with AsyncExitStack() as stack:
             async with Agent("a", tmp_path, "b").there() as a:
-                b = await stack.enter_async_context(Agent("b", tmp_path, "ac").there(a.place))
-                c = await stack.enter_async_context(Agent("c", tmp_path, "b").there(a.place))
+                b = await stack.enter_async_context(Agent("b", tmp_path, "ac").there(a.addresses))
+                c = await stack.enter_async_context(Agent("c", tmp_path, "b").there(a.addresses))
                 await b.reach(c, 1)
                 await a.reach(b, 1)
             again = Agent("a", tmp_path, "b")
-            again.transport._mine = a.place
+            again.transport._mine = a.addresses
             async with again.there():
                 await again.reach(b, 2)
                 await b.reach(again, 2)
@@ -194,9 +193,9 @@ LIES = {
 
 
 @pytest.mark.parametrize("what", [*RUBBISH, *LIES])
-def test_hostile_mail_is_counted_and_the_truth_that_follows_is_taken(what, tmp_path):
+def test_hostile_messages_are_counted_and_the_truth_that_follows_is_taken(what, tmp_path):
     async def scenario():
-        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
+        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.addresses) as liar:
             if what in RUBBISH:
                 await liar.say(*RUBBISH[what])
             else:
@@ -208,7 +207,7 @@ def test_hostile_mail_is_counted_and_the_truth_that_follows_is_taken(what, tmp_p
             [why] = a.why()
             assert len(why) < 160 and (what in RUBBISH or LIES[what][2] in why)
             assert not a.discovery._gossiper.sample.entries
-            async with Agent("b", tmp_path, "a").there(a.place) as b:
+            async with Agent("b", tmp_path, "a").there(a.addresses) as b:
                 await a.reach(b, 1)
 
     run(scenario())
@@ -216,18 +215,21 @@ def test_hostile_mail_is_counted_and_the_truth_that_follows_is_taken(what, tmp_p
 
 def test_nobody_else_says_where_one_is_that_has_spoken_for_itself(tmp_path):
     async def scenario():
-        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
+        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.addresses) as liar:
             await liar.gossip(placed("c"), placed("b"), placed("d"))
             await until(lambda: a.transport._addresses["b"] == NOWHERE)  # dialled in vain, and undone by the truth
-            async with Agent("b", tmp_path, "a").there(a.place) as b, Agent("d", tmp_path, "a").there(a.place) as d:
+            async with (
+                Agent("b", tmp_path, "a").there(a.addresses) as b,
+                Agent("d", tmp_path, "a").there(a.addresses) as d,
+            ):
                 await a.reach(b, 1)
-                await until(lambda: a.discovery._gossiper.addresses("d") == d.place)
+                await until(lambda: a.discovery._gossiper.addresses("d") == d.addresses)
                 for _ in range(20):
                     await liar.gossip(placed("c"), placed("b"), placed("d"), placed("a"))
                 await liar.say(b"the end")
                 await until(lambda: a.messenger.refusals["c", "malformed"])
-                assert a.transport._addresses["b"] == b.place
-                assert a.discovery._gossiper.addresses("d") == d.place
+                assert a.transport._addresses["b"] == b.addresses
+                assert a.discovery._gossiper.addresses("d") == d.addresses
                 await a.reach(b, 2)
 
     run(scenario())
@@ -235,22 +237,22 @@ def test_nobody_else_says_where_one_is_that_has_spoken_for_itself(tmp_path):
 
 def test_one_that_lies_without_end_is_shut_out_and_no_other(tmp_path):
     async def scenario():
-        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
+        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.addresses) as liar:
             for _ in range(Limits().refused + 10):
                 await liar.gossip(placed("d"))
             await until(lambda: a.messenger.refusals["c", "shut out"] == 10)
-            async with Agent("b", tmp_path, "a").there(a.place) as b:
+            async with Agent("b", tmp_path, "a").there(a.addresses) as b:
                 await a.reach(b, 1)
 
     run(scenario())
 
 
-def test_a_stranger_is_not_heard_and_models_come_from_neighbours_alone(tmp_path):
+def test_an_unknown_peer_is_not_heard_and_models_come_from_neighbours_alone(tmp_path):
     async def scenario():
-        async with Agent("a", tmp_path, "b").there() as a, Liar("x").at(a.place) as stranger:
-            await stranger.gossip(placed("c", id="x"))
+        async with Agent("a", tmp_path, "b").there() as a, Liar("x").at(a.addresses) as unknown:
+            await unknown.gossip(placed("c", id="x"))
             await until(lambda: a.messenger.refusals["a stranger", "malformed"] == 1)
-            async with Agent("c", tmp_path, "a").there(a.place) as c:  # which takes me for a neighbour
+            async with Agent("c", tmp_path, "a").there(a.addresses) as c:  # which takes me for a neighbour
                 sending = asyncio.create_task(c.reach(a, 1))
                 await until(lambda: a.messenger.refusals["c", "malformed"])
                 sending.cancel()
@@ -261,10 +263,10 @@ def test_a_stranger_is_not_heard_and_models_come_from_neighbours_alone(tmp_path)
 
 def test_offers_of_slices_that_i_do_not_hold_are_no_harm(tmp_path):
     async def scenario():
-        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.place) as liar:
+        async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.addresses) as liar:
             edges = {f"slice{i}#00": Edge(True, 64) for i in range(60)}
             await liar.gossip(placed("c"), **write(GossipMessage((placed("c"),), edges=edges)))
-            async with Agent("b", tmp_path, "a").there(a.place) as b:
+            async with Agent("b", tmp_path, "a").there(a.addresses) as b:
                 await a.reach(b, 1)
                 assert not a.messenger.refusals and a.discovery._gossiper.sample.entries["c"].edges == {}
 

@@ -91,7 +91,7 @@ def test_all_overlays_of_64_agents_are_connected_within_one_and_a_half_log_n_rou
             assert_bounded(agent)
 
 
-def test_they_come_together_where_a_fifth_of_the_mail_is_lost():
+def test_they_come_together_where_a_fifth_of_the_messages_is_lost():
     plan = network(32, "chain", loss=0.2)
     while not plan.connected():
         plan.round()
@@ -114,7 +114,7 @@ def test_overlays_once_connected_stay_so():
     assert seen == sorted(seen) and seen[-1]
 
 
-def test_the_same_seed_gives_the_same_mail():
+def test_the_same_seed_gives_the_same_messages():
     first, second = network(16, loss=0.2), network(16, loss=0.2)
     rounds(first, 6)
     rounds(second, 6)
@@ -157,7 +157,7 @@ def test_agents_that_die_are_replaced_as_neighbours_and_then_forgotten():
     assert plan.connected()
 
 
-def test_one_that_comes_back_elsewhere_is_found_where_it_is():
+def test_one_that_comes_back_at_another_address_is_found_where_it_is():
     plan = settled(16)
     plan.agents["a5"] = Gossiper(
         descriptor(5, TYPES[1], port=7000), [PeerDescriptor("a9", ("tcp://host9:9000",))], seed=1
@@ -309,7 +309,7 @@ def test_it_answers_each_peer_once_a_round_and_no_more_peers_than_it_may():
     assert agent.receive("a1", ask[0]).keys() == {"a1"}
 
 
-def test_strangers_without_end_find_a_full_book():
+def test_unknown_peers_without_end_find_a_full_table():
     agent = Gossiper(descriptor(0, "audio"), [], seed=0)
     for i in range(1, 2 * SPOKEN):
         agent.receive(f"a{i}", GossipMessage((descriptor(i, "audio"),), 1, asks=True))

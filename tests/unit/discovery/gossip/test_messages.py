@@ -38,7 +38,7 @@ EDGES = st.dictionaries(LABELS, st.builds(Edge, st.booleans(), st.integers(0, me
 
 
 @st.composite
-def mail(draw):
+def gossip_messages(draw):
     first, *others = draw(st.lists(DESCRIPTORS, min_size=1, max_size=6, unique_by=lambda descriptor: descriptor.id))
     own = PeerDescriptor(first.id, first.addresses, first.modalities, first.slices)
     return GossipMessage((own, *others), draw(st.integers(0, 1 + len(others))), draw(st.booleans()), draw(EDGES))
@@ -50,7 +50,7 @@ def over_the_wire(facts):
 
 
 @settings(deadline=None)
-@given(mail())
+@given(gossip_messages())
 def test_what_is_written_is_read(message):
     assert read(over_the_wire(write(message))) == message
 
@@ -63,7 +63,8 @@ VALUES = st.one_of(
 
 @settings(deadline=None)
 @given(
-    mail(), st.dictionaries(st.sampled_from(sorted(write(GossipMessage((PeerDescriptor("a0"),))))), VALUES, min_size=1)
+    gossip_messages(),
+    st.dictionaries(st.sampled_from(sorted(write(GossipMessage((PeerDescriptor("a0"),))))), VALUES, min_size=1),
 )
 def test_any_other_facts_are_refused_or_make_a_message_within_the_limits(message, spoilt):
     try:

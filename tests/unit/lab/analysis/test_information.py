@@ -172,10 +172,10 @@ def test_enough_samples_leave_little_to_chance():
     n = information.needed(k, classes)
     rng = np.random.default_rng(1)
     codes = [rng.integers(0, m, n) for m in (k, k, classes)]
-    assert decompose(count(*codes, (k, k, classes))).synergistic < 0.03
+    assert decompose(count(codes[0], codes[1], codes[2], (k, k, classes))).synergistic < 0.03
 
 
-DIALS = [
+ATOMS = [
     ("redundant",),
     ("unique",),
     ("synergistic",),
@@ -185,7 +185,7 @@ DIALS = [
 
 
 @pytest.mark.parametrize("embedding", ["linear", "tanh"])
-@pytest.mark.parametrize("atoms", DIALS, ids="+".join)
+@pytest.mark.parametrize("atoms", ATOMS, ids="+".join)
 def test_codes_of_made_data_have_the_atoms_that_were_put_there(atoms, embedding):
     options = bits.Options(samples=24000, atoms=atoms, noise=0.2, embedding=embedding)
     data = bits.open(options, 0)
@@ -193,7 +193,7 @@ def test_codes_of_made_data_have_the_atoms_that_were_put_there(atoms, embedding)
     for x in data.inputs.values():
         rows = x.double().numpy()
         codes.append(codebook(rows[:2000], 8, 0).codes(rows[2000:]))
-    found = decompose(count(*codes, data.targets.numpy()[2000:], (8, 8, data.classes)))
+    found = decompose(count(codes[0], codes[1], data.targets.numpy()[2000:], (8, 8, data.classes)))
     truth = ["redundant" in atoms, "unique" in atoms, "unique" in atoms, "synergistic" in atoms]
     assert found.atoms == pytest.approx([float(t) for t in truth], abs=0.02)
 
@@ -202,4 +202,4 @@ def test_too_few_codes_keep_an_arbitrary_part():
     """Three bits in a modality and two codes: most of what is there is lost, and nothing in the estimate says so."""
     data = bits.open(bits.Options(samples=6000), 0)
     codes = [codebook(x.double().numpy(), 2, 0).codes(x.double().numpy()) for x in data.inputs.values()]
-    assert decompose(count(*codes, data.targets.numpy(), (2, 2, 16))).total < 2.2
+    assert decompose(count(codes[0], codes[1], data.targets.numpy(), (2, 2, 16))).total < 2.2

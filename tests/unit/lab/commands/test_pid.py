@@ -86,14 +86,14 @@ def test_the_newest_round_that_all_have_is_taken(tmp_path):
     assert json.loads(out.read_text())["rounds"] == [2] and not (tmp_path / "pid.json").exists()
 
 
-def test_a_run_on_several_hosts_is_told_whose_checkpoints_are_missing(tmp_path):
+def test_a_run_on_several_hosts_names_whose_checkpoints_are_missing(tmp_path):
     left(small(), tmp_path, of={"a1": ()})
     assert "has no checkpoints of a1: copy agents/a1 here" in refused(tmp_path)
     result = called(tmp_path, "--round", 2, "--k", 4)
     assert result.exit_code == 0 and "a1 left no checkpoint of round 2" in result.output
 
 
-def test_agents_that_share_no_round_are_told_of(tmp_path):
+def test_agents_that_share_no_round_are_reported(tmp_path):
     left(small(), tmp_path, rounds=(2,), of={"a1": (1,)})
     assert "no round that every agent left a checkpoint of (a1 stopped at 1)" in refused(tmp_path)
 

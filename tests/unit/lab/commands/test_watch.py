@@ -142,7 +142,7 @@ def test_names_of_loopback():
     assert not any(welcome(host, near=True) for host in ADDRESSES + NAMES)
 
 
-def test_elsewhere_every_address_is_welcome_and_no_name():
+def test_beyond_loopback_every_address_is_welcome_and_no_name():
     assert all(welcome(host, near=False) for host in LOOPBACK + ADDRESSES)
     assert not any(welcome(host, near=False) for host in NAMES)
 

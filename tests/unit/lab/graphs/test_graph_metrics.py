@@ -31,20 +31,20 @@ def sent(built):
 @pytest.mark.parametrize("method", ["parse", "dsgd-modality", "harmony", "local"])
 def test_the_bytes_that_are_foretold_are_those_of_the_run(method, codec):
     built = plan(MIX, "torus", method=method, codec=codec)
-    rounds, told = sent(built), shape(built)
-    assert told.total == pytest.approx(np.mean([sum(row.values()) for row in rounds]))
-    for kind in told.types:
+    rounds, graph_shape = sent(built), shape(built)
+    assert graph_shape.total == pytest.approx(np.mean([sum(row.values()) for row in rounds]))
+    for kind in graph_shape.types:
         mine = [row[me] for row in rounds for me in built.peers if built.kind(me) == kind.type]
         assert kind.bytes == pytest.approx(np.mean(mine))
-    assert told.bytes[0] == pytest.approx(told.total / 10)
+    assert graph_shape.bytes[0] == pytest.approx(graph_shape.total / 10)
 
 
 @pytest.mark.parametrize("kind", VARYING)
 def test_the_bytes_of_a_graph_that_varies_are_their_mean_over_the_run(kind):
     built = plan(MIX, varying=VARYING[kind], rounds=6)
-    told = shape(built)
-    assert told.total == pytest.approx(np.mean([sum(row.values()) for row in sent(built)]))
-    assert "varying" in told.notes[0]
+    graph_shape = shape(built)
+    assert graph_shape.total == pytest.approx(np.mean([sum(row.values()) for row in sent(built)]))
+    assert "varying" in graph_shape.notes[0]
 
 
 def test_the_bytes_of_each_agent_are_those_of_its_plan():
@@ -59,25 +59,25 @@ def test_the_bytes_of_each_agent_are_those_of_its_plan():
 @pytest.mark.parametrize(("exchange", "factor"), [("push-sum", 2), ("acknowledged", 1.5)])
 def test_what_other_exchanges_send_is_as_much_more_as_is_said(exchange, factor):
     built = plan(MIX, options={"exchange": exchange})
-    told = shape(built)
-    assert sum(sent(built)[-1].values()) == pytest.approx(factor * told.total, rel=0.15)  # slices here are tiny
-    assert f"{exchange} sends about {factor} times" in told.notes[0]
+    graph_shape = shape(built)
+    assert sum(sent(built)[-1].values()) == pytest.approx(factor * graph_shape.total, rel=0.15)  # slices here are tiny
+    assert f"{exchange} sends about {factor} times" in graph_shape.notes[0]
 
 
 def test_a_ring_of_eight():
-    told = shape(graph_sources.plan("ring:8", {"audio": 8}, [("dataset", "bits")]))
+    graph_shape = shape(graph_sources.plan("ring:8", {"audio": 8}, [("dataset", "bits")]))
     rho = 1 - 2 / 3 * (1 - math.cos(2 * math.pi / 8))
-    assert (told.agents, told.edges, told.degree, told.diameter) == (8, 8, (2, 2, 2), 4)
-    assert told.slowest.rho == pytest.approx(rho) and told.slowest.gap == pytest.approx(1 - rho)
-    assert told.slowest.rounds == pytest.approx(math.log(1e-3) / math.log(rho))
-    assert [(t.type, t.agents, t.partners) for t in told.types] == [("audio", 8, 2)]
+    assert (graph_shape.agents, graph_shape.edges, graph_shape.degree, graph_shape.diameter) == (8, 8, (2, 2, 2), 4)
+    assert graph_shape.slowest.rho == pytest.approx(rho) and graph_shape.slowest.gap == pytest.approx(1 - rho)
+    assert graph_shape.slowest.rounds == pytest.approx(math.log(1e-3) / math.log(rho))
+    assert [(t.type, t.agents, t.partners) for t in graph_shape.types] == [("audio", 8, 2)]
 
 
 def test_connected_components_never_agree():
-    told = shape(plan(MIX, overlay="induced", method="dsgd-task"))
-    torn = [group for group in told.groups if group.connected_components > 1]
+    graph_shape = shape(plan(MIX, overlay="induced", method="dsgd-task"))
+    torn = [group for group in graph_shape.groups if group.connected_components > 1]
     assert torn and all(group.gap == pytest.approx(0) and group.rounds == math.inf for group in torn)
-    assert told.plain()["groups"][told.groups.index(torn[0])]["rounds"] is None
+    assert graph_shape.plain()["groups"][graph_shape.groups.index(torn[0])]["rounds"] is None
 
 
 def test_a_method_with_a_coordinator_has_no_graph():
@@ -98,19 +98,20 @@ def test_mixing_by_one_matrix_again_and_again_has_its_rate(graph):
 
 def test_one_peer_exponential_is_done_after_log2_n_rounds():
     settings = [("dataset", "bits"), ("varying.kind", "one-peer-exponential")]
-    told = shape(graph_sources.plan("ring:16", {"audio": 16}, settings))
-    assert {(group.rounds, round(group.rho, 6)) for group in told.groups} == {(4, 0)}
+    graph_shape = shape(graph_sources.plan("ring:16", {"audio": 16}, settings))
+    assert {(group.rounds, round(group.rho, 6)) for group in graph_shape.groups} == {(4, 0)}
 
 
 @pytest.mark.parametrize(("kind", "squared"), [("matching", 14 / 30), ("regular", (16 - 5) / (5 * 15))])
 def test_the_rate_of_random_graphs_is_near_what_the_theory_says_of_their_mean(kind, squared):
     """The mean square is an upper bound of the geometric mean; the norm of a product a little slower than it."""
-    told = shape(graph_sources.plan("ring:16", {"audio": 16}, [("dataset", "bits"), ("varying.kind", kind)]))
-    assert told.slowest.rho == pytest.approx(math.sqrt(squared), rel=0.3)
+    graph_shape = shape(graph_sources.plan("ring:16", {"audio": 16}, [("dataset", "bits"), ("varying.kind", kind)]))
+    assert graph_shape.slowest.rho == pytest.approx(math.sqrt(squared), rel=0.3)
 
 
 def test_nobody_ever_meets():
-    assert contraction([np.eye(4)] * 10) == (pytest.approx(1), math.inf)
+    rho, rounds = contraction([np.eye(4)] * 10)
+    assert rho == pytest.approx(1) and rounds == math.inf
 
 
 # to networkx and back
@@ -118,7 +119,7 @@ def test_nobody_ever_meets():
 
 @pytest.mark.parametrize("suffix", [".graphml", ".gexf", ".json", ".edges"])
 @pytest.mark.parametrize("source", ["watts-strogatz:12,k=4,p=0.3", "torus:12", "star:7"])
-def test_an_exported_graph_is_the_same_world_again(tmp_path, source, suffix):
+def test_an_exported_graph_gives_the_same_plan_again(tmp_path, source, suffix):
     settings = [("dataset", "bits")]
     before = graph_sources.plan(source, None, settings)
     graph_io.write(annotated(before), tmp_path / f"net{suffix}")

@@ -35,9 +35,9 @@ def test_no_agent_sends_more_than_the_budget(sixteen, times):
 def test_what_is_said_of_a_suggestion_is_what_the_run_gets(sixteen):
     for candidate in suggest(sixteen, degree=4)[:4]:
         graph = {"generator": candidate.generator, "args": candidate.args}
-        told = shape(graph_sources.plan("ring:16", None, [*BITS, ("graph", graph)]))
-        assert told.slowest.gap == pytest.approx(candidate.gap)
-        assert (told.bytes[1], told.total) == (candidate.bytes, candidate.total)
+        graph_shape = shape(graph_sources.plan("ring:16", None, [*BITS, ("graph", graph)]))
+        assert graph_shape.slowest.gap == pytest.approx(candidate.gap)
+        assert (graph_shape.bytes[1], graph_shape.total) == (candidate.bytes, candidate.total)
 
 
 @pytest.mark.parametrize(("degree", "least"), [(3, 0.13), (4, 0.40)])

@@ -101,7 +101,7 @@ def test_distances_are_those_of_the_sketches_and_within_theory(ran):
         assert all(a <= b + 1e-4 for a, b in zip(row["after"], row["bound"], strict=True))
 
 
-def test_overlays_are_those_of_the_world(ran):
+def test_overlays_are_those_of_the_plan(ran):
     plan, path = ran
     run = recorded(path)
     ids = list(plan.specs)
@@ -203,7 +203,7 @@ def test_long_runs_are_thinned_out_but_sums_are_not(tmp_path):
     assert "One round in 3 of 1000 is drawn" in run["notes"][0]
 
 
-def test_events_are_told_in_words(copied):
+def test_events_have_sentences(copied):
     _, path = copied
     add(
         path,
@@ -235,7 +235,7 @@ def test_agents_that_come_late_are_absent_before(tmp_path):
     assert row["holders"] == row["agents"] == [4, 4, 4]
 
 
-def test_a_run_whose_data_are_elsewhere_is_shown_without_theory(ran, tmp_path):
+def test_a_run_whose_data_are_missing_is_shown_without_theory(ran, tmp_path):
     plan, path = ran
     there = shutil.copytree(path, tmp_path / "run")
     away = plan.run.model_copy(update={"dataset": "npz", "data": {"file": "nowhere.npz"}})

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mosaics import ROUNDS, SIZES, kinds_of, locals_of, mail, mosaic
+from mosaics import ROUNDS, SIZES, exchanged, kinds_of, locals_of, mosaic
 from plans import differing, finished, plan
 
+from parse_p2p.core.types import PeerId
 from parse_p2p.methods.federation import selected
 from parse_p2p.methods.fedmosaic import relevance
 from parse_p2p.methods.fedmosaic.fedmosaic import Options, customised, receive
@@ -20,15 +21,15 @@ from parse_p2p.runtime.simulator import simulate
 
 @pytest.fixture(scope="module")
 def sent():
-    return mail(mosaic())
+    return exchanged(mosaic())
 
 
 # the wire
 
 
 def test_M12_an_upload_holds_adapters_and_a_sketch_and_nothing_else(sent):
-    mails, agents = sent
-    up = [(me, message) for _, me, peer, message in mails if peer == "hub" and message.tensors]
+    messages, agents = sent
+    up = [(me, message) for _, me, peer, message in messages if peer == "hub" and message.tensors]
     assert len(up) == 4 * ROUNDS
     for me, message in up:
         model = agents[me].learner.model
@@ -44,8 +45,8 @@ def test_M12_an_upload_holds_adapters_and_a_sketch_and_nothing_else(sent):
 
 
 def test_M12_what_comes_down_is_adapters_of_others_and_first_what_one_begins_with(sent):
-    mails, agents = sent
-    for round, sender, peer, message in mails:
+    messages, agents = sent
+    for round, sender, peer, message in messages:
         if sender != "hub":
             continue
         model = agents[peer].learner.model
@@ -59,28 +60,30 @@ def test_M12_what_comes_down_is_adapters_of_others_and_first_what_one_begins_wit
 
 
 def test_M12_without_the_other_layers_nothing_tells_of_a_clients_width():
-    mails, _ = mail(mosaic(options={"share_lora": False}))
-    for _, _, peer, message in mails:
+    messages, _ = exchanged(mosaic(options={"share_lora": False}))
+    for _, _, peer, message in messages:
         if peer == "hub":
             assert not {13, 26} & {size for tensor in message.tensors.values() for size in tensor.shape}
         assert "lora" not in kinds_of(message)
 
 
 def test_M12_gates_and_data_never_cross(sent):
-    mails, agents = sent
-    assert {kind for *_, message in mails for kind in kinds_of(message)} == {
+    messages, agents = sent
+    assert {kind for *_, message in messages for kind in kinds_of(message)} == {
         "pq", "lora", "sketch", "backbone", "frame", "probe",
     }  # fmt: skip
-    assert all("gate" not in name for *_, message in mails for name in message.tensors)
-    facts = {name for *_, message in mails for name in message.meta}
+    assert all("gate" not in name for *_, message in messages for name in message.tensors)
+    facts = {name for *_, message in messages for name in message.meta}
     assert facts == {"ready"}
     assert set(agents["a3"].learner.buffer.regions) == {"adapter.pq", "adapter.lora", "adapter.gate"}
 
 
 def test_what_a_client_begins_with_crosses_once_and_without_other_modalities_stems(sent):
-    mails, _ = sent
-    first = {(peer): message for round, me, peer, message in mails if me == "hub" and "backbone" in kinds_of(message)}
-    assert sum("backbone" in kinds_of(message) for *_, message in mails) == len(first) == 4
+    messages, _ = sent
+    first = {
+        (peer): message for round, me, peer, message in messages if me == "hub" and "backbone" in kinds_of(message)
+    }
+    assert sum("backbone" in kinds_of(message) for *_, message in messages) == len(first) == 4
     for me in ("a0", "a1"):
         assert kinds_of(first[me]) == {"backbone", "frame"}  # of the pivot's size: its own backbone is the probe
     for me in ("a2", "a3"):
@@ -134,7 +137,7 @@ def test_M11_what_is_sent_is_the_weighted_sum_without_the_receiver(kind):
     given = given_hub(latest, SIZES, similarity=kind, tau=0.3)
     likeness = relevance.similarity({me: each["sketch"] for me, each in latest.items()}, kind)
     for me in SIZES:
-        weights = relevance.weights({peer: likeness[me][peer] for peer in SIZES if peer != me}, 0.3)
+        weights = relevance.weights({peer: likeness[me][peer] for peer in map(PeerId, SIZES) if peer != me}, 0.3)
         for block in range(2):
             name = f"pq/{block}.in/P"
             want = sum(w * latest[peer][name].double() for peer, w in weights.items())
@@ -179,9 +182,9 @@ def test_M11_with_nobody_else_there_is_nothing_to_send():
 
 
 def test_M11_the_first_round_brings_nothing_from_others_and_the_next_the_round_before(sent):
-    mails, _ = sent
-    down = {(round, peer): message for round, me, peer, message in mails if me == "hub"}
-    up = {(round, me): message for round, me, peer, message in mails if peer == "hub" and message.tensors}
+    messages, _ = sent
+    down = {(round, peer): message for round, me, peer, message in messages if me == "hub"}
+    up = {(round, me): message for round, me, peer, message in messages if peer == "hub" and message.tensors}
     assert not any(kinds_of(down[0, me]) & {"pq", "lora"} for me in SIZES)
     for round in range(1, ROUNDS):
         latest = {me: up[round - 1, me].tensors for me in SIZES}
@@ -208,8 +211,8 @@ def test_M11_a_client_that_is_sent_nothing_takes_its_own_adapters():
 
 
 def test_M2_in_a_run_only_my_adapters_and_the_gates_learn(sent):
-    mails, agents = sent
-    down = {(round, peer): message for round, me, peer, message in mails if me == "hub"}
+    messages, agents = sent
+    down = {(round, peer): message for round, me, peer, message in messages if me == "hub"}
     for me in SIZES:
         model, first = agents[me].learner.model, down[0, me].tensors
         for name, tensor in model.base.items():
@@ -222,9 +225,9 @@ def test_M2_in_a_run_only_my_adapters_and_the_gates_learn(sent):
 
 
 def test_the_coordinators_model_carries_the_average_of_all(sent):
-    mails, agents = sent
+    messages, agents = sent
     last = [
-        message.tensors for round, me, peer, message in mails if round == ROUNDS - 1 and "sketch" in message.tensors
+        message.tensors for round, me, peer, message in messages if round == ROUNDS - 1 and "sketch" in message.tensors
     ]
     for slot, adapter in agents["hub"].learner.model.slots.items():
         mean = torch.stack([tensors[f"pq/{slot}/P"] for tensors in last]).mean(0)
@@ -247,13 +250,13 @@ def test_a_run_resumed_from_a_checkpoint_is_the_run_that_was_not_interrupted(opt
 
 def test_the_clients_of_a_round_are_those_selected():
     w = mosaic(options={"clients": 2})
-    mails, agents = mail(w)
+    messages, agents = exchanged(w)
     hub = locals_of(w)["hub"]
     for round in range(ROUNDS):
         chosen = set(selected(hub, w.options, round))
         assert len(chosen) == 2
-        assert {me for r, me, _, message in mails if r == round and "sketch" in message.tensors} == chosen
-        given = {peer for r, me, peer, p in mails if r == round and me == "hub" and "pq" in kinds_of(p)}
+        assert {me for r, me, _, message in messages if r == round and "sketch" in message.tensors} == chosen
+        given = {peer for r, me, peer, p in messages if r == round and me == "hub" and "pq" in kinds_of(p)}
         assert given <= chosen
     assert all("pivot" in agents[me].memory for me in SIZES)  # all have been given what they begin with
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mosaics import ROUNDS, SIZES, SMALL, locals_of, mail, mosaic
+from mosaics import ROUNDS, SIZES, SMALL, exchanged, locals_of, mosaic
 from plans import finished
 
 from parse_p2p.core.errors import ConfigError, SpecMismatch
@@ -18,7 +18,7 @@ from parse_p2p.runtime.simulator import simulate
 
 @pytest.fixture(scope="module")
 def sent():
-    return mail(mosaic())
+    return exchanged(mosaic())
 
 
 def bad(message, name, tensor):
@@ -35,12 +35,12 @@ def test_a_hello_that_does_not_say_what_it_has_is_refused(meta):
 
 
 def test_an_upload_must_be_exactly_what_a_network_of_that_size_sends(sent):
-    mails, _ = sent
+    messages, _ = sent
     hub = locals_of(mosaic())["hub"]
     check = uploaded(hub, Options())
     check("a0", Message())  # it has no backbone yet
     for me in SIZES:
-        message = next(message for round, sender, _, message in mails if sender == me and message.tensors)
+        message = next(message for round, sender, _, message in messages if sender == me and message.tensors)
         check(me, message)
         for wrong in (
             Message({n: t for n, t in message.tensors.items() if n != "sketch"}),
@@ -54,15 +54,15 @@ def test_an_upload_must_be_exactly_what_a_network_of_that_size_sends(sent):
             with pytest.raises(SpecMismatch):
                 check(me, wrong)
     with pytest.raises(SpecMismatch):
-        check("a0", next(message for _, sender, _, message in mails if sender == "a2" and message.tensors))
+        check("a0", next(message for _, sender, _, message in messages if sender == "a2" and message.tensors))
 
 
 def test_what_the_coordinator_sends_must_fit_and_what_one_begins_with_must_be_whole(sent):
-    mails, agents = sent
+    messages, agents = sent
     for me in SIZES:
         model = agents[me].learner.model
         check = from_coordinator(model, (8, 2))
-        first, later = ([p for _, sender, peer, p in mails if sender == "hub" and peer == me])[:2]
+        first, later = ([p for _, sender, peer, p in messages if sender == "hub" and peer == me])[:2]
         for fine in (first, later, Message()):
             check("hub", fine)
         some = next(iter(first.tensors))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mosaics import adapters, prepared, public, samples
 
+from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Batch
 from parse_p2p.methods.fedmosaic.relevance import gradient, probed, rows, sanitised, similarity, smoothed, weights
 
@@ -81,8 +82,9 @@ def test_M9_similarity_is_symmetric_within_one_and_one_to_oneself(kind):
         assert found[a][a] == pytest.approx(1)
         for b in found:
             assert found[a][b] == pytest.approx(found[b][a]) and abs(found[a][b]) <= 1 + 1e-9
-    flat = torch.cosine_similarity(*(sketches(2)[a].flatten() for a in ("a0", "a1")), dim=0)
-    column = torch.cosine_similarity(*(sketches(2)[a] for a in ("a0", "a1")), dim=0).mean()
+    first, second = sketches(2).values()
+    flat = torch.cosine_similarity(first.flatten(), second.flatten(), dim=0)
+    column = torch.cosine_similarity(first, second, dim=0).mean()
     want = flat if kind == "flat" else column
     assert similarity(sketches(2), kind)["a0"]["a1"] == pytest.approx(float(want), abs=1e-6)
 
@@ -95,7 +97,7 @@ def test_M9_a_sketch_of_nothing_is_like_nobody():
 
 @given(scores=st.lists(st.floats(-1, 1), min_size=1, max_size=9), tau=st.floats(0.01, 100))
 def test_M9_weights_sum_to_one_and_keep_the_order(scores, tau):
-    found = weights({f"a{i}": s for i, s in enumerate(scores)}, tau)
+    found = weights({PeerId(f"a{i}"): s for i, s in enumerate(scores)}, tau)
     assert sum(found.values()) == pytest.approx(1)
     for i, s in enumerate(scores):
         for j, t in enumerate(scores):

@@ -93,7 +93,7 @@ def test_A9_a_modality_is_taught_by_its_owners_alone():
     assert all(bool((a.norm(dim=1) <= 1 + 1e-6).all()) for a in found.values())
 
 
-def test_A9_teachers_do_not_depend_on_the_order_of_the_mail():
+def test_A9_teachers_do_not_depend_on_the_order_of_the_messages():
     uploads = {name: {"x": unit(i)} for i, name in enumerate("cab")}
     one, two = (teachers(dict(items), {"x": unit(9)})["x"] for items in (uploads.items(), sorted(uploads.items())))
     assert torch.equal(one, two)
@@ -135,7 +135,7 @@ def test_the_contrasts_of_creamfl_pull_where_they_should():
     torch.testing.assert_close(inter(u[items], g, items, 0.5), want)
 
 
-def test_recall_is_one_for_equal_rows_and_chance_for_strangers():
+def test_recall_is_one_for_equal_rows_and_chance_for_unrelated_ones():
     g = unit(1)
     assert recall({"a": g, "b": g}) == 1
     assert recall({"a": unit(1, 2500, 4), "b": unit(2, 2500, 4)}) < 0.01

@@ -125,8 +125,8 @@ def test_A2_the_losses_are_those_of_plain_or_doubled_sigmoids():
 
         fakes, reals = (probability(judges.intra, u), probability(judges.cross, u)), (
             probability(judges.intra, g), probability(judges.cross, q))  # fmt: skip
-        told = sum(-r.log() for r in reals) + sum(-(1 - f).log() for f in fakes)
-        torch.testing.assert_close(telling(model, seen, as_code), told.mean())
+        expected = sum(-r.log() for r in reals) + sum(-(1 - f).log() for f in fakes)
+        torch.testing.assert_close(telling(model, seen, as_code), expected.mean())
         torch.testing.assert_close(passing(model, seen, as_code), sum(-f.log() for f in fakes).mean())
         minimax = sum((1 - f).log() for f in fakes).mean()
         torch.testing.assert_close(passing(model, seen, as_code, saturating=True), minimax)
@@ -226,7 +226,7 @@ def test_A6_a_spoilt_upload_is_refused(how):
 
 @pytest.mark.parametrize("how", ["no digest", "a row too few", "too narrow", "one axis", "no unit rows",
                                  "not a number", "a modality of another", "a parameter"])  # fmt: skip
-def test_A6_a_spoilt_lesson_is_refused_too(how):
+def test_A6_a_spoilt_broadcast_is_refused_too(how):
     w = made()
     hub, agent = at(w.agent_state("hub")), at(w.agent_state(someone(w, "audio")))
     ways = scheme(Options())
