@@ -22,6 +22,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.core.event_log import Tail
+from parse_p2p.core.plugin_options import fields
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch import exit_codes, local, ray
 from parse_p2p.launch import run_folder as folders
@@ -86,7 +87,7 @@ def _describe(name: str | None) -> None:
     needs = " a coordinator and public data" if method.public else " a coordinator" if method.centralised else " no one"
     console.print(f"needs{needs} beside its agents; network: {', '.join(method.networks)}\n", highlight=False)
     table = Table("option", "default", "what it does", box=None, header_style="bold", pad_edge=False)
-    for key, field in method.options.model_fields.items():
+    for key, field in fields(method.options).items():
         table.add_row(f"options.{key}", escape(str(field.default)), escape(field.description or ""))
     console.print(table)
     console.print(f"\nparse-agent --topology … --method {name} --set options.NAME=VALUE", highlight=False)

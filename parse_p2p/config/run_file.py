@@ -31,6 +31,7 @@ from parse_p2p.config.sections import (
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
+from parse_p2p.core.plugin_options import SENTENCE
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.streams import StreamOptions
 from parse_p2p.discovery.base import DiscoveryOptions, MqttOptions, StaticOptions
@@ -248,6 +249,8 @@ def _reason(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "union_tag_invalid":
         known = re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
         return f"there is no kind {first['ctx']['tag']!r}; {nearest(first['ctx']['tag'], known)}"
+    if first["type"] == SENTENCE:
+        return str(first["msg"])
     said = first["msg"].removeprefix("Value error, ")
     return f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
 
