@@ -24,7 +24,7 @@ from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.plugin_options import fields
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch import exit_codes, local, ray
+from parse_p2p.launch import exit_codes
 from parse_p2p.launch import run_folder as folders
 from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
 from parse_p2p.launch.process import recall, run_here
@@ -36,7 +36,6 @@ from parse_p2p.runtime.announcements import order
 from parse_p2p.transports import curve
 
 LOOK = 0.2  # seconds between two looks at the logs
-LAUNCHERS = {"local": local.LAUNCHER, "ray": ray.LAUNCHER}
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -75,6 +74,14 @@ def _methods() -> str:
         f"Among peers: {', '.join(kinds[False])}. With a coordinator, as topologies/star.yaml has one: "
         f"{', '.join(kinds[True])}. Or a module."
     )
+
+
+def _launcher(name: str) -> Launcher:
+    try:
+        found: Launcher = plugins.load(plugins.LAUNCHERS, name)
+    except ConfigError as error:
+        raise ConfigError(f"--launcher: {error}") from None
+    return found
 
 
 def _describe(name: str | None) -> None:
@@ -128,7 +135,8 @@ def parse_agent(
         typer.Option(help="Say what a method needs and list its options.", callback=_describe, is_eager=True),
     ] = None,
     launcher: Annotated[
-        str, typer.Option(help="local: processes of this host; ray: actors of a Ray cluster (RAY_ADDRESS).")
+        str,
+        typer.Option(help="local: processes of this host; ray: actors of a Ray cluster (RAY_ADDRESS); or a module."),
     ] = "local",
     alone: Annotated[bool, typer.Option(help="Also train the same agents alone, to compare with.")] = True,
 ) -> None:
@@ -139,9 +147,7 @@ def parse_agent(
         raise ConfigError("which topology? Give one, as parse-agent --topology topologies/ring.yaml")
     named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
     settings = [run_file.setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
-    if launcher not in LAUNCHERS:
-        raise ConfigError(f"--launcher {launcher}: there is no such launcher: {nearest(launcher, LAUNCHERS)}")
-    chosen = LAUNCHERS[launcher]
+    chosen = _launcher(launcher)
     plan = RunPlan(chosen.adapt(run_file.load(topology, settings)))
     console = Console()
     if id is not None and launcher != "local":
