@@ -23,7 +23,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.local import LocalSupervisor
+from parse_p2p.launch.launchers.local import LocalSupervisor
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.simulator import simulate
 

@@ -22,8 +22,9 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.core.event_log import Tail
+from parse_p2p.core.plugin_options import fields
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch import exit_codes, local, ray
+from parse_p2p.launch import exit_codes
 from parse_p2p.launch import run_folder as folders
 from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
 from parse_p2p.launch.process import run_here
@@ -35,7 +36,6 @@ from parse_p2p.runtime.announcements import order
 from parse_p2p.transports import curve
 
 LOOK = 0.2  # seconds between two looks at the logs
-LAUNCHERS = {"local": local.LAUNCHER, "ray": ray.LAUNCHER}
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -76,6 +76,14 @@ def _methods() -> str:
     )
 
 
+def _launcher(name: str) -> Launcher:
+    try:
+        found: Launcher = plugins.load(plugins.LAUNCHERS, name)
+    except ConfigError as error:
+        raise ConfigError(f"--launcher: {error}") from None
+    return found
+
+
 def _describe(name: str | None) -> None:
     """Print a method's options, and end."""
     if name is None:
@@ -86,7 +94,7 @@ def _describe(name: str | None) -> None:
     needs = " a coordinator and public data" if method.public else " a coordinator" if method.centralised else " no one"
     console.print(f"needs{needs} beside its agents; network: {', '.join(method.networks)}\n", highlight=False)
     table = Table("option", "default", "what it does", box=None, header_style="bold", pad_edge=False)
-    for key, field in method.options.model_fields.items():
+    for key, field in fields(method.options).items():
         table.add_row(f"options.{key}", escape(str(field.default)), escape(field.description or ""))
     console.print(table)
     console.print(f"\nparse-agent --topology … --method {name} --set options.NAME=VALUE", highlight=False)
@@ -127,7 +135,8 @@ def parse_agent(
         typer.Option(help="Say what a method needs and list its options.", callback=_describe, is_eager=True),
     ] = None,
     launcher: Annotated[
-        str, typer.Option(help="local: processes of this host; ray: actors of a Ray cluster (RAY_ADDRESS).")
+        str,
+        typer.Option(help="local: processes of this host; ray: actors of a Ray cluster (RAY_ADDRESS); or a module."),
     ] = "local",
     alone: Annotated[bool, typer.Option(help="Also train the same agents alone, to compare with.")] = True,
 ) -> None:
@@ -138,9 +147,7 @@ def parse_agent(
         raise ConfigError("which topology? Give one, as parse-agent --topology topologies/ring.yaml")
     named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
     settings = [run_file.setting(text) for text in set or []] + [(k, v) for k, v in named.items() if v is not None]
-    if launcher not in LAUNCHERS:
-        raise ConfigError(f"--launcher {launcher}: there is no such launcher: {nearest(launcher, LAUNCHERS)}")
-    chosen = LAUNCHERS[launcher]
+    chosen = _launcher(launcher)
     plan = RunPlan(chosen.adapt(run_file.load(topology, settings)))
     console = Console()
     if id is not None and launcher != "local":

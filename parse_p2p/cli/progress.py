@@ -50,7 +50,7 @@ class AgentView:
             case "failed":
                 self.state = "failed"
             case "fault":
-                self.state = {"kill": "killed", "stop": "stopped by a fault"}[event["kind"]]
+                self.state = "killed" if "restart" in event else "stopped by a fault"
                 return f"a fault of kind {event['kind']} strikes {event['agent']} in round {event['round']}"
             case "sensor":
                 return f"{event['agent']} reads no numbers from {', '.join(event['modalities'])}"

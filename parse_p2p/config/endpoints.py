@@ -13,7 +13,7 @@ from parse_p2p.config.sections import AgentEntry
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.addresses import ANYWHERE, at, host_of, is_numeric
-from parse_p2p.discovery.base import FoundOptions, GossipDiscoveryOptions
+from parse_p2p.discovery.base import FoundOptions
 from parse_p2p.transports import curve
 from parse_p2p.transports.base import Address
 from parse_p2p.transports.curve import CurveKeys
@@ -38,8 +38,8 @@ class Endpoints:
             raise ConfigError(
                 f"base_port is for agents of one host, and discovery.bind is {self._found.bind}: leave one of them out"
             )
-        named = run.discovery.contacts if isinstance(run.discovery, GossipDiscoveryOptions) else {}
-        self.contacts = {PeerId(peer): self._contact(PeerId(peer), address) for peer, address in named.items()}
+        known = run.discovery.known_addresses()
+        self.contacts = {PeerId(peer): self._contact(PeerId(peer), address) for peer, address in known.items()}
 
     def _contact(self, peer: PeerId, address: str) -> Address:
         if peer not in self._entries:

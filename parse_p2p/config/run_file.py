@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
 
 from parse_p2p import __version__
 from parse_p2p.config.sections import (
@@ -32,16 +32,17 @@ from parse_p2p.config.sections import (
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
+from parse_p2p.core.plugin_options import SENTENCE
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.streams import StreamOptions
-from parse_p2p.discovery.base import DiscoveryOptions, MqttOptions, StaticOptions
-from parse_p2p.discovery.mqtt_broker import Broker
+from parse_p2p.discovery.base import DiscoveryOptions
+from parse_p2p.discovery.static import StaticOptions
 from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.runtime.messenger import Limits
 from parse_p2p.topology import contact_trace, graph_io
 from parse_p2p.topology.dynamic import VaryingOptions
-from parse_p2p.wire.faults import Fault
+from parse_p2p.wire.faults.base import Fault
 
 Loc = tuple[str | int, ...]
 
@@ -77,14 +78,16 @@ class RunFile(Section):
     limits: Limits = Limits()
     checkpoint: CheckpointEntry = CheckpointEntry()
     codec: str = "raw"
-    faults: list[Fault] = Field(default_factory=list, description="what goes wrong, on purpose")
+    faults: list[SerializeAsAny[Fault]] = Field(default_factory=list, description="what goes wrong, on purpose")
     rounds: int = Field(20, ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"
     bind: Binding | None = Field(None, description="bind of all agents that have none of their own")
     resources: ResourcesEntry = Field(ResourcesEntry(), description="what an agent takes of a cluster's node")
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
-    discovery: DiscoveryOptions = Field(StaticOptions(), description="how agents learn where the others listen")
+    discovery: SerializeAsAny[DiscoveryOptions] = Field(
+        StaticOptions(), description="how agents learn where the others listen"
+    )
     security: Literal["auto", "curve", "none"] = Field(
         "auto", description="auto: curve where an address is no loopback"
     )
@@ -223,11 +226,6 @@ def _validate(raw: Mapping[str, Any], locations: KeyLocations) -> RunFile:
         raise ConfigError(f"{locations.where(('graph',))}: give exactly one of generator, edges and file")
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         raise ConfigError(f"{locations.where(('clocks',))}: lost must be more than two heartbeats")
-    if isinstance(run.discovery, MqttOptions):
-        try:
-            Broker.parse(run.discovery.broker)
-        except ConfigError as error:
-            raise ConfigError(f"{locations.where(('discovery', 'broker'))}: {error}") from None
     return run
 
 
@@ -240,10 +238,6 @@ def _loc(error: ValidationError) -> Loc:
     parts = _worst(error)["loc"]
     if len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry")):
         return (parts[0], *parts[2:])
-    if len(parts) > 1 and parts[0] == "discovery":
-        return (parts[0], *parts[2:])
-    if len(parts) > 2 and parts[0] == "faults":
-        return (*parts[:2], *parts[3:])
     return tuple(parts)
 
 
@@ -259,11 +253,8 @@ def _reason(error: ValidationError, model: type[BaseModel]) -> str:
         return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return "this key is missing"
-    if first["type"] == "union_tag_not_found":
-        return "the key 'kind' is missing"
-    if first["type"] == "union_tag_invalid":
-        known = re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
-        return f"there is no kind {first['ctx']['tag']!r}; {nearest(first['ctx']['tag'], known)}"
+    if first["type"] == SENTENCE:
+        return str(first["msg"])
     said = first["msg"].removeprefix("Value error, ")
     return f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
 
@@ -275,16 +266,9 @@ def _keys(model: Any, loc: Loc) -> set[str]:
             continue
         if get_origin(model) is dict:  # the part is a name, such as a task's
             model = get_args(model)[1]
-        elif tagged := [m for m in _members(model) if "kind" in m.model_fields and _tag(m) == part]:
-            model = tagged[0]
         elif members := [m for m in _members(model) if part in m.model_fields]:
             model = members[0].model_fields[part].annotation
     return {key for member in _members(model) for key in member.model_fields}
-
-
-def _tag(member: type[BaseModel]) -> Any:
-    """By which a union tells its members apart."""
-    return next(iter(get_args(member.model_fields["kind"].annotation)), None)
 
 
 def _members(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -36,7 +36,7 @@ from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.wire.codecs.base import Codec
-from parse_p2p.wire.faults import broken, refuse_unknown_agents
+from parse_p2p.wire.faults.base import broken, refuse_unknown_agents
 
 RECENT = 4  # rounds whose drawn graphs are kept
 

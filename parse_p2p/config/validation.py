@@ -10,7 +10,7 @@ from parse_p2p.data.base import Dataset
 from parse_p2p.data.label_spaces import refuse_unknown
 from parse_p2p.methods.base import Method
 from parse_p2p.topology.graph import Topology
-from parse_p2p.wire.faults import Sensor
+from parse_p2p.wire.faults.base import SensorFault
 
 
 def refuse_unlike(
@@ -51,7 +51,7 @@ def refuse_unreachable_pairs(specs: Iterable[AgentSpec], neighbours: Callable[[P
 def refuse_sensors(run: RunFile, specs: Iterable[AgentSpec]) -> None:
     """Faults of sensors that nobody has. Raises ConfigError."""
     for i, fault in enumerate(run.faults):
-        if isinstance(fault, Sensor) and not any(fault.modality in spec.model.modalities for spec in specs):
+        if isinstance(fault, SensorFault) and not any(fault.modality in spec.model.modalities for spec in specs):
             raise ConfigError(f"faults.{i}.modality: no agent ever has {fault.modality!r}")
 
 

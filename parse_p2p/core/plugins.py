@@ -1,7 +1,7 @@
 """Find a plug-in by its name: a file in the folder of its kind, or any module by its dotted name.
 
 A plug-in is a module that has the attribute its kind asks for; it may lie in a folder of its own inside that of its
-kind. There is no registry: what is there is what can be found.
+kind. There is no registry: what is there is what can be found. How options name plug-ins is in ``plugin_options.py``.
 """
 
 import importlib
@@ -28,7 +28,12 @@ DATA = PluginKind("data set", "parse_p2p.data", "open")
 CODECS = PluginKind("codec", "parse_p2p.wire.codecs", "CODEC")
 ENCODERS = PluginKind("encoder", "parse_p2p.models.encoders", "build")
 NETWORKS = PluginKind("network", "parse_p2p.models", "NETWORK")
+LAUNCHERS = PluginKind("launcher", "parse_p2p.launch.launchers", "LAUNCHER")
 MEASURES = PluginKind("measure", "parse_p2p.lab.measures", "measure")
+MIXERS = PluginKind("mixer", "parse_p2p.core.mixers", "MIXER")
+EXCHANGES = PluginKind("exchange", "parse_p2p.methods.exchanges", "EXCHANGE")
+DISCOVERIES = PluginKind("discovery", "parse_p2p.discovery", "DISCOVERY")
+FAULTS = PluginKind("fault", "parse_p2p.wire.faults", "FAULT")
 
 
 def known(kind: PluginKind) -> list[str]:

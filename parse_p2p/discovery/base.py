@@ -5,72 +5,25 @@ agents run. A finder says of its own agent where it listens, and tells the trans
 (``ZmqTransport.connect``), again whenever one has moved.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, ClassVar, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, Field
 
+from parse_p2p.core import plugins
 from parse_p2p.core.errors import MalformedFrame
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.message import Fact
-from parse_p2p.core.peer_info import Card
+from parse_p2p.core.peer_info import Card, Clocks
+from parse_p2p.core.plugin_options import ByKind
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.addresses import HOST, agent_address, binding, dialable_host
-
-
-class StaticOptions(BaseModel):
-    """Every address stands in the run file, or is a socket of this host."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["static"] = "static"
-
-
-class FoundOptions(BaseModel):
-    """Where an agent listens whom the others have to find."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    bind: Annotated[str, AfterValidator(binding)] = Field(
-        "127.0.0.1", description="IP address of an agent that the file gives no address"
-    )
-    advertise: Annotated[str, AfterValidator(dialable_host)] | None = Field(
-        None, pattern=HOST, max_length=253, description="host by which others reach it; else what it bound"
-    )
-
-
-class MqttOptions(FoundOptions):
-    """Agents find each other through an MQTT broker."""
-
-    kind: Literal["mqtt"]
-    broker: str = Field(description="mqtt://[user@]host[:1883], or mqtts:// for TLS; a password is none of the file's")
-
-
-class SharedFolderOptions(FoundOptions):
-    """Agents find each other by small files in a folder that all of them see."""
-
-    kind: Literal["shared-folder"]
-    folder: str | None = Field(None, description="beside this file; by default the run folder's addresses/")
-
-
-class GossipDiscoveryOptions(FoundOptions):
-    """Agents find each other from one contact, or a few, whose places all know."""
-
-    kind: Literal["gossip"]
-    contacts: dict[str, Annotated[str, AfterValidator(lambda text: text and agent_address(text))]] = Field(
-        min_length=1, description="agents that all know: [a0], at their addresses, or {a0: tcp://host:port}"
-    )
-
-    @field_validator("contacts", mode="before")
-    @classmethod
-    def _by_name(cls, given: Any) -> Any:
-        """A list names agents whose addresses stand elsewhere in the file: here they are empty."""
-        return dict.fromkeys(given, "") if isinstance(given, list) and all(isinstance(x, str) for x in given) else given
-
-
-DiscoveryOptions = Annotated[
-    StaticOptions | MqttOptions | GossipDiscoveryOptions | SharedFolderOptions, Field(discriminator="kind")
-]
+from parse_p2p.discovery.addresses import HOST, binding, dialable_host
+from parse_p2p.discovery.advertisement import Profile
+from parse_p2p.transports.base import Address
+from parse_p2p.transports.zmq import ZmqTransport
 
 Send = Callable[[PeerId, Mapping[str, Fact]], Awaitable[None]]
 """Says something to an agent that the transport knows how to reach; it may be lost."""
@@ -98,6 +51,59 @@ class Discovery(Protocol):
     async def hear(self, sender: PeerId, facts: Mapping[str, Fact]) -> None:
         """Take in the gossip of a member. Raises WireError."""
         ...
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a discovery may know of the agent it works for, and of its run.
+
+    ``host`` is where others reach the agent, None: at what it bound. ``contacts`` is where those listen of whom the
+    options say so (``known_addresses``). ``folder`` is a folder of the run for what agents leave each other, where all
+    of them see it. ``returning``: the agent was there before and comes back. ``profile`` makes what it begins with,
+    ``everyone`` what the run file says of every agent.
+    """
+
+    me: PeerId
+    neighbours: Collection[PeerId]
+    transport: ZmqTransport
+    host: str | None
+    contacts: Mapping[PeerId, Address]
+    clocks: Clocks
+    folder: Path
+    log: EventLog
+    seed: int
+    returning: bool
+    profile: Callable[[], Profile]
+    everyone: Callable[[], Mapping[PeerId, Profile]]
+
+
+class DiscoveryOptions(ByKind):
+    """How agents learn where the others listen: what the run file's ``discovery`` says.
+
+    A plug-in is a file in this folder whose ``DISCOVERY`` is a class derived from this one, or from FoundOptions where
+    agents find out the addresses while they run.
+    """
+
+    plugin_kind: ClassVar = plugins.DISCOVERIES
+
+    def open(self, site: Site) -> Discovery:
+        """The discovery of one agent."""
+        raise NotImplementedError
+
+    def known_addresses(self) -> Mapping[str, str]:
+        """Agents that all others know from the start, at ``tcp://host:port``, or empty: at the agent's own address."""
+        return {}
+
+
+class FoundOptions(DiscoveryOptions):
+    """Where an agent listens whom the others have to find."""
+
+    bind: Annotated[str, AfterValidator(binding)] = Field(
+        "127.0.0.1", description="IP address of an agent that the file gives no address"
+    )
+    advertise: Annotated[str, AfterValidator(dialable_host)] | None = Field(
+        None, pattern=HOST, max_length=253, description="host by which others reach it; else what it bound"
+    )
 
 
 class WithoutGossip:

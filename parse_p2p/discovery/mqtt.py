@@ -17,16 +17,18 @@ import ssl
 from collections import Counter
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import aiomqtt
+from pydantic import AfterValidator, Field
 
-from parse_p2p.core.errors import JoinTimeout, MalformedFrame, WireError, WrongRun
+from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.peer_info import Card, Clocks
+from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
-from parse_p2p.discovery.base import MqttOptions, Send, WithoutGossip
+from parse_p2p.discovery.base import FoundOptions, Send, Site, WithoutGossip
 from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
 from parse_p2p.transports.zmq import ZmqTransport
 
@@ -46,6 +48,27 @@ REPORTED = {
 
 _logger = logging.getLogger(__name__)
 _logger.addHandler(logging.NullHandler())  # what happens to the connection stands in the agent's own log
+
+
+def _a_broker(url: str) -> str:
+    try:
+        Broker.parse(url)
+    except ConfigError as error:  # a sentence without the URL, in which there may be a password
+        raise sentence(str(error)) from None
+    return url
+
+
+class MqttOptions(FoundOptions):
+    """Agents find each other through an MQTT broker."""
+
+    broker: Annotated[str, AfterValidator(_a_broker)] = Field(
+        description="mqtt://[user@]host[:1883], or mqtts:// for TLS; a password is none of the file's"
+    )
+
+    def open(self, site: Site) -> "MqttDiscovery":
+        mqtt = MqttDiscovery(site.profile(), self, site.neighbours, site.transport, site.clocks, site.log, site.host)
+        site.log.listener = mqtt.tell
+        return mqtt
 
 
 class MqttDiscovery(WithoutGossip):
@@ -219,3 +242,6 @@ class _Short(asyncio.Queue[aiomqtt.Message]):
     def put_nowait(self, item: aiomqtt.Message) -> None:
         item.payload = item.payload[: LONGEST + 1]
         super().put_nowait(item)
+
+
+DISCOVERY = MqttOptions

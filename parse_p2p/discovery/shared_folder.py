@@ -16,13 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import Field
+
 from parse_p2p.core.errors import ConfigError, MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.peer_info import Card, Clocks
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.addresses import ANYWHERE, host_of
 from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
-from parse_p2p.discovery.base import Send, WithoutGossip
+from parse_p2p.discovery.base import FoundOptions, Send, Site, WithoutGossip
 from parse_p2p.transports.zmq import ZmqTransport
 
 FIRST = 0.1  # seconds between the first two looks
@@ -161,3 +163,18 @@ def towards_others(endpoint: str) -> str | None:
         own = str(socket.getaddrinfo(socket.gethostname(), None, family)[0][4][0])
         return None if ipaddress.ip_address(own).is_loopback else own
     return None
+
+
+class SharedFolderOptions(FoundOptions):
+    """Agents find each other by small files in a folder that all of them see."""
+
+    folder: str | None = Field(None, description="beside this file; by default the run folder's addresses/")
+
+    def open(self, site: Site) -> SharedFolderDiscovery:
+        folder = site.folder if self.folder is None else Path(self.folder)
+        return SharedFolderDiscovery(
+            site.profile(), folder, site.host, site.neighbours, site.transport, site.clocks, site.log
+        )
+
+
+DISCOVERY = SharedFolderOptions

@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from parse_p2p.core.peer_info import Card
-from parse_p2p.discovery.base import Send, WithoutGossip
+from parse_p2p.discovery.base import DiscoveryOptions, Send, Site, WithoutGossip
 
 
 class Static(WithoutGossip):
@@ -20,3 +20,15 @@ class Static(WithoutGossip):
 
     async def announce(self, card: Card, send: Send) -> None:
         pass
+
+
+class StaticOptions(DiscoveryOptions):
+    """Every address stands in the run file, or is a socket of this host."""
+
+    kind: str = "static"
+
+    def open(self, site: Site) -> Static:
+        return Static()
+
+
+DISCOVERY = StaticOptions

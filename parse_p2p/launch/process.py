@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -17,16 +17,12 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.event_log import EventLog
+from parse_p2p.core.membership import Modalities
 from parse_p2p.core.peer_info import Clocks
-from parse_p2p.core.slices import offers
+from parse_p2p.core.slices import Region, SliceKey, offers
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import Profile
-from parse_p2p.discovery.base import Discovery, GossipDiscoveryOptions, MqttOptions, SharedFolderOptions
-from parse_p2p.discovery.gossip.discovery import GossipDiscovery
-from parse_p2p.discovery.gossip.messages import PeerDescriptor, label
-from parse_p2p.discovery.mqtt import MqttDiscovery
-from parse_p2p.discovery.shared_folder import SharedFolderDiscovery
-from parse_p2p.discovery.static import Static
+from parse_p2p.discovery.base import Discovery, Site
 from parse_p2p.launch.exit_codes import FAILED
 from parse_p2p.launch.fault_injection import FaultInjection
 from parse_p2p.launch.run_folder import RunFolder
@@ -116,35 +112,38 @@ def discovery(
     returning: bool = False,
 ) -> Discovery:  # fmt: skip
     """How an agent finds its neighbours, as its run file says."""
-    options, host = plan.run.discovery, plan.endpoints.advertised(me)
-    if isinstance(options, GossipDiscoveryOptions):
-        return GossipDiscovery(me, descriptors(plan), plan.endpoints.contacts, plan.neighbours(me), transport,
-                            host, clocks, plan.run.seed, returning)  # fmt: skip
-    if isinstance(options, SharedFolderOptions):
-        meet = folder.addresses if options.folder is None else Path(options.folder)
-        return SharedFolderDiscovery(profile(plan, me), meet, host, plan.neighbours(me), transport, clocks, log)
-    if not isinstance(options, MqttOptions):
-        return Static()
-    mqtt = MqttDiscovery(profile(plan, me), options, plan.neighbours(me), transport, clocks, log, host)
-    log.listener = mqtt.tell
-    return mqtt
+    site = Site(
+        me=me,
+        neighbours=plan.neighbours(me),
+        transport=transport,
+        host=plan.endpoints.advertised(me),
+        contacts=plan.endpoints.contacts,
+        clocks=clocks,
+        folder=folder.addresses,
+        log=log,
+        seed=plan.run.seed,
+        returning=returning,
+        profile=partial(profile, plan, me),
+        everyone=partial(profiles, plan),
+    )
+    return plan.run.discovery.open(site)
 
 
 def profile(plan: RunPlan, me: PeerId) -> Profile:
     """What an agent begins with, for others to read."""
     first = plan.spans[me].start
-    slices = {str(key): region.digest for key, region in plan.laid(first).offers.get(me, {}).items()}
-    return Profile(run=plan.run.digest(), id=me, modalities=plan.senses(me, first), slices=slices)
+    return _profile(plan, me, plan.senses(me, first), plan.laid(first).offers.get(me, {}))
 
 
-def descriptors(plan: RunPlan) -> dict[PeerId, PeerDescriptor]:
+def profiles(plan: RunPlan) -> dict[PeerId, Profile]:
     """What each agent of a run says of itself: what its entry gives it, whatever it gains and loses later."""
     sharing = plan.method.sharing(plan.options, 0, plan.run.rounds)
-    held = {me: offers(sharing, holder) for me, holder in plan.holders.items()}
-    return {
-        me: PeerDescriptor(me, (), holder.modalities, frozenset(label(key, r.digest) for key, r in held[me].items()))
-        for me, holder in plan.holders.items()
-    }
+    return {me: _profile(plan, me, holder.modalities, offers(sharing, holder)) for me, holder in plan.holders.items()}
+
+
+def _profile(plan: RunPlan, me: PeerId, modalities: Modalities, offered: Mapping[SliceKey, Region]) -> Profile:
+    slices = {str(key): region.digest for key, region in offered.items()}
+    return Profile(run=plan.run.digest(), id=me, modalities=modalities, slices=slices)
 
 
 def settings(plan: RunPlan, agent_state: AgentState, folder: RunFolder, start: int | None) -> Settings:

@@ -85,7 +85,7 @@ class Supervisor:
         """Whether a fault of the run has ended it: then that is the last it has logged."""
         if me not in self._again and code == -signal.SIGKILL:
             event = last(self._folder.events(me))
-            if event.get("event") == "fault" and event["kind"] == "kill":
+            if event.get("event") == "fault" and "restart" in event:
                 restart = math.inf if event["restart"] is None else event["restart"]
                 self._again[me] = time.monotonic() + restart
         return me in self._again

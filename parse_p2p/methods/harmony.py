@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from parse_p2p.core import mixing
 from parse_p2p.core.message import Message
+from parse_p2p.core.mixers.weighted import weighted
 from parse_p2p.core.slices import Sharing, both, having, multimodal, nobody, same_type, unimodal
 from parse_p2p.core.types import Role
 from parse_p2p.data.base import Batch
 from parse_p2p.learning import losses
 from parse_p2p.methods.base import Exchange, Inbox, Local, Method, Script
-from parse_p2p.methods.gossip import copies, mix, slices
+from parse_p2p.methods.exchanges.base import copies, mix_slices, slices
 from parse_p2p.models.base import Network, Outputs
 
 ENCODER = ("trunk", "rows.redundant", "rows.unique", "rows.joint")
@@ -64,7 +64,7 @@ def peer(local: Local, options: Options) -> Script:
     """One round of one agent."""
     if first_stage(options, local.round, local.rounds) or len(local.plan.holders[local.me].modalities) == 1:
         metrics = local.learner.train(unimodal_loss)
-        mix(local, (yield slices(local)))
+        mix_slices(local, (yield slices(local)))
         return metrics
     remember_encoders(local)
     metrics = local.learner.train(
@@ -98,7 +98,7 @@ def mix_alike(local: Local, inbox: Inbox, mine: list[float], sigma: float) -> No
     """Mix with weights that fall with the distance of the drifts; the rest stays at home."""
     for key, row in local.plan.weights.items():
         weights = {p: w * likeness(mine, inbox[p].meta.get("drift"), sigma) for p, w in row.items() if p in inbox}
-        mixing.weighted(local.learner.buffer.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
+        weighted(local.learner.buffer.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
 
 def likeness(mine: list[float], theirs: object, sigma: float) -> float:

@@ -8,19 +8,7 @@ from typing import Self
 
 from parse_p2p.core.types import PeerId
 from parse_p2p.transports.base import Arrival, Plane, Transport
-from parse_p2p.wire.faults import (
-    Corrupt,
-    Delay,
-    DrawnFault,
-    Drop,
-    Duplicate,
-    Envelope,
-    Fault,
-    Partition,
-    Reorder,
-    corrupted,
-    draw_faults,
-)
+from parse_p2p.wire.faults.base import Delivery, DrawnFault, Envelope, Fault, draw_faults
 from parse_p2p.wire.framing import Frames, unpack
 
 HELD = 256  # messages held back at a time; beyond it they go at once
@@ -105,31 +93,22 @@ class FaultyTransport:
         return self._inner.arrivals()
 
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
-        link, copies, late, behind = (to, plane), 1, 0.0, 0.0
+        link = to, plane
+        delivery = Delivery(frames, overtakes=link in self._behind)
         for fault, rng in self._draw_faults(link, frames):
-            match fault:
-                case Drop() | Partition():
-                    self.counts[fault.kind] += 1
-                    return
-                case Corrupt():
-                    frames = corrupted(frames, fault.bytes, rng)
-                case Duplicate():
-                    copies += 1
-                case Delay():
-                    late += fault.seconds
-                case Reorder():
-                    if link in self._behind:
-                        continue  # one waits already: this is the next one
-                    behind = fault.seconds
-            self.counts[fault.kind] += 1
+            if (changed := fault.apply(delivery, rng)) is not None:
+                delivery = changed
+                self.counts[fault.kind] += 1
+            if not delivery.copies:
+                return
         room = len(self._held) < HELD
-        for _ in range(copies):
-            if late and room:
-                self._hold(self._go_late(link, frames, late))
-            elif behind and room:
-                self._step_aside(link, frames, behind)
+        for _ in range(delivery.copies):
+            if delivery.delay and room:
+                self._hold(self._go_late(link, delivery.frames, delivery.delay))
+            elif delivery.behind and room:
+                self._step_aside(link, delivery.frames, delivery.behind)
             else:
-                await self._go(link, frames)
+                await self._go(link, delivery.frames)
 
     def _draw_faults(self, link: Link, frames: Frames) -> list[DrawnFault]:
         if self._round is None:

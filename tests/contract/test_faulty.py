@@ -11,7 +11,7 @@ from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Message
 from parse_p2p.transports.faulty import HELD, FaultyTransport
 from parse_p2p.wire.codecs import raw
-from parse_p2p.wire.faults import Fault
+from parse_p2p.wire.faults.base import Fault
 from parse_p2p.wire.framing import Header, pack, unpack
 
 FAULT = TypeAdapter(Fault)

@@ -8,7 +8,7 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.types import Modality, PeerId, Role
-from parse_p2p.methods.gossip import mix, slices
+from parse_p2p.methods.exchanges.base import mix_slices, slices
 from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.models.fission import Fission
 from parse_p2p.models.monolithic import Monolithic
@@ -67,7 +67,7 @@ def inputs(shapes, count=5, seed=0):
 
 def mixing_only(local, options):
     """A round without learning: exchange the slices and mix them."""
-    mix(local, (yield slices(local)))
+    mix_slices(local, (yield slices(local)))
     return {"loss": 0.0}
 
 

@@ -30,7 +30,7 @@ NAME = re.compile(r"\S+")
 HEX = re.compile(r"0|[1-9a-f][0-9a-f]*")
 
 
-def label(key: SliceKey, digest: str) -> str:
+def label(key: SliceKey | str, digest: str) -> str:
     """The name of a slice together with that of its layout: who holds the same key in another shape is no co-holder."""
     return f"{key}#{digest}"
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from parse_p2p.core.errors import P2PError
-from parse_p2p.launch.ray import connect
+from parse_p2p.launch.launchers.ray import connect
 
 
 class RayExecutor(Executor):

@@ -16,6 +16,7 @@ import numpy as np
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
+from parse_p2p.methods.gossip import GossipOptions
 from parse_p2p.topology import spectrum
 from parse_p2p.topology.dynamic import drawn
 from parse_p2p.topology.graph import Topology
@@ -26,7 +27,6 @@ from parse_p2p.wire.codecs.base import Codec
 EPSILON = 1e-3  # of the first disagreement; rounds are counted until it is reached
 HORIZON = 200  # rounds of a graph that varies that are looked at
 SAMPLE = 50  # rounds of such a graph whose bytes are averaged
-COPIES: Mapping[str, float] = {"push-sum": 2, "acknowledged": 1.5}  # doubles both ways, or one way
 
 
 @dataclass(frozen=True)
@@ -232,9 +232,9 @@ def _notes(plan: RunPlan, seen: Mapping[Overlays, int]) -> list[str]:
         )
     elif len(seen) > 1:
         notes.append("what is shared, or by whom, changes from round to round: bytes are their mean over the run")
-    if (exchange := getattr(plan.options, "exchange", "synchronous")) in COPIES:
+    if isinstance(plan.options, GossipOptions) and (copies := plan.options.exchange_mode.copies) != 1:
         notes.append(
-            f"exchange: {exchange} sends about {COPIES[exchange]} times as much: bytes are those of one copy of each "
-            "slice over each link"
+            f"exchange: {plan.options.exchange} sends about {copies:g} times as much: bytes are those of one copy of "
+            "each slice over each link"
         )
     return notes

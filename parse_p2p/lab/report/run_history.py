@@ -135,7 +135,7 @@ class RunHistory:
             agent.types.append((round, f"{kind}: {task}" if task else kind))
         if name in ("start", "resumed", "joined", "round"):
             agent.state = "running"
-        elif name in ENDS and (name != "fault" or event.get("kind") == "kill"):
+        elif name in ENDS and (name != "fault" or "restart" in event):
             agent.state = ENDS[name]
         at = round if round is not None else max(agent.rounds, default=0)
         described = timeline.entry(event, at)

@@ -10,6 +10,7 @@ from parse_p2p.cli import agent as cli
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.launch import run_folder as folders
+from parse_p2p.launch.launchers import local
 from parse_p2p.launch.supervisor import Launcher, Supervisor
 
 RUN = {
@@ -219,7 +220,7 @@ class Done(Supervisor):
 @pytest.fixture
 def at_once(monkeypatch):
     done = Launcher(lambda run: run, lambda plan, folder: None, Done)
-    monkeypatch.setitem(cli.LAUNCHERS, "local", done)
+    monkeypatch.setattr(local, "LAUNCHER", done)
     monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
     monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
 
@@ -255,4 +256,4 @@ def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):
 
 def test_a_launcher_that_there_is_not_is_refused(file, refused):
     said = refused("--topology", "three.yaml", "--launcher", "rya")
-    assert "--launcher rya: there is no such launcher: did you mean 'ray'? Known: local, ray" in said
+    assert "--launcher: there is no launcher 'rya': did you mean 'ray'? Known: local, ray" in said

@@ -12,8 +12,7 @@ from parse_p2p.core.errors import JoinTimeout
 from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.peer_info import Clocks
 from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
-from parse_p2p.discovery.base import MqttOptions
-from parse_p2p.discovery.mqtt import BACKLOG, COMPLAINTS, MqttDiscovery
+from parse_p2p.discovery.mqtt import BACKLOG, COMPLAINTS, MqttDiscovery, MqttOptions
 from parse_p2p.transports.base import Plane
 from parse_p2p.transports.zmq import ZmqTransport
 

@@ -16,8 +16,8 @@ from parse_p2p.core.errors import ConfigError, SpecMismatch
 from parse_p2p.core.message import Message
 from parse_p2p.core.types import Role
 from parse_p2p.learning import losses
-from parse_p2p.methods import acknowledged, push_sum
 from parse_p2p.methods.base import Done, Local, advance
+from parse_p2p.methods.exchanges import acknowledged, push_sum
 from parse_p2p.methods.gossip import gossip
 from parse_p2p.runtime.simulator import simulate
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from parse_p2p.core.errors import ConfigError, SpecMismatch
 from parse_p2p.core.message import Message
-from parse_p2p.core.mixing import weighted
+from parse_p2p.core.mixers.weighted import weighted
 from parse_p2p.core.slices import (
     Component,
     Holder,

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.wire.faults import Envelope, Fault, corrupted, draw_faults, refuse_unknown_agents, scheduled_rounds
+from parse_p2p.wire.faults.base import Envelope, Fault, draw_faults, refuse_unknown_agents, scheduled_rounds
+from parse_p2p.wire.faults.corrupt import corrupted
 
 BASE = {"graph": {"generator": "ring"}, "agents": [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]}
 NAMES = [f"a{i}" for i in range(10)]
@@ -43,7 +44,7 @@ def load(tmp_path_factory):
 
 
 BAD = [
-    ({"kind": "drp"}, "faults.0: there is no kind 'drp'; did you mean 'drop'? Known: corrupt, delay"),
+    ({"kind": "drp"}, "faults.0: there is no fault 'drp': did you mean 'drop'? Known: corrupt, delay"),
     ({"seconds": 1}, "faults.0: the key 'kind' is missing"),
     ({"kind": "drop", "probabilty": 0.1}, "faults.0.probabilty: there is no such key here; did you mean"),
     ({"kind": "drop", "seconds": 1}, "faults.0.seconds: there is no such key here"),

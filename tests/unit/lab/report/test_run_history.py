@@ -211,7 +211,12 @@ def test_events_have_sentences(copied):
         {"event": "lost", "round": 2, "peer": "a0", "time": 5e9},
         {"event": "missing", "round": 2, "peers": ["a0", "a3"]},
     )
-    add(path, "a1", {"event": "fault", "kind": "kill", "round": 2}, {"event": "faults", "drop": 3, "delay": 1})
+    add(
+        path,
+        "a1",
+        {"event": "fault", "kind": "kill", "round": 2, "restart": None},
+        {"event": "faults", "drop": 3, "delay": 1},
+    )
     add(path, "a1", {"event": "modalities", "round": 1, "modalities": ["audio", "motion"]})
     run = recorded(path)
     assert {event["note"] for event in run["events"] if event["agent"] == "a1"} == {

@@ -24,6 +24,7 @@ from parse_p2p.core.message import LARGEST, NEWEST, Message, check_tensors
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
+from parse_p2p.methods.exchanges.base import Mix, Patient
 
 KEEP = 1 / 64  # share of a mass that is never given away, lest a ratio be 0/0
 LEAST = 2.0**-20  # weight below which nothing is given away
@@ -126,3 +127,16 @@ class Mass:
         if name not in self._memory:
             self._memory[name] = first()
         return self._memory[name]
+
+
+class PushSum(Patient):
+    """``push_sum`` at this patience; its messages are in double."""
+
+    keeps_sums = True
+    copies = 2.0
+
+    def run(self, local: Local, mix: Mix) -> Stretch:
+        return push_sum(local, self.patience)
+
+
+EXCHANGE = PushSum

@@ -5,8 +5,9 @@ from plans import plan
 
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.discovery.base import MqttOptions, SharedFolderOptions
-from parse_p2p.launch.ray import adapt, check, share
+from parse_p2p.discovery.mqtt import MqttOptions
+from parse_p2p.discovery.shared_folder import SharedFolderOptions
+from parse_p2p.launch.launchers.ray import adapt, check, share
 from parse_p2p.launch.ray_actor import Host
 
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}

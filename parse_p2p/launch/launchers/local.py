@@ -38,7 +38,8 @@ class LocalSupervisor(Supervisor):
 
     def _launch(self, me: PeerId, start: int | None) -> Forked:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["parse_p2p.launch.preload"])
+        discovery = type(self._plan.run.discovery).__module__
+        context.set_forkserver_preload(["parse_p2p.launch.preload", discovery])
         arguments = (self._plan.run.model_dump(), me, self._folder, start)
         return Forked(context.Process(target=child, args=arguments, name=me))
 

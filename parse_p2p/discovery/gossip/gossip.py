@@ -1,4 +1,4 @@
-"""Neighbours found by gossip (``gossip.py``), from one contact whose place all agents know, or a few.
+"""Neighbours found by gossip (``gossiper.py``), from one contact whose place all agents know, or a few.
 
 Who is in the run and who is whose neighbour follows from the run file, and so does what each agent begins with: mail
 of any other, and a card that says otherwise, are refused. What is found is where everybody listens. Gossip goes as
@@ -12,17 +12,19 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, field_validator
 
 from parse_p2p.core import peer_info
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, WrongRun
 from parse_p2p.core.message import Fact
 from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.addresses import ENDPOINT, reached
-from parse_p2p.discovery.base import Send
+from parse_p2p.discovery.addresses import ENDPOINT, agent_address, reached
+from parse_p2p.discovery.base import FoundOptions, Send, Site
 from parse_p2p.discovery.gossip.gossiper import Gossiper
-from parse_p2p.discovery.gossip.messages import GossipMessage, PeerDescriptor, read, write
+from parse_p2p.discovery.gossip.messages import GossipMessage, PeerDescriptor, label, read, write
 from parse_p2p.transports.base import Address
 from parse_p2p.transports.zmq import ZmqTransport
 
@@ -146,3 +148,31 @@ class GossipDiscovery:
             self._transport.connect(peer, (data, control))
         else:
             self._transport.visit(peer, control)
+
+
+class GossipDiscoveryOptions(FoundOptions):
+    """Agents find each other from one contact, or a few, whose places all know."""
+
+    contacts: dict[str, Annotated[str, AfterValidator(lambda text: text and agent_address(text))]] = Field(
+        min_length=1, description="agents that all know: [a0], at their addresses, or {a0: tcp://host:port}"
+    )
+
+    @field_validator("contacts", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        """A list names agents whose addresses stand elsewhere in the file: here they are empty."""
+        return dict.fromkeys(given, "") if isinstance(given, list) and all(isinstance(x, str) for x in given) else given
+
+    def known_addresses(self) -> Mapping[str, str]:
+        return self.contacts
+
+    def open(self, site: Site) -> GossipDiscovery:
+        descriptors = {
+            me: PeerDescriptor(me, (), each.modalities, frozenset(label(*slice) for slice in each.slices.items()))
+            for me, each in site.everyone().items()
+        }
+        return GossipDiscovery(site.me, descriptors, site.contacts, site.neighbours, site.transport, site.host,
+                               site.clocks, site.seed, site.returning)  # fmt: skip
+
+
+DISCOVERY = GossipDiscoveryOptions

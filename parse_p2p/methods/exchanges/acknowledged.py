@@ -4,7 +4,7 @@ On each edge the agent that comes first by name proposes its slice x_i, with a n
 ``d = W_ij (x_i − x_j)`` to its own, and from the next round on answers (d, number) until a proposal with a higher
 number shows that the answer came; the first subtracts d when it has it, and only then raises the number. A lost
 proposal changes nothing and a lost answer is repeated, so that the sum over both, less what is answered and not yet
-subtracted, never changes. With no mail lost two rounds make one of ``mixing.weighted``.
+subtracted, never changes. With no mail lost two rounds make one of ``weighted``.
 
 No number and no difference is sent before the round after that which made it, so that a checkpoint of every round
 knows all that others were told: an agent that dies and comes back from it loses and repeats nothing either. An edge has
@@ -24,6 +24,7 @@ from parse_p2p.core.message import NEWEST, Fact, Message, check_tensors
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
+from parse_p2p.methods.exchanges.base import Mix, Patient
 
 NUMBERS = 2**53  # no run has as many exchanges
 
@@ -126,3 +127,16 @@ def _message(said: Mapping[SliceKey, tuple[Tensor, int] | None]) -> Message:
 
 def _number(message: Message, key: SliceKey) -> int:
     return int(message.meta[str(key)])  # type: ignore[arg-type]
+
+
+class Acknowledged(Patient):
+    """``acknowledged`` at this patience; its answers, one way on each link, are in double."""
+
+    keeps_sums = True
+    copies = 1.5
+
+    def run(self, local: Local, mix: Mix) -> Stretch:
+        return acknowledged(local, self.patience)
+
+
+EXCHANGE = Acknowledged

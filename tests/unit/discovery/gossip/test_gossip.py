@@ -13,7 +13,7 @@ from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.message import Message
 from parse_p2p.core.peer_info import Card, Clocks
-from parse_p2p.discovery.gossip.discovery import GossipDiscovery
+from parse_p2p.discovery.gossip.gossip import GossipDiscovery
 from parse_p2p.discovery.gossip.messages import Edge, GossipMessage, PeerDescriptor, write
 from parse_p2p.discovery.static import Static
 from parse_p2p.runtime.messenger import GOSSIP, Limits, Messenger

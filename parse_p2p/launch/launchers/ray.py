@@ -17,7 +17,8 @@ from parse_p2p.config.sections import Share
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.base import FoundOptions, GossipDiscoveryOptions, SharedFolderOptions, StaticOptions
+from parse_p2p.discovery.base import FoundOptions
+from parse_p2p.discovery.shared_folder import SharedFolderOptions
 from parse_p2p.launch.exit_codes import FAILED
 from parse_p2p.launch.ray_actor import Host
 from parse_p2p.launch.run_folder import RunFolder
@@ -50,9 +51,9 @@ def connect(asked: str) -> Any:
 def adapt(run: RunFile) -> RunFile:
     """Endpoints are Ray's to choose: agents listen everywhere and are found by files in the run's folder."""
     discovery = run.discovery
-    if isinstance(discovery, StaticOptions):
+    if not isinstance(discovery, FoundOptions):
         return run.model_copy(update={"discovery": SharedFolderOptions(kind="shared-folder", bind=EVERYWHERE)})
-    if isinstance(discovery, FoundOptions) and "bind" not in discovery.model_fields_set:
+    if "bind" not in discovery.model_fields_set:
         return run.model_copy(update={"discovery": discovery.model_copy(update={"bind": EVERYWHERE})})
     return run
 
@@ -60,7 +61,7 @@ def adapt(run: RunFile) -> RunFile:
 def check(plan: RunPlan, folder: RunFolder) -> None:
     """Raise ConfigError, before anything is written, for what cannot be on a cluster, or not on this one."""
     named = [me for me, spec in plan.specs.items() if spec.entry.address is not None]
-    if named or isinstance(plan.run.discovery, GossipDiscoveryOptions):
+    if named or plan.run.discovery.known_addresses():
         what = f"agent {named[0]} has an address" if named else "the contacts of discovery have addresses"
         raise ConfigError(
             f"--launcher ray: {what} in the file, and a cluster places agents where there is room: take discovery: "

@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 from plans import finished, plan
 from pydantic import ValidationError
 
-from parse_p2p.core import mixing
+from parse_p2p.core import plugins
 from parse_p2p.core.message import LARGEST, Message
-from parse_p2p.core.mixing import clipped, krum, median, trimmed_mean, weighted
+from parse_p2p.core.mixers.clipped import clipped
+from parse_p2p.core.mixers.krum import krum
+from parse_p2p.core.mixers.median import median
+from parse_p2p.core.mixers.trimmed_mean import trimmed_mean
+from parse_p2p.core.mixers.weighted import weighted
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.gossip import GossipOptions
 
@@ -50,21 +54,22 @@ def range_of(rows):
 
 def test_the_options_name_every_mixer_and_weighted_is_the_default():
     assert GossipOptions().mixer == "weighted"
-    assert mixing.mixer("weighted", 1.0, 1) is weighted
+    assert sorted(MIXERS) == plugins.known(plugins.MIXERS)
     rows = some(6)
     for name, mixer in MIXERS.items():
         options = GossipOptions(mixer=name, clip=0.5, byzantine=1)
-        named = mixing.mixer(options.mixer, options.clip, options.byzantine)
-        assert torch.equal(mixed(named, rows), mixed(mixer, rows))
+        assert torch.equal(mixed(options.mixing.mix, rows), mixed(mixer, rows))
     for name, other in permutations(MIXERS, 2):
         assert not torch.equal(mixed(MIXERS[name], rows), mixed(MIXERS[other], rows)), (name, other)
 
 
 def test_radius_and_number_of_liars_reach_the_mixer():
     rows = some(8)  # too few for krum with b = 3
-    assert torch.equal(mixed(mixing.mixer("clipped", 0.1, 1), rows), mixed(partial(clipped, radius=0.1), rows))
+    chosen = GossipOptions(mixer="clipped", clip=0.1).mixing
+    assert torch.equal(mixed(chosen.mix, rows), mixed(partial(clipped, radius=0.1), rows))
     for name in ("trimmed-mean", "krum"):
-        assert not torch.equal(mixed(mixing.mixer(name, 1.0, 1), rows), mixed(mixing.mixer(name, 1.0, 3), rows))
+        one, other = (GossipOptions(mixer=name, byzantine=b).mixing for b in (1, 3))
+        assert not torch.equal(mixed(one.mix, rows), mixed(other.mix, rows))
 
 
 @pytest.mark.parametrize("wrong", [{"mixer": "mean"}, {"clip": 0}, {"clip": math.inf}, {"byzantine": -1}])

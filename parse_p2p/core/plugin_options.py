@@ -1,0 +1,168 @@
+"""Options that name plug-ins, and the options that those bring: in a section of their own, or beside the name.
+
+    discovery: {kind: mqtt, broker: ...}          ByKind: ``kind`` names the plug-in, all other keys are its own
+    options: {mixer: clipped, clip: 0.5, ...}     OptionsBeside: keys of several plug-ins in one section
+
+In both a plug-in is a pydantic model: its fields are its options, and its methods do the work.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.plugins import PluginKind
+
+SENTENCE = "sentence"
+"""The type of an error whose message says everything: the value that was given is not put behind it."""
+
+
+def sentence(said: str) -> PydanticCustomError:
+    """What a validator raises to refuse its value with this sentence."""
+    return PydanticCustomError(SENTENCE, "{said}", {"said": said})
+
+
+def refused(key: str, said: str) -> ValidationError:
+    """What a validator of a model raises to refuse one of its keys with this sentence."""
+    return ValidationError.from_exception_data(key, [InitErrorDetails(type=sentence(said), loc=(key,), input=None)])
+
+
+def unknown_key(key: str, known: Mapping[str, Any]) -> ValidationError:
+    """What a validator of a model raises for a key that it does not have."""
+    return refused(key, f"there is no such key here; {nearest(key, known)}")
+
+
+class Named:
+    """Marks a field that names a plug-in, as in ``mixer: Annotated[str, Named(MIXERS)]``."""
+
+    def __init__(self, kind: PluginKind) -> None:
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._there, handler(source))
+
+    def _there(self, name: str) -> str:
+        find(self.kind, name)
+        return name
+
+
+def find(kind: PluginKind, name: str) -> Any:
+    """The plug-in of this name, for a validator: what ``plugins.load`` raises becomes an error of the field."""
+    try:
+        return plugins.load(kind, name)
+    except ConfigError as error:
+        raise sentence(str(error)) from None
+
+
+class ByKind(BaseModel):
+    """A section whose key ``kind`` names a plug-in, a class derived from this one, with all other keys.
+
+    The class that says of which ``plugin_kind`` stands for any of them: it reads a mapping as its kind says.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    plugin_kind: ClassVar[PluginKind]
+
+    kind: str
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_its_kind(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not cls._stands_for_any() or not isinstance(given, Mapping):
+            return handler(given)
+        if "kind" not in given:
+            raise sentence("the key 'kind' is missing")
+        chosen: type[Self] = find(cls.plugin_kind, str(given["kind"]))
+        if unknown := [key for key in given if key not in chosen.model_fields]:
+            raise unknown_key(str(unknown[0]), chosen.model_fields)
+        return chosen.model_validate(given)
+
+    @classmethod
+    def _stands_for_any(cls) -> bool:
+        return "plugin_kind" in cls.__dict__
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Of the class that stands for any: one of those that the package ships."""
+        if not cls._stands_for_any():
+            return handler(schema)
+        shipped = {name: plugins.load(cls.plugin_kind, name) for name in plugins.known(cls.plugin_kind)}
+        return {
+            "oneOf": [
+                {"allOf": [handler(model.__pydantic_core_schema__)], "properties": {"kind": {"const": name}}}
+                for name, model in shipped.items()
+            ]
+        }
+
+
+class OptionsBeside(BaseModel):
+    """Options some of which name plug-ins (``Named``), whose own options stand beside them in the same section.
+
+    A key of a plug-in that is not chosen may stand there too, so that a file can be tried with another by changing
+    one word; it is checked all the same. Every option of a plug-in has a default.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @model_validator(mode="after")
+    def _read_beside(self) -> Self:
+        given = self.__pydantic_extra__ or {}
+        chosen = [plugins.load(kind, getattr(self, field)) for field, kind in naming(type(self))]
+        theirs = {key for model in chosen for key in model.model_fields}
+        others = [model for model in _shipped(type(self)) if model not in chosen]
+        values: dict[str, Any] = {}
+        for model in others:
+            values |= _read(model, {key: value for key, value in given.items() if key not in theirs}).model_dump()
+        for model in chosen:
+            values |= _read(model, given).model_dump()
+        for key in given.keys() - values.keys():
+            raise unknown_key(key, fields(type(self)) | values)
+        given.update(values)
+        return self
+
+    def chosen(self, field: str) -> Any:
+        """The plug-in that a field names, with its options."""
+        return _read(plugins.load(dict(naming(type(self)))[field], getattr(self, field)), self.__pydantic_extra__ or {})
+
+
+def naming(model: type[BaseModel]) -> Iterator[tuple[str, PluginKind]]:
+    """The fields that name plug-ins, and of which kind."""
+    for name, field in model.model_fields.items():
+        yield from ((name, mark.kind) for mark in field.metadata if isinstance(mark, Named))
+
+
+def fields(model: type[BaseModel]) -> dict[str, Any]:
+    """The fields of a model, and behind each that names a plug-in those that the shipped ones bring beside it."""
+    found: dict[str, Any] = {}
+    kinds = dict(naming(model))
+    for name, field in model.model_fields.items():
+        found[name] = field
+        if name in kinds:
+            for each in _shipped_of(kinds[name]):
+                found |= each.model_fields
+    return found
+
+
+def _shipped(model: type[BaseModel]) -> list[type[BaseModel]]:
+    return [each for _, kind in naming(model) for each in _shipped_of(kind)]
+
+
+def _shipped_of(kind: PluginKind) -> list[type[BaseModel]]:
+    return [plugins.load(kind, name) for name in plugins.known(kind)]
+
+
+def _read(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
+    return model.model_validate({key: value for key, value in values.items() if key in model.model_fields})

@@ -1,0 +1,17 @@
+"""A sensor breaks."""
+
+from pydantic import Field
+
+from parse_p2p.wire.faults.base import SensorFault
+
+
+class Sensor(SensorFault):
+    """From this round on the agents read no numbers of this modality."""
+
+    round: int = Field(ge=0)
+
+    def breaks(self, round: int) -> bool:
+        return self.round <= round
+
+
+FAULT = Sensor

@@ -1,0 +1,295 @@
+"""A plug-in of each kind, one file each in a folder outside the package, and nothing else touched to use it."""
+
+import importlib
+import sys
+from collections import Counter
+
+import pytest
+import running
+import yaml
+from plans import plan
+
+from parse_p2p.cli import agent as cli
+from parse_p2p.config import run_file
+from parse_p2p.config.run_file import RunFile
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.lab.experiments.sweep import simulated
+from parse_p2p.wire.faults.base import broken
+
+FILES = {
+    "method": '''
+from parse_p2p.core.slices import having, nobody
+from parse_p2p.methods.base import Method
+from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
+
+def sharing(options, round, rounds):
+    USED.append(round)
+    return {"trunk": having, "rows.joint": nobody, "head.unimodal": nobody, "head.joint": nobody}
+
+METHOD = Method("trunks", "", "gossip the trunks alone", GossipOptions, SCRIPTS, sharing, networks=("mine.network",))
+''',
+    "network": '''
+from parse_p2p.models.monolithic import Monolithic
+
+def NETWORK(shapes, classes, options, encoders):
+    USED.append(classes)
+    return Monolithic(shapes, classes, options, encoders)
+''',
+    "data": '''
+from pydantic import BaseModel, Field
+from parse_p2p.data import bits
+
+class Options(BaseModel, extra="forbid"):
+    many: int = Field(100, ge=1)
+
+def open(options, seed):
+    USED.append(options.many)
+    return bits.open(bits.Options(samples=options.many), seed)
+''',
+    "encoder": '''
+from torch import nn
+
+def build(shape, options):
+    USED.append(shape)
+    return nn.Linear(shape[0], options.width)
+''',
+    "codec": '''
+from parse_p2p.wire.codecs import raw
+from parse_p2p.wire.codecs.base import Codec
+
+def encode(tensor):
+    USED.append(tensor.numel())
+    return raw.CODEC.encode(tensor)
+
+CODEC = Codec("mine.codec", False, encode, raw.CODEC.length, raw.CODEC.decode)
+''',
+    "mixer": '''
+from pydantic import Field
+from parse_p2p.core.mixers.base import Mixer
+
+class Halfway(Mixer):
+    pull: float = Field(0.5, ge=0, le=1)
+
+    def mix(self, mine, theirs, weights):
+        USED.append(self.pull)
+        for peer in sorted(theirs):
+            mine.lerp_(theirs[peer], self.pull / len(theirs))
+
+MIXER = Halfway
+''',
+    "exchange": '''
+from pydantic import Field
+from parse_p2p.methods.base import Exchange
+from parse_p2p.methods.exchanges.base import ExchangeMode, mix_slices, slices
+
+class Seldom(ExchangeMode):
+    every: int = Field(2, ge=1)
+
+    def run(self, local, mix):
+        USED.append((local.round, self.every))
+        inbox = yield (Exchange("nothing") if local.round % self.every else slices(local))
+        mix_slices(local, inbox, mix)
+
+EXCHANGE = Seldom
+''',
+    "blackout": '''
+from dataclasses import replace
+from pydantic import Field
+from parse_p2p.wire.faults.base import MessageFault
+
+class Blackout(MessageFault):
+    sender: str
+    within: int = Field(1, ge=1)
+
+    def named(self):
+        yield "sender", self.sender
+
+    def concerns(self, envelope):
+        return envelope.plane == "data" and envelope.sender == self.sender and envelope.round < self.within
+
+    def apply(self, delivery, rng):
+        USED.append(self.sender)
+        return replace(delivery, copies=0)
+
+FAULT = Blackout
+''',
+    "hiccup": '''
+from parse_p2p.wire.faults.base import ProcessFault
+
+class Hiccup(ProcessFault):
+    sound: str
+
+    def strike(self):
+        USED.append(self.sound)
+
+FAULT = Hiccup
+''',
+    "blinking": '''
+from parse_p2p.wire.faults.base import SensorFault
+
+class Blinking(SensorFault):
+    def breaks(self, round):
+        return bool(round % 2)
+
+FAULT = Blinking
+''',
+    "finder": '''
+from pydantic import Field
+from parse_p2p.discovery.base import FoundOptions, WithoutGossip
+
+class Finder(WithoutGossip):
+    def __init__(self, site):
+        self.site = site
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *error):
+        pass
+
+    async def announce(self, card, send):
+        for other in USED:
+            if other.me in self.site.neighbours:
+                self.site.transport.connect(other.me, other.transport.endpoints)
+                other.transport.connect(self.site.me, self.site.transport.endpoints)
+        USED.append(self.site)
+
+class FinderOptions(FoundOptions):
+    book: str = Field("all", min_length=2)
+
+    def open(self, site):
+        return Finder(site)
+
+DISCOVERY = FinderOptions
+''',
+    "launcher": '''
+from parse_p2p.launch.supervisor import Launcher, Supervisor
+
+class Idle(Supervisor):
+    def __enter__(self):
+        USED.extend(self._plan.specs)
+        return self
+
+    def running(self):
+        return []
+
+LAUNCHER = Launcher(lambda run: run, lambda plan, folder: None, Idle)
+''',
+    "measure": '''
+def measure(plan, agent_states):
+    return {"agents": len(agent_states)}
+''',
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path, monkeypatch):
+    """The folder of the plug-ins; gives what one of them says it was used for."""
+    folder = tmp_path / "elsewhere" / "mine"
+    folder.mkdir(parents=True)
+    for name, text in FILES.items():
+        (folder / f"{name}.py").write_text(f"USED = []\n{text}")
+    monkeypatch.syspath_prepend(folder.parent)
+    yield lambda name: importlib.import_module(f"mine.{name}").USED
+    for name in [name for name in sys.modules if name.split(".")[0] == "mine"]:
+        del sys.modules[name]
+
+
+def test_what_learns_and_is_exchanged(mine, tmp_path):
+    made = plan(
+        {"audio": 2, "audio+motion": 2},
+        method="mine.method",
+        dataset="mine.data",
+        data={"many": 90},
+        codec="mine.codec",
+        model={"network": "mine.network"},
+        encoder={"kind": "mine.encoder"},
+        options={"mixer": "mine.mixer", "pull": 0.25, "exchange": "mine.exchange", "every": 3},
+    )
+    outcome = simulated(made, "key", ["mine.measure"], tmp_path)
+    assert outcome.measures["agents"] == 4
+    assert mine("data") == [90] and set(mine("mixer")) == {0.25}
+    assert set(mine("exchange")) == {(round, 3) for round in range(made.run.rounds)}
+    for name in ("method", "network", "encoder", "codec"):
+        assert mine(name), name
+    assert [n > 0 for n in outcome.bytes] == [True, False, False, True], "it exchanges in every third round"
+
+
+def test_faults_of_messages_processes_and_sensors(mine, tmp_path):
+    faults = [
+        {"kind": "mine.blackout", "sender": "a1", "within": 2},
+        {"kind": "mine.hiccup", "agents": ["a0"], "round": 1, "sound": "hic"},
+        {"kind": "mine.blinking", "agents": ["a2"], "modality": "audio"},
+    ]
+    made = running.plan(faults=faults, clocks={"heartbeat": 0.05, "lost": 60, "exchange": 0.4, "drain": 2})
+    assert RunFile.model_validate(made.run.model_dump()) == made.run, "as an agent's process is told"
+    assert [broken(made.run.faults, "a2", round) for round in range(2)] == [frozenset(), {"audio"}]
+    running.over_memory(made, tmp_path)
+    [done] = running.events(tmp_path, "a1", "faults")
+    assert done["mine.blackout"] == len(mine("blackout")) == 2 * len(made.neighbours("a1"))
+    [struck] = running.events(tmp_path, "a0", "fault")
+    assert (struck["kind"], struck["round"], struck["sound"]) == ("mine.hiccup", 1, "hic") and "restart" not in struck
+    assert mine("hiccup") == ["hic"]
+
+
+def test_a_discovery(mine, tmp_path):
+    made = running.plan(discovery={"kind": "mine.finder", "book": "few"}, rounds=2)
+    states = running.over_found(made, tmp_path)
+    assert running.differing(states, running.simulated(running.plan(rounds=2))) == []
+    assert sorted(site.me for site in mine("finder")) == sorted(made.specs)
+
+
+def test_a_launcher(mine, agent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
+    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+    made = running.plan()
+    running.write(made, tmp_path)
+    code, _, err = agent("--topology", "world.yaml", "--launcher", "mine.launcher", "--quiet")
+    assert (code, err) == (0, "") and mine("launcher") == list(made.specs)
+
+
+FILE = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 3}}, "dataset": "bits"}
+
+
+def blackout(**options):
+    return {"faults": [{"kind": "mine.blackout", "sender": "a1"} | options]}
+
+
+def finder(**options):
+    return {"discovery": {"kind": "mine.finder"} | options}
+
+
+UNKNOWN = "there is no such key here; "
+WRONG = {
+    "fault's key": (blackout(withn=1), f"faults.0.withn: {UNKNOWN}did you mean 'within'"),
+    "fault's option": (blackout(within=0), "faults.0.within: input should be greater than or equal to 1"),
+    "fault's agent": (blackout(sender="a9"), "faults.0.sender: there is no agent 'a9'"),
+    "no fault": (blackout(kind="mine.mixer"), "faults.0: 'mine.mixer' is no fault (it has no FAULT): Known: corrupt"),
+    "no such fault": (blackout(kind="mine.nothing"), "faults.0: there is no fault 'mine.nothing': "),
+    "discovery's key": (finder(bok="x"), f"discovery.bok: {UNKNOWN}did you mean 'book'"),
+    "discovery's option": (finder(book="x"), "discovery.book: string should have at least 2"),
+    "mixer's key": ({"options": {"mixer": "mine.mixer", "pul": 1}}, f"options.pul: {UNKNOWN}did you mean 'pull'"),
+    "mixer's option": ({"options": {"mixer": "mine.mixer", "pull": 2}}, "options.pull: input should be less than"),
+    "another's key": ({"options": {"pull": 1}}, f"options.pull: {UNKNOWN}"),
+    "no such mixer": ({"options": {"mixer": "mine.mixr"}}, "options.mixer: there is no mixer 'mine.mixr': "),
+    "exchange": ({"options": {"exchange": "mine.exchange", "every": 0}}, "options.every: input should be greater"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_in_them_is_said_in_a_sentence_that_names_the_key(tmp_path, changes, said):
+    path = tmp_path / "three.yaml"
+    path.write_text(yaml.safe_dump(FILE | changes))
+    with pytest.raises(ConfigError) as caught:
+        cli.RunPlan(run_file.load(path))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_each_kind_has_its_file_here_and_none_is_known_to_the_package():
+    kinds = [kind for kind in vars(plugins).values() if isinstance(kind, plugins.PluginKind)]
+    modules = [importlib.import_module(f"mine.{name}") for name in FILES]
+    attributes = Counter(kind.what for kind in kinds for module in modules if hasattr(module, kind.attribute))
+    assert attributes == {kind.what: 3 if kind.what == "fault" else 1 for kind in kinds}
+    assert not {name for kind in kinds for name in plugins.known(kind) if "mine" in name}

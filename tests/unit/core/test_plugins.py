@@ -1,0 +1,69 @@
+"""Plug-ins by their names: each kind lists what its folder holds, and whoever asks for another is told so."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.plugins import PluginKind
+
+KINDS = [kind for kind in vars(plugins).values() if isinstance(kind, PluginKind)]
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.what)
+
+
+def holds(path, attribute):
+    """Whether a file makes something of this name at its top."""
+    made = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node]
+        made |= {getattr(target, "id", getattr(target, "name", None)) for target in targets}
+    return attribute in made
+
+
+def names(kind):
+    """The names of the files of a kind, wherever in its folder."""
+    folder = Path(importlib.import_module(kind.package).__path__[0])
+    return sorted(path.stem.replace("_", "-") for path in folder.rglob("*.py") if holds(path, kind.attribute))
+
+
+@each_kind
+def test_a_kind_lists_what_its_folder_holds_and_every_name_once(kind):
+    found = names(kind)
+    assert found and len(set(found)) == len(found)
+    assert plugins.known(kind) == found
+
+
+def test_the_kinds_are_those_of_the_house():
+    assert {kind.what for kind in KINDS} == {
+        "method", "network", "data set", "encoder", "codec", "mixer", "exchange", "fault", "discovery", "launcher",
+        "measure",
+    }  # fmt: skip
+
+
+@each_kind
+def test_a_name_may_have_a_line_below_in_place_of_a_hyphen(kind):
+    for name in plugins.known(kind):
+        assert plugins.load(kind, name) is plugins.load(kind, name.replace("-", "_"))
+
+
+@each_kind
+@pytest.mark.parametrize("name", ["nothing", "nothing.at.all", "", ".", ".x", "x.", "os", "\0.x"])
+def test_a_name_that_there_is_not_is_refused_with_those_that_there_are(kind, name):
+    with pytest.raises(ConfigError) as caught:
+        plugins.load(kind, name)
+    assert f"there is no {kind.what} {name!r}: " in str(caught.value)
+    assert f"Known: {', '.join(plugins.known(kind))}" in str(caught.value)
+
+
+def test_the_nearest_name_is_given():
+    with pytest.raises(ConfigError, match="there is no mixer 'trimed-mean': did you mean 'trimmed-mean'"):
+        plugins.load(plugins.MIXERS, "trimed-mean")
+
+
+@each_kind
+def test_a_module_that_is_something_else_is_refused(kind):
+    with pytest.raises(ConfigError, match=rf"'os.path' is no {kind.what} \(it has no {kind.attribute}\)"):
+        plugins.load(kind, "os.path") if kind.attribute != "open" else pytest.skip("it opens too")
