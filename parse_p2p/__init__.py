@@ -1,6 +1,6 @@
 """parse-p2p: a decentralised peer-to-peer runtime for multimodal federated learning.
 
-For notebooks: ``parse_p2p.run(graph, agents, …)`` simulates a network and gives a Run (see docs/notebook.md).
+For notebooks: ``parse_p2p.run(graph, agents, …)`` simulates a network and gives a Run (see docs/how-to/notebook.md).
 """
 
 from typing import TYPE_CHECKING
