@@ -95,10 +95,14 @@ def slices(plan: RunPlan) -> str:
     return svg(830, 76 + 27 * len(order), "Which parts of their networks agents exchange under PARSE", body)
 
 
-def _row(component: Component) -> tuple[int, int, str]:
+def _row(component: Component) -> tuple[int, int, int]:
     """Heads of no single modality stand between what is of audio and what is of motion."""
     block = 1 if component.modality is None else 0 if component.modality == "audio" else 2
-    return block, ("trunk", "rows", "head").index(component.part.partition(".")[0]), component.part
+    return (
+        block,
+        ("trunk", "rows", "head").index(component.part.partition(".")[0]),
+        tuple(COLOURS).index(component.kind),
+    )
 
 
 def main() -> None:

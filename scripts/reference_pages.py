@@ -38,7 +38,6 @@ TYPES = {
     "boolean": "true or false",
     "array": "list",
     "object": "mapping",
-    "null": "nothing",
 }
 
 Schema = Mapping[str, Any]
@@ -127,8 +126,9 @@ def below(value: Schema, root: Schema, path: str) -> Iterator[Part]:
         yield from below(member, root, path)
     if isinstance(value.get("items"), Mapping):
         yield from below(value["items"], root, f"{path}[]")
-    if isinstance(value.get("additionalProperties"), Mapping):
-        yield from below(value["additionalProperties"], root, f"{path}.NAME")
+    named = [value.get("additionalProperties"), *value.get("patternProperties", {}).values()]
+    for inner in (each for each in named if isinstance(each, Mapping)):
+        yield from below(inner, root, f"{path}.NAME")
 
 
 def heading(part: Part) -> str:
@@ -174,7 +174,8 @@ def kind_of(value: Schema, root: Schema) -> str:
         return f"`{value['const']}`"
     members = [*value.get("anyOf", ()), *value.get("oneOf", ()), *value.get("allOf", ())]
     if members:
-        return " or ".join(dict.fromkeys(kind_of(each, root) for each in members))
+        kinds = dict.fromkeys(kind_of(each, root) for each in members if each.get("type") != "null")
+        return " or ".join(kinds)
     name = TYPES.get(value.get("type", ""), "any value")
     if name == "list" and isinstance(value.get("items"), Mapping) and "$ref" not in value["items"]:
         inner = kind_of(value["items"], root)
@@ -254,7 +255,7 @@ def command_text(command: Any, name: str, level: int) -> Iterator[str]:
         yield table(["option", "default", "what it does"], rows)
     if command.epilog:
         lines = [line for line in plain(command.epilog).splitlines() if line.strip() and line.strip() != "Examples"]
-        yield "```bash\n" + "\n".join(line.strip() for line in lines) + "\n```"
+        yield "```text\n" + "\n".join(line.strip() for line in lines) + "\n```"
     for sub, inner in subcommands.items():
         if not inner.hidden:
             yield f"{'#' * level} {name} {sub}"
