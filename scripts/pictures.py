@@ -82,7 +82,7 @@ def slices(plan: RunPlan) -> str:
     offers = plan.laid(0).offers
     known = {key.component: (region.component, key) for me in SHOWN for key, region in offers[PeerId(me)].items()}
     order = sorted(known.values(), key=lambda found: _row(found[0]))
-    columns = {me: 300 + 150 * i for i, me in enumerate(SHOWN)}
+    columns = {me: 240 + 110 * i for i, me in enumerate(SHOWN)}
     body = []
     for me, x in columns.items():
         body += [text(x, 30, plan.kind(PeerId(me)), size=14), text(x, 47, f"agent {me}", size=11, colour="#57606a")]
@@ -91,8 +91,8 @@ def slices(plan: RunPlan) -> str:
         holding = [x for me, x in columns.items() if key in offers[PeerId(me)]]
         body.append(text(20, y + 4.5, name_of(component), "start"))
         body += [line(a, y, b, y, colour, 2.5, arrow=False) for a, b in pairwise(holding)]
-        body += [box(x, y, 70, 18, colour) for x in holding]
-    return svg(830, 76 + 27 * len(order), "Which parts of their networks agents exchange under PARSE", body)
+        body += [box(x, y, 60, 18, colour) for x in holding]
+    return svg(626, 76 + 27 * len(order), "Which parts of their networks agents exchange under PARSE", body)
 
 
 def _row(component: Component) -> tuple[int, int, int]:
