@@ -25,9 +25,9 @@ from parse_p2p.lab.cli import app as parse_lab
 from parse_p2p.lab.experiments.experiment import Experiment
 
 API = {
-    "parse_p2p": "Runs from Python, and what a method of your own is made of.",
+    "parse_p2p": "Runs from Python, and what a method or a codec of your own is made of.",
     "parse_p2p.data": "What a data set of your own is made of.",
-    "parse_p2p.models": "What a network, an encoder or a codec of your own is made of.",
+    "parse_p2p.models": "What a network or an encoder of your own is made of.",
 }
 NOTE = "<!-- made at build time by scripts/reference_pages.py -->"
 
@@ -181,6 +181,8 @@ def kind_of(value: Schema, root: Schema) -> str:
     if members:
         kinds = dict.fromkeys(kind_of(each, root) for each in members if each.get("type") != "null")
         return " or ".join(kinds)
+    if isinstance(value.get("type"), list):
+        return " or ".join(kind_of({"type": each}, root) for each in value["type"] if each != "null")
     name = TYPES.get(value.get("type", ""), "any value")
     if name == "list" and isinstance(value.get("items"), Mapping) and "$ref" not in value["items"]:
         inner = kind_of(value["items"], root)

@@ -86,6 +86,21 @@ def test_its_rows_have_type_default_and_meaning(run_page):
     assert row(run_page, "varying")[0] == "mapping"
 
 
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": ["object", "array", "null"]}, "mapping or list"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "whole number"),
+        ({"type": "array", "items": {"type": "string"}}, "list of text"),
+        ({"$ref": "#/$defs/Inner"}, "mapping"),
+        ({"const": "mqtt"}, "`mqtt`"),
+        ({}, "any value"),
+    ],
+)
+def test_a_type_is_said_in_words(schema, said):
+    assert reference_pages.kind_of(schema, {"$defs": {"Inner": {"type": "object"}}}) == said
+
+
 def test_it_has_a_heading_for_each_kind_of_fault_and_links_to_each(run_page):
     for kind in ("drop", "kill", "sensor"):
         assert f"## `faults[]` of kind `{kind}`\n" in run_page and f"(#faults-of-kind-{kind})" in run_page
