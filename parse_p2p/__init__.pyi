@@ -4,7 +4,6 @@ Type checkers and editors read this file, and so does ``__init__.py`` when a nam
 """
 
 from parse_p2p.api import Run, run
-from parse_p2p.core import mixing
 from parse_p2p.core.errors import (
     ConfigError,
     Interrupted,
@@ -19,6 +18,8 @@ from parse_p2p.core.errors import (
     WrongRun,
 )
 from parse_p2p.core.message import NEWEST, Fact, Message, Shapes, check_tensors
+from parse_p2p.core.mixers.base import Mixer
+from parse_p2p.core.mixers.weighted import weighted
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import (
     Component,
@@ -66,6 +67,7 @@ __all__ = [
     "Message",
     "Method",
     "Metrics",
+    "Mixer",
     "Modality",
     "P2PError",
     "PeerError",
@@ -92,7 +94,6 @@ __all__ = [
     "gossip",
     "having",
     "losses",
-    "mixing",
     "multimodal",
     "nobody",
     "objective",
@@ -101,4 +102,5 @@ __all__ = [
     "seeded",
     "tensor_bytes",
     "unimodal",
+    "weighted",
 ]

@@ -44,7 +44,7 @@ CHANGED = "one gains and one loses a modality"
 
 @dataclass(frozen=True)
 class Scene:
-    """What goes wrong, and with which scene it is compared; every parcel takes ``latency`` seconds."""
+    """What goes wrong, and with which scene it is compared; every message takes ``latency`` seconds."""
 
     faults: tuple[Mapping[str, Any], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -55,13 +55,13 @@ class Scene:
 
 def unwaiting(exchange: str) -> dict[str, Scene]:
     settings = {"options": {"exchange": exchange}}
-    return {exchange: Scene((), settings), f"{exchange}, 20 % of the mail lost": Scene((LOSS,), settings, exchange)}
+    return {exchange: Scene((), settings), f"{exchange}, 20 % of messages lost": Scene((LOSS,), settings, exchange)}
 
 
 def patient(exchange: str) -> dict[str, Scene]:
-    """Which is the synchronous exchange, where no mail is lost."""
+    """Which is the synchronous exchange, where no message is lost."""
     settings = {"options": {"exchange": exchange, "patience": 1.0}}
-    return {f"{exchange} with patience, 20 % of the mail lost": Scene((LOSS,), settings)}
+    return {f"{exchange} with patience, 20 % of messages lost": Scene((LOSS,), settings)}
 
 
 SCENES = {
@@ -69,7 +69,7 @@ SCENES = {
     "30 % killed in random rounds, back after 1 s": Scene(({"kind": "kill", "share": 0.3, "restart": 1.0},)),
     "one stopped for 30 s": Scene(({"kind": "stop", "agents": ["a5"], "round": 5, "seconds": 30.0},), latency=1.5),
     "half of them cut off for 10 rounds": Scene(({"kind": "partition", "groups": [HALF], "rounds": [10, 20]},)),
-    "20 % of the mail lost": Scene((LOSS,), {"clocks": BASE["clocks"] | {"exchange": 1.5}}),
+    "20 % of messages lost": Scene((LOSS,), {"clocks": BASE["clocks"] | {"exchange": 1.5}}),
     "the broker dies": Scene(broker=True),
     CHANGED: Scene(),
     **unwaiting("asynchronous"),
@@ -168,11 +168,11 @@ def late(counts: list[int]) -> int:
 def drift(exchange: str, seed: int) -> float:
     """How far mixing under loss moves the mean over agents that do not learn, in standard deviations over the agents.
 
-    60 rounds with a fifth of the parcels lost, then 10 without loss, since push-sum and acknowledged mixing have
+    60 rounds with a fifth of the messages lost, then 10 without loss, since push-sum and acknowledged mixing have
     something on its way until then: root mean square over the parameters.
     """
     torch.set_num_threads(1)
-    first = 70 * seed  # which parcels are lost depends on the round
+    first = 70 * seed  # which messages are lost depends on the round
     plan = alike(exchange, AGENTS, "torus", lossy(frozen, 0.2, rounds=range(first, first + 60)))
     agent_states = plan.agent_states()
     for p in agent_states:

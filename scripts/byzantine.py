@@ -1,7 +1,7 @@
-"""One of eight agents lies: what becomes of the others' accuracy with each mixer. Writes docs/byzantine.md.
+"""What one byzantine agent of eight costs the others with each mixer. Writes docs/results/byzantine.md.
 
-The liar sends its slices with the sign flipped and ten times as large, or with large noise, or it trains on labels
-that are all wrong. Five seeds, HTAD dealt IID, PARSE on the complete graph and on a ring of neighbours four wide.
+It sends its slices with the sign flipped and ten times as large, or with large noise, or it trains on labels that are
+all wrong. Five seeds, HTAD split IID, PARSE on the complete graph and on a ring of neighbours four wide.
 """
 
 import time
@@ -23,7 +23,7 @@ from parse_p2p.methods.base import Done, Local, Script, advance
 from parse_p2p.runtime.simulator import simulate
 
 MIXERS = ("weighted", "clipped", "trimmed-mean", "median", "krum")
-ATTACKS = ("nobody lies", "sign flipped, ten times as large", "noise of norm 10 a slice", "wrong labels")
+ATTACKS = ("all are honest", "sign flipped, ten times as large", "noise of norm 10 a slice", "wrong labels")
 GRAPHS: dict[str, dict[str, Any]] = {
     "complete graph": {"generator": "complete"},
     "ring, four neighbours each": {"generator": "circulant_graph", "args": {"offsets": [1, 2]}},
@@ -38,7 +38,7 @@ LIES: dict[str, Lie] = {
 
 
 def lying(script: Callable[[Local, Any], Script], lie: Lie) -> Callable[[Local, Any], Script]:
-    """The script, but what the liar sends is a lie."""
+    """The script, but what the byzantine agent sends is false."""
 
     def wrapped(local: Local, options: Any) -> Script:
         steps, answer = script(local, options), None
@@ -79,12 +79,12 @@ def run(job: tuple[str, str, str, int]) -> float:
 
 def page(found: dict[tuple[str, str, str, int], float]) -> str:
     text = [
-        "# One liar among eight",
+        "# One byzantine agent among eight",
         "",
         f"Made by `scripts/byzantine` with parse-p2p {__version__}, torch {torch.__version__}, on "
         f"{time.strftime('%Y-%m-%d')}; do not edit by hand.",
         "",
-        "PARSE on HTAD, IID, 20 rounds, eight agents (2 audio, 2 motion, 4 audio+motion); the liar has both. "
+        "PARSE on HTAD, IID, 20 rounds, eight agents (2 audio, 2 motion, 4 audio+motion); the byzantine one has both. "
         "Mean accuracy of the seven honest agents ± half the 95 % interval over five seeds, at the default learning "
         "rate and the default options of the mixers. Below each: the difference to the weighted mixer, paired by seed. "
         "A slice has an overlay of its own over its holders, so that with few holders a robust mixer has few copies: "
@@ -97,7 +97,7 @@ def page(found: dict[tuple[str, str, str, int], float]) -> str:
             body.append([attack, *(interval(rows[m]) for m in MIXERS)])
             less = [verdict([a - b for a, b in zip(rows[m], rows["weighted"], strict=True)]) for m in MIXERS[1:]]
             body.append(["", "", *less])
-        text += ["", f"## {graph}", "", *markdown(["the liar", *MIXERS], body)]
+        text += ["", f"## {graph}", "", *markdown(["the byzantine agent", *MIXERS], body)]
     return "\n".join(text) + "\n"
 
 
@@ -109,8 +109,8 @@ def main() -> None:
             found[job] = score
             if i % 20 == 0:
                 print(f"{i} of {len(jobs)} runs", flush=True)
-    (Path(__file__).parent.parent / "docs" / "byzantine.md").write_text(page(found), encoding="utf-8")
-    print("wrote docs/byzantine.md")
+    (Path(__file__).parent.parent / "docs" / "results" / "byzantine.md").write_text(page(found), encoding="utf-8")
+    print("wrote docs/results/byzantine.md")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""From one contact each: rounds of gossip until the holders of every slice are connected. Writes docs/discovery.*.
+"""Rounds of gossip, from one contact each, until every slice's holders are connected. Writes docs/results/discovery.md.
 
-8 to 256 agents of five types in one process, with PARSE's slices; three ways of who knows whom at the outset, all mail
-arriving or a fifth of it lost, five seeds.
+8 to 256 agents of five types in one process, with PARSE's slices; three ways of who knows whom at the outset, all
+messages arriving or a fifth of them lost, five seeds.
 """
 
 import math
@@ -96,7 +96,7 @@ def growth(found: dict[Job, dict[str, float]], loss: float) -> float:
 
 def page(found: dict[Job, dict[str, float]]) -> str:
     text = [
-        "# Finding each other by gossip",
+        "# Discovery by gossip",
         "",
         f"Made by `scripts/discovery` with parse-p2p {__version__}, torch {torch.__version__}, on "
         f"{time.strftime('%Y-%m-%d')}; do not edit by hand.",
@@ -109,7 +109,7 @@ def page(found: dict[Job, dict[str, float]]) -> str:
         f"have two holders among all. An agent keeps a random view of {VIEW} cards, no more than {RUMOURS} by hearsay, "
         "and the nearest holders of its slices. Every message is packed and unpacked as on the wire.",
         "",
-        "![rounds until every overlay is connected, against the number of agents](discovery.svg)",
+        "![rounds until every overlay is connected, against the number of agents](../pictures/discovery.svg)",
     ]
     for loss in LOSSES:
         head = ["agents", "log2", *(f"{mix}, {STARTS[contacts]}" for mix, contacts in SCENES)]
@@ -168,7 +168,7 @@ def picture(found: dict[Job, dict[str, float]]) -> None:
     panes[0].set_ylabel("rounds until all overlays are connected")
     panes[0].legend(fontsize=7, frameon=False)
     pyplot.rcParams["svg.hashsalt"] = "discovery"  # the same figures give the same file
-    figure.savefig(DOCS / "discovery.svg", metadata={"Date": None})
+    figure.savefig(DOCS / "pictures" / "discovery.svg", metadata={"Date": None})
 
 
 def main() -> None:
@@ -180,8 +180,8 @@ def main() -> None:
             if i % 30 == 0:
                 print(f"{i} of {len(jobs)} runs", flush=True)
     picture(found)
-    (DOCS / "discovery.md").write_text(page(found), encoding="utf-8")
-    print("wrote docs/discovery.md and docs/discovery.svg")
+    (DOCS / "results" / "discovery.md").write_text(page(found), encoding="utf-8")
+    print("wrote docs/results/discovery.md and docs/pictures/discovery.svg")
 
 
 if __name__ == "__main__":

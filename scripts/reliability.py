@@ -1,4 +1,4 @@
-"""Break the world in which sixteen agents learn, and measure what it costs. Writes the figures of docs/reliability.md.
+"""Inject faults into a run of sixteen agents. Writes the figures of docs/explanation/reliability.md.
 
 Finished runs are kept in a file, so that what was interrupted goes on where it stopped.
 """
@@ -19,7 +19,7 @@ from parse_p2p import __version__
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.lab.experiments.statistics import SEEDS, interval, markdown
 
-PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "reliability.md"
 BEGIN, END = "<!-- what follows is made by scripts/reliability -->", "<!-- until here -->"
 WORK: dict[Callable[[str, int], Any], Collection[str]] = {
     measure: SCENES,
@@ -42,7 +42,7 @@ def points(runs: Runs, others: Runs, agents: Sequence[Collection[str]] | None = 
 
 def scenes(found: Mapping[str, Runs]) -> list[str]:
     head = ["what goes wrong", "mean accuracy", "difference, points", "to", "worst agent", "rounds done",
-            "rounds with a wait in vain", "refused", "late", "seconds", "ratio"]  # fmt: skip
+            "rounds with a missing message", "refused", "late", "seconds", "ratio"]  # fmt: skip
     body = []
     for name, runs in found.items():
         other = SCENES[name].against
@@ -65,14 +65,14 @@ def average(runs: Runs, key: str) -> float:
     return statistics.mean(run[key] for run in runs)
 
 
-def befallen(found: Mapping[str, Runs]) -> list[str]:
-    """Those that it befell and all others, beside the same agents where nothing goes wrong."""
+def affected(found: Mapping[str, Runs]) -> list[str]:
+    """The agents affected and all others, beside the same agents where nothing goes wrong."""
     body = []
     for name, runs in found.items():
         if all(hit := [run["struck"] for run in runs]):
             rest = [run["accuracy"].keys() - scheduled_rounds for run, scheduled_rounds in zip(runs, hit, strict=True)]
             body.append([name, points(runs, found[CALM], hit), points(runs, found[CALM], rest)])
-    return markdown(["difference to where nothing goes wrong, points", "those that it befell", "the others"], body)
+    return markdown(["difference to where nothing goes wrong, points", "the agents affected", "the others"], body)
 
 
 def modalities(runs: Runs, calm: Runs) -> list[str]:
@@ -97,7 +97,7 @@ def page(found: Mapping[str, Runs], drifts: Mapping[str, list[float]]) -> str:
         f"Measured with parse-p2p {__version__}, torch {torch.__version__}, on {time.strftime('%Y-%m-%d')}. Of "
         f"{len(runs)} runs {len(bad) or 'none'} hung, ended with an agent short or an exit code other than 0, or left "
         "a process behind.",
-        "", *scenes(found), "", *befallen(found), "", *modalities(found[CHANGED], found[CALM]), "",
+        "", *scenes(found), "", *affected(found), "", *modalities(found[CHANGED], found[CALM]), "",
         *markdown(["exchange", "how far the mean moves, in σ₀", "at most"], moved), "", END,
     ])  # fmt: skip
 
@@ -126,7 +126,7 @@ def main() -> None:
     found, drifts = ({name: [done[key(work, name, seed)] for seed in SEEDS] for name in WORK[work]} for work in WORK)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     PAGE.write_text(before + page(found, drifts) + rest.partition(END)[2], encoding="utf-8")
-    print("wrote docs/reliability.md")
+    print("wrote docs/explanation/reliability.md")
 
 
 if __name__ == "__main__":

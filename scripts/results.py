@@ -1,4 +1,4 @@
-"""Answer every file of experiments/ and write docs/results.md; finished runs are kept, and never run again."""
+"""Answer every file of experiments/; write docs/results/experiments.md. Finished runs are kept, and never run again."""
 
 import argparse
 from collections.abc import Iterable
@@ -13,10 +13,18 @@ from parse_p2p.lab.experiments.result_store import ResultStore
 from parse_p2p.lab.experiments.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "results.md"
+PAGE = ROOT / "docs" / "results" / "experiments.md"
 ORDER = ("equal-bytes", "cooling", "cooling-views", "cooling-subjects", "architecture", "losses", "subjects", "mixes",
          "families", "modalities", "slices", "dropped", "changes", "fedafd", "fedcmi", "fedmosaic",
          "shifting")  # fmt: skip
+
+HEAD = """# All experiments
+
+Made by `scripts/results` from the files of `experiments/`; do not edit by hand.
+
+Each section is the output of `parse-lab compare` on one file; what it shows stands below its tables. The
+[summary](index.md) says what they show together, and the limits.
+"""
 
 
 class _Missing(Exception):
@@ -48,8 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = {path.stem: path for path in (ROOT / "experiments").glob("*.yaml")}
     names = [*(name for name in ORDER if name in files), *sorted(files.keys() - set(ORDER))]
-    text = ["# Results", "", "Made by `scripts/results` from the files of `experiments/`; do not edit by hand.", ""]
-    text += [(ROOT / "docs" / "reading.md").read_text(encoding="utf-8")]
+    text = [HEAD]
     left = []
     for name in names:
         experiment = load(files[name])
@@ -62,7 +69,7 @@ def main() -> None:
     if left:
         text += ["", f"Not run yet: {', '.join(f'`experiments/{name}.yaml`' for name in left)}."]
     PAGE.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
-    print("wrote docs/results.md", f"without {', '.join(left)}" if left else "")
+    print("wrote docs/results/experiments.md", f"without {', '.join(left)}" if left else "")
 
 
 if __name__ == "__main__":

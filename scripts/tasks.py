@@ -1,6 +1,6 @@
-"""Does it help to share trunks with agents that learn other labels? Prints the table of docs/reliability.md.
+"""Does it help to share trunks across label spaces? Prints the table of docs/explanation/reliability.md.
 
-Eight agents on HTAD, dealt two label spaces or seven. Alone; with those of the same task only;
+Eight agents on HTAD, with two label spaces or seven. Alone; with those of the same task only;
 and, as a run with ``tasks`` does, with trunks and slices shared across tasks and heads within a task.
 """
 

@@ -1,14 +1,36 @@
-"""The examples of the docs work: the method of docs/methods.md is DSGD-Task to the last bit, the notebook runs."""
+"""The examples of the docs work: the method of how-to/method.md is DSGD-Task to the last bit, the notebook runs."""
 
 import re
 
+import numpy as np
+import pytest
 import torch
+import yaml
 from paths import ROOT
 from plans import plan
 
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core import plugins
+from parse_p2p.lab.experiments import experiment
+from parse_p2p.models.base import EncoderOptions, trunk
 from parse_p2p.runtime.simulator import simulate
 
 DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+EXPERIMENT = {
+    "base": str(ROOT / "topologies" / "ring.yaml"),
+    "axes": {"method": ["parse", "local"]},
+    "baseline": "parse",
+}
+RUN = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 4, "motion": 4}}}
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+YAML = [pytest.param(text, id=f"{page.stem}-{i}") for page in PAGES for i, text in enumerate(blocks(page, "yaml"))]
 
 
 def trained(**changes):
@@ -18,12 +40,17 @@ def trained(**changes):
     return {p.me: p.learner.buffer.values for p in agent_states}
 
 
-def test_the_example_method_is_dsgd_task(tmp_path, monkeypatch):
-    [code] = re.findall(r"```python\n(.*?)```", (DOCS / "methods.md").read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "examples").mkdir()
-    (tmp_path / "examples" / "dsgd.py").write_text(code, encoding="utf-8")
+def written(tmp_path, monkeypatch, name, code):
+    """A module of a package outside ours."""
+    (tmp_path / "examples").mkdir(exist_ok=True)
+    (tmp_path / "examples" / f"{name}.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    example = trained(method="examples.dsgd")
+    return f"examples.{name}"
+
+
+def test_the_example_method_is_dsgd_task(tmp_path, monkeypatch):
+    [code] = blocks(DOCS / "how-to" / "method.md", "python")
+    example = trained(method=written(tmp_path, monkeypatch, "dsgd", code))
     shipped = trained(method="dsgd-task", options={"orthogonal": 0.0})
     assert all(torch.equal(example[me], shipped[me]) for me in shipped)
 
@@ -31,9 +58,60 @@ def test_the_example_method_is_dsgd_task(tmp_path, monkeypatch):
 def test_the_examples_in_python_run_from_the_first_line_to_the_last(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for code in re.findall(r"```python\n(.*?)```", (DOCS / "notebook.md").read_text(encoding="utf-8"), re.DOTALL):
+    for code in blocks(DOCS / "how-to" / "notebook.md", "python"):
         exec(compile(code, "notebook.md", "exec"), names)
     assert {path.name for path in tmp_path.iterdir()} == {"accuracy.svg", "overlays.svg"}
     assert names["run"].accuracy > 0.6 and round(names["run"].gap, 3) == 0.305
     assert set(names["accuracy"]) == {"local", "dsgd-task", "parse"} and len(names["last"]) == 8
     assert "'smell', which the data set 'htad' does not hold" in capsys.readouterr().out
+
+
+def test_the_five_lines_of_the_readme_run(capsys):
+    [code] = blocks(ROOT / "README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+    accuracy, sent, gap = map(float, capsys.readouterr().out.split())
+    assert accuracy > 0.6 and sent > 1e6 and round(gap, 3) == 0.305
+
+
+def test_the_arrays_of_the_data_page_can_be_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saves, _ = blocks(DOCS / "how-to" / "data.md", "python")
+    exec(compile(saves, "data.md", "exec"), {})
+    built = plan(dataset="npz", data={"path": "mine.npz"}, partition={"kind": "group"})
+    assert built.data[0].modalities == ("audio", "motion") and built.data[0].classes == 4
+    assert {len(np.unique(built.data[0].groups[rows])) for rows in built.shares.values()} >= {1}
+
+
+def test_the_data_set_of_the_data_page_is_one(tmp_path, monkeypatch):
+    _, code = blocks(DOCS / "how-to" / "data.md", "python")
+    module = plugins.module(plugins.DATA, written(tmp_path, monkeypatch, "views", code))
+    once, again = (module.open(module.Options(samples=50), seed=3) for _ in range(2))
+    assert once.modalities == ("left", "right") and len(once) == 50 and once.shape("left") == (8,)
+    assert torch.equal(once.inputs["left"], again.inputs["left"])
+
+
+def test_the_encoder_and_the_codec_of_the_network_page_are_such(tmp_path, monkeypatch):
+    encoder_code, codec_code = blocks(DOCS / "how-to" / "network.md", "python")
+    flat = trunk((3, 5), EncoderOptions(kind=written(tmp_path, monkeypatch, "flat", encoder_code), width=7))
+    assert flat(torch.zeros(2, 3, 5)).shape == (2, 7)
+    fp16 = plugins.load(plugins.CODECS, written(tmp_path, monkeypatch, "fp16", codec_code))
+    sent = torch.tensor([0.5, -2.0, 1e-3])
+    data = fp16.encode(sent)
+    assert len(data) == fp16.length(3) and torch.allclose(fp16.decode(data, 3), sent, rtol=1e-3)
+
+
+@pytest.mark.parametrize("text", YAML)
+def test_every_yaml_block_has_keys_that_there_are(text, tmp_path):
+    raw = yaml.safe_load(text)
+    if {"axes", "tune", "base"} & raw.keys():
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(EXPERIMENT | raw | {"base": EXPERIMENT["base"]}))
+        for combination in (chosen := experiment.load(tmp_path / "mine.yaml")).combinations():
+            experiment.Job(chosen, combination, 0).run()
+    else:
+        run_file.resolve(RUN | raw, tmp_path / "docs.yaml")
+
+
+def test_the_label_spaces_of_the_data_page_can_be_planned(tmp_path):
+    [text] = [text for text in blocks(DOCS / "how-to" / "data.md", "yaml") if "tasks:" in text]
+    built = RunPlan(run_file.resolve(yaml.safe_load(text), tmp_path / "docs.yaml"))
+    assert {spec.task for spec in built.specs.values()} == {"coarse", "fine"}

@@ -99,9 +99,9 @@ def test_whatever_stands_there_is_read_and_written_alike_or_refused_in_a_sentenc
             draw_faults([entry], 0, Envelope("a0", "a1", round, "data", i))
 
 
-def test_the_readme_shows_faults_of_every_sort(load):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"```yaml\n(faults:\n.*?)```", readme, re.DOTALL)
+def test_the_page_on_faults_shows_every_kind(load):
+    page = (ROOT / "docs" / "how-to" / "faults.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(faults:\n.*?)```", page, re.DOTALL)
     shown = load(yaml.safe_load(example)["faults"]).faults
     assert {entry.kind for entry in shown} >= {"drop", "delay", "corrupt", "partition", "kill", "stop"}
 
