@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pictures
 import pytest
@@ -119,7 +120,7 @@ def test_it_names_every_plug_in_and_the_options_of_every_method(run_page):
 def test_the_command_line_page_has_every_command_and_option():
     page = reference_pages.command_line_page()
     for name, app in (("parse-agent", reference_pages.parse_agent), ("parse-lab", reference_pages.parse_lab)):
-        group = typer.main.get_command(app)
+        group: Any = typer.main.get_command(app)
         commands = {name: group} | {f"{name} {sub}": command for sub, command in group.commands.items()}
         for usage, command in commands.items():
             assert re.search(rf"^##+ {usage}$", page, re.MULTILINE)

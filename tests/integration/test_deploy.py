@@ -70,5 +70,5 @@ def test_the_manifest_starts_every_agent_of_its_run_file_once_and_they_know_wher
     ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
     first = f"tcp://{name}-0.{hosts}:"
     assert plan.endpoints.contacts == {"a0": (f"{first}{ports['data']}", f"{first}{ports['control']}")}
-    assert plan.run.discovery.advertise == f"{name}-3.{hosts}" and plan.endpoints.encrypted
+    assert plan.run.discovery.model_dump()["advertise"] == f"{name}-3.{hosts}" and plan.endpoints.encrypted
     assert [f"a{i}" for i in range(pods["spec"]["replicas"])] == list(plan.specs)  # as its keys and its log are named

@@ -57,7 +57,7 @@ def test_the_options_name_every_mixer_and_weighted_is_the_default():
     assert sorted(MIXERS) == plugins.known(plugins.MIXERS)
     rows = some(6)
     for name, mixer in MIXERS.items():
-        options = GossipOptions(mixer=name, clip=0.5, byzantine=1)
+        options = GossipOptions.model_validate({"mixer": name, "clip": 0.5, "byzantine": 1})
         assert torch.equal(mixed(options.mixing.mix, rows), mixed(mixer, rows))
     for name, other in permutations(MIXERS, 2):
         assert not torch.equal(mixed(MIXERS[name], rows), mixed(MIXERS[other], rows)), (name, other)
@@ -65,10 +65,10 @@ def test_the_options_name_every_mixer_and_weighted_is_the_default():
 
 def test_radius_and_number_of_liars_reach_the_mixer():
     rows = some(8)  # too few for krum with b = 3
-    chosen = GossipOptions(mixer="clipped", clip=0.1).mixing
+    chosen = GossipOptions.model_validate({"mixer": "clipped", "clip": 0.1}).mixing
     assert torch.equal(mixed(chosen.mix, rows), mixed(partial(clipped, radius=0.1), rows))
     for name in ("trimmed-mean", "krum"):
-        one, other = (GossipOptions(mixer=name, byzantine=b).mixing for b in (1, 3))
+        one, other = (GossipOptions.model_validate({"mixer": name, "byzantine": b}).mixing for b in (1, 3))
         assert not torch.equal(mixed(one.mix, rows), mixed(other.mix, rows))
 
 

@@ -77,11 +77,16 @@ def test_the_schema_of_a_run_file_knows_every_shipped_kind_with_its_keys():
 
 def test_options_beside_have_their_defaults_wherever_they_are_not_given():
     read = GossipOptions.model_validate({"mixer": "clipped", "clip": 0.5, "byzantine": 2})
-    assert read.mixing.clip == 0.5
+    assert read.mixing.model_dump() == {"clip": 0.5}
     assert read.model_dump()["byzantine"] == 2 and read.model_dump()["decay"] == 0.9
     assert GossipOptions.model_validate(read.model_dump()) == read
-    assert GossipOptions().mixing.model_dump() == {} and GossipOptions(exchange="push-sum").exchange_mode.patience == 0
-    assert GossipOptions.model_validate({"exchange": "asynchronous", "decay": 1}).exchange_mode.decay == 1
+    assert (
+        GossipOptions().mixing.model_dump() == {}
+        and GossipOptions(exchange="push-sum").exchange_mode.model_dump()["patience"] == 0
+    )
+    assert (
+        GossipOptions.model_validate({"exchange": "asynchronous", "decay": 1}).exchange_mode.model_dump()["decay"] == 1
+    )
 
 
 @pytest.mark.parametrize("model", [GossipOptions, parse.Options])

@@ -25,10 +25,10 @@ from parse_p2p import (
     everyone,
     having,
     losses,
-    mixing,
     multimodal,
     objective,
     seeded,
+    weighted,
 )
 from parse_p2p.data import Batch
 from parse_p2p.models import Network, Outputs
@@ -68,7 +68,7 @@ def peer(local: Local, options: Options) -> Script:
     inbox = yield Exchange("noisy", send, frozenset(local.plan.expected), check=local.plan.check)
     for key, weights in local.plan.weights.items():
         theirs = {p: inbox[p].tensors[str(key)] for p in weights if p in inbox}
-        mixing.weighted(local.learner.buffer.view(local.plan.regions[key]), theirs, weights)
+        weighted(local.learner.buffer.view(local.plan.regions[key]), theirs, weights)
 
     local.memory["heard"] = local.memory.get("heard", torch.zeros(())) + len(inbox)
     answer = Message({"heard": local.memory["heard"].reshape(1)}, {"round": local.round})

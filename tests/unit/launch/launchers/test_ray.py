@@ -23,7 +23,7 @@ def test_agents_listen_everywhere_unless_the_file_says_where():
     for given, bound in (({}, "0.0.0.0"), ({"bind": "127.0.0.1"}, "127.0.0.1")):
         discovery = adapt(plan(discovery=MQTT | given).run).discovery
         assert isinstance(discovery, MqttOptions) and discovery.bind == bound
-        assert adapt(plan(discovery={"kind": "shared-folder"} | given).run).discovery.bind == bound
+        assert adapt(plan(discovery={"kind": "shared-folder"} | given).run).discovery.model_dump()["bind"] == bound
 
 
 def test_each_agent_asks_for_the_runs_share_or_its_own():
