@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parse_p2p.core.packed import Message
 
 from parse_p2p.core import plugins
+from parse_p2p.core.message import Message
 from parse_p2p.wire.framing import Assembler, Header, pack, unpack
 
 NAMES = plugins.known(plugins.CODECS)

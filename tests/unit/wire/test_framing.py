@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parse_p2p.core.part import NEWEST, Message
 
 from parse_p2p.core.errors import MalformedFrame
+from parse_p2p.core.message import NEWEST, Message
 from parse_p2p.wire import framing
 from parse_p2p.wire.codecs import bf16, raw
 from parse_p2p.wire.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Assembler, Header, pack, unpack
