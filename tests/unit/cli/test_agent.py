@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parse_p2p.cli import agent as cli
+from parse_p2p.cli import run, run_summary
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.launch import local
 from parse_p2p.launch import run_folder as folders
 from parse_p2p.launch.supervisor import Launcher, Supervisor
 
@@ -63,7 +64,7 @@ CHANGES = {
     "modality nobody has": ({"agents": {"mix": {"audio": 2, "smell": 1}}}, ["'smell'", "'bits'", "audio, motion"]),
     "disconnected graph": (
         {"graph": {"edges": [["a0", "a1"]]}, "agents": [*PAIR, {"id": "a2", "modalities": ["audio"]}]},
-        ["2 islands", "a2"],
+        ["2 connected components", "a2"],
     ),
     "unequal slices": (
         {"agents": [*PAIR, {"id": "a2", "modalities": ["audio"], "model": {"latent": 30}}]},
@@ -196,7 +197,7 @@ def test_a_run_of_one_agent_is_not_begun_twice(file, refused, tmp_path):
 def test_the_help_shows_examples_and_what_there_is(agent):
     code, out, err = agent("--help")
     assert (code, err) == (0, "")
-    assert "Examples" in out and "parse-agent --topology topologies/ring.yaml --resume" in out
+    assert "Examples" in out and "parse-agent --topology ring.yaml --resume" in out
     assert "harmony" in out and "bits" in out
 
 
@@ -219,9 +220,10 @@ class Done(Supervisor):
 @pytest.fixture
 def at_once(monkeypatch):
     done = Launcher(lambda run: run, lambda plan, folder: None, Done)
-    monkeypatch.setitem(cli.LAUNCHERS, "local", done)
-    monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(local, "LAUNCHER", done)
+    monkeypatch.setattr(run_summary, "conclude", lambda *arguments: None)
+    monkeypatch.setattr(run_summary, "show", lambda *arguments: None)
+    monkeypatch.setattr(run.signal, "signal", lambda *arguments: None)
 
 
 def test_a_second_run_of_a_file_gets_a_folder_of_its_own(file, agent, refused, at_once, tmp_path):
@@ -242,9 +244,9 @@ def test_a_run_is_not_resumed_with_other_options(file, agent, refused, at_once, 
 
 def test_an_agent_is_named_by_its_place_in_the_file_too_and_by_the_environment(file, monkeypatch):
     plan = RunPlan(run_file.load(Path(file())))
-    assert [cli._meant(id, plan) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
+    assert [run.agent_named(id, plan) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
     named = [{"id": "2", "modalities": ["audio"]}, *PAIR]
-    assert cli._meant("2", RunPlan(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
+    assert run.agent_named("2", RunPlan(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
 
 
 def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):
@@ -255,4 +257,4 @@ def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):
 
 def test_a_launcher_that_there_is_not_is_refused(file, refused):
     said = refused("--topology", "three.yaml", "--launcher", "rya")
-    assert "--launcher rya: there is no such launcher: did you mean 'ray'? Known: local, ray" in said
+    assert "there is no launcher 'rya': did you mean 'ray'? Known: local, ray" in said
