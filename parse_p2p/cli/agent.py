@@ -10,8 +10,10 @@ import typer
 
 from parse_p2p.cli import completion, program
 from parse_p2p.cli.describe import describe_method
+from parse_p2p.cli.init import init
 from parse_p2p.cli.keys import keys
 from parse_p2p.cli.program import LogLevel, Version
+from parse_p2p.cli.schema import schema
 from parse_p2p.cli.summary import summary
 from parse_p2p.cli.tell import tell
 from parse_p2p.core.errors import ConfigError
@@ -39,7 +41,7 @@ ID = "PARSE_AGENT_ID"
 """Names the one agent to run where many are started alike, as by Slurm or Kubernetes."""
 
 app = program.program(help_without_arguments=False)
-for command in (summary, keys, tell):
+for command in (init, summary, tell, keys, schema):
     app.command()(command)
 
 

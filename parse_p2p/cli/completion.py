@@ -18,6 +18,11 @@ def datasets(incomplete: str) -> list[str]:
     return _beginning(plugins.names(plugins.DATA), incomplete)
 
 
+def beginnings(incomplete: str) -> list[str]:
+    """Shipped topologies that ``init`` writes whose names begin so."""
+    return _beginning(shipped.beginnings(), incomplete)
+
+
 def launchers(incomplete: str) -> list[str]:
     """Launchers whose names begin so."""
     return _beginning(plugins.names(plugins.LAUNCHERS), incomplete)

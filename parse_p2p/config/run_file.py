@@ -54,32 +54,32 @@ class RunFile(Section):
     """Everything about a run. See ``topologies/`` for examples."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="by default the file's")
-    graph: GraphEntry
+    graph: GraphEntry = Field(description="who is a neighbour of whom: a generator, edges or a file")
     overlay: str = Field("per-slice", description="per-slice: over a slice's holders; induced: this; rings: gossip's")
     weights: str = Field("metropolis", description="metropolis, uniform or fastest-mixing")
     varying: VaryingOptions | None = Field(None, description="graphs that change every round; none: they are fixed")
-    agents: list[AgentEntry] | MixEntry
-    method: str = "parse"
+    agents: list[AgentEntry] | MixEntry = Field(description="how many agents of each type, or a list of them")
+    method: str = Field("parse", description="how the agents learn together; parse-agent --describe NAME says more")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's options")
-    dataset: str = "htad"
+    dataset: str = Field("htad", description="what the agents learn from")
     data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
     tasks: dict[TaskName, TaskOptions] = Field(default_factory=dict, description="label spaces, for agents to name")
-    partition: PartitionEntry = PartitionEntry()
-    public: PublicEntry | None = None
+    partition: PartitionEntry = Field(PartitionEntry(), description="how the training samples are dealt to the agents")
+    public: PublicEntry | None = Field(None, description="the coordinator's own data set, for methods that need one")
     events: list[EventEntry] | None = Field(None, description="changes while running; []: any may be announced")
     stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: they stay")
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
     test_by: Literal["sample", "group"] = Field("sample", description="group: whole natural clients are kept for it")
-    model: ModelOptions = ModelOptions()
-    train: Training = Training()
-    clocks: Clocks = Clocks()
-    limits: Limits = Limits()
-    checkpoint: CheckpointEntry = CheckpointEntry()
-    codec: str = "raw"
-    faults: list[Fault] = Field(default_factory=list, description="what goes wrong, on purpose")
-    rounds: int = Field(20, ge=1)
-    seed: int = Field(0, ge=0)
-    device: str = "auto"
+    model: ModelOptions = Field(ModelOptions(), description="the network of every agent")
+    train: Training = Field(Training(), description="local steps of one round")
+    clocks: Clocks = Field(Clocks(), description="how long agents wait for one another, in seconds")
+    limits: Limits = Field(Limits(), description="how many unreadable messages are borne from one peer")
+    checkpoint: CheckpointEntry = Field(CheckpointEntry(), description="how often an agent saves its state")
+    codec: str = Field("raw", description="how numbers become bytes: raw (32 bits) or bf16 (16 bits)")
+    faults: list[Fault] = Field(default_factory=list, description="what goes wrong, on purpose: each has a kind")
+    rounds: int = Field(20, ge=1, description="rounds of training and exchange")
+    seed: int = Field(0, ge=0, description="same seed, same result")
+    device: str = Field("auto", description="auto (each agent the next GPU, the CPU where there is none), cpu or cuda:0")
     bind: Binding | None = Field(None, description="bind of all agents that have none of their own")
     resources: ResourcesEntry = Field(ResourcesEntry(), description="what an agent takes of a cluster's node")
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")

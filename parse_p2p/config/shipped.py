@@ -21,6 +21,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
+def beginnings() -> list[str]:
+    """Of those that run on one host as they are: not those of containers."""
+    return [name for name in names() if not name.startswith("compose-")]
+
+
 def find(path: Path) -> Path:
     """The path itself if there is such a file, else the shipped run file that it names.
 

@@ -68,7 +68,7 @@ class Delay(MessageFault):
     """The message comes later; those behind it are not held up."""
 
     kind: Literal["delay"]
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, description="by how much later")
 
 
 class Duplicate(MessageFault):
@@ -98,7 +98,7 @@ class Partition(_Fault):
     """Nothing passes between groups, heartbeats included; agents of no group are one more group together."""
 
     kind: Literal["partition"]
-    groups: list[Agents] = Field(min_length=1)
+    groups: list[Agents] = Field(min_length=1, description="agents that hear only those of their own group")
     rounds: tuple[int, int] = Field(description="from the first, at least 1, up to, not including, the second")
 
     @model_validator(mode="after")
@@ -122,7 +122,7 @@ class Partition(_Fault):
 class ProcessFault(_Fault):
     """Befalls named agents, or a share of all (but for a coordinator), each once, when it begins a round."""
 
-    agents: Agents | None = None
+    agents: Agents | None = Field(None, description="which agents; give them or a share")
     share: float | None = Field(None, gt=0, le=1, description="so many of all, drawn by chance, one at least")
     round: int | None = Field(None, ge=0, description="none: another for each agent, drawn by chance")
 
@@ -144,16 +144,16 @@ class Stop(ProcessFault):
     """SIGSTOP: the process hangs, its sockets stay open; SIGCONT after so many seconds."""
 
     kind: Literal["stop"]
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, description="for so long")
 
 
 class Sensor(_Fault):
     """A sensor breaks: from this round on the agents read no numbers of this modality."""
 
     kind: Literal["sensor"]
-    agents: Agents
-    modality: str
-    round: int = Field(ge=0)
+    agents: Agents = Field(description="whose sensor breaks")
+    modality: str = Field(description="what is no longer read")
+    round: int = Field(ge=0, description="the first without numbers")
 
 
 AnyMessageFault = Drop | Delay | Duplicate | Reorder | Corrupt | Partition
