@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from parse_p2p.cli import completion, program
+from parse_p2p.cli.check import check
 from parse_p2p.cli.describe import describe_method
 from parse_p2p.cli.init import init
 from parse_p2p.cli.keys import keys
@@ -41,7 +42,7 @@ ID = "PARSE_AGENT_ID"
 """Names the one agent to run where many are started alike, as by Slurm or Kubernetes."""
 
 app = program.program(help_without_arguments=False)
-for command in (init, summary, tell, keys, schema):
+for command in (init, check, summary, tell, keys, schema):
     app.command()(command)
 
 
