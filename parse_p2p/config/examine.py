@@ -18,6 +18,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.plugins import PluginKind
+from parse_p2p.methods.base import Method
 
 ASIDE = {
     "checkpoint", "clocks", "device", "events", "faults", "keyring", "limits", "name", "partition", "resources",
@@ -100,11 +101,11 @@ class _Examination:
 
     def plan(self, run: RunFile, data_fits: bool) -> RunPlan | None:
         """Look at how the keys of all sections go together."""
-        method = plugins.load(plugins.METHODS, run.method)
+        method: Method = plugins.load(plugins.METHODS, run.method)
         problems, plan = list(roster.problems(run, method)), None
+        if not problems and (problem := _of_graph(run, method)):
+            problems.append(problem)
         try:
-            if not problems:
-                roster.read_roster(run, method)
             if not problems and data_fits:
                 plan = RunPlan(run, refuse=False)
                 problems += plan.problems()
@@ -124,6 +125,15 @@ class _Examination:
             sentence = f"{self._path}: {sentence}"
         if sentence not in self.found:
             self.found.append(sentence)
+
+
+def _of_graph(run: RunFile, method: Method) -> str | None:
+    """What is wrong with the graph of agents with whom nothing is."""
+    try:
+        roster.read_roster(run, method)
+    except ConfigError as error:
+        return str(error) if KEY.match(str(error)) else f"graph: {error}"
+    return None
 
 
 def _default(key: str) -> str:

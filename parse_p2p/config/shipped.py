@@ -31,11 +31,11 @@ def find(path: Path) -> Path:
 
     ``ring``, ``ring.yaml`` and ``topologies/ring.yaml`` name the same one. Raises ConfigError where there is neither.
     """
-    if path.exists():
+    if path.exists() and not path.is_dir():
         return path
     inside = folder() / path.with_suffix(".yaml").name
     if path.suffix in ("", ".yaml") and str(path.parent) in (".", "topologies") and inside.is_file():
         return inside
-    raise ConfigError(
-        f"the topology {path} cannot be read: no such file; of those shipped, {nearest(path.stem, names())}"
-    )
+    reason = "is a directory" if path.is_dir() else "no such file"
+    near = nearest(path.stem, names())
+    raise ConfigError(f"the topology {path} cannot be read: {reason}, and none that is shipped has this name: {near}")
