@@ -24,6 +24,7 @@ Event = Mapping[str, Any]
 
 COLUMNS = ("agent", "modalities", "round", "loss", "accuracy", "peers", "out", "in", "s/round", "")
 BAR = 40  # characters
+LONGEST_FACT = 60  # characters; a sketch has thousands, which are in the log
 
 
 @dataclass
@@ -152,7 +153,7 @@ class _Progress:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         said = f"round {self.done} of {self.rounds}"
         if options.max_width < len(said) + BAR + len(self.time) + 2:
-            yield Text(f"{said} {self.time}")
+            yield Text(f"{said}, {self.time}")
             return
         line = Table.grid(padding=(0, 1))
         line.add_row(said, ProgressBar(self.rounds, self.done, width=BAR), self.time)
@@ -228,8 +229,13 @@ class Screen:
 def _told(event: Event) -> str:
     """An event as a line: time, agent, what happened, and its facts."""
     at = time.strftime("%H:%M:%S", time.localtime(event["time"]))
-    facts = (f"{key}={value}" for key, value in event.items() if key not in ("time", "agent", "event"))
+    facts = (_fact(key, value) for key, value in event.items() if key not in ("time", "agent", "event"))
     return " ".join((at, event["agent"], event["event"], *facts))
+
+
+def _fact(key: str, value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{key}={text if len(text) <= LONGEST_FACT else text[:LONGEST_FACT] + '…'}"
 
 
 def size(nbytes: float) -> str:
