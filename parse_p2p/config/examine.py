@@ -103,7 +103,9 @@ class _Examination:
         """Look at how the keys of all sections go together."""
         method: Method = plugins.load(plugins.METHODS, run.method)
         problems, plan = list(roster.problems(run, method)), None
-        if not problems and (problem := _of_graph(run, method)):
+        if any(": graph: " in said for said in self.found):  # then no agent has neighbours
+            data_fits = False
+        elif not problems and (problem := _of_graph(run, method)):
             problems.append(problem)
         try:
             if not problems and data_fits:

@@ -67,7 +67,8 @@ def test_what_an_encoding_lacks_is_written_in_what_it_has(text, said, monkeypatc
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="ascii"))
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     terminal.prepare()
-    print(text, file=sys.stdout, flush=True)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
     assert buffer.getvalue().decode("ascii") == said + "\n"
 
 

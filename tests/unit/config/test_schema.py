@@ -65,7 +65,7 @@ def test_every_plugin_is_a_choice_and_a_module_of_ones_own_too(kind):
     "changes",
     [
         {"options": {"exchange": "push-sum"}},
-        {"method": "fedcmi", "options": {"fraction": 0.5}},
+        {"method": "fedcmi", "options": {"lambda2": 0.5}},
         {"method": "my.own", "options": {"anything": 1}},
         {"dataset": "bits", "data": {"samples": 30}},
         {"dataset": "my.own", "data": {"anything": 1}},
