@@ -25,6 +25,7 @@ RUN python -c "import tomllib; print(*tomllib.load(open('/wheels/pyproject.toml'
     >/tmp/needs.txt && pip install --no-compile -r /tmp/needs.txt
 COPY pyproject.toml README.md LICENSE /source/
 COPY parse_p2p /source/parse_p2p
+COPY topologies /source/topologies
 COPY topologies /topologies
 RUN pip install --no-compile "/source${EXTRAS:+[$EXTRAS]}"
 # what only building and testing need goes; then one round, which shows that it works and compiles what a run imports

@@ -8,14 +8,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from parse_p2p.cli import terminal
+from parse_p2p.cli.program import LogLevel
+from parse_p2p.cli.terminal import Columns
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.results import Summary
+
+Event = Mapping[str, Any]
+"""A line of an agent's log."""
+
+COLUMNS = ("agent", "modalities", "round", "loss", "accuracy", "peers", "out", "in", "s/round", "")
+BAR = 40  # characters
+LONGEST_FACT = 60  # characters; a sketch has thousands, which are in the log
 
 
 @dataclass
@@ -122,20 +131,33 @@ class RunView:
         )
 
     def table(self) -> Group:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in ("agent", "modalities", "round", "loss", "accuracy", "peers", "out", "in", "s/round", ""):
-            table.add_column(name, justify="left" if name in ("agent", "modalities", "") else "right")
+        columns = Columns(COLUMNS, first=["agent", "round", "accuracy", "loss", "modalities"], left=["modalities", ""])
         for me, view in self.agents.items():
-            table.add_row(*_cells(me, view))
-        return Group(table, Text(), self._progress(), *(Text(note, "yellow") for note in self.notes[-3:]))
+            columns.add_row(*_cells(me, view))
+        return Group(columns, Text(), self._progress(), *(Text(note, "yellow") for note in self.notes[-3:]))
 
-    def _progress(self) -> Table:
+    def _progress(self) -> "_Progress":
         done, elapsed = self.complete() - self.first, time.monotonic() - self.began
         left = f", about {clock(elapsed / done * (self.rounds - self.first - done))} left" if done else ""
+        return _Progress(self.complete(), self.rounds, f"{clock(elapsed)}{left}")
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How many rounds are done; with a bar where there is room."""
+
+    done: int
+    rounds: int
+    time: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        said = f"round {self.done} of {self.rounds}"
+        if options.max_width < len(said) + BAR + len(self.time) + 2:
+            yield Text(f"{said}, {self.time}")
+            return
         line = Table.grid(padding=(0, 1))
-        bar = ProgressBar(self.rounds, self.complete(), width=40)
-        line.add_row(f"round {self.complete()} of {self.rounds}", bar, f"{clock(elapsed)}{left}")
-        return line
+        line.add_row(said, ProgressBar(self.rounds, self.done, width=BAR), self.time)
+        yield line
 
 
 def _mean(entries: list[dict[str, Any]], key: str) -> float:
@@ -167,13 +189,17 @@ def _cells(me: PeerId, view: AgentView) -> list[str]:
 
 
 class Screen:
-    """Shows a RunView: redrawn in place on a terminal, otherwise a line a round; nothing when quiet."""
+    """Shows a RunView: redrawn in place on a terminal that can, otherwise a line a round.
 
-    def __init__(self, view: RunView, console: Console, quiet: bool) -> None:
+    Nothing when quiet; with the level ``debug`` also every event, as it stands in the log.
+    """
+
+    def __init__(self, view: RunView, console: Console, level: LogLevel) -> None:
         self._view = view
         self._console = console
-        self._quiet = quiet
-        self._live = Live(console=console, refresh_per_second=8) if console.is_terminal and not quiet else None
+        self._level = level
+        redraw = terminal.can_redraw(console) and level is not LogLevel.QUIET
+        self._live = Live(console=console, refresh_per_second=8) if redraw else None
 
     def __enter__(self) -> "Screen":
         if self._live is not None:
@@ -185,36 +211,31 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, notes: list[str]) -> None:
+    def update(self, notes: list[str], events: Iterable[Event] = ()) -> None:
+        """``notes`` are what is worth telling of the new ``events``."""
+        if self._level is LogLevel.DEBUG:
+            for event in events:
+                self._print(_told(event))
         if self._live is not None:
             self._live.update(self._view.table())
-        elif not self._quiet:
+        elif self._level is not LogLevel.QUIET:
             for line in (*notes, *self._view.finished_lines()):
-                self._console.print(line, highlight=False, soft_wrap=True)
+                self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def summary_table(summary: Summary) -> Table:
-    """Accuracy per agent type, as mean ± std over its agents, beside the same agents alone."""
-    ceilings = any(row.ceiling is not None for row in summary.types)
-    alone = any(row.alone is not None for row in summary.types)
-    table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
-    table.add_column("agents with")
-    for name in ("agents", *(["alone"] if alone else []), summary.method, *(["gain"] if alone else []), "worst agent"):
-        table.add_column(name, justify="right")
-    if ceilings:
-        table.add_column("ceiling", justify="right")
-    for row in summary.types:
-        cells = [row.type, str(row.agents)]
-        if alone:
-            cells.append("" if row.alone is None else f"{row.alone:.3f} ± {row.alone_std or 0:.3f}")
-        cells.append(f"[bold]{row.mean:.3f}[/] ± {row.std:.3f}")
-        if alone:
-            cells.append("" if row.alone is None else f"{row.mean - row.alone:+.3f}")
-        cells.append(f"{row.worst:.3f} ({row.worst_agent})")
-        if row.ceiling is not None:
-            cells.append(f"{row.ceiling:.3f}")
-        table.add_row(*cells)
-    return table
+def _told(event: Event) -> str:
+    """An event as a line: time, agent, what happened, and its facts."""
+    at = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+    facts = (_fact(key, value) for key, value in event.items() if key not in ("time", "agent", "event"))
+    return " ".join((at, event["agent"], event["event"], *facts))
+
+
+def _fact(key: str, value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{key}={text if len(text) <= LONGEST_FACT else text[:LONGEST_FACT] + '…'}"
 
 
 def size(nbytes: float) -> str:

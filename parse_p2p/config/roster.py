@@ -4,7 +4,7 @@ A coordinator is an agent without data of its own. It takes part in centralised 
 agents, their data and the graph among them are the same for every method.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,23 +53,11 @@ class Roster:
 
 def read_roster(run: RunFile, method: Method) -> Roster:
     """Deal the roles. Raises ConfigError, with the remedy, for a centralised method without a coordinator."""
+    for problem in problems(run, method):
+        raise ConfigError(problem)
     entries = _entries(run)
-    ids = [entry.id for entry in entries]
-    if repeated := sorted({i for i in ids if ids.count(i) > 1}):
-        raise ConfigError(f"agents: the id {repeated[0]!r} is given twice; ids must differ")
     hubs = [entry for entry in entries if entry.role == "coordinator"]
-    if len(hubs) > 1:
-        raise ConfigError(f"agents: {hubs[0].id} and {hubs[1].id} are both coordinators; keep one")
-    if hubs and (hubs[0].model or hubs[0].encoders):
-        raise ConfigError(
-            f"agents: the coordinator {hubs[0].id} has a model or encoders of its own, which its clients could not "
-            "read: set model.encoder of the run"
-        )
     peers = [entry for entry in entries if entry.role != "coordinator"]
-    if not peers:
-        raise ConfigError(f"agents: the coordinator {hubs[0].id} has nobody to coordinate: add agents with modalities")
-    _refuse_tasks(run, peers, method)
-    _refuse_unmet(run, [entry.id for entry in peers])
     topology = _topology(run, [PeerId(entry.id) for entry in peers], {hub.id for hub in hubs})
     if not method.centralised:
         return Roster(run, peers, None, topology)
@@ -79,6 +67,27 @@ def read_roster(run: RunFile, method: Method) -> Roster:
     becomes = {"role": "coordinator", "model": {}, "encoders": {}}
     named = [e.model_copy(update=becomes) if e.id == hub else e for e in entries]
     return read_roster(run.model_copy(update={"agents": named}), method)
+
+
+def problems(run: RunFile, method: Method) -> Iterator[str]:
+    """Everything about the agents of a run file by which they cannot take part, each a sentence."""
+    entries = _entries(run)
+    ids = [entry.id for entry in entries]
+    for repeated in sorted({i for i in ids if ids.count(i) > 1}):
+        yield f"agents: the id {repeated!r} is given twice; ids must differ"
+    hubs = [entry for entry in entries if entry.role == "coordinator"]
+    if len(hubs) > 1:
+        yield f"agents: {hubs[0].id} and {hubs[1].id} are both coordinators; keep one"
+    if hubs and (hubs[0].model or hubs[0].encoders):
+        yield (
+            f"agents: the coordinator {hubs[0].id} has a model or encoders of its own, which its clients could not "
+            "read: set model.encoder of the run"
+        )
+    peers = [entry for entry in entries if entry.role != "coordinator"]
+    if not peers:
+        yield f"agents: the coordinator {hubs[0].id} has nobody to coordinate: add agents with modalities"
+    yield from _odd_tasks(run, peers, method)
+    yield from _unmet(run, [entry.id for entry in peers])
 
 
 def agent_ids(run: RunFile) -> list[PeerId]:
@@ -111,33 +120,31 @@ def spec(run: RunFile, entry: AgentEntry, role: Role, sensed: list[str]) -> Agen
     return AgentSpec(PeerId(entry.id), role, modalities, entry, model, encoders, entry.task or "")
 
 
-def _refuse_tasks(run: RunFile, peers: list[AgentEntry], method: Method) -> None:
+def _odd_tasks(run: RunFile, peers: list[AgentEntry], method: Method) -> Iterator[str]:
     with_task = [(entry.id, entry.task) for entry in peers if entry.task is not None]
     for id, task in with_task:
         if task not in run.tasks:
             remedy = nearest(task, run.tasks) if run.tasks else f"add tasks: {{{task}: {{classes: [[0, 1], [2]]}}}}"
-            raise ConfigError(f"agents: {id} has the task {task!r}, which is not among tasks: {remedy}")
+            yield f"agents: {id} has the task {task!r}, which is not among tasks: {remedy}"
     if with_task and method.centralised:
-        raise ConfigError(
+        yield (
             f"tasks: the method {method.name!r} has a coordinator with the same heads for all clients: leave out the "
             "tasks of agents, or take a method among peers"
         )
     if with_task and run.stream is not None:
-        raise ConfigError("tasks: a stream has one label space for all: leave out stream, or the tasks of agents")
+        yield "tasks: a stream has one label space for all: leave out stream, or the tasks of agents"
 
 
-def _refuse_unmet(run: RunFile, ids: list[str]) -> None:
-    """In a trace."""
+def _unmet(run: RunFile, ids: list[str]) -> Iterator[str]:
+    """Whom a trace names and the file does not."""
     if run.varying is None:
         return
     source = run.varying.file or "varying.contacts"
     for round, one, other in run.varying.contacts:
         for agent in (one, other):
             if agent not in ids:
-                raise ConfigError(
-                    f"varying: {source} has {round},{one},{other} and {agent!r} is none of the agents: "
-                    f"{nearest(agent, ids)}"
-                )
+                near = nearest(agent, ids)
+                yield f"varying: {source} has {round},{one},{other} and {agent!r} is none of the agents: {near}"
 
 
 def _middle_of_star(topology: Topology, method: Method) -> PeerId:

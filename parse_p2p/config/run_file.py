@@ -56,32 +56,34 @@ class RunFile(Section):
     """Everything about a run. See ``topologies/`` for examples."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="by default the file's")
-    graph: GraphEntry
+    graph: GraphEntry = Field(description="who is a neighbour of whom: a generator, edges or a file")
     overlay: str = Field("per-slice", description="per-slice: over a slice's holders; induced: this; rings: gossip's")
     weights: str = Field("metropolis", description="metropolis, uniform or fastest-mixing")
     varying: VaryingOptions | None = Field(None, description="graphs that change every round; none: they are fixed")
-    agents: list[AgentEntry] | MixEntry
-    method: str = "parse"
+    agents: list[AgentEntry] | MixEntry = Field(description="how many agents of each type, or a list of them")
+    method: str = Field("parse", description="how the agents learn together; parse-agent --describe NAME says more")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's options")
-    dataset: str = "htad"
+    dataset: str = Field("htad", description="what the agents learn from")
     data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
     tasks: dict[TaskName, TaskOptions] = Field(default_factory=dict, description="label spaces, for agents to name")
-    partition: PartitionEntry = PartitionEntry()
-    public: PublicEntry | None = None
+    partition: PartitionEntry = Field(PartitionEntry(), description="how the training samples are dealt to the agents")
+    public: PublicEntry | None = Field(None, description="the coordinator's own data set, for methods that need one")
     events: list[EventEntry] | None = Field(None, description="changes while running; []: any may be announced")
     stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: they stay")
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
     test_by: Literal["sample", "group"] = Field("sample", description="group: whole natural clients are kept for it")
-    model: ModelOptions = ModelOptions()
-    train: Training = Training()
-    clocks: Clocks = Clocks()
-    limits: Limits = Limits()
-    checkpoint: CheckpointEntry = CheckpointEntry()
-    codec: str = "raw"
-    faults: list[SerializeAsAny[Fault]] = Field(default_factory=list, description="what goes wrong, on purpose")
-    rounds: int = Field(20, ge=1)
-    seed: int = Field(0, ge=0)
-    device: str = "auto"
+    model: ModelOptions = Field(ModelOptions(), description="the network of every agent")
+    train: Training = Field(Training(), description="local steps of one round")
+    clocks: Clocks = Field(Clocks(), description="how long agents wait for one another, in seconds")
+    limits: Limits = Field(Limits(), description="how many unreadable messages are borne from one peer")
+    checkpoint: CheckpointEntry = Field(CheckpointEntry(), description="how often an agent saves its state")
+    codec: str = Field("raw", description="how numbers become bytes: raw (32 bits) or bf16 (16 bits)")
+    faults: list[SerializeAsAny[Fault]] = Field(
+        default_factory=list, description="what goes wrong, on purpose: each has a kind"
+    )
+    rounds: int = Field(20, ge=1, description="rounds of training and exchange")
+    seed: int = Field(0, ge=0, description="same seed, same result")
+    device: str = Field("auto", description="auto (each agent the next GPU, or the CPU), cpu or cuda:0")
     bind: Binding | None = Field(None, description="bind of all agents that have none of their own")
     resources: ResourcesEntry = Field(ResourcesEntry(), description="what an agent takes of a cluster's node")
     base_port: int | None = Field(None, ge=1024, le=65000, description="TCP on loopback from here; else local sockets")
@@ -118,6 +120,12 @@ def load(path: Path, settings: Sequence[tuple[str, Any]] = (), of_a_run: bool = 
     ``of_a_run`` is for the file that a run folder keeps, which names the version that wrote it. Raises ConfigError
     naming file, line and key, or the version where that is another one.
     """
+    raw, lines = parse(path, of_a_run)
+    return resolve(raw, path, settings, lines)
+
+
+def parse(path: Path, of_a_run: bool = False) -> tuple[dict[str, Any], dict[Loc, int]]:
+    """The keys of a run file as they stand there, and the line of each. Raises ConfigError like ``load``."""
     text = _read(path)
     root = _compose(path, text)
     raw = yaml.safe_load(text)
@@ -126,7 +134,7 @@ def load(path: Path, settings: Sequence[tuple[str, Any]] = (), of_a_run: bool = 
     wrote = raw.pop("version", "0.1" if of_a_run else None)
     if wrote is not None:
         _refuse_other_version(path, wrote)
-    return resolve(raw, path, settings, dict(_lines(root, ())))
+    return raw, dict(_lines(root, ()))
 
 
 def resolve(
@@ -135,6 +143,20 @@ def resolve(
     """The run of these keys, with settings put over them; ``path`` says where they stand, or what made them.
 
     Raises ConfigError naming the key, and the line where it is known.
+    """
+    locations = complete(raw, path, settings, lines or {})
+    run, wrong = validated(raw, locations)
+    if run is None or wrong:
+        raise ConfigError(wrong[0])
+    return run
+
+
+def complete(
+    raw: dict[str, Any], path: Path, settings: Sequence[tuple[str, Any]], lines: Mapping[Loc, int]
+) -> "KeyLocations":
+    """Put settings over the keys, and fill in what lies beside the file, in place; where each key stands.
+
+    Raises ConfigError for a setting that cannot be made, and a file that cannot be read.
     """
     raw.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:64] or "run")
     overridden = [_put(raw, key, value) for key, value in settings]
@@ -147,7 +169,7 @@ def resolve(
     trace_file = _beside(path, raw, "varying")
     if trace_file is not None and "contacts" not in raw["varying"]:  # likewise
         raw["varying"]["contacts"] = contact_trace.read(Path(trace_file))
-    return _validate(raw, KeyLocations(path, lines or {}, overridden))
+    return KeyLocations(path, lines, overridden)
 
 
 def _refuse_other_version(path: Path, wrote: object) -> None:
@@ -208,47 +230,64 @@ def dump(run: RunFile) -> str:
 
 def options(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
     """Options of a plug-in from the run file. Raises ConfigError naming the key."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{where}.{_sentence(error, model)}") from None
+    for loc, reason in wrong_options(model, values):
+        raise ConfigError(f"{where}.{'.'.join(map(str, loc))}: {reason}")
+    return model.model_validate(values)
 
 
-def _validate(raw: Mapping[str, Any], locations: KeyLocations) -> RunFile:
+def wrong_options(model: type[BaseModel], values: Mapping[str, Any]) -> list[tuple[Loc, str]]:
+    """The key of every option that is wrong and what is wrong with it, the worst first."""
     try:
-        run = RunFile.model_validate(raw)
+        model.model_validate(values)
     except ValidationError as error:
-        loc = _loc(error)
-        raise ConfigError(f"{locations.where(loc)}: {_reason(error, RunFile)}") from None
+        return [(_loc(e), _reason(e, model)) for e in _meant(error)]
+    return []
+
+
+def validated(raw: Mapping[str, Any], locations: KeyLocations) -> tuple[RunFile | None, list[str]]:
+    """The run, if all keys can be read, and everything that is wrong with them, the worst first."""
+    if wrong := wrong_options(RunFile, raw):
+        return None, list(dict.fromkeys(f"{locations.where(loc)}: {reason}" for loc, reason in wrong))
+    run = RunFile.model_validate(raw)
+    return run, list(_impossible(run, locations))
+
+
+def _impossible(run: RunFile, locations: KeyLocations) -> Iterator[str]:
+    """What keys of one section say against each other."""
     graph = run.graph
     read = graph.nodes is not None and graph.edges is not None  # from the file, which may be elsewhere by now
     if [graph.generator, None if read else graph.edges, graph.nodes if read else graph.file].count(None) != 2:
-        raise ConfigError(f"{locations.where(('graph',))}: give exactly one of generator, edges and file")
+        yield f"{locations.where(('graph',))}: give exactly one of generator, edges and file"
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
-        raise ConfigError(f"{locations.where(('clocks',))}: lost must be more than two heartbeats")
-    return run
+        yield f"{locations.where(('clocks',))}: lost must be more than two heartbeats"
 
 
-def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
-    return f"{'.'.join(map(str, _loc(error)))}: {_reason(error, model)}"
+def _meant(error: ValidationError) -> list[Any]:
+    """All errors, the worst first; of a union whose members all refuse a value those of the member that was meant."""
+
+    def depth(e: Any) -> tuple[bool, int]:
+        return e["type"] == "extra_forbidden", len(e["loc"])
+
+    errors = sorted(error.errors(), key=depth, reverse=True)
+    member = next((e["loc"][1] for e in errors if _of_agents(e["loc"])), None)
+    return [e for e in errors if not _of_agents(e["loc"]) or e["loc"][1] == member]
 
 
-def _loc(error: ValidationError) -> Loc:
-    """The path of the first error; pydantic puts the name of a union's member into it, which is no key."""
-    parts = _worst(error)["loc"]
-    if len(parts) > 1 and parts[0] == "agents" and str(parts[1]).startswith(("list[", "MixEntry")):
+def _of_agents(loc: Loc) -> bool:
+    """Whether it names a member of the union that ``agents`` is: a list or a mix."""
+    return len(loc) > 1 and loc[0] == "agents" and str(loc[1]).startswith(("list[", "MixEntry"))
+
+
+def _loc(error: Any) -> Loc:
+    """The path of an error; pydantic puts the name of a union's member into it, which is no key."""
+    parts = error["loc"]
+    if _of_agents(parts):
         return (parts[0], *parts[2:])
     return tuple(parts)
 
 
-def _worst(error: ValidationError) -> Any:
-    # of a union's members the one that was meant is the one whose errors lie deepest
-    return max(error.errors(), key=lambda e: (e["type"] == "extra_forbidden", len(e["loc"])))
-
-
-def _reason(error: ValidationError, model: type[BaseModel]) -> str:
-    first = _worst(error)
-    loc = _loc(error)
+def _reason(first: Any, model: type[BaseModel]) -> str:
+    loc = _loc(first)
     if first["type"] == "extra_forbidden":
         return f"there is no such key here; {nearest(str(loc[-1]), _keys(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
@@ -298,7 +337,8 @@ def _compose(path: Path, text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}") from None
-    for loc, line in repeated:
+    if repeated:
+        loc, line = repeated[0]
         raise ConfigError(f"{path}:{line}: the key {'.'.join(map(str, loc))} stands here twice; keep one")
     return root
 

@@ -4,7 +4,7 @@ Every process of a run derives the same world, so nobody has to be told who shar
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import cached_property, lru_cache, partial
 from typing import Any
@@ -36,7 +36,7 @@ from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.wire.codecs.base import Codec
-from parse_p2p.wire.faults.base import broken, refuse_unknown_agents
+from parse_p2p.wire.faults.base import broken
 
 RECENT = 4  # rounds whose drawn graphs are kept
 
@@ -45,9 +45,11 @@ class RunPlan:
     """All that a run file implies; immutable. Raises ConfigError, naming the key, for one that cannot be run.
 
     What agents announce while they run makes another plan of it, see ``with_changes``.
+
+    Without ``refuse`` it is left to the caller to look at ``problems``.
     """
 
-    def __init__(self, run: RunFile) -> None:
+    def __init__(self, run: RunFile, refuse: bool = True) -> None:
         self.method: Method = plugins.load(plugins.METHODS, run.method)
         run = _with_network(run, self.method)
         self.options = options(self.method.options, run.options, "options")
@@ -67,20 +69,39 @@ class RunPlan:
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
         self._holders_of: dict[tuple[PeerId, Modalities], Holder] = {}
         self._drawn = lru_cache(RECENT)(self._draw)
-        self._refuse_impossible()
+        for problem in self.problems() if refuse else ():
+            raise ConfigError(problem)
 
-    def _refuse_impossible(self) -> None:
-        run, specs, train = self.run, self.specs.values(), self.data[0]
-        validation.refuse_unlike(run, self.method, specs, train, self.public)
-        self.shares  # noqa: B018 -- a partition that cannot be is refused before anything is written
-        validation.refuse_tasks(run, specs, train, self.share)
-        validation.refuse_varying(run, self.method)
-        validation.refuse_events(run, self.method, train)
-        if self.laid(0).keys and not self.method.centralised:  # a graph is needed
-            validation.refuse_disconnected(self.topology)
-        refuse_unknown_agents(run.faults, agent_ids(run))
-        validation.refuse_sensors(run, specs)
-        validation.refuse_unreachable_pairs(specs, self.neighbours)
+    def problems(self) -> Iterator[str]:
+        """Everything that the run file asks and that cannot be, each a sentence; found only as far as one reads on."""
+        run, specs, method = self.run, self.specs.values(), self.method
+        fits = True
+        for problem in _found(
+            lambda: validation.unlike(run, method, specs, self.data[0], self.public),
+            self._impossible_partition,
+        ):
+            fits = False
+            yield problem
+        yield from _found(
+            lambda: validation.impossible_varying(run, method),
+            lambda: validation.impossible_events(run, method, self.data[0]),
+            lambda: validation.unknown_in_faults(run, agent_ids(run)),
+            lambda: validation.unknown_sensors(run, specs),
+        )
+        if fits:  # there are no networks, and so no overlays, for modalities that the data do not have
+            yield from _found(
+                lambda: validation.impossible_tasks(run, specs, self.data[0], self.share),
+                self._disconnected,
+                lambda: validation.unreachable_pairs(specs, self.neighbours),
+            )
+
+    def _impossible_partition(self) -> Iterable[str]:
+        self.shares  # noqa: B018 -- raises ConfigError
+        return ()
+
+    def _disconnected(self) -> Iterable[str]:
+        needed = self.laid(0).keys and not self.method.centralised
+        return validation.disconnected(self.topology) if needed else ()
 
     def with_changes(self, changes: Iterable[Change]) -> "RunPlan":
         """The plan of the same run with changes that agents announced; data and whatever is derived are shared."""
@@ -325,6 +346,15 @@ def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Datase
     module = plugins.module(plugins.DATA, name)
     dataset: Dataset = module.open(options(module.Options, values, where), seed)
     return dataset
+
+
+def _found(*checks: Callable[[], Iterable[str]]) -> Iterator[str]:
+    """What all of these checks say."""
+    for check in checks:
+        try:
+            yield from check()
+        except ConfigError as error:  # what the check looks at cannot be had
+            yield str(error)
 
 
 def _with_network(run: RunFile, method: Method) -> RunFile:

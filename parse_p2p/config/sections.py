@@ -31,7 +31,7 @@ class GraphEntry(Section):
 class AgentEntry(Section):
     """One agent; what it leaves out is the run's."""
 
-    id: str = Field(pattern=NAME)
+    id: str = Field(pattern=NAME, description="its name, different from all others")
     modalities: list[str] | None = Field(None, min_length=1, description="a coordinator has those of all its clients")
     encoders: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to model.encoder")
     model: dict[str, Any] = Field(default_factory=dict, description="changes to model")
@@ -39,7 +39,7 @@ class AgentEntry(Section):
     address: Entrance | None = Field(None, description="tcp://host:port, where others dial it; port + 1 is taken too")
     bind: Binding | None = Field(None, description="IP address of its host that it listens on; none: address's host")
     dial_only: bool = Field(False, description="it dials the others and nobody dials it, as behind NAT")
-    device: str | None = None
+    device: str | None = Field(None, description="none: the device of the run")
     role: Literal["peer", "coordinator"] = Field("peer", description="a coordinator holds no data of its own")
 
     @model_validator(mode="after")
@@ -58,8 +58,8 @@ class AgentEntry(Section):
 class MixEntry(Section):
     """Agents by type: how many of each, and how they are placed on the graph."""
 
-    mix: dict[str, int]
-    placement: str = "alternating"
+    mix: dict[str, int] = Field(description="how many agents have each modality, as audio, or several, as audio+motion")
+    placement: str = Field("alternating", description="how types lie on the graph: alternating, blocks or random")
     tasks: list[str] = Field(default_factory=list, description="dealt in turn to the agents of each type")
     coordinator: str | None = Field(None, pattern=NAME, description="one agent more, for centralised methods")
 
@@ -86,6 +86,8 @@ class PublicEntry(Section):
 
 
 class CheckpointEntry(Section):
+    """How often an agent saves its state."""
+
     every: int = Field(1, ge=1, description="rounds between two checkpoints")
 
 

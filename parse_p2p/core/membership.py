@@ -23,7 +23,7 @@ class EventEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     round: int | None = Field(None, ge=1, description="from this round on; the first is 0; to join: whenever it comes")
-    agent: str
+    agent: str = Field(description="to which it happens")
     gain: list[str] | None = Field(None, min_length=1, description="modalities that the agent gets")
     lose: list[str] | None = Field(None, min_length=1, description="modalities that it has no longer")
     join: Literal[True] | None = Field(None, description="the agent is not there before")

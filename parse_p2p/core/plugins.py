@@ -4,10 +4,12 @@ A plug-in is a module that has the attribute its kind asks for; it may lie in a 
 kind. There is no registry: what is there is what can be found. How options name plug-ins is in ``plugin_options.py``.
 """
 
-import importlib
+import importlib.util
 import pkgutil
+import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +42,14 @@ def known(kind: PluginKind) -> list[str]:
     """The names of all plug-ins of a kind that the package ships."""
     modules = _modules(kind.package).items()
     return sorted(name for name, dotted in modules if hasattr(importlib.import_module(dotted), kind.attribute))
+
+
+def names(kind: PluginKind) -> list[str]:
+    """The same, read off the files without importing any: for help and completion, which torch would hold up."""
+    defined = re.compile(rf"^(?:def )?{kind.attribute}\b *[:=(]", re.MULTILINE)
+    specs = ((name, importlib.util.find_spec(dotted)) for name, dotted in _modules(kind.package).items())
+    texts = {name: Path(spec.origin).read_text("utf-8") for name, spec in specs if spec is not None and spec.origin}
+    return sorted(name for name, text in texts.items() if defined.search(text))
 
 
 def load(kind: PluginKind, name: str) -> Any:

@@ -42,8 +42,8 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: float = Field(0.05, gt=0, description="learning rate of stochastic gradient descent")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of stochastic gradient descent")
+    weight_decay: float = Field(1e-4, ge=0, description="weight of the squared norm of all parameters")
     batch: int = Field(32, ge=1, description="samples in a minibatch")
     epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
     clip: float = Field(5.0, gt=0, description="largest norm of a gradient")

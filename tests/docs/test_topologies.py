@@ -26,7 +26,8 @@ def plan(file):
 def test_it_is_short_and_begins_with_what_it_is(file):
     lines = file.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 25 and max(map(len, lines)) <= 120
-    assert lines[0].startswith("# ")
+    assert lines[0] == "# yaml-language-server: $schema=run-file.schema.json"
+    assert lines[1].startswith("# ")
 
 
 def test_it_is_named_after_its_file_and_has_eight_to_sixteen_agents(file, plan):

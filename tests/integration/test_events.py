@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import running
 
-from parse_p2p.cli import agent as cli
+from parse_p2p.cli import tell as telling
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.launch.run_folder import RunFolder
 
@@ -88,9 +88,9 @@ def test_an_agent_ordered_to_gain_and_lose_takes_all_along_in_the_same_rounds(tm
     out, file, peers = tmp_path / "run", running.write(made([]), tmp_path), made([]).peers
     with running.started(file, out, "--quiet", "--no-alone") as process:
         running.until_round(out, "a0", 2)
-        cli.tell(out, "a0", gain=["motion"])
+        telling.tell(out, "a0", gain=["motion"])
         running.until(lambda: running.events(out, "a0", "modalities"))
-        cli.tell(out, "a2", lose=["audio"])
+        telling.tell(out, "a2", lose=["audio"])
         code, printed = running.ended(process)
     assert code == 0 and "Traceback" not in printed, printed
     modalities = {(me, e["round"], *e["modalities"]) for me in peers for e in running.events(out, me, "modalities")}
@@ -156,11 +156,11 @@ def test_an_order_to_an_agent_that_cannot_take_it_is_refused_in_a_sentence(tmp_p
         (("a9", ["motion"]), "no such agent"),
     ]:
         with pytest.raises(ConfigError, match=why):
-            cli.tell(tmp_path, arguments[0], gain=arguments[1])
+            telling.tell(tmp_path, arguments[0], gain=arguments[1])
     out.write(plan().run)
     with pytest.raises(ConfigError, match="'smell' is no modality"):
-        cli.tell(tmp_path, "a0", gain=["smell"])
+        telling.tell(tmp_path, "a0", gain=["smell"])
     with pytest.raises(ConfigError, match="gain or lose"):
-        cli.tell(tmp_path, "a0")
+        telling.tell(tmp_path, "a0")
     with pytest.raises(ConfigError, match="no run in"):
-        cli.tell(tmp_path / "none", "a0", gain=["audio"])
+        telling.tell(tmp_path / "none", "a0", gain=["audio"])

@@ -1,6 +1,7 @@
 """A plug-in of each kind, one file each in a folder outside the package, and nothing else touched to use it."""
 
 import importlib
+import signal
 import sys
 from collections import Counter
 
@@ -9,9 +10,10 @@ import running
 import yaml
 from plans import plan
 
-from parse_p2p.cli import agent as cli
+from parse_p2p.cli import run_summary
 from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiments.sweep import simulated
@@ -242,8 +244,9 @@ def test_a_discovery(mine, tmp_path):
 
 def test_a_launcher(mine, agent, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(run_summary, "conclude", lambda *arguments: None)
+    monkeypatch.setattr(run_summary, "show", lambda *arguments: None)
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     made = running.plan()
     running.write(made, tmp_path)
     code, _, err = agent("--topology", "world.yaml", "--launcher", "mine.launcher", "--quiet")
@@ -283,7 +286,7 @@ def test_what_is_wrong_in_them_is_said_in_a_sentence_that_names_the_key(tmp_path
     path = tmp_path / "three.yaml"
     path.write_text(yaml.safe_dump(FILE | changes))
     with pytest.raises(ConfigError) as caught:
-        cli.RunPlan(run_file.load(path))
+        RunPlan(run_file.load(path))
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 

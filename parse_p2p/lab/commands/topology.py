@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from parse_p2p.cli import terminal
 from parse_p2p.cli.progress import size
+from parse_p2p.cli.terminal import Columns
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
@@ -22,6 +23,7 @@ from parse_p2p.lab.graphs.search import suggest as search
 from parse_p2p.topology import graph_io
 
 LEGEND = "\nrounds: until 1e-3 of a disagreement is left; bytes: sent in a round"
+GROUP = ("slices of group", "gap", "rounds", "bytes")  # what is seen of the overlays of a group in any case
 UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9}
 
 
@@ -88,10 +90,10 @@ def _bytes(text: str | None) -> float | None:
 
 
 def _show(shapes: list[GraphMetrics], compare: bool, as_json: bool) -> None:
-    console = Console()
+    console = terminal.console()
     if as_json:
         plain = [each.plain() for each in shapes]
-        console.print_json(json.dumps(plain if compare else plain[0]))
+        typer.echo(json.dumps(plain if compare else plain[0], indent=1))
     elif compare:
         console.print(compared(shapes))
         console.print(f"{LEGEND} by an agent; gap and rounds: of the slowest slices", highlight=False)
@@ -107,14 +109,14 @@ def _print(one: GraphMetrics, console: Console) -> None:
                   f"{one.edges} edges, degree {degrees}, {across}", highlight=False)  # fmt: skip
     mean, busiest = map(size, one.bytes)
     console.print(f"an agent sends {mean} a round (the busiest {busiest}), all {size(one.total)}\n", highlight=False)
-    groups = _table("slices of group", "holders", "components", "gap", "ρ", "rounds", "bytes")
+    groups = Columns(("slices of group", "holders", "components", "gap", "ρ", "rounds", "bytes"), first=GROUP)
     for g in one.groups:
         connected_components = (
             f"[red]{g.connected_components}[/]" if g.connected_components > 1 else str(g.connected_components)
         )
         speed = (f"{g.gap:.3f}", f"{g.rho:.4f}", _rounds(g.rounds)) if g.holders > 1 else ("", "", "")
         groups.add_row(escape(g.name), str(g.holders), connected_components, *speed, size(g.bytes))
-    types = _table("agents with", "agents", "neighbours", "bytes of each")
+    types = Columns(("agents with", "agents", "neighbours", "bytes of each"))
     for t in one.types:
         types.add_row(escape(t.type), str(t.agents), f"{t.partners:.1f}", size(t.bytes))
     console.print(groups if one.groups else "nothing is shared under this method")
@@ -125,9 +127,10 @@ def _print(one: GraphMetrics, console: Console) -> None:
         console.print(f"\n[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
 
 
-def compared(shapes: list[GraphMetrics]) -> Table:
+def compared(shapes: list[GraphMetrics]) -> Columns:
     """One row per graph, with its slowest slices."""
-    table = _table("graph", "agents", "degree", "across", "gap", "rounds", "of group", "mean", "most bytes")
+    names = ("graph", "agents", "degree", "across", "gap", "rounds", "of group", "mean", "most bytes")
+    table = Columns(names, first=("graph", "gap", "rounds", "most bytes"), left=["of group"])
     for one in shapes:
         slowest = one.slowest
         least, _, most = one.degree
@@ -141,11 +144,12 @@ def compared(shapes: list[GraphMetrics]) -> Table:
 
 def _suggest(plan: RunPlan, degree: int | None, nbytes: float | None, as_json: bool) -> None:
     found = search(plan, degree, nbytes)
-    console = Console()
+    console = terminal.console()
     if as_json:
-        console.print_json(json.dumps([_plain(candidate) for candidate in found]))
+        typer.echo(json.dumps([_plain(candidate) for candidate in found], indent=1))
         return
-    table = _table("graph", "degree", "gap", "rounds", "bytes", "of group")
+    names = ("graph", "degree", "gap", "rounds", "bytes", "of group")
+    table = Columns(names, first=("graph", "gap", "rounds", "bytes"), left=["of group"])
     for c in found:
         args = ", ".join(f"{key}: {value}" for key, value in c.args.items())
         table.add_row(escape(f"{c.generator} {args}"), str(c.degree), f"{c.gap:.3f}", _rounds(c.rounds), size(c.bytes),
@@ -164,14 +168,6 @@ def _suggest(plan: RunPlan, degree: int | None, nbytes: float | None, as_json: b
 def _plain(candidate: Candidate) -> dict[str, object]:
     rounds = candidate.rounds if math.isfinite(candidate.rounds) else None
     return {**vars(candidate), "rounds": rounds, "line": candidate.line}
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for i, name in enumerate(columns):
-        left = i == 0 or name == "of group"
-        table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=not left)
-    return table
 
 
 def _rounds(rounds: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 import yaml
 
-from parse_p2p.config import run_file
+from parse_p2p.config import run_file, shipped
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.config.sections import NAME
 from parse_p2p.core.errors import ConfigError, nearest
@@ -20,15 +20,15 @@ LARGEST = 2000  # agents; beyond it a matrix of weights takes minutes
 
 
 def plan(source: str, mix: Mapping[str, int] | None = None, settings: Sequence[Setting] = ()) -> RunPlan:
-    """The world of ``topologies/ring.yaml``, ``mine.graphml`` or ``watts-strogatz:16,k=4,p=0.3``.
+    """The plan of ``ring.yaml`` (one's own, or the shipped one), ``mine.graphml`` or ``watts-strogatz:16,k=4,p=0.3``.
 
     ``mix`` are agents by type; without it a run file has its own, nodes of a file may carry ``modalities``, and else
     a third of the agents each has audio, motion, and both. Raises ConfigError.
     """
     path = Path(source)
-    if path.suffix in RUN_FILES:
+    if path.suffix in RUN_FILES or (mix is None and source in shipped.names()):
         own = [] if mix is None else [("agents", {"mix": dict(mix)})]
-        return RunPlan(run_file.load(path, [*own, *settings]))
+        return RunPlan(run_file.load(shipped.find(path), [*own, *settings]))
     raw = _of_file(path, mix) if path.suffix in graph_io.READERS else of_generator(source, mix)
     return RunPlan(run_file.resolve(raw, path, settings))
 

@@ -115,7 +115,7 @@ class ProcessFault(Fault):
 
     ends: ClassVar[bool] = False
 
-    agents: Agents | None = None
+    agents: Agents | None = Field(None, description="which agents; give them or a share")
     share: float | None = Field(None, gt=0, le=1, description="so many of all, drawn by chance, one at least")
     round: int | None = Field(None, ge=0, description="none: another for each agent, drawn by chance")
 
@@ -141,8 +141,8 @@ class ProcessFault(Fault):
 class SensorFault(Fault):
     """Befalls what named agents read of a modality."""
 
-    agents: Agents
-    modality: str
+    agents: Agents = Field(description="whose sensor breaks")
+    modality: str = Field(description="what is no longer read")
 
     def named(self) -> Iterator[tuple[str, str]]:
         yield from (("agents", me) for me in self.agents)

@@ -13,7 +13,7 @@ from parse_p2p.wire.faults.base import Agents, Delivery, Envelope, MessageFault,
 class Partition(MessageFault):
     """Nothing passes between groups, heartbeats included; agents of no group are one more group together."""
 
-    groups: list[Agents] = Field(min_length=1)
+    groups: list[Agents] = Field(min_length=1, description="agents that hear only those of their own group")
     rounds: tuple[int, int] = Field(description="from the first, at least 1, up to, not including, the second")
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ while not select.select([sys.stdin], [], [], seconds)[0]:
 class Stop(ProcessFault):
     """SIGSTOP: the process hangs, its sockets stay open; SIGCONT after so many seconds."""
 
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, description="for so long")
 
     def strike(self) -> None:
         stop(self.seconds)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parse_p2p.cli import agent as cli
-from parse_p2p.config import run_file
+from parse_p2p.cli import run, run_summary
+from parse_p2p.cli.progress import size
+from parse_p2p.config import run_file, shipped
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.launch import run_folder as folders
 from parse_p2p.launch.launchers import local
@@ -197,7 +198,7 @@ def test_a_run_of_one_agent_is_not_begun_twice(file, refused, tmp_path):
 def test_the_help_shows_examples_and_what_there_is(agent):
     code, out, err = agent("--help")
     assert (code, err) == (0, "")
-    assert "Examples" in out and "parse-agent --topology topologies/ring.yaml --resume" in out
+    assert "Examples" in out and "parse-agent --topology ring.yaml --resume" in out
     assert "harmony" in out and "bits" in out
 
 
@@ -221,8 +222,75 @@ class Done(Supervisor):
 def at_once(monkeypatch):
     done = Launcher(lambda run: run, lambda plan, folder: None, Done)
     monkeypatch.setattr(local, "LAUNCHER", done)
-    monkeypatch.setattr(cli, "conclude", lambda *arguments: None)
-    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(run_summary, "conclude", lambda *arguments: None)
+    monkeypatch.setattr(run_summary, "show", lambda *arguments: None)
+    monkeypatch.setattr(run.signal, "signal", lambda *arguments: None)
+
+
+def test_a_shipped_topology_is_found_by_name_and_said_to_be_so(agent, at_once, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for named in ("ring", "ring.yaml"):
+        code, out, err = agent("--topology", named, "--dataset", "bits", "--out", f"out-{named}")
+        assert code == 0 and out.startswith("parse on bits: 8 agents on ring, 20 rounds")
+        assert err == f"there is no file {named} here: took the shipped {shipped.folder() / 'ring.yaml'}\n"
+    assert agent("--topology", "ring", "--dataset", "bits", "--quiet") == (0, "", "")
+    assert (tmp_path / "runs" / "ring-parse-bits-s0" / "run.yaml").exists(), "named after it"
+    assert run_file.load(tmp_path / "out-ring" / "run.yaml").keyring == str(shipped.folder() / "keys")
+
+
+def test_a_file_of_ones_own_is_taken_without_a_word(file, agent, at_once):
+    code, _, err = agent("--topology", "three.yaml")
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["--quiet"], ["--log-level", "quiet"], ["--quiet", "--log-level", "debug"]])
+def test_quiet_says_nothing_before_the_summary(file, agent, at_once, arguments):
+    assert agent("--topology", "three.yaml", *arguments) == (0, "", "")
+
+
+def test_a_log_level_that_there_is_not_is_refused(file, refused):
+    assert "'loud'" in refused("--topology", "three.yaml", "--log-level", "loud")
+
+
+def test_keys_are_not_made_beside_a_shipped_file(tmp_path, monkeypatch, agent):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = agent("keys", "--topology", "ring")
+    assert code == 2 and "ring cannot be read: no such file" in err
+
+
+def test_check_says_what_is_wrong_and_writes_nothing(file, agent, tmp_path):
+    path = file(codec="bf61", train={"lrr": 1})
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = agent("check", path)
+    assert (code, out) == (2, "") and [line.split(":")[0] for line in err.splitlines()] == ["three.yaml"] * 2
+    code, out, err = agent("check", path, "--set", "train={}")
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "codec" in err
+    file()
+    code, out, err = agent("check", path)
+    assert (code, err) == (0, "") and out.startswith(
+        "three.yaml: nothing is wrong: 3 agents, method parse, data set bits, 2"
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_check_says_what_an_agent_sends(file, agent):
+    _, out, _ = agent("check", file(), "--set", "codec=raw")
+    _, half, _ = agent("check", file(), "--set", "codec=bf16")
+    plan = RunPlan(run_file.load(Path("three.yaml")))
+    mean = sum(plan.overlays(0).plan(me).payload() for me in plan.peers) / 3
+    assert out.endswith(f", {size(mean)} sent by an agent in a round\n")
+    assert half.endswith(f", {size(mean / 2)} sent by an agent in a round\n")
+
+
+def test_check_finds_shipped_files_and_refuses_what_is_none(agent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = agent("check", "changing", "--set", "dataset=bits")
+    assert (code, err) == (0, "") and out.startswith(
+        f"{shipped.folder() / 'changing.yaml'}: nothing is wrong: 8 agents"
+    )
+    code, out, err = agent("check", "rnig")
+    assert (code, out) == (2, "") and "did you mean 'ring'" in err
+    assert agent("check", "star", "--set", "dataset=bits")[1].count("and the coordinator hub") == 1
 
 
 def test_a_second_run_of_a_file_gets_a_folder_of_its_own(file, agent, refused, at_once, tmp_path):
@@ -243,9 +311,9 @@ def test_a_run_is_not_resumed_with_other_options(file, agent, refused, at_once, 
 
 def test_an_agent_is_named_by_its_place_in_the_file_too_and_by_the_environment(file, monkeypatch):
     plan = RunPlan(run_file.load(Path(file())))
-    assert [cli._meant(id, plan) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
+    assert [run.agent_named(id, plan) for id in ("a2", "0", "2")] == ["a2", "a0", "a2"]
     named = [{"id": "2", "modalities": ["audio"]}, *PAIR]
-    assert cli._meant("2", RunPlan(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
+    assert run.agent_named("2", RunPlan(run_file.load(Path(file(agents=named))))) == "2", "a name comes first"
 
 
 def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):
@@ -256,4 +324,4 @@ def test_a_number_beyond_the_last_agent_is_refused(file, refused, monkeypatch):
 
 def test_a_launcher_that_there_is_not_is_refused(file, refused):
     said = refused("--topology", "three.yaml", "--launcher", "rya")
-    assert "--launcher: there is no launcher 'rya': did you mean 'ray'? Known: local, ray" in said
+    assert "there is no launcher 'rya': did you mean 'ray'? Known: local, ray" in said

@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,13 @@ def test_the_nearest_name_is_given():
 def test_a_module_that_is_something_else_is_refused(kind):
     with pytest.raises(ConfigError, match=rf"'os.path' is no {kind.what} \(it has no {kind.attribute}\)"):
         plugins.load(kind, "os.path") if kind.attribute != "open" else pytest.skip("it opens too")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.what)
+def test_the_names_read_off_the_files_are_those_of_the_plugins(kind):
+    assert plugins.names(kind) == plugins.known(kind) != []
+
+
+def test_names_are_known_without_torch():
+    code = "import sys; from parse_p2p.core.plugins import *; names(METHODS); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -35,6 +35,23 @@ def test_one_graph_fits_the_terminal(lab):
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_a_shipped_one_is_found_by_name_and_a_generator_is_one_all_the_same(lab):
+    assert lab("ring", *BITS)[1] == lab("ring.yaml", *BITS)[1]
+    assert "ring under parse: 8 agents" in lab("ring", *BITS)[1]
+    code, out, _ = lab("ring", "--mix", "audio=3,motion=2", *BITS)
+    assert code == 0 and "ring under parse: 5 agents" in out
+
+
+@pytest.mark.parametrize("arguments", [["ring:8"], ["ring:16", "torus:16"], ["ring:8", "--suggest", "--degree", 3]])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(lab, arguments):
+    wide, narrow = (lab(*arguments, *BITS, columns=columns)[1].splitlines() for columns in (100, 40))
+    tables = [
+        next(line.split() for line in lines if line.startswith(("graph ", "slices "))) for lines in (wide, narrow)
+    ]
+    assert "gap" in tables[1] and set(tables[1]) < set(tables[0])
+    assert not any("…" in line for line in narrow)
+
+
 def test_several_are_a_row_each(lab):
     code, out, _ = lab("--compare", "ring:16", "torus:16", "--mix", "audio=16", *BITS)
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line.split()}
@@ -42,8 +59,10 @@ def test_several_are_a_row_each(lab):
 
 
 def test_machines_read_json(lab):
-    _, out, _ = lab("ring:8", "--json", *BITS)
-    assert json.loads(out)["degree"] == [2, 2, 2]
+    _, out, err = lab("ring:8", "--json", *BITS, columns=20)
+    assert json.loads(out)["degree"] == [2, 2, 2] and err == ""
+    assert list(json.loads(out)) == ["name", "method", "agents", "edges", "degree", "diameter", "groups", "types",
+                                     "bytes", "total", "notes"]  # fmt: skip
     _, out, _ = lab("ring:8", "star:8", "--json", *BITS)
     assert [each["diameter"] for each in json.loads(out)] == [4, 2]
     _, out, _ = lab("ring:8", "--suggest", "--degree", 3, "--json", *BITS)

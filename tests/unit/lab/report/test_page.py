@@ -11,10 +11,10 @@ import pytest
 import running
 from typer.testing import CliRunner
 
+from parse_p2p.cli import program
 from parse_p2p.lab.cli import app
 from parse_p2p.lab.report.page import embedded, page
 from parse_p2p.lab.report.run_history import RunHistory
-from parse_p2p.launch import exit_codes
 from parse_p2p.launch.run_folder import RunFolder
 
 HOSTILE = "</script><script>hacked=1</script><img src=x onerror=hacked=1><!--<script>\u2028]]>&quot;{{plotly}}"
@@ -111,7 +111,7 @@ def test_the_command_says_where_the_page_is(folder, tmp_path):
 def test_what_cannot_be_is_one_sentence(arguments, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["parse-lab", *(part.format(tmp_path) for part in arguments)])
     with pytest.raises(SystemExit) as ended:
-        exit_codes.run(app, "parse-lab")
+        program.run(app, "parse-lab")
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1
 
@@ -120,5 +120,5 @@ def test_without_plotly_it_says_what_to_install(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     monkeypatch.setattr(sys, "argv", ["parse-lab", "report", str(folder)])
     with pytest.raises(SystemExit) as ended:
-        exit_codes.run(app, "parse-lab")
+        program.run(app, "parse-lab")
     assert ended.value.code == 2 and "pip install 'parse-p2p[lab]'" in capsys.readouterr().err

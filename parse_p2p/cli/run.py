@@ -1,0 +1,190 @@
+"""Run the agents of a plan on this host, or one of them, and show what they do."""
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from parse_p2p.cli import run_summary, terminal
+from parse_p2p.cli.program import LogLevel
+from parse_p2p.cli.progress import RunView, Screen
+from parse_p2p.config import run_file, shipped
+from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError, P2PError, nearest
+from parse_p2p.core.event_log import Tail
+from parse_p2p.core.types import PeerId
+from parse_p2p.launch import run_folder as folders
+from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
+from parse_p2p.launch.process import run_here
+from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.supervisor import Launcher, Supervisor
+from parse_p2p.runtime import checkpoint
+
+LOOK = 0.2  # seconds between two looks at the logs
+
+
+def planned(
+    topology: Path, settings: Sequence[str], named: Mapping[str, Any], launcher: str, level: LogLevel
+) -> tuple[RunPlan, Launcher]:
+    """The plan of a run file, or of the shipped one of that name, as the launcher needs it. Raises ConfigError."""
+    put = [run_file.setting(text) for text in settings]
+    put += [(key, value) for key, value in named.items() if value is not None]
+    chosen = _launcher(launcher)
+    file = shipped.find(topology)
+    plan = RunPlan(chosen.adapt(run_file.load(file, put)))
+    if file != topology and level is not LogLevel.QUIET:
+        terminal.note(f"there is no file {topology} here: took the shipped {file}")
+    return plan, chosen
+
+
+def _launcher(name: str) -> Launcher:
+    try:
+        found: Launcher = plugins.load(plugins.LAUNCHERS, name)
+    except ConfigError as error:
+        raise ConfigError(f"--launcher: {error}") from None
+    return found
+
+
+def agent_named(id: str, plan: RunPlan) -> PeerId:
+    """The agent of this name; else, where it is a number, the one at that place in the file."""
+    specs = list(plan.specs)
+    if id in specs:
+        return PeerId(id)
+    if id.isdecimal() and len(id) < 10 and int(id) < len(specs):
+        return specs[int(id)]
+    last = f", or a number up to {len(specs) - 1}" if id.isdecimal() else ""
+    raise ConfigError(f"--id {id}: there is no such agent in the file: {nearest(id, specs)}{last}")
+
+
+def one_agent(plan: RunPlan, me: PeerId, out: Path | None, resume: bool, either: bool) -> None:
+    """Run one agent in this process; ``either``: resume it if it was there before, and start it if not."""
+    console = terminal.console()
+    if either:
+        out = out or folders.meeting(plan.run)
+        resume = RunFolder(out).events(me).exists()
+    folder = folders.existing(plan.run, out) if resume else folders.shared(plan.run, out, me)
+    span = folder.recall(plan).spans[me]
+    if resume and max(checkpoint.rounds(folder.checkpoints(me)), default=-1) >= span.stop > 0:
+        console.print(f"{me} has finished its rounds already; its log is in {folder.events(me)}", soft_wrap=True)
+        return
+    plan.device(me)
+    plan.endpoints.curve_keys(me, plan.neighbours(me))
+    folder.write(plan.run)
+    next_round = run_here(plan, me, folder, None if resume else 0)
+    if next_round < folder.recall(plan).spans[me].stop:  # it may have come unplanned
+        console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {_again(folder, me)}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    console.print(f"{me} finished its rounds; its log is in {folder.events(me)}", soft_wrap=True)
+
+
+def all_agents(plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool, level: LogLevel, alone: bool) -> None:
+    """Run all agents, in processes of their own, to their end, and print the summary."""
+    console = terminal.console()
+    folder = folders.existing(plan.run, out) if resume else folders.fresh(plan.run, out)
+    plan = folder.recall(plan)
+    start = folders.newest_common(folder, plan.spans, plan.run.rounds) if resume else 0
+    if start >= plan.run.rounds:
+        raise ConfigError(f"{folder.path} has all its {start} rounds: raise --rounds to go on")
+    for me in plan.specs:
+        plan.endpoints.curve_keys(me, plan.neighbours(me))
+    launcher.check(plan, folder)
+    folder.write(plan.run)
+    if level is not LogLevel.QUIET:
+        _announce(plan, start, console)
+    view, began = run_summary.view_of(plan, start), time.monotonic()
+    died = _run(launcher.supervisor(plan, folder, start), plan, folder, view, level, console)
+    seconds = time.monotonic() - began
+    summary = run_summary.conclude(plan, folder, view, seconds, alone, level is LogLevel.QUIET)
+    run_summary.show(summary, folder, console)
+    for me, code in died.items():
+        console.print(f"[yellow]{me} died ({_signal(code)}) and is in the summary as it was then[/]")
+    if died:
+        raise typer.Exit(1)
+
+
+def _announce(plan: RunPlan, start: int, console: Console) -> None:
+    run = plan.run
+    hub = f" with the coordinator {plan.coordinator}" if plan.coordinator else ""
+    where = f"from round {start + 1}" if start else f"{run.rounds} rounds"
+    console.print(
+        f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(plan.peers)} agents on {run.name}{hub}, {where}",
+        highlight=False,
+    )
+    for group, overlay in plan.laid(0).groups().items():
+        components = overlay.connected_components()
+        if len(components) > 1:
+            named = "; ".join(", ".join(sorted(i)) for i in components)
+            note = f"the overlay of group {group} has {len(components)} connected components: {named}"
+            console.print(f"[yellow]{note}[/]", highlight=False)
+
+
+def _run(
+    supervisor: Supervisor, plan: RunPlan, folder: RunFolder, view: RunView, level: LogLevel, console: Console
+) -> dict[PeerId, int]:
+    """Run all agents to their end; those that died of a signal, with its number."""
+    tails = {me: Tail(folder.events(me)) for me in plan.specs}
+    for tail in tails.values():
+        tail.skip()
+    signal.signal(signal.SIGTERM, _interrupt)
+    died: dict[PeerId, int] = {}
+    with supervisor, Screen(view, console, level) as screen:
+        try:
+            running = True
+            while running:
+                supervisor.tend()
+                running = bool(supervisor.running())
+                events = [event for tail in tails.values() for event in tail.read()]
+                screen.update(view.take(events) + _deaths(supervisor, folder, view, died), events)
+                _raise_failure(supervisor, folder, view)
+                time.sleep(LOOK if running else 0)
+        except KeyboardInterrupt:
+            supervisor.stop()
+            view.take(event for tail in tails.values() for event in tail.read())
+            screen.__exit__()
+            console.print(f"\nStopped; every agent left a checkpoint. To go on:\n  {_again(folder)}", soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from None
+    return died
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _deaths(supervisor: Supervisor, folder: RunFolder, view: RunView, died: dict[PeerId, int]) -> list[str]:
+    new = {me: code for me, code in supervisor.exit_codes().items() if code not in (0, FAILED) and me not in died}
+    died |= new
+    notes = []
+    for me, code in new.items():
+        view.agents[me].state = "died"
+        notes.append(f"{me} died ({_signal(code)}); the others go on. To bring it back:\n  {_again(folder, me)}")
+    view.notes += notes
+    return notes
+
+
+def _raise_failure(supervisor: Supervisor, folder: RunFolder, view: RunView) -> None:
+    for me, code in supervisor.exit_codes().items():
+        if code == FAILED:
+            failures = [e["why"] for e in Tail(folder.events(me)).read() if e["event"] == "failed"]
+            raise P2PError(failures[-1] if failures else f"agent {me} failed; see {folder.events(me)}")
+
+
+def _signal(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _again(folder: RunFolder, me: PeerId | None = None) -> str:
+    """The command line that goes on with this run, or with one agent of it."""
+    if me is not None:  # from the file with all that it was started with
+        kept = ["--topology", str(folder.file), "--out", str(folder.path), "--id", me]
+        return shlex.join(["parse-agent", *kept, "--resume"])
+    kept = [a for a in sys.argv[1:] if a != "--resume"]
+    if "--out" not in " ".join(kept):
+        kept += ["--out", str(folder.path)]
+    return shlex.join(["parse-agent", *kept, "--resume"])

@@ -1,0 +1,76 @@
+"""Runs in processes of their own, on terminals and pipes of every kind: readable, and never a traceback."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import plans
+import pytest
+import running
+
+PLAIN = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+WITHOUT = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PYTHONIOENCODING")
+LAB = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()"]
+AGENT = [sys.executable, "-c", "from parse_p2p.cli.agent import main; main()"]
+
+
+def environment(**changes):
+    return {key: value for key, value in os.environ.items() if key not in WITHOUT} | changes
+
+
+@pytest.fixture
+def file(tmp_path):
+    return running.write(plans.plan({"audio": 1, "motion": 1}, rounds=2), tmp_path)
+
+
+@pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, PLAIN])
+def test_a_pipe_that_is_not_utf_8(encoding, file, tmp_path):
+    command = [*AGENT, "--topology", file, "--out", tmp_path / "out", "--no-alone"]
+    ran = subprocess.run(command, capture_output=True, env=environment(**encoding))
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    lines = ran.stdout.decode("ascii").splitlines()
+    assert any("mean +/- std" in line for line in lines)
+    [head] = [line for line in lines if line.startswith("agents with")]
+    assert head.split() == ["agents", "with", "agents", "parse", "worst", "agent", "ceiling"], "nothing is left out"
+
+
+def test_the_laboratory_on_a_pipe_that_is_not_utf_8():
+    command = [*LAB, "topology", "ring:8", "--set", "dataset=bits"]
+    ran = subprocess.run(command, capture_output=True, env=environment(**PLAIN))
+    assert (ran.returncode, ran.stderr) == (0, b"") and "rho" in ran.stdout.decode("ascii")
+
+
+@pytest.mark.parametrize("changes", [{"TERM": "xterm"}, {"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_a_terminal_of_forty_columns(changes, file, tmp_path):
+    code, printed = on_a_terminal(file, tmp_path / "out", environment(COLUMNS="40", LINES="20", **changes))
+    assert code == 0 and "Traceback" not in printed and "…" not in printed, printed
+    assert ("\x1b[" in printed) == (changes["TERM"] != "dumb")
+    assert "\x1b[3" not in printed or "NO_COLOR" not in changes, "a colour"
+    assert "0 in all" not in printed and "run folder: " in printed
+
+
+def on_a_terminal(file, out, env):
+    """Exit code and all that the screen is sent."""
+    parent, child = pty.openpty()
+    command = [*AGENT, "--topology", file, "--out", out, "--no-alone"]
+    with subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=env, close_fds=True) as process:
+        os.close(child)
+        printed = b"".join(iter(lambda: _read(parent), b""))
+    os.close(parent)
+    return process.returncode, printed.decode()
+
+
+def _read(descriptor):
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # its other end is closed
+        return b""
+
+
+def test_a_file_to_begin_with_runs_at_once_in_an_empty_folder(tmp_path):
+    subprocess.run([*AGENT, "init", "torus"], cwd=tmp_path, check=True, capture_output=True)
+    command = [*AGENT, "--topology", "torus.yaml", "--rounds", "1", "--quiet", "--no-alone", "--dataset", "bits"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "runs" / "torus-parse-bits-s0" / "summary.json").exists()

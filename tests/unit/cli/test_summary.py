@@ -1,0 +1,77 @@
+"""``parse-agent summary``: as a table that fits, and as JSON with nothing beside it."""
+
+import json
+
+import plans
+import pytest
+from rich.console import Console
+
+from parse_p2p.cli import run_summary
+from parse_p2p.lab.experiments.recorded_simulation import record
+from parse_p2p.launch.results import Summary, TypeSummary
+from parse_p2p.launch.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run of two rounds."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    record(plans.plan({"audio": 1, "motion": 1}, rounds=2), RunFolder(path), lambda *arguments: None)
+    return path
+
+
+def test_json_is_all_there_is_and_its_keys_are_stable(folder, agent):
+    code, out, err = agent("summary", folder, "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert list(told) == ["run", "method", "rounds", "types", "bytes_per_round", "bytes_total", "seconds", "missing"]
+    assert (told["run"], told["method"], told["rounds"], told["missing"]) == (str(folder), "parse", 2, {})
+    assert list(told["types"][0]) == [
+        "type",
+        "agents",
+        "mean",
+        "std",
+        "worst",
+        "worst_agent",
+        "alone",
+        "alone_std",
+        "ceiling",
+    ]
+    assert [row["type"] for row in told["types"]] == ["audio", "motion"] and told["types"][0]["alone"] is not None
+
+
+def test_json_after_waiting_is_no_less_alone(folder, agent):
+    code, out, err = agent("summary", folder, "--json", "--wait", "--no-alone")
+    assert (code, err) == (0, "") and json.loads(out)["types"][0]["alone"] is None
+
+
+def test_who_has_not_come_to_an_end_is_missing_by_name(folder, agent, tmp_path):
+    for file in folder.rglob("*"):
+        if file.is_file() and file.suffix in (".yaml", ".jsonl") and "a1" not in file.parts:
+            target = tmp_path / "half" / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    code, out, err = agent("summary", tmp_path / "half", "--json", "--no-alone")
+    assert (code, err) == (1, "") and json.loads(out)["missing"] == {"a1": "has logged nothing here"}
+    code, out, err = agent("summary", tmp_path / "half", "--no-alone")
+    assert code == 1 and out.endswith("a1 has logged nothing here\n")
+
+
+def test_a_folder_without_a_run_is_refused_without_json(agent, tmp_path):
+    code, out, err = agent("summary", tmp_path, "--json")
+    assert (code, out) == (2, "") and err.startswith(f"error: there is no run in {tmp_path}")
+
+
+ROWS = [TypeSummary("audio", 3, 0.75, 0.01, 0.7, "a0", 0.5, 0.02, None),
+        TypeSummary("audio+motion", 2, 0.85, 0.01, 0.8, "a12", 0.5, 0.02, 0.9)]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100])
+def test_the_table_keeps_its_lines_in_a_narrow_terminal(width, capsys):
+    Console(width=width).print(run_summary.table(Summary("parse", 20, ROWS, 1.0, 20, 3.0)))
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert (
+        "parse" in head and "0.750 ± 0.010" in first and "0.850 ± 0.010" in second and "…" not in head + first + second
+    )
+    assert ("gain" in head) == ("+0.250" in first) == (width >= 40)
+    assert ("ceiling" in head) == ("0.900" in second) == (width >= 80)
