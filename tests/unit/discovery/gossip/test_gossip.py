@@ -12,8 +12,8 @@ import zmq.asyncio
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.message import Message
+from parse_p2p.core.peer_info import Card as Greeting
 from parse_p2p.core.peer_info import Clocks
-from parse_p2p.core.peer_info import PeerDescriptor as Greeting
 from parse_p2p.discovery.gossip.gossip import GossipDiscovery
 from parse_p2p.discovery.gossip.messages import Edge, GossipMessage, PeerDescriptor, write
 from parse_p2p.discovery.static import Static
