@@ -119,7 +119,7 @@ class OptionsBeside(BaseModel):
 
     @model_validator(mode="after")
     def _read_beside(self) -> Self:
-        given = self.__pydantic_extra__ or {}
+        given = self._beside
         chosen = [plugins.load(kind, getattr(self, field)) for field, kind in naming(type(self))]
         theirs = {key for model in chosen for key in model.model_fields}
         others = [model for model in _shipped(type(self)) if model not in chosen]
@@ -128,14 +128,19 @@ class OptionsBeside(BaseModel):
             values |= _read(model, {key: value for key, value in given.items() if key not in theirs}).model_dump()
         for model in chosen:
             values |= _read(model, given).model_dump()
-        for key in given.keys() - values.keys():
-            raise unknown_key(key, fields(type(self)) | values)
+        if unknown := [key for key in given if key not in values]:
+            raise unknown_key(unknown[0], fields(type(self)) | values)
         given.update(values)
         return self
 
     def chosen(self, field: str) -> Any:
         """The plug-in that a field names, with its options."""
-        return _read(plugins.load(dict(naming(type(self)))[field], getattr(self, field)), self.__pydantic_extra__ or {})
+        return _read(plugins.load(dict(naming(type(self)))[field], getattr(self, field)), self._beside)
+
+    @property
+    def _beside(self) -> dict[str, Any]:
+        assert self.__pydantic_extra__ is not None  # since extra keys are allowed
+        return self.__pydantic_extra__
 
 
 def naming(model: type[BaseModel]) -> Iterator[tuple[str, PluginKind]]:

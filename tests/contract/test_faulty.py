@@ -62,6 +62,12 @@ def test_what_is_dropped_never_comes_and_the_rest_does_in_order(opened):
     assert arrived(opened, {"kind": "drop", "probability": 0.5}) == found, "the same fates once more"
 
 
+def test_what_is_lost_meets_no_other_fault(opened):
+    told = Counter()
+    assert arrived(opened, {"kind": "delay", "seconds": 60}, {"kind": "drop"}, {"kind": "duplicate"}, told=told) == []
+    assert told == {"delay": 20, "drop": 20}
+
+
 def test_what_is_duplicated_comes_twice(opened):
     counted = Counter()
     assert arrived(opened, {"kind": "duplicate"}, sent=3, counted=counted) == [0, 0, 1, 1, 2, 2]

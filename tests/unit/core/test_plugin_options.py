@@ -1,12 +1,15 @@
 """Options that name plug-ins, and the options that those bring."""
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.core import plugins
+from parse_p2p.core.mixers.base import Mixer
 from parse_p2p.core.plugin_options import fields
 from parse_p2p.discovery.base import DiscoveryOptions
 from parse_p2p.methods import parse
@@ -80,13 +83,11 @@ def test_options_beside_have_their_defaults_wherever_they_are_not_given():
     assert read.mixing.model_dump() == {"clip": 0.5}
     assert read.model_dump()["byzantine"] == 2 and read.model_dump()["decay"] == 0.9
     assert GossipOptions.model_validate(read.model_dump()) == read
-    assert (
-        GossipOptions().mixing.model_dump() == {}
-        and GossipOptions(exchange="push-sum").exchange_mode.model_dump()["patience"] == 0
-    )
-    assert (
-        GossipOptions.model_validate({"exchange": "asynchronous", "decay": 1}).exchange_mode.model_dump()["decay"] == 1
-    )
+    assert GossipOptions().model_dump().keys() == fields(GossipOptions).keys()
+    assert GossipOptions().mixing.model_dump() == {}
+    push_sum = GossipOptions(exchange="push-sum").exchange_mode
+    one = GossipOptions.model_validate({"exchange": "asynchronous", "decay": 1}).exchange_mode
+    assert push_sum.model_dump()["patience"] == 0 and one.model_dump()["decay"] == 1
 
 
 @pytest.mark.parametrize("model", [GossipOptions, parse.Options])
@@ -97,6 +98,19 @@ def test_what_is_wrong_beside_is_said_of_its_key(model):
     assert key == "byzantin" and said.startswith("there is no such key here; did you mean 'byzantine'?")
     assert error(model, {"exchange": "telepathy"})[0] == "exchange"
     assert error(model, {"exchange": "acknowledged", "mixer": "krum"})[0] == "mixer"
+
+
+def test_a_key_of_two_plugins_is_read_by_the_one_that_is_chosen(monkeypatch):
+    class Odd(Mixer):
+        clip: str = "softly"
+
+    for name in ("odd", "odd.mixer"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["odd.mixer"].MIXER = Odd
+    plain = GossipOptions(mixer="odd.mixer")
+    assert plain.mixing.clip == plain.model_dump()["clip"] == "softly"
+    assert GossipOptions(mixer="odd.mixer", clip="hard").mixing.clip == "hard"
+    assert error(GossipOptions, {"mixer": "odd.mixer", "clip": 2})[0] == "clip"
 
 
 def test_fields_beside_are_listed_behind_the_name():

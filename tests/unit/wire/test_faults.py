@@ -13,7 +13,14 @@ from pydantic import TypeAdapter
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.wire.faults.base import Envelope, Fault, draw_faults, refuse_unknown_agents, scheduled_rounds
+from parse_p2p.wire.faults.base import (
+    Envelope,
+    Fault,
+    ProcessFault,
+    draw_faults,
+    refuse_unknown_agents,
+    scheduled_rounds,
+)
 from parse_p2p.wire.faults.corrupt import corrupted
 
 BASE = {"graph": {"generator": "ring"}, "agents": [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]}
@@ -204,6 +211,16 @@ def test_a_share_of_the_agents_is_struck_each_in_a_round_of_its_own():
     assert victims == scheduled_rounds(kill, 0, 1, agents, 40)
     assert victims != scheduled_rounds(kill, 0, 2, agents, 40) and victims != scheduled_rounds(kill, 1, 1, agents, 40)
     assert len(scheduled_rounds(fault("kill", share=0.01), 0, 0, agents, 40)) == 1
+
+
+def test_the_log_says_of_a_fault_what_it_does_and_of_one_that_ends_a_process_when_it_starts_again():
+    class End(ProcessFault):
+        ends = True
+
+    assert fault("kill", agents=["a1"]).facts() == {"restart": None}
+    assert fault("kill", agents=["a1"], restart=2).facts() == {"restart": 2.0}
+    assert fault("stop", share=0.5, round=3, seconds=4).facts() == {"seconds": 4.0}
+    assert End(kind="end", agents=["a1"]).facts() == {"restart": None}
 
 
 def test_named_agents_are_struck_in_the_round_that_is_named():
