@@ -1,7 +1,7 @@
 """``parse-lab pid``: what the slices of a run's agents hold, as tables and as ``pid.json`` in the run folder.
 
-The file holds ``k``, ``rounds`` and the lists of records that ``parse_p2p/lab/analyse.py`` describes, those of all
-rounds one after another.
+The file holds ``k``, ``rounds`` and the lists of records that ``parse_p2p/lab/analysis/slice_analysis.py``
+describes, those of all rounds one after another.
 """
 
 import json

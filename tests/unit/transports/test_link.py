@@ -330,7 +330,7 @@ def test_a_neighbour_that_hung_and_moved_is_reached_at_its_new_address(monkeypat
 def test_one_that_may_open_too_few_files_for_its_neighbours_says_so():
     script = """
 import asyncio, resource
-from parse_p2p.errors import ConfigError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.transports.zmq import ZmqTransport
 
 async def opened():

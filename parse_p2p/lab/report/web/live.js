@@ -1,7 +1,7 @@
 "use strict";
 // A page that is served, not saved, hears of what is new: the whole of a run when it connects, then what changed.
 
-// `patch` as parse_p2p/lab/patch.py makes it: {is} whole, {at} inside, {more} at the end of a list, {gone} keys
+// `patch` as parse_p2p/lab/report/json_diff.py makes it: {is} whole, {at} inside, {more} at the end of a list, {gone} keys
 function patched(old, patch) {
   if ("is" in patch) return patch.is;
   for (const [key, inner] of Object.entries(patch.at ?? {})) old[key] = patched(old[key], inner);
