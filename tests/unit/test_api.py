@@ -104,7 +104,7 @@ def test_pictures_are_written_the_same_every_time(run, tmp_path):
         (nx.MultiGraph([(0, 1), (0, 1)]), None, {}, "parallel edges"),
         (nx.Graph([(0, 0), (0, 1)]), None, {}, "joins '0' to itself"),
         (nx.Graph(), None, {}, "without nodes"),
-        (nx.Graph([(0, 1), (2, 3)]), {"audio": 4}, {}, "islands"),
+        (nx.Graph([(0, 1), (2, 3)]), {"audio": 4}, {}, "2 connected components"),
         (nx.grid_2d_graph(2, 2), None, {}, "no plain name"),
         (nx.Graph([(0, "0")]), None, {}, "the same name"),
         ("not a graph:3", None, {}, "no graph family"),

@@ -63,7 +63,7 @@ CHANGES = {
     "modality nobody has": ({"agents": {"mix": {"audio": 2, "smell": 1}}}, ["'smell'", "'bits'", "audio, motion"]),
     "disconnected graph": (
         {"graph": {"edges": [["a0", "a1"]]}, "agents": [*PAIR, {"id": "a2", "modalities": ["audio"]}]},
-        ["2 islands", "a2"],
+        ["2 connected components", "a2"],
     ),
     "unequal slices": (
         {"agents": [*PAIR, {"id": "a2", "modalities": ["audio"], "model": {"latent": 30}}]},

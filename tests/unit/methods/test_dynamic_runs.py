@@ -133,7 +133,7 @@ def test_A8_other_weights_are_refused_and_so_are_graphs_of_several_components():
         made(weights="uniform", varying=KINDS["matching"])
     agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]
     raw = {"graph": {"edges": [["a0", "a1"], ["a2", "a3"]]}, "agents": agents, "dataset": "bits"}
-    with pytest.raises(ConfigError, match="2 islands"):
+    with pytest.raises(ConfigError, match="2 connected components"):
         RunPlan(RunFile.model_validate(raw | {"varying": KINDS["failing"]}))
 
 
