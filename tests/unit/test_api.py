@@ -104,7 +104,7 @@ def test_pictures_are_written_the_same_every_time(run, tmp_path):
         (nx.MultiGraph([(0, 1), (0, 1)]), None, {}, "parallel edges"),
         (nx.Graph([(0, 0), (0, 1)]), None, {}, "joins '0' to itself"),
         (nx.Graph(), None, {}, "without nodes"),
-        (nx.Graph([(0, 1), (2, 3)]), {"audio": 4}, {}, "islands"),
+        (nx.Graph([(0, 1), (2, 3)]), {"audio": 4}, {}, "2 connected components"),
         (nx.grid_2d_graph(2, 2), None, {}, "no plain name"),
         (nx.Graph([(0, "0")]), None, {}, "the same name"),
         ("not a graph:3", None, {}, "no graph family"),
@@ -125,9 +125,3 @@ def test_what_cannot_be_run_is_one_sentence(graph, agents, keys, says):
     with pytest.raises(parse_p2p.P2PError, match=says) as caught:
         parse_p2p.run(graph, agents, **SMALL | keys)
     assert "\n" not in str(caught.value)
-
-
-def test_a_name_that_is_not_there_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'rnu'"):
-        parse_p2p.rnu  # noqa: B018
-    assert {"run", "Run", "P2PError", "__version__"} <= set(dir(parse_p2p))
