@@ -61,6 +61,7 @@ def test_there_is_one_version(user):
     assert Path(file).is_relative_to(python.parents[1])
 
 
+@pytest.mark.timeout(600)  # all of numpy and half of torch, the first time
 def test_the_users_project_passes_mypy_strict(user, request):
     folder, python = user
     cache = request.config.cache.mkdir("user_project_mypy")  # most of it is torch, which stays as it is
