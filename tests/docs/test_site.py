@@ -127,6 +127,16 @@ def test_the_command_line_page_has_every_command_and_option():
             for parameter in command.params:
                 assert parameter.opts[0] in page or f"`{parameter.name.upper()}`" in page
     assert "Or the variable `PARSE_AGENT_ID`." in page and "[bold]" not in page
+    assert row(page, "--launcher")[0] == "`local`" and row(page, "--resume")[0] == ""
+    keys = page.partition("### parse-agent keys\n")[2]
+    assert row(keys, "--topology")[0] == "**required**" and row(keys, "--id")[0] == ""
+
+
+def test_cells_hold_bars_and_tags_as_they_are_and_figures_stay_on_one_line():
+    cell = reference_pages.prose("a ``b | c`` of <d>,\n  e")
+    assert cell == "a `b | c` of &lt;d>, e"
+    assert reference_pages.table(["x"], [[cell]]).splitlines()[-1] == "| a `b \\| c` of &lt;d>, e |"
+    assert reference_pages.on_page_markdown("0.5 ± 0.1", page=None) == "0.5\u00a0±\u00a00.1"
 
 
 def test_the_api_page_has_every_public_name_and_refuses_one_without_a_docstring(tmp_path, monkeypatch):
