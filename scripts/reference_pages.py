@@ -126,7 +126,10 @@ def parts(root: Schema) -> Iterator[Part]:
 def below(value: Schema, root: Schema, path: str) -> Iterator[Part]:
     """The mappings with keys of their own that a value may be, or hold."""
     if "$ref" in value:
-        yield Part(path, root["$defs"][value["$ref"].rpartition("/")[2]])
+        found = root["$defs"][value["$ref"].rpartition("/")[2]]
+        yield from [Part(path, found)] if "properties" in found else below(found, root, path)
+    if value.get("properties"):  # one of several kinds
+        yield Part(path, value)
     for member in [*value.get("anyOf", ()), *value.get("oneOf", ()), *value.get("allOf", ())]:
         yield from below(member, root, path)
     if isinstance(value.get("items"), Mapping):

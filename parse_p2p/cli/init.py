@@ -100,10 +100,11 @@ def _item(described: Schema, item: Mapping[str, Any], schema: Schema) -> str:
     """What an item of a list is: what its kind is where it has one, else what the last of its keys is."""
     lists = (option["items"] for option in (described, *described.get("anyOf", ())) if "items" in option)
     items = next(lists)
-    ref = items["discriminator"]["mapping"][item["kind"]] if "discriminator" in items else items["$ref"]
-    found = schema["$defs"][ref.rpartition("/")[2]]
-    said: str = found["description"] if "kind" in item else found["properties"][list(item)[-1]]["description"]
-    return said
+    found = schema["$defs"][items["$ref"].rpartition("/")[2]]
+    if "kind" in item:
+        kinds = (one for one in found["oneOf"] if one["properties"]["kind"]["const"] == item["kind"])
+        return str(next(kinds)["description"])
+    return str(found["properties"][list(item)[-1]]["description"])
 
 
 def _section(described: Schema, value: Any, schema: Schema) -> Schema | None:

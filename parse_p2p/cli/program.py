@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-import parse_p2p
+from parse_p2p import __version__
 from parse_p2p.cli import terminal
 from parse_p2p.core.errors import P2PError
 from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
@@ -41,7 +41,7 @@ def epilog(examples: str) -> str:
 
 def _print_version(context: typer.Context, asked: bool) -> None:
     if asked:
-        typer.echo(f"{context.find_root().info_name} {parse_p2p.__version__}")
+        typer.echo(f"{context.find_root().info_name} {__version__}")
         raise typer.Exit
 
 

@@ -215,7 +215,7 @@ class Screen:
         """``notes`` are what is worth telling of the new ``events``."""
         if self._level is LogLevel.DEBUG:
             for event in events:
-                self._print(_told(event))
+                self._print(_shown(event))
         if self._live is not None:
             self._live.update(self._view.table())
         elif self._level is not LogLevel.QUIET:
@@ -226,7 +226,7 @@ class Screen:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _told(event: Event) -> str:
+def _shown(event: Event) -> str:
     """An event as a line: time, agent, what happened, and its facts."""
     at = time.strftime("%H:%M:%S", time.localtime(event["time"]))
     facts = (_fact(key, value) for key, value in event.items() if key not in ("time", "agent", "event"))

@@ -50,6 +50,8 @@ CHANGES: Mapping[tuple[str, str], Schema] = {
 }
 """Keys whose values change some keys of another section, all of which have defaults."""
 
+VERSION: Schema = {"type": "string", "description": "of parse-p2p that wrote the file; one of your own needs none"}
+
 
 def schema() -> Schema:
     """The schema of a whole run file, with the options of every method and data set that is shipped."""
@@ -61,8 +63,10 @@ def schema() -> Schema:
     for (section, key), values in _values():
         definitions[section]["properties"][key] |= values
     for definition in definitions.values():
-        _describe(definition, definitions)
+        for section in (definition, *definition.get("oneOf", ())):
+            _describe(section, definitions)
     root = definitions.pop("RunFile")
+    root["properties"]["version"] = VERSION
     options = {model: refs[model, VALIDATION] for model in models}
     return {
         "$schema": DIALECT,

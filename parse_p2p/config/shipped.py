@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import parse_p2p
 from parse_p2p.core.errors import ConfigError, nearest
 
 SCHEMA = "run-file.schema.json"
@@ -11,7 +10,7 @@ SCHEMA = "run-file.schema.json"
 
 def folder() -> Path:
     """Where they lie: inside the installed package, or beside it in a checkout."""
-    package = Path(parse_p2p.__file__).parent
+    package = Path(__file__).parent.parent
     inside = package / "topologies"
     return inside if inside.is_dir() else package.parent / "topologies"
 

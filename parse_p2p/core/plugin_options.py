@@ -100,12 +100,9 @@ class ByKind(BaseModel):
         if not cls._stands_for_any():
             return handler(schema)
         shipped = {name: plugins.load(cls.plugin_kind, name) for name in plugins.known(cls.plugin_kind)}
-        return {
-            "oneOf": [
-                {"allOf": [handler(model.__pydantic_core_schema__)], "properties": {"kind": {"const": name}}}
-                for name, model in shipped.items()
-            ]
-        }
+        members = {name: handler.resolve_ref_schema(handler(m.__pydantic_core_schema__)) for name, m in shipped.items()}
+        kinds = {name: member["properties"] | {"kind": {"const": name}} for name, member in members.items()}
+        return {"oneOf": [member | {"properties": kinds[name]} for name, member in members.items()]}
 
 
 class OptionsBeside(BaseModel):

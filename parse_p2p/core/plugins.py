@@ -4,8 +4,7 @@ A plug-in is a module that has the attribute its kind asks for; it may lie in a 
 kind. There is no registry: what is there is what can be found. How options name plug-ins is in ``plugin_options.py``.
 """
 
-import importlib.util
-import pkgutil
+import importlib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from parse_p2p.core.errors import ConfigError, nearest
+
+ROOT = Path(__file__).parent.parent
+"""The folder of the package: found without importing what lies in it."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,7 @@ def known(kind: PluginKind) -> list[str]:
 def names(kind: PluginKind) -> list[str]:
     """The same, read off the files without importing any: for help and completion, which torch would hold up."""
     defined = re.compile(rf"^(?:def )?{kind.attribute}\b *[:=(]", re.MULTILINE)
-    specs = ((name, importlib.util.find_spec(dotted)) for name, dotted in _modules(kind.package).items())
-    texts = {name: Path(spec.origin).read_text("utf-8") for name, spec in specs if spec is not None and spec.origin}
-    return sorted(name for name, text in texts.items() if defined.search(text))
+    return sorted(name for name, path in _files(kind.package).items() if defined.search(path.read_text("utf-8")))
 
 
 def load(kind: PluginKind, name: str) -> Any:
@@ -77,9 +77,14 @@ def module(kind: PluginKind, name: str) -> ModuleType:
     return found
 
 
-@cache
 def _modules(package: str) -> dict[str, str]:
-    """The dotted name of every module in a package and the folders below it, by its name as a user writes it."""
-    path = importlib.import_module(package).__path__
-    found = (info.name for info in pkgutil.walk_packages(path, f"{package}.") if not info.ispkg)
-    return {dotted.rpartition(".")[2].replace("_", "-"): dotted for dotted in sorted(found, reverse=True)}
+    """The dotted name of every module of a kind, by its name as a user writes it."""
+    inside = {name: path.relative_to(ROOT).with_suffix("").parts for name, path in _files(package).items()}
+    return {name: ".".join((ROOT.name, *parts)) for name, parts in inside.items()}
+
+
+@cache
+def _files(package: str) -> dict[str, Path]:
+    """Every file in the folder of a kind and the folders below it, by its name as a user writes it."""
+    found = ROOT.joinpath(*package.split(".")[1:]).rglob("*.py")
+    return {path.stem.replace("_", "-"): path for path in sorted(found, reverse=True) if path.stem != "__init__"}

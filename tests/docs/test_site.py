@@ -157,10 +157,10 @@ def test_the_page_of_events_has_those_that_the_package_writes():
     sources = "\n".join(path.read_text("utf-8") for path in Path(ROOT / "parse_p2p").rglob("*.py"))
     logged = set(re.findall(r'\.write\(\s*"([a-z][a-z ]*)"', sources)) | {"left"}
     page = (DOCS / "reference" / "events.md").read_text("utf-8")
-    told = {name for cell in re.findall(r"^\| (`[a-z ]+`(?:, `[a-z ]+`)*) \| ", page, re.MULTILINE)
+    said = {name for cell in re.findall(r"^\| (`[a-z ]+`(?:, `[a-z ]+`)*) \| ", page, re.MULTILINE)
             for name in re.findall(r"`([a-z ]+)`", cell)}  # fmt: skip
     rounds = page.partition("The keys of `round`:")[2].partition("\n## ")[0]
     keys = {
         name for cell in re.findall(r"^\| (`.*?) \| ", rounds, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
     }
-    assert told - keys == logged
+    assert said - keys == logged

@@ -15,11 +15,11 @@ from paths import ROOT
 import parse_p2p
 
 PROJECT = ROOT / "tests" / "support" / "user_project"
-ELSEWHERE = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MYPYPATH")}
+OUTSIDE = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MYPYPATH")}
 
 
 def called(*command, folder):
-    done = subprocess.run([*map(str, command)], cwd=folder, env=ELSEWHERE, capture_output=True, text=True)
+    done = subprocess.run([*map(str, command)], cwd=folder, env=OUTSIDE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -154,7 +154,9 @@ class GossipDiscoveryOptions(FoundOptions):
     """Agents find each other from one contact, or a few, whose places all know."""
 
     contacts: dict[str, Annotated[str, AfterValidator(lambda text: text and agent_address(text))]] = Field(
-        min_length=1, description="agents that all know: [a0], at their addresses, or {a0: tcp://host:port}"
+        min_length=1,
+        description="agents that all know: [a0], at their addresses, or {a0: tcp://host:port}",
+        json_schema_extra={"type": ["object", "array"], "items": {"type": "string"}, "minItems": 1},
     )
 
     @field_validator("contacts", mode="before")

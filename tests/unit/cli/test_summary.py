@@ -22,11 +22,11 @@ def folder(tmp_path_factory):
 
 def test_json_is_all_there_is_and_its_keys_are_stable(folder, agent):
     code, out, err = agent("summary", folder, "--json")
-    told = json.loads(out)
+    said = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(told) == ["run", "method", "rounds", "types", "bytes_per_round", "bytes_total", "seconds", "missing"]
-    assert (told["run"], told["method"], told["rounds"], told["missing"]) == (str(folder), "parse", 2, {})
-    assert list(told["types"][0]) == [
+    assert list(said) == ["run", "method", "rounds", "types", "bytes_per_round", "bytes_total", "seconds", "missing"]
+    assert (said["run"], said["method"], said["rounds"], said["missing"]) == (str(folder), "parse", 2, {})
+    assert list(said["types"][0]) == [
         "type",
         "agents",
         "mean",
@@ -37,7 +37,7 @@ def test_json_is_all_there_is_and_its_keys_are_stable(folder, agent):
         "alone_std",
         "ceiling",
     ]
-    assert [row["type"] for row in told["types"]] == ["audio", "motion"] and told["types"][0]["alone"] is not None
+    assert [row["type"] for row in said["types"]] == ["audio", "motion"] and said["types"][0]["alone"] is not None
 
 
 def test_json_after_waiting_is_no_less_alone(folder, agent):

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-import parse_p2p
 from parse_p2p.config import shipped
 from parse_p2p.core.errors import ConfigError
 
@@ -23,7 +22,7 @@ def folder(request, tmp_path, monkeypatch):
     inside.mkdir(parents=True)
     for path in (ROOT / "topologies").iterdir():
         (inside / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(parse_p2p, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(shipped, "__file__", str(package / "config" / "shipped.py"))
     return inside
 
 
