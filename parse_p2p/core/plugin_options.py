@@ -134,6 +134,17 @@ class OptionsBeside(BaseModel):
         """The plug-in that a field names, with its options."""
         return _read(plugins.load(dict(naming(type(self)))[field], getattr(self, field)), self._beside)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """With the options of all that the package ships; any others where a plug-in is a module by its dotted name."""
+        found = handler(schema)
+        section = handler.resolve_ref_schema(found)
+        for each in _shipped(cls):
+            section["properties"] |= handler.resolve_ref_schema(handler(each.__pydantic_core_schema__))["properties"]
+        dotted = [{"properties": {name: {"pattern": r"\."}}, "required": [name]} for name, _ in naming(cls)]
+        section["anyOf"] = [{"propertyNames": {"enum": list(section["properties"])}}, *dotted]
+        return found
+
     @property
     def _beside(self) -> dict[str, Any]:
         assert self.__pydantic_extra__ is not None  # since extra keys are allowed

@@ -63,11 +63,12 @@ def test_what_is_dropped_never_comes_and_the_rest_does_in_order(opened):
 
 
 def test_what_is_lost_meets_no_other_fault(opened):
-    counts = Counter()
+    counted = Counter()
     assert (
-        arrived(opened, {"kind": "delay", "seconds": 60}, {"kind": "drop"}, {"kind": "duplicate"}, counts=counts) == []
+        arrived(opened, {"kind": "delay", "seconds": 60}, {"kind": "drop"}, {"kind": "duplicate"}, counted=counted)
+        == []
     )
-    assert counts == {"delay": 20, "drop": 20}
+    assert counted == {"delay": 20, "drop": 20}
 
 
 def test_what_is_duplicated_comes_twice(opened):

@@ -158,7 +158,7 @@ class Finder(WithoutGossip):
         USED.append(self.site)
 
 class FinderOptions(FoundOptions):
-    book: str = Field("all", min_length=2)
+    contacts: str = Field("all", min_length=2)
 
     def open(self, site):
         return Finder(site)
@@ -236,7 +236,7 @@ def test_faults_of_messages_processes_and_sensors(mine, tmp_path):
 
 
 def test_a_discovery(mine, tmp_path):
-    made = running.plan(discovery={"kind": "mine.finder", "book": "few"}, rounds=2)
+    made = running.plan(discovery={"kind": "mine.finder", "contacts": "few"}, rounds=2)
     states = running.over_found(made, tmp_path)
     assert running.differing(states, running.simulated(running.plan(rounds=2))) == []
     assert sorted(site.me for site in mine("finder")) == sorted(made.specs)
@@ -271,8 +271,8 @@ WRONG = {
     "fault's agent": (blackout(sender="a9"), "faults.0.sender: there is no agent 'a9'"),
     "no fault": (blackout(kind="mine.mixer"), "faults.0: 'mine.mixer' is no fault (it has no FAULT): Known: corrupt"),
     "no such fault": (blackout(kind="mine.nothing"), "faults.0: there is no fault 'mine.nothing': "),
-    "discovery's key": (finder(bok="x"), f"discovery.bok: {UNKNOWN}did you mean 'book'"),
-    "discovery's option": (finder(book="x"), "discovery.book: string should have at least 2"),
+    "discovery's key": (finder(contcts="x"), f"discovery.contcts: {UNKNOWN}did you mean 'contacts'"),
+    "discovery's option": (finder(contacts="x"), "discovery.contacts: string should have at least 2"),
     "mixer's key": ({"options": {"mixer": "mine.mixer", "pul": 1}}, f"options.pul: {UNKNOWN}did you mean 'pull'"),
     "mixer's option": ({"options": {"mixer": "mine.mixer", "pull": 2}}, "options.pull: input should be less than"),
     "another's key": ({"options": {"pull": 1}}, f"options.pull: {UNKNOWN}"),

@@ -39,7 +39,7 @@ def test_its_keys_are_those_that_a_person_changes_first(here, agent):
 def test_what_an_item_of_a_list_is_stands_behind_it(here):
     lines = written("faults", here / "x.yaml").splitlines()
     assert any(
-        re.fullmatch(r"  - \{kind: duplicate, probability: 0.05\} +# The message comes twice\.", x) for x in lines
+        re.fullmatch(r"  - \{kind: duplicate, probability: 0.05\} +# The message comes once more\.", x) for x in lines
     )
     lines = written("changing", here / "x.yaml").splitlines()
     assert any(re.search(r"gain: \[motion\]\} +# modalities that the agent gets$", line) for line in lines)

@@ -81,7 +81,7 @@ def test_keys_plugins_and_what_they_ask_together_are_found_at_once(found):
     said = [
         (2, "agents: a1 is to have the modality 'smell'"),
         (2, "agents: a2 is to have the modality 'taste'"),
-        (7, "options.exchange: input should be"),
+        (7, "options.exchange: there is no exchange"),
         (8, "codec: there is no codec 'bf61': did you mean 'bf16'?"),
         (9, "clocks: lost must be more than two heartbeats"),
         (10, "train.lrr: there is no such key here"),
