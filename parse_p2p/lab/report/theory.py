@@ -18,7 +18,7 @@ from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.topology.graph import Topology
 
 Edge = tuple[int, int]
-"""Endpoints of two agents in the list of all; of a graph whose edges go one way first who sends."""
+"""Positions of two agents in the list of all; of a graph whose edges go one way first who sends."""
 
 Laid = tuple[int, float | None, int]
 """Of a slice in a round: its graph, the ρ of its weights, None where it bounds nothing, and how many hold it."""

@@ -49,7 +49,7 @@ def connect(asked: str) -> Any:
 
 
 def adapt(run: RunFile) -> RunFile:
-    """Endpoints are Ray's to choose: agents listen everywhere and are found by files in the run's folder."""
+    """Where agents run is Ray's to choose: agents listen everywhere and are found by files in the run's folder."""
     discovery = run.discovery
     if not isinstance(discovery, FoundOptions):
         return run.model_copy(update={"discovery": SharedFolderOptions(kind="shared-folder", bind=EVERYWHERE)})

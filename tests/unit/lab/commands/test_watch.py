@@ -164,6 +164,16 @@ def test_it_listens_at_an_ip_address_only(run):
         watch(run[1], bind="elsewhere")
 
 
+@pytest.mark.parametrize("path", ["/", "/none"])
+def test_browsers_keep_nothing_of_it_and_hand_it_to_no_other_site(served, path):
+    connection, answer = ask(served[1], path)
+    answer.read()
+    connection.close()
+    headers = answer.headers
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Cache-Control"] == "no-store"
+
+
 def test_what_is_not_there_is_not_found(served):
     for path in ("/run.yaml", "/../run.yaml", "/events/"):
         connection, answer = ask(served[1], path)
