@@ -35,7 +35,7 @@ class TypeSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """``bytes_per_round`` crossed the wire in one round for each agent, a coordinator's mail included.
+    """``bytes_per_round`` crossed the wire in one round for each agent, a coordinator's messages included.
 
     ``seconds`` is the time the run took.
     """

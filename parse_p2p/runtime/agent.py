@@ -1,6 +1,6 @@
 """One agent among others: join, take part round by round, leave.
 
-The loop carries mail and heartbeats; all that computes runs on one thread of the agent's own. A round's beginning
+The loop carries messages and heartbeats; all that computes runs on one thread of the agent's own. A round's beginning
 is kept in memory until the next, so a round that cannot be finished (quorum lost, stopped) can be taken back and
 whoever leaves can leave a checkpoint.
 """
@@ -200,7 +200,7 @@ class Agent:
         return found.inbox
 
     async def _not_too_far_ahead(self, peers: Collection[PeerId], round: int) -> None:
-        """Wait for those that I am to send to and that would refuse mail of so late a round.
+        """Wait for those that I am to send to and that would refuse messages of so late a round.
 
         Where graphs change, an agent may meet nobody for many rounds and run ahead. No two wait for each other here:
         the one that is least far waits for nobody.
@@ -218,11 +218,11 @@ class Agent:
         return self.presence.takes_part(peer, round) and self.presence.peer_table.round(peer) + AHEAD < round
 
     def _reads(self, peer: PeerId, round: int, exchange: Exchange) -> bool:
-        """Whether to write to a peer; where mail of any round will do, to whoever is there."""
+        """Whether to write to a peer; where messages of any round will do, to whoever is there."""
         return peer in self.presence.alive() if exchange.newest else self.presence.takes_part(peer, round)
 
     def _awaited(self, peer: PeerId, round: int) -> bool:
-        """Whether mail may still come: from a coordinator even when it is gone, for as long as the clock says."""
+        """Whether messages may still come: from a coordinator even when it is gone, for as long as the clock says."""
         coordinator = peer == self.agent_state.coordinator
         if self.presence.takes_part(peer, round):
             if coordinator:
@@ -306,7 +306,7 @@ class Agent:
         return round
 
     async def _leave(self) -> None:
-        """Say bye, with the first round that will have no mail of mine, and let the last mail go."""
+        """Say bye, with the first round that will have no message of mine, and let the last messages go."""
         round = self.presence.card.round
         until = round + (1 if self._posted and round < self.agent_state.rounds else 0)
         with contextlib.suppress(TimeoutError):

@@ -1,9 +1,9 @@
-"""Pairs what a script waits for with what comes: early mail is kept, late mail is counted.
+"""Pairs what a script waits for with what comes: early messages are kept, late ones counted.
 
 A message is kept by (round, topic) and sender. What is kept is bounded: only rounds up to ``AHEAD`` from mine, one
-parcel for each sender and topic. Before my first round, which one that comes back does not know, it is so many rounds
+message for each sender and topic. Before my first round, which one that comes back does not know, it is so many rounds
 of each sender, whichever they are. Under topics that begin with ``NEWEST`` the rounds of agents may drift apart without
-bound: there it is one parcel for each sender and topic, of whatever round, and older mail gives way to newer.
+bound: there it is one message for each sender and topic, of whatever round, and older messages give way to newer.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Received:
 
 @dataclass
 class _Newest:
-    """The newest mail of one sender on one topic; without the parcel once it is handed out."""
+    """The newest message of one sender on one topic; empty once it is handed out."""
 
     round: int
     message: Message | None
@@ -53,13 +53,13 @@ class Mailbox:
         self._news = asyncio.Event()
 
     def open(self, round: int) -> None:
-        """Begin a round; mail of earlier ones is thrown away."""
+        """Begin a round; messages of earlier ones are thrown away."""
         self.round, self._begun = round, True
         for key in [key for key in self._messages if key[0] < round]:
             del self._messages[key]
 
     def deliver(self, sender: PeerId, round: int, topic: str, message: Message) -> None:
-        """Take in a parcel. Raises MalformedFrame for one that an honest peer could not have sent."""
+        """Take in a message. Raises MalformedFrame for one that an honest peer could not have sent."""
         if topic.startswith(NEWEST):
             self._replace(sender, round, topic, message)
         else:
@@ -104,7 +104,7 @@ class Mailbox:
 
     async def collect(self, exchange: Exchange, takes_part: Callable[[PeerId], bool], seconds: float,
                       behind: Callable[[PeerId], bool] = nobody) -> Received:  # fmt: skip
-        """Wait for the exchange's mail from all who take part.
+        """Wait for the exchange's messages from all who take part.
 
         For each it is ``seconds`` from the moment on at which it is no longer ``behind``, and twice that at most: who
         waited in vain in the last round is late in this one by as long as others wait, and would be missed for it.
@@ -147,7 +147,7 @@ class Mailbox:
                 found.refused[sender] = str(error)
 
     def _handed_out(self, sender: PeerId, exchange: Exchange, over: bool) -> Message | None:
-        """The mail of a sender for this exchange, once; that of an earlier round only when the wait is over."""
+        """The message of a sender for this exchange, once; one of an earlier round only when the wait is over."""
         if not exchange.newest:
             return self._messages.get((self.round, exchange.topic), {}).pop(sender, None)
         kept = self._newest.get(sender, {}).get(exchange.topic)

@@ -1,4 +1,4 @@
-"""An agent's mail: what goes out, what comes in, and what is refused.
+"""An agent's messages: what goes out, what comes in, and what is refused.
 
 Each neighbour has an outbox of its own, so that a slow reader holds up nobody else. Whatever comes is looked at
 before anything is made of it; a peer that sends too much that cannot be read is not listened to for a while.
@@ -21,14 +21,14 @@ from parse_p2p.wire.codecs import raw
 from parse_p2p.wire.codecs.base import Codec, suited
 from parse_p2p.wire.framing import Assembler, Frames, Header, pack, unpack
 
-GOSSIP = "gossip"  # the topic of control mail by which agents find each other
-COMPLAINTS = 10  # lines in the log about one peer and one kind of bad mail; the rest is counted
+GOSSIP = "gossip"  # the topic of control messages by which agents find each other
+COMPLAINTS = 10  # lines in the log about one peer and one kind of bad message; the rest are counted
 UNKNOWN_PEER = PeerId("a stranger")
-OUTBOX = 8  # parcels waiting for one peer before the oldest is given up
+OUTBOX = 8  # messages waiting for one peer before the oldest is given up
 
 
 class Limits(BaseModel):
-    """How much unreadable mail is borne from one peer."""
+    """How many unreadable messages are borne from one peer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,7 +99,7 @@ class Messenger:
         self.ledger.wire_out += sum(map(len, frames))
 
     async def deliver(self, peer: PeerId) -> None:
-        """Carry a peer's mail, for ever."""
+        """Carry a peer's messages, for ever."""
         box = self._outboxes[peer]
         while True:
             for frames in await box.get():
@@ -129,11 +129,11 @@ class Messenger:
                 self._count(sender)
 
     def forget(self, round: int) -> None:
-        """Throw away the pieces of mail of earlier rounds."""
+        """Throw away the parts of messages of earlier rounds."""
         self._assembler.forget(round)
 
     def complain(self, peer: PeerId, kind: str, why: str) -> None:
-        """Count what is wrong with a peer or its mail, and say so in the log."""
+        """Count what is wrong with a peer or its messages, and say so in the log."""
         if peer not in self._speakers:
             peer = UNKNOWN_PEER  # who may come under any number of names
         self.refusals[peer, kind] += 1
@@ -162,7 +162,7 @@ class Messenger:
             deliver(sender, header.round, header.topic, message)
 
     def _count(self, sender: PeerId) -> None:
-        """Shut out one that sends refused mail faster than the limit; a stranger's is never read anyway."""
+        """Shut out one that sends refused messages faster than the limit; an unknown peer's are never read anyway."""
         if sender not in self._speakers:
             return
         lately, now = self._lately[sender], time.monotonic()

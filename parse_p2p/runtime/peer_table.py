@@ -75,7 +75,7 @@ class PeerTable:
         entry.deadline = min(entry.deadline, now + 2 * self._clocks.heartbeat)
 
     def takes_part(self, peer: PeerId, round: int, now: float) -> bool:
-        """Whether mail of this round is to be expected from the peer."""
+        """Whether a message of this round is to be expected from the peer."""
         entry = self._peers[peer]
         if entry.card is None or entry.joins == NEVER or round < self._first(entry):
             return False

@@ -23,7 +23,7 @@ ANSWERS = 2.5  # seconds for neighbours to find one that comes back: a socket di
 
 class Presence:
     """``start`` is the round to begin with; None asks the running neighbours. ``look`` is told of all that may end a
-    wait for mail, ``met`` of who is new or came back."""
+    wait for messages, ``met`` of who is new or came back."""
 
     def __init__(self, agent_state: AgentState, messenger: Messenger, clocks: Clocks, start: int | None,
                  announcer: Announcer | None, log: EventLog, look: Callable[[], None],
@@ -66,7 +66,7 @@ class Presence:
         return self.peer_table.alive(time.monotonic())
 
     async def bye(self, until: int) -> None:
-        """Say that I leave, with the first round that will have no mail of mine."""
+        """Say that I leave, with the first round that will have no message of mine."""
         self.card = replace(self.card, until=until)
         await self._say_card()
 
@@ -231,7 +231,7 @@ class Presence:
             await self._say_card_to(sender)
         running = self.card.round if self.begun else None
         if self.peer_table.heard(sender, card, time.monotonic(), running):
-            self.messenger.empty(sender)  # mail for who it was before
+            self.messenger.empty(sender)  # messages for who it was before
             self.met(sender)
             self.log.write("found", round=self.card.round, peer=sender)
             await self._say_card_to(sender)

@@ -39,7 +39,7 @@ def simulate(agent_states: Sequence[AgentState], rounds: int, start: int = 0, co
 
 
 class _Round:
-    """One round of all scripts: whoever has all the mail it waits for goes on, in the order of the agents."""
+    """One round of all scripts: whoever has all the messages it waits for goes on, in the order of the agents."""
 
     def __init__(self, agent_states: Sequence[AgentState], round: int, codec: Codec | None, ledger: Ledger) -> None:
         self.scripts: dict[PeerId, Script] = {p.me: p.begin(round) for p in agent_states}
@@ -93,7 +93,7 @@ class _Round:
                 row[name] = row.get(name, 0) + nbytes
 
     def _carried(self, message: Message) -> Message:
-        """The parcel as it would come off the wire."""
+        """The message as it would come off the wire."""
         if self.codec is None or self.codec.lossless:
             return message
         codec = self.codec

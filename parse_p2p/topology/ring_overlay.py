@@ -31,7 +31,7 @@ def gaps(me: PeerId, other: PeerId, rings: int) -> tuple[int, ...]:
     return tuple(gap for forth in ahead for gap in (forth, CIRCLE - forth))
 
 
-@lru_cache(maxsize=1 << 11)  # mail comes more often than who is known changes
+@lru_cache(maxsize=1 << 11)  # messages come more often than who is known changes
 def nearest(me: PeerId, others: tuple[PeerId, ...], rings: int, count: int = 1) -> tuple[PeerId, ...]:
     """The ``count`` nearest of each side of each ring, the nearest first; at most 2 · ``rings`` · ``count``.
 

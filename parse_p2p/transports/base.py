@@ -45,7 +45,7 @@ class Transport(Protocol):
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
         """Accept a message for a peer; waits while its queue is full or its link is down.
 
-        The frames' memory must not change afterwards. Control mail never waits: it is dropped instead.
+        The frames' memory must not change afterwards. Control messages never wait: they are dropped instead.
         """
         ...
 

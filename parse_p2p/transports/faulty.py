@@ -1,4 +1,4 @@
-"""Any transport, with the mail faults of a run file done to what is sent over it."""
+"""Any transport, with the faults of a run file done to what is sent over it."""
 
 import asyncio
 from collections import Counter
@@ -19,10 +19,10 @@ Link = tuple[PeerId, Plane]
 class FaultyTransport:
     """Wraps the transport of the agent ``me``.
 
-    Until the first ``begin`` nothing is hurt: agents must meet before anything can come between them. A parcel
+    Until the first ``begin`` nothing is hurt: agents must meet before anything can come between them. A message
     belongs to the round in its header, a heartbeat to the round that was begun last. ``counts`` says how many
     messages each kind of fault has struck, ``tell`` is called with it at the end, and ``drain`` is how many seconds
-    mail that is held back keeps the transport open.
+    messages that are held back keep the transport open.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The way to one neighbour on one plane: the link that I opened to it, or the one that it opened to me.
 
 Where both can dial each other there are two links and each sends along its own. Where only one can, behind NAT or a
-firewall, both use the one that there is: mail goes back along it by the routing id under which the other's came. Under
-CURVE that id is known from authenticated mail alone; without it, it is the name that the other gave itself.
+firewall, both use the one that there is: messages go back along it by the routing id under which the other's came.
+Under CURVE that id is known from authenticated messages alone; without it, it is the name that the other gave itself.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from zmq.utils.monitor import recv_monitor_message
 from parse_p2p.transports.base import Address
 from parse_p2p.wire.framing import Frames
 
-GRACE = 2.0  # seconds for my own link to come up before mail goes along the other's
+GRACE = 2.0  # seconds for my own link to come up before messages go along the other's
 PAUSES = (0.001, 0.02)  # seconds until a full queue is tried again: at first, at most
 PROBE = 2.0  # seconds for somebody to answer
 RETRY_AFTER_DENIAL = 1.0  # seconds after one was not let in
@@ -44,9 +44,9 @@ class Link:
         self._monitor = dealer.get_monitor_socket(OPENED | GONE | DENIED | GARBLED)
         self._router = router
         self._way: bytes | None = None  # of the link that the peer opened
-        self._past: bytes | None = None  # the one before: mail that was under way says nothing of where the peer is
+        self._past: bytes | None = None  # the one before: messages still under way say nothing of where the peer is
         self._descriptor = -1  # of that link
-        self._back = False  # mail goes along it
+        self._back = False  # messages go along it
         self._news = asyncio.Event()
         self._down_since = self._dialled = time.monotonic()
         self.address: str | None = None
@@ -129,7 +129,7 @@ class Link:
         return mine
 
     def _lose(self) -> None:
-        # mail of an earlier link may have been read after that of a later one
+        # messages of an earlier link may have been read after that of a later one
         self._way, self._past, self._descriptor = self._past, None, -1
         self._back = self._back and self._way is not None
 
@@ -149,7 +149,7 @@ class Link:
     async def give(self, frames: Frames) -> bool:
         """Hand over a message without waiting; whether there was a way, and room on it.
 
-        Whichever link was chosen is kept for as long as it holds, so that mail stays in order.
+        Whichever link was chosen is kept for as long as it holds, so that messages stay in order.
         """
         while self._back and self._way is not None:
             try:

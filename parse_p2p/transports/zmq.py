@@ -8,8 +8,8 @@ Each plane has a context, hence an I/O thread, of its own, so that heartbeats pa
 The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarted peer (HANDOVER), a close that hangs
 for ever (LINGER), frames without bound (MAXMSGSIZE), a host that vanished and is never noticed (TCP_KEEPALIVE,
 TCP_MAXRT), and reconnects that eat a core (RECONNECT_IVL_MAX). ZeroMQ's own heartbeats are no answer to that: libzmq
-4.3 aborts the process when one is due on a link whose other end is gone and whose mail has not been read (its issue
-4364). Who hangs is noticed by the agents' cards. Nor is IMMEDIATE one to queues for dead endpoints: a DEALER that has
+4.3 aborts the process when one is due on a link whose other end is gone and whose messages have not been read (its
+issue 4364). Who hangs is noticed by the agents' cards. Nor is IMMEDIATE one to queues for dead endpoints: a DEALER that has
 it throws away what came and was not read when its link breaks, and aborts the process if that is half a message. A
 monitor tells which links are up.
 """
@@ -42,7 +42,7 @@ YIELD_EVERY = 8  # receives, or an always-readable socket starves the loop
 
 @dataclass(frozen=True)
 class Visit:
-    """A link to one that is no neighbour, for control mail."""
+    """A link to one that is no neighbour, for control messages."""
 
     address: str
     dealer: zmq.asyncio.Socket
@@ -131,7 +131,7 @@ class ZmqTransport:
                 raise MalformedFrame(f"{address[plane]!r} is no address") from None
 
     def visit(self, peer: PeerId, address: str) -> None:
-        """One that is no neighbour takes control mail here. Raises MalformedFrame if that is no address.
+        """One that is no neighbour takes control messages here. Raises MalformedFrame if that is no address.
 
         Beyond ``VISITS`` at a time the one that was visited longest ago is left.
         """
@@ -164,7 +164,7 @@ class ZmqTransport:
             await self._links[to, plane].carry(frames)
 
     async def _call(self, to: PeerId, frames: list[Any]) -> None:
-        """Control mail for one that is no neighbour: along the link by which it came, else where it is visited."""
+        """Control messages for one that is no neighbour: along the link it opened, else where it is visited."""
         with contextlib.suppress(zmq.Again):
             if (way := self._visitors.get(to)) is not None:
                 try:
@@ -178,7 +178,7 @@ class ZmqTransport:
                 await visit.dealer.send_multipart(frames, flags=zmq.DONTWAIT)
 
     async def trouble(self, peer: PeerId) -> str:
-        # cards come as control mail
+        # cards come as control messages
         return await view(self._me, peer, self.endpoints, [self._links[peer, p] for p in (Plane.CONTROL, Plane.DATA)])
 
     async def arrivals(self) -> AsyncIterator[Arrival]:
@@ -239,7 +239,7 @@ class ZmqTransport:
         socket.set(zmq.SNDHWM, QUEUE)
         socket.set(zmq.RCVHWM, QUEUE)
         socket.set(zmq.MAXMSGSIZE, CHUNK + MAX_HEADER)
-        socket.set(zmq.TCP_KEEPALIVE, 1)  # for a link on which nothing is on its way; MAXRT for one with mail
+        socket.set(zmq.TCP_KEEPALIVE, 1)  # for a link on which nothing is on its way; MAXRT for one with messages
         socket.set(zmq.TCP_KEEPALIVE_IDLE, 5)  # seconds
         socket.set(zmq.TCP_KEEPALIVE_INTVL, 2)
         socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
@@ -316,7 +316,7 @@ class ZmqTransport:
         if not drain:
             for context in self._contexts.values():
                 context.destroy(0)  # and what was not opened to the end
-        # term waits for the last mail, at most the linger time, so it must not hold up the loop
+        # term waits for the last messages, at most the linger time, so it must not hold up the loop
         await asyncio.gather(*(asyncio.to_thread(context.term) for context in self._contexts.values()))
 
 

@@ -1,9 +1,9 @@
-"""Neighbours found by gossip (``gossiper.py``), from one contact whose place all agents know, or a few.
+"""Neighbours found by gossip (``gossiper.py``), from one contact whose address all agents know, or a few.
 
-Who is in the run and who is whose neighbour follows from the run file, and so does what each agent begins with: mail
-of any other, and a card that says otherwise, are refused. What is found is where everybody listens. Gossip goes as
-control mail between any two agents of the run; a neighbour is dialled when its place is first heard of, and from the
-moment on at which it has spoken for itself nobody else can say where it is.
+Who is in the run and who is whose neighbour follows from the run file, and so does what each agent begins with: a
+message of any other, and a descriptor that says otherwise, are refused. What is found is where everybody listens.
+Gossip goes as control messages between any two agents of the run; a neighbour is dialled when its address is first
+heard of, and from the moment on at which it has spoken for itself nobody else can say where it is.
 """
 
 import asyncio

@@ -122,7 +122,7 @@ class Gossiper:
         return {peer: self._message(peer, peer in partners, peer in asked) for peer in receivers}
 
     def receive(self, sender: PeerId, message: GossipMessage) -> dict[PeerId, GossipMessage]:
-        """What ``descriptors.read`` made of mail that the transport says is from ``sender``. Raises MalformedFrame."""
+        """Take in a message that, as the transport says, is from ``sender``. Raises MalformedFrame."""
         own = message.descriptors[0]
         if own.id != sender or sender == self.me:
             raise MalformedFrame(f"{sender} shows the card of {own.id}")

@@ -1,6 +1,6 @@
 """What agents tell one another to find each other: cards, and the messages that carry them.
 
-A message travels as the facts of a parcel. Slices are named once in a table and each card marks its own by the bits
+It travels as the facts of a ``Message``. Slices are named once in a table and each card marks its own by the bits
 of one hexadecimal number, so that a dozen cards with twenty slices each take about 2 kB:
 
     drawn, asks, slices, ids, addresses, senses, held, ages, offers, wants, degrees

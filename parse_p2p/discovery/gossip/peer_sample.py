@@ -1,4 +1,4 @@
-"""What one agent knows of others, within bounds that no peer's mail can move.
+"""What one agent knows of others, within bounds that no peer's messages can move.
 
 An entry is by hearsay until its owner has spoken for itself; from then on only the owner changes what it says. Some
 entries are drawn: they are the random partial view, which says nothing of who holds what.

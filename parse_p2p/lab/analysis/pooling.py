@@ -22,7 +22,7 @@ def push_sum(topology: Topology, values: Values, rounds: int) -> Values:
 
     Every agent holds a mass (value, weight), first (its own, 1), and splits it over its links and itself; the ratio
     tends to the mean (Kempe, Dobra and Gehrke 2003). The shares are the mixing weights, scaled where what an agent
-    gives away would not add up to one, as on a graph whose links go one way. No mail is lost here.
+    gives away would not add up to one, as on a graph whose links go one way. No message is lost here.
     """
     given = topology.matrix() / topology.matrix().sum(0)  # column j: how j splits its mass
     mass = np.concatenate([values.reshape(len(values), -1), np.ones((len(values), 1))], axis=1)

@@ -1,4 +1,4 @@
-"""The agents of a run on a Ray cluster, one actor each (``ray_actor.py``); their mail goes over our own links as ever.
+"""The agents of a run on a Ray cluster, one actor each (``ray_actor.py``); messages go over our own links as ever.
 
 Ray finds each agent a node with the CPUs and GPUs that the run file asks for, and another when that node is lost. All
 nodes see the run's folder, in which agents leave where they listen, their logs and their checkpoints.

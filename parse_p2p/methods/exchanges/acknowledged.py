@@ -1,16 +1,16 @@
-"""Pairwise mixing that keeps the sum of a slice whatever mail is lost: what one end adds the other subtracts, once.
+"""Pairwise mixing that keeps the sum of a slice whatever is lost: what one end adds the other subtracts, once.
 
 On each edge the agent that comes first by name proposes its slice x_i, with a number. The other adds
 ``d = W_ij (x_i − x_j)`` to its own, and from the next round on answers (d, number) until a proposal with a higher
 number shows that the answer came; the first subtracts d when it has it, and only then raises the number. A lost
 proposal changes nothing and a lost answer is repeated, so that the sum over both, less what is answered and not yet
-subtracted, never changes. With no mail lost two rounds make one of ``weighted``.
+subtracted, never changes. With no message lost two rounds make one of ``weighted``.
 
 No number and no difference is sent before the round after that which made it, so that a checkpoint of every round
 knows all that others were told: an agent that dies and comes back from it loses and repeats nothing either. An edge has
-one exchange open at a time, so that an agent has promised at most the share ``Σ_j W_ij`` < 1 of itself; late mail makes
-the agreement slower and not unstable. Slices are kept in float64, or each end would round its steps by itself; answers
-cross in float64, so that no codec parts the two ends.
+one exchange open at a time, so that an agent has promised at most the share ``Σ_j W_ij`` < 1 of itself; late messages
+make the agreement slower and not unstable. Slices are kept in float64, or each end would round its steps by itself;
+answers cross in float64, so that no codec parts the two ends.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def acknowledged(local: Local, patience: float) -> Stretch:
 
 
 def check(local: Local, sender: PeerId, message: Message) -> None:
-    """Refuse mail that is no tensor and number for each slice of the link, or as an answer for some.
+    """Refuse a message that is no tensor and number for each slice of the link, or as an answer for some.
 
     Raises SpecMismatch.
     """

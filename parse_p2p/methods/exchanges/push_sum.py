@@ -1,4 +1,4 @@
-"""Push-sum by running sums: a mean that bears lost mail, exactly.
+"""Push-sum by running sums: a mean that bears lost messages, exactly.
 
 Every agent holds of each slice a mass (w·x, w), from (x, 1) on, and reads its parameters off as their ratio. It splits
 the mass over its links and itself, so that no mass is made or lost, and all ratios tend to the mean over the agents
@@ -46,7 +46,7 @@ def push_sum(local: Local, patience: float) -> Stretch:
 
 
 def check(local: Local, sender: PeerId, message: Message) -> None:
-    """Refuse mail that is not a message for each slice of the link. Raises SpecMismatch."""
+    """Refuse a message that has no mass for each slice of the link. Raises SpecMismatch."""
     wanted = {str(key): (local.plan.regions[key].size + 3,) for key in local.plan.links[sender]}
     check_tensors(sender, message, wanted, dtype=torch.float64, largest=torch.finfo(torch.float64).max)
 

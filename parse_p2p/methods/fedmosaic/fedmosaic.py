@@ -196,7 +196,7 @@ def pivot(local: Local) -> Size:
 def messages(
     local: Local, options: Options, setup: Setup, there: Collection[PeerId], new: Collection[PeerId]
 ) -> dict[PeerId, Message]:
-    """For every client something, if only an empty parcel: what it begins with, the others' adapters, or both."""
+    """For every client something, if only an empty message: what it begins with, the others' adapters, or both."""
     known = sizes(local)
     given = customised(local, options, there)
     first = {peer: setup.tensors(known[peer], local.plan.holders[peer].modalities) for peer in new}

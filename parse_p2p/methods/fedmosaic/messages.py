@@ -1,4 +1,4 @@
-"""What FedMosaic's mail may hold: names with shapes, which both ends work out from the sizes of the run's networks."""
+"""What FedMosaic's messages may hold: names with shapes, which both ends derive from the sizes of the networks."""
 
 import torch
 
@@ -59,5 +59,5 @@ def from_coordinator(model: Adapters, pivot: Size) -> Check:
 
 
 def begins(message: Message) -> bool:
-    """Whether a parcel holds what a client begins with."""
+    """Whether a message holds what a client begins with."""
     return any(name.startswith("backbone/") for name in message.tensors)

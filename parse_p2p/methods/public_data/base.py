@@ -186,7 +186,7 @@ def known_items(local: Local) -> str:
 
 
 def upload(local: Local, knowledge: PublicKnowledge | None) -> Message:
-    """U of my modalities; an empty parcel, so that nobody waits, where there was no lesson."""
+    """U of my modalities; an empty message, so that nobody waits, where there was nothing to learn from."""
     if knowledge is None:
         return Message()
     rows = represent(local.learner, knowledge.inputs)
@@ -221,12 +221,12 @@ def fitting(local: Local, scheme: Scheme) -> Check:
 
 
 def rows_in(message: Message) -> int:
-    """The rows of the representations in a parcel, if they are matrices."""
+    """The rows of the representations in a message, if they are matrices."""
     return max((len(t) for name, t in message.tensors.items() if name.startswith("repr.") and t.dim() == 2), default=0)
 
 
 def unit_rows(sender: PeerId, message: Message, wanted: Shapes) -> None:
-    """Refuse a parcel that is not exactly these tensors, or whose representations have rows of another length.
+    """Refuse a message that is not exactly these tensors, or whose representations have rows of another length.
 
     Raises SpecMismatch, one sentence naming the tensor.
     """
@@ -285,7 +285,7 @@ def unfused(outputs: Outputs) -> Rows:
 def broadcast(
     local: Local, scheme: Scheme, chosen: tuple[PeerId, ...], items: str, rows: Rows
 ) -> dict[PeerId, Message]:
-    """G and what goes with it for the chosen clients, an empty parcel for the others: nobody runs ahead."""
+    """G and what goes with it for the chosen clients, an empty message for the others: nobody runs ahead."""
     common = to_host({f"repr.{m}": g for m, g in rows.items()})
     encoders = to_host({m: network(local.learner).encoder(m) for m in rows if scheme.encoders})
 
