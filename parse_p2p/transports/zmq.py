@@ -9,9 +9,9 @@ The options below each answer a trap of ZeroMQ: a ROUTER that ignores a restarte
 for ever (LINGER), frames without bound (MAXMSGSIZE), a host that vanished and is never noticed (TCP_KEEPALIVE,
 TCP_MAXRT), and reconnects that eat a core (RECONNECT_IVL_MAX). ZeroMQ's own heartbeats are no answer to that: libzmq
 4.3 aborts the process when one is due on a link whose other end is gone and whose messages have not been read (its
-issue 4364). Who hangs is noticed by the agents' cards. Nor is IMMEDIATE one to queues for dead endpoints: a DEALER that has
-it throws away what came and was not read when its link breaks, and aborts the process if that is half a message. A
-monitor tells which links are up.
+issue 4364). Who hangs is noticed by the agents' cards. Nor is IMMEDIATE one to queues for dead endpoints: a DEALER
+that has it throws away what came and was not read when its link breaks, and aborts the process if that is half a
+message. A monitor tells which links are up.
 """
 
 import asyncio

@@ -106,7 +106,7 @@ def test_a_key_of_two_plugins_is_read_by_the_one_that_is_chosen(monkeypatch):
 
     for name in ("odd", "odd.mixer"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    sys.modules["odd.mixer"].MIXER = Odd
+    monkeypatch.setattr(sys.modules["odd.mixer"], "MIXER", Odd, raising=False)
     plain = GossipOptions(mixer="odd.mixer")
     assert plain.mixing.model_dump()["clip"] == plain.model_dump()["clip"] == "softly"
     hard = GossipOptions.model_validate({"mixer": "odd.mixer", "clip": "hard"})
