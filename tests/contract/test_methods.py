@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 import torch
 from plans import differing, finished, plan, under
+from pydantic import ValidationError
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
@@ -141,7 +142,8 @@ def test_a_method_says_what_it_is(name):
     assert method.summary
     assert method.scripts
     assert set(method.networks) <= set(plugins.known(plugins.NETWORKS))
-    assert method.options().model_config["extra"] == "forbid"
+    with pytest.raises(ValidationError, match=r"no such key|not permitted"):
+        method.options.model_validate({"an option that there is not": 1})
     for field, info in method.options.model_fields.items():
         assert info.description, f"options.{field} has no description"
 

@@ -25,7 +25,7 @@ from parse_p2p.transports.zmq import ZmqTransport
 
 TYPES = {"audio": 2, "motion": 2, "audio+motion": 1}
 SLOW = {"kind": "delay", "seconds": 0.25}
-GUARD = 90  # seconds after which something hangs; nothing is decided by it
+GUARD = 170  # seconds after which something hangs; nothing is decided by it
 COMMAND = Path(sys.executable).with_name("parse-agent")
 
 

@@ -42,9 +42,12 @@ def test_a_shipped_one_is_found_by_name_and_a_generator_is_one_all_the_same(lab)
     assert code == 0 and "ring under parse: 5 agents" in out
 
 
-@pytest.mark.parametrize("arguments", [["ring:8"], ["ring:16", "torus:16"], ["ring:8", "--suggest", "--degree", 3]])
-def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(lab, arguments):
-    printed = [lab(*arguments, *BITS, columns=columns)[1].splitlines() for columns in (100, 40)]
+@pytest.mark.parametrize(
+    ("arguments", "narrow"),
+    [(["ring:8"], 40), (["ring:16", "torus:16"], 40), (["ring:8", "--suggest", "--degree", 3], 48)],
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(lab, arguments, narrow):
+    printed = [lab(*arguments, *BITS, columns=columns)[1].splitlines() for columns in (100, narrow)]
     heads = [next(x for x in lines if x.startswith(("graph  ", "slices "))) for lines in printed]
     tables = [head.split() for head in heads]
     assert "gap" in tables[1] and set(tables[1]) < set(tables[0])

@@ -172,7 +172,6 @@ def test_a_generator_has_the_arguments_of_its_function():
     [
         ("rig:8", None, "did you mean 'ring'"),
         ("rig", None, "did you mean 'ring'"),
-        ("ring", None, "Write ring:8"),
         ("ring:8,3", None, "'3' is no argument"),
         ("ring:8,p=[", None, "no value for p"),
         ("ring:8,p=1", None, "'ring' does not know p"),
