@@ -17,6 +17,7 @@ from parse_p2p.core.errors import (
     WireError,
     WrongRun,
 )
+from parse_p2p.core.events import Event, Level
 from parse_p2p.core.message import NEWEST, Fact, Message, Shapes, check_tensors
 from parse_p2p.core.mixers.base import Mixer
 from parse_p2p.core.mixers.weighted import weighted
@@ -52,6 +53,7 @@ __all__ = [
     "Codec",
     "Component",
     "ConfigError",
+    "Event",
     "Exchange",
     "Fact",
     "Group",
@@ -61,6 +63,7 @@ __all__ = [
     "JoinTimeout",
     "Kind",
     "Learner",
+    "Level",
     "Local",
     "LossTerm",
     "MalformedFrame",

@@ -127,7 +127,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
 
 
 def events(folder: RunFolder, me: PeerId) -> list[dict[str, Any]]:
-    return list(Tail(folder.events(me)).read())
+    return [event.line() for event in Tail(folder.events(me)).read()]
 
 
 def passed(folder: RunFolder, me: PeerId, round: int) -> bool:
@@ -158,7 +158,7 @@ def outcome(plan: RunPlan, logs: Mapping[PeerId, list[dict[str, Any]]]) -> dict[
 
 
 def late(counts: list[int]) -> int:
-    """Parcels that came too late, from what an agent had counted in each round; it begins anew when it is restarted."""
+    """Messages that came too late, from what an agent had counted in each round; anew when it is restarted."""
     return sum(after - before if after >= before else after for before, after in pairwise([0, *counts]))
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
+from parse_p2p.core.events import Round, Start
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Done, advance
@@ -125,13 +126,13 @@ def output(command: list[str]) -> tuple[int, str]:
 def columns(out: Path, given: argparse.Namespace) -> list[str]:
     """A row of the table, without the first round, in which a GPU's kernels are loaded."""
     logs = {path.parent.name: list(Tail(path).read()) for path in sorted(out.glob("agents/*/events.jsonl"))}
-    starts = [event for log in logs.values() for event in log if event["event"] == "start"]
-    rounds = [event for log in logs.values() for event in log if event["event"] == "round" and event["round"] > 0]
-    steps = sum(-(-start["samples"] // BATCH) for start in starts)  # of all agents in a round
-    seconds = statistics.mean(event["seconds"] for event in rounds)
-    share = sum(event["exchange"] for event in rounds) / sum(event["seconds"] for event in rounds)
-    most = {key: max(event["memory"].get(key, 0) for event in rounds) for key in ("host", "allocated", "reserved")}
-    accuracy = statistics.mean(event["accuracy"] for event in rounds if event["round"] == given.rounds - 1)
+    starts = [event for log in logs.values() for event in log if isinstance(event, Start)]
+    rounds = [event for log in logs.values() for event in log if isinstance(event, Round) and event.round > 0]
+    steps = sum(-(-(start.samples or 0) // BATCH) for start in starts)  # of all agents in a round
+    seconds = statistics.mean(event.seconds for event in rounds)
+    share = sum(event.exchange or 0.0 for event in rounds) / sum(event.seconds for event in rounds)
+    most = {key: max((event.memory or {}).get(key, 0) for event in rounds) for key in ("host", "allocated", "reserved")}
+    accuracy = statistics.mean(event.accuracy or 0.0 for event in rounds if event.round == given.rounds - 1)
     memory = [f"{most[key] / 2**20:.0f}" if most[key] else "" for key in most]
     return [f"{steps / seconds:.0f}", f"{seconds:.3f}", f"{100 * share:.0f} %", f"{accuracy:.3f}", *memory]
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from parse_p2p.cli.agent import app as parse_agent
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.core import plugins
+from parse_p2p.core import events, plugins
 from parse_p2p.lab.cli import app as parse_lab
 from parse_p2p.lab.experiments.experiment import Experiment
 
@@ -241,6 +241,42 @@ def names_to_choose() -> list[str]:
     return text
 
 
+# the log
+
+
+def events_page() -> str:
+    """Every event of an agent's log, by what it is about."""
+    text = [
+        "# Events of the log",
+        NOTE,
+        "Every agent appends to `agents/ID/events.jsonl` in the run folder, a JSON object a line. Each has `event`, "
+        "`agent` and `time` (seconds since 1970), and the keys below. Rounds count from 0. An event with a sentence "
+        "has it as `says`, and its `level`: `notice` is shown on the screen as it comes, `info` in the report, `debug` "
+        "only with `--log-level debug`. A line that a kill cut off is passed over. "
+        "[An event of your own](../how-to/network.md#an-event-of-your-own) is a class.",
+    ]
+    for topic in events.Topic:
+        about = [event for event in events.shipped() if event.topic is topic]
+        rows = []
+        for event in about:
+            keys = ", ".join(f"`{key}`" for key in facts_of(event))
+            rows.append([f"`{event.key()}`", keys, prose(inspect.getdoc(event) or "")])
+        if rows:
+            text += [f"## {topic.capitalize()}", table(["event", "keys", "when"], rows)]
+    text.append("## Keys")
+    for event in events.shipped():
+        said = [[f"`{key}`", prose(about)] for key, about in facts_of(event).items() if about]
+        if said:
+            text += [f"### `{event.key()}`", table(["key", "what it is"], said)]
+    return "\n\n".join(text) + "\n"
+
+
+def facts_of(event: type[events.Event]) -> dict[str, str]:
+    """The keys of an event, and what its class says of each."""
+    fields = event.model_fields.items()
+    return {key: field.description or "" for key, field in fields if key not in events.Event.model_fields}
+
+
 # the command lines
 
 
@@ -338,5 +374,6 @@ PAGES = {
     "reference/run-file.md": run_file_page,
     "reference/experiment-file.md": experiment_file_page,
     "reference/command-line.md": command_line_page,
+    "reference/events.md": events_page,
     "reference/api.md": api_page,
 }

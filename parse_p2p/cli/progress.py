@@ -4,8 +4,8 @@ All of it is read from the agents' event logs, so it shows what happened, whoeve
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -17,77 +17,30 @@ from rich.text import Text
 from parse_p2p.cli import terminal
 from parse_p2p.cli.program import LogLevel
 from parse_p2p.cli.terminal import Columns
+from parse_p2p.core.events import Event, Joined, Level, Round
 from parse_p2p.core.types import PeerId
-
-Event = Mapping[str, Any]
-"""A line of an agent's log."""
+from parse_p2p.launch.run_history import AgentHistory, RunHistory
 
 COLUMNS = ("agent", "modalities", "round", "loss", "accuracy", "peers", "out", "in", "s/round", "")
 BAR = 40  # characters
+GONE = ("died", "failed", "killed", "left")  # states of agents whose rounds nobody waits for
+STATES = {
+    "": "[dim]starting",
+    "waiting for peers": "[dim]waiting for peers",
+    "running": "",
+    "done": "[green]done",
+    "stopped": "[yellow]stopped",
+    "left": "left",
+}
+"""How the states of agents are shown; others in red."""
 LONGEST_FACT = 60  # characters; a sketch has thousands, which are in the log
-
-
-@dataclass
-class AgentView:
-    """The latest that an agent logged."""
-
-    modalities: str
-    state: str = "starting"
-    resumed: bool = False
-    rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-    def take(self, event: Mapping[str, Any]) -> str | None:
-        """Take in an event; a line for the reader if it is worth one."""
-        match event["event"]:
-            case "start" | "resumed":
-                self.state = "waiting for peers"
-                self.resumed = self.resumed or event["event"] == "resumed"
-            case "joined":
-                self.state = "running"
-                if event["round"] and not self.resumed:
-                    return f"{event['agent']} has joined in round {event['round'] + 1}"
-            case "round":
-                self.state = "running"
-                self.rounds[event["round"]] = dict(event)
-            case "end" | "left" | "stopped":
-                self.state = {"end": "done"}.get(event["event"], event["event"])
-                if self.state == "left":
-                    return f"{event['agent']} has left after round {event['round']}"
-            case "modalities":
-                self.modalities = "+".join(event["modalities"])
-                return f"{event['agent']} has {self.modalities} from round {event['round'] + 1} on"
-            case "failed":
-                self.state = "failed"
-            case "fault":
-                self.state = "killed" if "restart" in event else "stopped by a fault"
-                return f"a fault of kind {event['kind']} strikes {event['agent']} in round {event['round']}"
-            case "sensor":
-                return f"{event['agent']} reads no numbers from {', '.join(event['modalities'])}"
-            case "lost":
-                return f"{event['agent']} lost its peer {event['peer']} in round {event['round']}"
-            case "absent":
-                return f"{event['agent']} goes on without {', '.join(event['peers'])}, planned to join in that round"
-            case "waiting":
-                self.state = f"waiting for {event['peer']}"
-                return f"{event['agent']} waits for the coordinator {event['peer']}, {event['seconds']:g} s at most"
-            case "on my own":
-                return f"{event['agent']} trains on alone, without the coordinator {event['peer']}"
-            case "void":
-                return f"round {event['round']} of {event['agent']} is void: {event['why']}"
-            case "refused":
-                return f"{event['agent']} complains of {event['peer']}: {event['why']}"
-        return None
-
-    @property
-    def latest(self) -> dict[str, Any]:
-        return self.rounds[max(self.rounds)] if self.rounds else {}
 
 
 class RunView:
     """The agents of a run as their logs tell them; means and worst are over all but the coordinator."""
 
-    def __init__(self, kinds: Mapping[PeerId, str], rounds: int, first: int, coordinator: PeerId | None = None) -> None:
-        self.agents = {me: AgentView(kind) for me, kind in kinds.items()}
+    def __init__(self, history: RunHistory, rounds: int, first: int, coordinator: PeerId | None = None) -> None:
+        self.agents = history.agents
         self.coordinator = coordinator
         self.rounds = rounds
         self.first = first
@@ -95,45 +48,56 @@ class RunView:
         self.notes: list[str] = []
         self._shown = first
 
-    def take(self, events: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Take in events; the notes that are new."""
-        notes = [note for event in events if (note := self.agents[PeerId(event["agent"])].take(event))]
-        self.notes += notes
-        return notes
+    def take(self, events: Iterable[Event]) -> list[str]:
+        """The notes that new events are worth."""
+        notes = [self._note(event) for event in events if event.level is Level.NOTICE]
+        new = [note for note in notes if note]
+        self.notes += new
+        return new
+
+    def _note(self, event: Event) -> str:
+        if isinstance(event, Joined) and self.agents[event.agent].resumed:
+            return ""
+        round = getattr(event, "round", None)
+        when = "" if round is None else f"round {round + 1}: "
+        return f"{when}{event.agent} {event.sentence}"
 
     def accuracy(self) -> dict[PeerId, float]:
         """The latest of each agent that has not left."""
-        return {me: v.latest["accuracy"] for me, v in self.agents.items() if v.rounds and v.state != "left"}
+        last = {me: agent.latest for me, agent in self.agents.items() if agent.state != "left"}
+        return {me: row.accuracy for me, row in last.items() if row is not None and row.accuracy is not None}
 
     def sent(self) -> int:
-        return sum(entry["wire_out"] for view in self.agents.values() for entry in view.rounds.values())
+        return sum(row.wire_out for agent in self.agents.values() for row in agent.rounds.values())
 
     def complete(self) -> int:
         """Rounds that every agent still there has finished."""
-        there = [v for v in self.agents.values() if v.state not in ("died", "failed", "killed", "left")]
-        return min((max(v.rounds, default=self.first - 1) + 1 for v in there), default=self.first)
+        there = [agent for agent in self.agents.values() if agent.state not in GONE]
+        return min((agent.done if agent.rounds else self.first for agent in there), default=self.first)
 
     def finished_lines(self) -> Iterable[str]:
         """One line for each round that has become complete since the last call."""
         while self._shown < self.complete():
-            views = [view for me, view in self.agents.items() if me != self.coordinator]
-            if entries := [view.rounds[self._shown] for view in views if self._shown in view.rounds]:
-                yield self._line(self._shown, entries)
+            learning = {me: agent for me, agent in self.agents.items() if me != self.coordinator}
+            if rows := {me: agent.rounds[self._shown] for me, agent in learning.items() if self._shown in agent.rounds}:
+                yield self._line(self._shown, rows)
             self._shown += 1
 
-    def _line(self, round: int, entries: list[dict[str, Any]]) -> str:
-        mean = {key: _mean(entries, key) for key in ("loss", "accuracy", "seconds")}
-        worst = min(entries, key=lambda e: e["accuracy"])
-        out = sum(e["wire_out"] for e in entries) / len(entries)
+    def _line(self, round: int, rows: Mapping[PeerId, Round]) -> str:
+        accuracy = {me: row.accuracy for me, row in rows.items() if row.accuracy is not None}
+        worst = min(accuracy, key=accuracy.__getitem__, default=None)
+        named = "" if worst is None else f"worst {worst} {accuracy[worst]:.3f}  "
+        out = sum(row.wire_out for row in rows.values()) / len(rows)
         return (
-            f"round {round + 1:>3}/{self.rounds}  loss {mean['loss']:6.3f}  accuracy {mean['accuracy']:.3f}  "
-            f"worst {worst['agent']} {worst['accuracy']:.3f}  out {size(out)} an agent  {mean['seconds']:.2f} s"
+            f"round {round + 1:>3}/{self.rounds}  loss {_mean(row.loss for row in rows.values()):6.3f}  "
+            f"accuracy {_mean(accuracy.values()):.3f}  {named}out {size(out)} an agent  "
+            f"{_mean(row.seconds for row in rows.values()):.2f} s"
         )
 
     def table(self) -> Group:
         columns = Columns(COLUMNS, first=["agent", "round", "accuracy", "loss", "modalities"], left=["modalities", ""])
-        for me, view in self.agents.items():
-            columns.add_row(*_cells(me, view))
+        for me, agent in self.agents.items():
+            columns.add_row(*_cells(me, agent))
         return Group(columns, Text(), self._progress(), *(Text(note, "yellow") for note in self.notes[-3:]))
 
     def _progress(self) -> "_Progress":
@@ -160,30 +124,27 @@ class _Progress:
         yield line
 
 
-def _mean(entries: list[dict[str, Any]], key: str) -> float:
+def _mean(values: Iterable[float | None]) -> float:
     """Over those who have it: a client that was not chosen has no loss."""
-    values: list[float] = [entry[key] for entry in entries if key in entry]
-    return sum(values) / max(1, len(values))
+    found = [value for value in values if value is not None]
+    return sum(found) / max(1, len(found))
 
 
-def _cells(me: PeerId, view: AgentView) -> list[str]:
-    last = view.latest
-    plain = {"running": "", "done": "[green]done", "stopped": "[yellow]stopped", "left": "left"}
-    state = plain.get(view.state, f"[red]{view.state}")
-    if view.state in ("starting", "waiting for peers"):
-        state = f"[dim]{view.state}"
-    if not last:
-        return [me, view.modalities, *[""] * 7, state]
+def _cells(me: PeerId, agent: AgentHistory) -> list[str]:
+    last = agent.latest
+    state = STATES.get(agent.state, f"[red]{agent.state}")
+    if last is None:
+        return [me, agent.kind, *[""] * 7, state]
     return [
         me,
-        view.modalities,
-        str(last["round"] + 1),
-        f"{last['loss']:.3f}" if "loss" in last else "",
-        f"{last['accuracy']:.3f}",
-        str(last["alive"]),
-        size(last["wire_out"]),
-        size(last["wire_in"]),
-        f"{last['seconds']:.2f}",
+        agent.kind,
+        str(last.round + 1),
+        "" if last.loss is None else f"{last.loss:.3f}",
+        "" if last.accuracy is None else f"{last.accuracy:.3f}",
+        str(last.alive),
+        size(last.wire_out),
+        size(last.wire_in),
+        f"{last.seconds:.2f}",
         state,
     ]
 
@@ -211,15 +172,16 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, notes: list[str], events: Iterable[Event] = ()) -> None:
-        """``notes`` are what is worth telling of the new ``events``."""
+    def update(self, events: Sequence[Event], notes: Iterable[str] = ()) -> None:
+        """Show new events; ``notes`` are what else there is to tell."""
+        said = [*self._view.take(events), *notes]
         if self._level is LogLevel.DEBUG:
             for event in events:
                 self._print(_shown(event))
         if self._live is not None:
             self._live.update(self._view.table())
         elif self._level is not LogLevel.QUIET:
-            for line in (*notes, *self._view.finished_lines()):
+            for line in (*said, *self._view.finished_lines()):
                 self._print(line)
 
     def _print(self, line: str) -> None:
@@ -228,9 +190,10 @@ class Screen:
 
 def _shown(event: Event) -> str:
     """An event as a line: time, agent, what happened, and its facts."""
-    at = time.strftime("%H:%M:%S", time.localtime(event["time"]))
-    facts = (_fact(key, value) for key, value in event.items() if key not in ("time", "agent", "event"))
-    return " ".join((at, event["agent"], event["event"], *facts))
+    at = time.strftime("%H:%M:%S", time.localtime(event.time))
+    shown_already = ("time", "agent", "event", "level", "says")
+    facts = (_fact(key, value) for key, value in event.line().items() if key not in shown_already)
+    return " ".join((at, event.agent, event.name, *facts))
 
 
 def _fact(key: str, value: Any) -> str:

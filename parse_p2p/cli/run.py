@@ -18,12 +18,13 @@ from parse_p2p.config import run_file, shipped
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
-from parse_p2p.core.event_log import Tail
+from parse_p2p.core.events import Failed
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch import run_folder as folders
 from parse_p2p.launch.exit_codes import FAILED, INTERRUPTED
 from parse_p2p.launch.process import run_here
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.run_history import RunHistory
 from parse_p2p.launch.supervisor import Launcher, Supervisor
 from parse_p2p.runtime import checkpoint
 
@@ -98,8 +99,10 @@ def all_agents(plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool
     folder.write(plan.run)
     if level is not LogLevel.QUIET:
         _announce(plan, start, console)
-    view, began = run_summary.view_of(plan, start), time.monotonic()
-    died = _run(launcher.supervisor(plan, folder, start), plan, folder, view, level, console)
+    history, began = run_summary.history_of(plan, folder), time.monotonic()
+    history.skip()
+    view = run_summary.view_of(plan, history, start)
+    died = _run(launcher.supervisor(plan, folder, start), folder, history, view, level, console)
     seconds = time.monotonic() - began
     summary = run_summary.conclude(plan, folder, view, seconds, alone, level is LogLevel.QUIET)
     run_summary.show(summary, folder, console)
@@ -126,12 +129,9 @@ def _announce(plan: RunPlan, start: int, console: Console) -> None:
 
 
 def _run(
-    supervisor: Supervisor, plan: RunPlan, folder: RunFolder, view: RunView, level: LogLevel, console: Console
+    supervisor: Supervisor, folder: RunFolder, history: RunHistory, view: RunView, level: LogLevel, console: Console
 ) -> dict[PeerId, int]:
     """Run all agents to their end; those that died of a signal, with its number."""
-    tails = {me: Tail(folder.events(me)) for me in plan.specs}
-    for tail in tails.values():
-        tail.skip()
     signal.signal(signal.SIGTERM, _interrupt)
     died: dict[PeerId, int] = {}
     with supervisor, Screen(view, console, level) as screen:
@@ -140,13 +140,12 @@ def _run(
             while running:
                 supervisor.tend()
                 running = bool(supervisor.running())
-                events = [event for tail in tails.values() for event in tail.read()]
-                screen.update(view.take(events) + _deaths(supervisor, folder, view, died), events)
-                _raise_failure(supervisor, folder, view)
+                screen.update(history.read(), _deaths(supervisor, folder, view, died))
+                _raise_failure(supervisor, folder, history)
                 time.sleep(LOOK if running else 0)
         except KeyboardInterrupt:
             supervisor.stop()
-            view.take(event for tail in tails.values() for event in tail.read())
+            view.take(history.read())
             screen.__exit__()
             console.print(f"\nStopped; every agent left a checkpoint. To go on:\n  {_again(folder)}", soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -168,11 +167,11 @@ def _deaths(supervisor: Supervisor, folder: RunFolder, view: RunView, died: dict
     return notes
 
 
-def _raise_failure(supervisor: Supervisor, folder: RunFolder, view: RunView) -> None:
+def _raise_failure(supervisor: Supervisor, folder: RunFolder, history: RunHistory) -> None:
     for me, code in supervisor.exit_codes().items():
         if code == FAILED:
-            failures = [e["why"] for e in Tail(folder.events(me)).read() if e["event"] == "failed"]
-            raise P2PError(failures[-1] if failures else f"agent {me} failed; see {folder.events(me)}")
+            end = history.agents[me].end
+            raise P2PError(end.why if isinstance(end, Failed) else f"agent {me} failed; see {folder.events(me)}")
 
 
 def _signal(code: int) -> str:

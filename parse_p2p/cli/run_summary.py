@@ -1,75 +1,54 @@
 """What a run came to: read from its agents' logs, printed and kept."""
 
 import json
-import math
-import time
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 
 from parse_p2p.cli import terminal
-from parse_p2p.cli.progress import Event, RunView, clock, size
+from parse_p2p.cli.progress import RunView, clock, size
 from parse_p2p.cli.terminal import Columns
 from parse_p2p.config.run_plan import RunPlan
-from parse_p2p.core.event_log import Tail
+from parse_p2p.core.events import End, Failed, Left
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.results import Summary, summarise, train_alone
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.run_history import AgentHistory, RunHistory
 
 
-class Logs:
-    """All agents' logs of a run, in ``view``, and who has come to an end."""
-
-    def __init__(self, plan: RunPlan, folder: RunFolder) -> None:
-        self._plan = plan
-        self._tails = {me: Tail(folder.events(me)) for me in plan.specs}
-        self._over: dict[PeerId, str] = {}  # why, for those that failed; empty for those that did not
-        self._first, self._last = math.inf, -math.inf
-        self._heard = time.monotonic()
-        self.view = view_of(plan, 0)
-
-    def read(self) -> tuple[list[str], Sequence[Event]]:
-        """Take in what is new: what is worth telling of it, and all of it."""
-        events = [event for tail in self._tails.values() for event in tail.read()]
-        for event in events:
-            me, kind = PeerId(event["agent"]), event["event"]
-            if kind in ("start", "resumed"):
-                self._over.pop(me, None)
-            elif kind == "failed":
-                self._over[me] = f"failed: {event['why']}"
-            elif kind == "left" or (kind == "end" and event["round"] == self._plan.run.rounds):
-                self._over[me] = ""
-            self._heard = time.monotonic()
-            self._first, self._last = min(self._first, event["time"]), max(self._last, event["time"])
-        return self.view.take(events), events
-
-    def missing(self) -> dict[PeerId, str]:
-        """Those that have not come to an end, or to a bad one, and what is known of each."""
-        # of those who may come when they like nobody knows whether they will
-        there = [me for me, span in self._plan.spans.items() if span or self.view.agents[me].rounds]
-        return {me: why for me in there if (why := self._over.get(me, self._at(me)))}
-
-    def _at(self, me: PeerId) -> str:
-        agent, rounds = self.view.agents[me], self._plan.run.rounds
-        if agent.state == "starting":
-            return "has logged nothing here"
-        done = max(agent.rounds, default=-1) + 1
-        return f"is not at its end: {done} of {rounds} rounds are done, and it was last {agent.state}"
-
-    def silence(self) -> float:
-        """Seconds without a word from anyone; none once those who failed are all that is missing."""
-        return math.inf if self.missing().keys() <= self._over.keys() else time.monotonic() - self._heard
-
-    @property
-    def seconds(self) -> float:
-        """From the first event to the last."""
-        return max(0.0, self._last - self._first)
+def history_of(plan: RunPlan, folder: RunFolder) -> RunHistory:
+    """All agents' logs of a run, of which nothing has been read yet."""
+    return RunHistory(folder, {me: plan.kind(me) for me in plan.specs})
 
 
-def view_of(plan: RunPlan, start: int) -> RunView:
-    """A run of which nothing has been read yet."""
-    return RunView({me: plan.kind(me) for me in plan.specs}, plan.run.rounds, start, plan.coordinator)
+def view_of(plan: RunPlan, history: RunHistory, start: int) -> RunView:
+    """A run from a round on."""
+    return RunView(history, plan.run.rounds, start, plan.coordinator)
+
+
+def missing(plan: RunPlan, history: RunHistory) -> dict[PeerId, str]:
+    """Those that have not come to an end, or to a bad one, and what is known of each."""
+    # of those who may come when they like nobody knows whether they will
+    there = [me for me, span in plan.spans.items() if span or history.agents[me].rounds]
+    return {me: why for me in there if (why := _missing(history.agents[me], plan.run.rounds))}
+
+
+def _missing(agent: AgentHistory, rounds: int) -> str:
+    match agent.end:
+        case Failed():
+            return agent.end.sentence
+        case Left():
+            return ""
+        case End() if agent.end.round == rounds:
+            return ""
+    if not agent.state:
+        return "has logged nothing here"
+    return f"is not at its end: {agent.done} of {rounds} rounds are done, and it was last {agent.state}"
+
+
+def over(plan: RunPlan, history: RunHistory) -> bool:
+    """Whether nothing more is to come: all are at their end, or failed."""
+    return all(isinstance(history.agents[me].end, Failed) for me in missing(plan, history))
 
 
 def conclude(

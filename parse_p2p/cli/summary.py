@@ -37,16 +37,17 @@ def summary(
     quiet = quiet or as_json
     _wait_for(folder.file, patience if wait else 0)
     plan = folder.open()
-    logs = run_summary.Logs(plan, folder)
-    with Screen(logs.view, console, LogLevel.NORMAL if wait and not quiet else LogLevel.QUIET) as screen:
-        screen.update(*logs.read())
-        while wait and logs.missing() and logs.silence() < patience:
+    history = run_summary.history_of(plan, folder)
+    view = run_summary.view_of(plan, history, 0)
+    with Screen(view, console, LogLevel.NORMAL if wait and not quiet else LogLevel.QUIET) as screen:
+        screen.update(history.read())
+        while wait and not run_summary.over(plan, history) and history.silence < patience:
             time.sleep(LOOK)
-            screen.update(*logs.read())
-    missing = logs.missing()
-    if not logs.view.accuracy():
+            screen.update(history.read())
+    missing = run_summary.missing(plan, history)
+    if not view.accuracy():
         raise P2PError(f"no agent has finished a round yet in {run}" + ("" if wait else ": add --wait"))
-    found = run_summary.conclude(plan, folder, logs.view, logs.seconds, alone, quiet, keep=not missing)
+    found = run_summary.conclude(plan, folder, view, history.seconds, alone, quiet, keep=not missing)
     if as_json:
         typer.echo(json.dumps({"run": str(run), **found.plain(), "missing": missing}, indent=1))
     else:

@@ -1,21 +1,15 @@
-"""What happened, one JSON object a line; everything shown of a run is read from here.
-
-Every line has ``event``, ``agent`` and ``time`` (Unix seconds). ``round`` lines carry the ledger of bytes:
-``sent[peer][slice]`` is payload, ``wire_out`` and ``wire_in`` are all bytes handed to and taken from the
-transport, headers and heartbeats included. ``seconds`` is the whole round, ``exchange`` the part of it between a
-method's asking for an exchange and having the answers, the wait for neighbours included; ``memory`` is in bytes, see
-``devices.memory``. ``sketch[before][slice]`` and ``sketch[after][slice]`` are what a slice was
-like before and after mixing, by which agents can be compared afterwards (see ``sketch.py``).
-"""
+"""The log of an agent: its events (``events``), one JSON object a line. Everything shown of a run is read from here."""
 
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from parse_p2p.core import events
+from parse_p2p.core.events import Event
 from parse_p2p.core.types import PeerId
 
 
@@ -42,7 +36,7 @@ class EventLog:
     """Append-only; a line is complete or not there. ``listener`` is told of every event too."""
 
     def __init__(self, agent: PeerId, path: Path | None) -> None:
-        self.listener: Callable[[Mapping[str, Any]], None] = lambda line: None
+        self.listener: Callable[[Event], None] = lambda event: None
         self._agent = agent
         self._file: IO[str] | None = None
         if path is not None:
@@ -57,34 +51,34 @@ class EventLog:
         """Whether there is a file."""
         return self._file is not None
 
-    def write(self, event: str, **facts: Any) -> None:
-        line = {"event": event, "agent": self._agent, "time": round(time.time(), 3), **facts}
+    def write(self, event: Event) -> None:
+        """Keep an event, with the agent and the time."""
+        stamped = event.model_copy(update={"agent": self._agent, "time": round(time.time(), 3)})
         if self._file is not None:
-            self._file.write(json.dumps(line) + "\n")
-        self.listener(line)
+            self._file.write(json.dumps(stamped.line()) + "\n")
+        self.listener(stamped)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
 
-def last(path: Path) -> dict[str, Any]:
-    """The last event of a log; empty where there is none, or where a kill cut it off."""
+def last(path: Path) -> Event | None:
+    """The last event of a log; None where there is none, or where a kill cut it off."""
     with contextlib.suppress(OSError, IndexError):
-        return _parsed(path.read_bytes().splitlines()[-1]) or {}
-    return {}
+        return _parsed(path.read_bytes().splitlines()[-1])
+    return None
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parsed(line: bytes) -> Event | None:
     """The event of a line; None where it is none: cut off by a kill, nested beyond measure, or no event."""
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(line)
-        return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
+        return events.read(json.loads(line))
     return None
 
 
 class Tail:
-    """The lines added to a log since the last look; an unfinished line waits for its end."""
+    """The events added to a log since the last look; an unfinished line waits for its end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -94,7 +88,7 @@ class Tail:
         """Pass over what is there already."""
         self._at = self._path.read_bytes().rfind(b"\n") + 1 if self._path.exists() else 0
 
-    def read(self) -> Iterator[dict[str, Any]]:
+    def read(self) -> Iterator[Event]:
         if not self._path.exists():
             return
         with self._path.open("rb") as file:

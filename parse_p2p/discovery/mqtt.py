@@ -15,15 +15,17 @@ import logging
 import os
 import ssl
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import aiomqtt
 from pydantic import AfterValidator, Field
 
+from parse_p2p.core import events
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import EventLog
+from parse_p2p.core.events import Event
 from parse_p2p.core.peer_info import Card, Clocks
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import PeerId
@@ -36,15 +38,6 @@ KEEPALIVE = 30  # seconds of silence after which the broker asks whether the oth
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between two attempts to connect
 BACKLOG = 64  # reports that wait for the broker before the oldest is dropped
 COMPLAINTS = 10  # lines in the log about what came from the broker; the rest is counted
-REPORTED = {
-    "round": ("round", "loss", "accuracy", "seconds", "alive", "wire_out", "wire_in"),
-    "lost": ("round", "peer"),
-    "found": ("round", "peer"),
-    "modalities": ("round", "modalities"),
-    "left": ("round",),
-    "end": ("round",),
-}
-"""What is reported: events of the log, and of each the facts that are small."""
 
 _logger = logging.getLogger(__name__)
 _logger.addHandler(logging.NullHandler())  # what happens to the connection stands in the agent's own log
@@ -120,14 +113,14 @@ class MqttDiscovery(WithoutGossip):
                 f"({self._trouble}): start it, or correct discovery.broker"
             ) from None
 
-    def tell(self, event: Mapping[str, Any]) -> None:
-        """Report an event of the log if it is one of those that are; never waits."""
-        if (facts := REPORTED.get(event["event"])) is None:
+    def tell(self, event: Event) -> None:
+        """Report those facts of an event of the log that are to be; never waits."""
+        if not event.reported:
             return
         if self._reports.qsize() >= BACKLOG:
             self._reports.get_nowait()
-        sent_report = {name: event[name] for name in ("event", "agent", "time", *facts) if name in event}
-        self._reports.put_nowait(json.dumps(sent_report))
+        line, facts = event.line(), ("event", "agent", "time", *event.reported)
+        self._reports.put_nowait(json.dumps({name: line[name] for name in facts if name in line}))
 
     # the connection
 
@@ -146,7 +139,7 @@ class MqttDiscovery(WithoutGossip):
                 return
             if self._connected.is_set():
                 self._connected.clear()
-                self._log.write("broker lost", why=self._trouble)
+                self._log.write(events.BrokerLost(why=self._trouble))
             if asyncio.get_running_loop().time() - began > LONGEST_PAUSE:
                 pause = SHORTEST_PAUSE
             await asyncio.sleep(pause)
@@ -177,7 +170,7 @@ class MqttDiscovery(WithoutGossip):
         await client.publish(mine, presence.model_dump_json(), qos=1, retain=True)
         await client.subscribe([(self._topic("agents", peer), 1) for peer in sorted({presence.id, *self._neighbours})])
         self._connected.set()
-        self._log.write("broker found", broker=self._broker.url)
+        self._log.write(events.BrokerFound(broker=self._broker.url, again=bool(self._trouble)))
         reading = asyncio.create_task(self._read(client, presence))
         reporting = asyncio.create_task(self._report(client))
         try:
@@ -230,7 +223,7 @@ class MqttDiscovery(WithoutGossip):
     def _complain(self, error: WireError) -> None:
         self.refusals["wrong run" if isinstance(error, WrongRun) else "malformed"] += 1
         if self.refusals.total() <= COMPLAINTS:
-            self._log.write("refused", peer="the broker", kind="presence", why=str(error))
+            self._log.write(events.Refused(peer="the broker", kind="presence", why=str(error)))
 
     def _topic(self, room: str, id: PeerId) -> str:
         return f"parse-p2p/{self._profile.run}/{room}/{id}"

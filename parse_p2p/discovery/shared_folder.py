@@ -18,6 +18,7 @@ from typing import Self
 
 from pydantic import Field
 
+from parse_p2p.core import events
 from parse_p2p.core.errors import ConfigError, MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.peer_info import Card, Clocks
@@ -105,7 +106,7 @@ class SharedFolderDiscovery(WithoutGossip):
         except WireError as error:
             self._refusals += 1
             if self._refusals <= COMPLAINTS:
-                self._log.write("refused", peer=peer, kind="address", why=f"{self._path(peer)}: {error}")
+                self._log.write(events.Refused(peer=peer, kind="address", why=f"{self._path(peer)}: {error}"))
 
     # files, on a thread of their own
 

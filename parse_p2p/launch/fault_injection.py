@@ -3,6 +3,7 @@
 from collections import Counter
 
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core import events
 from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.run_folder import RunFolder
@@ -24,7 +25,7 @@ class FaultInjection:
         self._log = log
         self._faulty = FaultyTransport(transport, me, run.faults, run.seed, run.clocks.drain, self._tell)
         self.transport: Transport = self._faulty if any(isinstance(f, MessageFault) for f in run.faults) else transport
-        past = {event["position"] for event in Tail(folder.events(me)).read() if event["event"] == "fault"}
+        past = {event.position for event in Tail(folder.events(me)).read() if isinstance(event, events.Fault)}
         self._due: list[tuple[int, int, ProcessFault]] = []  # round, place in the file, fault
         for position, fault in enumerate(run.faults):
             if isinstance(fault, ProcessFault) and position not in past:
@@ -42,9 +43,10 @@ class FaultInjection:
     def _apply(self, round: int, position: int, fault: ProcessFault) -> None:
         if fault.ends:
             self._faulty.tell()
-        self._log.write("fault", kind=fault.kind, position=position, round=round, **fault.facts())
+        facts = {"ends": fault.ends, **fault.facts()}
+        self._log.write(events.Fault(kind=fault.kind, position=position, round=round, **facts))
         fault.strike()
 
     def _tell(self, counts: Counter[str]) -> None:
         if counts:
-            self._log.write("faults", **counts)
+            self._log.write(events.FaultCounts(counts=dict(counts)))

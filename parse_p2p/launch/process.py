@@ -15,6 +15,7 @@ import torch
 
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core import events
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.membership import Modalities
@@ -41,7 +42,7 @@ def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int | No
     try:
         asyncio.run(_supervised(RunPlan(RunFile.model_validate(run)), me, folder, start))
     except P2PError as error:
-        EventLog(me, folder.events(me)).write("failed", why=str(error))
+        EventLog(me, folder.events(me)).write(events.Failed(why=str(error)))
         sys.exit(FAILED)
 
 
@@ -86,7 +87,7 @@ async def run_agent(
         start_from = newest if start is None else start
         if start is not None or kept:
             agent_state.restore(checkpoint.load(folder.checkpoints(me), start_from))
-        log.write("resumed", round=start_from)
+        log.write(events.Resumed(round=start_from))
     neighbours = plan.neighbours(me)
     addresses = plan.endpoints.addresses(me, neighbours, folder.path)
     transport = ZmqTransport(me, addresses, plan.run.clocks.drain, plan.endpoints.curve_keys(me, neighbours))
@@ -104,7 +105,7 @@ async def run_agent(
 def _stray(log: EventLog, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     """What went wrong in a callback that nobody waits for, as when a broker dies: for the log, not for the screen."""
     with contextlib.suppress(ValueError):  # the log is closed already
-        log.write("stray", why=f"{context.get('message')}: {context.get('exception')!r}")
+        log.write(events.TaskFailed(why=f"{context.get('message')}: {context.get('exception')!r}"))
 
 
 def discovery(
@@ -185,6 +186,6 @@ def run_here(plan: RunPlan, me: PeerId, folder: RunFolder, start: int | None) ->
         return asyncio.run(main())
     except P2PError as error:  # for those who only see the log
         log = EventLog(me, folder.events(me))
-        log.write("failed", why=str(error))
+        log.write(events.Failed(why=str(error)))
         log.close()
         raise

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from parse_p2p.core import events
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import PeerId
 
@@ -49,7 +50,7 @@ class Host:
         again = bool(context.was_current_actor_reconstructed)  # the node of my earlier life is lost
         here = str(ray.util.get_node_ip_address())
         log = EventLog(PeerId(self._job["me"]), folder / "agents" / self._job["me"] / "events.jsonl")
-        log.write("placed", host=here, node=context.get_node_id(), again=again)
+        log.write(events.Placed(host=here, node=context.get_node_id(), again=again))
         log.close()
         found = self._job["run"]["discovery"]
         if found.get("bind") in EVERYWHERE and found["advertise"] is None:

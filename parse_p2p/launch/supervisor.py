@@ -11,6 +11,7 @@ from typing import Protocol, Self
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import last
+from parse_p2p.core.events import Fault
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.run_folder import RunFolder
 
@@ -85,8 +86,8 @@ class Supervisor:
         """Whether a fault of the run has ended it: then that is the last it has logged."""
         if me not in self._again and code == -signal.SIGKILL:
             event = last(self._folder.events(me))
-            if event.get("event") == "fault" and "restart" in event:
-                restart = math.inf if event["restart"] is None else event["restart"]
+            if isinstance(event, Fault) and event.ends:
+                restart = math.inf if event.restart is None else event.restart
                 self._again[me] = time.monotonic() + restart
         return me in self._again
 

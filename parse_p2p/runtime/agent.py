@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from parse_p2p.core import events
 from parse_p2p.core.errors import Interrupted, QuorumLost, TrainingError
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.membership import Modalities
@@ -80,7 +81,7 @@ class Agent:
         self._posted = False
         self._silent: Modalities = ()  # of these I read no numbers
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
-        self._on_my_own = False  # no longer waiting for it
+        self._alone = False  # no longer waiting for it
         self._exchanging = 0.0  # seconds of this round
         self._boundary: tuple[int, dict[str, Tensor]] | None = None
         self._thread = ThreadPoolExecutor(1, f"compute-{self.me}", torch.set_num_threads, (settings.threads,))
@@ -138,7 +139,8 @@ class Agent:
         self._boundary = (round, await self._compute(self.agent_state.state))
         self.presence.at(round)
         self._posted = False
-        self.log.write("end" if round == self.agent_state.rounds else "left", round=round)
+        ended = round == self.agent_state.rounds
+        self.log.write(events.End(round=round) if ended else events.Left(round=round))
         return round
 
     async def _round(self, round: int) -> None:
@@ -156,7 +158,7 @@ class Agent:
             metrics = await self._conversation(round)
         except QuorumLost as error:
             await self._compute(self.agent_state.restore, state)
-            self.log.write("void", round=round, why=str(error))
+            self.log.write(events.Void(round=round, why=str(error)))
             return
         evaluation = await self._compute(self.agent_state.learner.evaluate)
         self._record(round, {**metrics, **evaluation}, time.perf_counter() - began)
@@ -165,9 +167,10 @@ class Agent:
         before = self.agent_state.learner
         script = await self._compute(self.agent_state.begin, round)
         if self.agent_state.learner is not before:
-            self.log.write("modalities", round=round, modalities=list(self.agent_state.learner.holder.modalities))
+            modalities = list(self.agent_state.learner.holder.modalities)
+            self.log.write(events.ModalitiesChanged(round=round, modalities=modalities))
         if (failed := self.agent_state.failed) and failed != self._silent:
-            self.log.write("sensor", round=round, modalities=list(failed))
+            self.log.write(events.SensorFailed(round=round, modalities=list(failed)))
             self.presence.without(failed)
         self._silent = failed
         self._exchanging = 0.0
@@ -226,19 +229,19 @@ class Agent:
         coordinator = peer == self.agent_state.coordinator
         if self.presence.takes_part(peer, round):
             if coordinator:
-                self._abandoned, self._on_my_own = None, False
+                self._abandoned, self._alone = None, False
             return True
         now = time.monotonic()
         if not coordinator or self.presence.peer_table.back_later(peer, round, now):
             return False
         if self._abandoned is None:
             self._abandoned = now
-            self.log.write("waiting", round=round, peer=peer, seconds=self.settings.clocks.coordinator)
+            self.log.write(events.Waiting(round=round, peer=peer, seconds=self.settings.clocks.coordinator))
         if now - self._abandoned < self.settings.clocks.coordinator:
             return True
-        if not self._on_my_own:
-            self._on_my_own = True
-            self.log.write("on my own", round=round, peer=peer)
+        if not self._alone:
+            self._alone = True
+            self.log.write(events.Alone(round=round, peer=peer))
         return False
 
     def _patience(self, exchange: Exchange) -> float:
@@ -250,21 +253,20 @@ class Agent:
         for peer, why in found.refused.items():
             self.messenger.complain(peer, "refused", why)
         if found.missing:
-            self.log.write("missing", round=round, peers=found.missing)
+            self.log.write(events.Missing(round=round, peers=found.missing))
 
     def _record(self, round: int, metrics: Mapping[str, float], seconds: float) -> None:
-        self.log.write(
-            "round",
-            round=round,
+        facts: dict[str, Any] = {
             **metrics,
-            seconds=seconds,
-            exchange=self._exchanging,
-            memory=devices.memory(self.agent_state.learner.buffer.values.device),
-            alive=len(self.presence.alive()),
-            late=self.mailbox.late,
+            "seconds": seconds,
+            "exchange": self._exchanging,
+            "memory": devices.memory(self.agent_state.learner.buffer.values.device),
+            "alive": len(self.presence.alive()),
+            "late": self.mailbox.late,
             **self.messenger.ledger.close(),
-            sketch=self.agent_state.sketches,
-        )
+            "sketch": self.agent_state.sketches,
+        }
+        self.log.write(events.Round(round=round, **facts))
 
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -286,8 +288,7 @@ class Agent:
 
     def _log_start(self) -> None:
         learner = self.agent_state.learner
-        self.log.write(
-            "start",
+        start = events.Start(
             modalities=list(learner.holder.modalities),
             parameters=learner.buffer.size,
             samples=learner.samples,
@@ -295,6 +296,7 @@ class Agent:
             device=str(learner.buffer.values.device),
             pid=os.getpid(),
         )
+        self.log.write(start)
 
     async def _interrupt(self, rounds: "asyncio.Task[int]") -> int:
         self.agent_state.learner.halted = True
@@ -302,7 +304,7 @@ class Agent:
         with contextlib.suppress(asyncio.CancelledError, Interrupted):
             await rounds
         round = self._boundary[0] if self._boundary else self.presence.card.round
-        self.log.write("stopped", round=round)
+        self.log.write(events.Stopped(round=round))
         return round
 
     async def _leave(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from parse_p2p.core import events
 from parse_p2p.core.errors import MalformedFrame, WireError, WrongRun
 from parse_p2p.core.event_log import EventLog, Ledger
 from parse_p2p.core.message import Fact, Message
@@ -32,9 +33,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    refused: int = Field(100, ge=1, description="refused messages within limits.window until a peer is shut out")
+    refused: int = Field(100, ge=1, description="refused messages within limits.window until a peer is blocked")
     window: float = Field(10.0, gt=0, description="seconds")
-    shut: float = Field(30.0, gt=0, description="seconds for which nothing of a peer that is shut out is read")
+    shut: float = Field(30.0, gt=0, description="seconds for which nothing of a peer that is blocked is read")
 
 
 Hear = Callable[[PeerId, Card], Awaitable[None]]
@@ -118,7 +119,7 @@ class Messenger:
         async for sender, plane, frames in self._transport.arrivals():
             self.ledger.wire_in += sum(map(len, frames))
             if self._shut.get(sender, 0.0) > time.monotonic():
-                self.refusals[sender, "shut out"] += 1
+                self.refusals[sender, "blocked"] += 1
                 continue
             try:
                 await self._take(sender, plane, frames, hear, overhear, deliver)
@@ -138,19 +139,19 @@ class Messenger:
             peer = UNKNOWN_PEER  # who may come under any number of names
         self.refusals[peer, kind] += 1
         if self.refusals[peer, kind] <= COMPLAINTS:
-            self._log.write("refused", round=self.round, peer=peer, kind=kind, why=why)
+            self._log.write(events.Refused(round=self.round, peer=peer, kind=kind, why=why))
 
     def rejected(self) -> None:
         """Somebody connected who does not speak our language, has no key, or says nothing."""
-        self.refusals[UNKNOWN_PEER, "knock"] += 1
-        if self.refusals[UNKNOWN_PEER, "knock"] <= COMPLAINTS:
-            self._log.write("knock", round=self.round)
+        self.refusals[UNKNOWN_PEER, "handshake"] += 1
+        if self.refusals[UNKNOWN_PEER, "handshake"] <= COMPLAINTS:
+            self._log.write(events.HandshakeFailed(round=self.round))
 
     async def _take(self, sender: PeerId, plane: Plane, frames: Frames, hear: Hear, overhear: Overhear,
                     deliver: Deliver) -> None:  # fmt: skip
         header, buffers = unpack(frames)
         if header.run != self._run:
-            raise WrongRun(f"mail of the run {header.run!r}, not {self._run!r}")
+            raise WrongRun(f"a message of the run {header.run!r}, not {self._run!r}")
         gossips = plane == Plane.CONTROL and header.topic == GOSSIP
         if header.sender != sender or sender not in (self._speakers if gossips else self.neighbours):
             raise MalformedFrame(f"{sender!r} is no neighbour of mine or speaks for {header.sender!r}")
@@ -162,7 +163,7 @@ class Messenger:
             deliver(sender, header.round, header.topic, message)
 
     def _count(self, sender: PeerId) -> None:
-        """Shut out one that sends refused messages faster than the limit; an unknown peer's are never read anyway."""
+        """Block one that sends refused messages faster than the limit; an unknown peer's are never read anyway."""
         if sender not in self._speakers:
             return
         lately, now = self._lately[sender], time.monotonic()
@@ -170,4 +171,4 @@ class Messenger:
         if len(lately) == self._limits.refused and now - lately[0] <= self._limits.window:
             self._shut[sender] = now + self._limits.shut
             lately.clear()
-            self._log.write("shut out", round=self.round, peer=sender, seconds=self._limits.shut)
+            self._log.write(events.Blocked(round=self.round, peer=sender, seconds=self._limits.shut))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from parse_p2p.core import events
 from parse_p2p.core.errors import JoinTimeout, MalformedFrame, WrongRun
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.membership import Modalities
@@ -89,7 +90,7 @@ class Presence:
         self.peer_table.begin(first)
         self.at(first)
         self.card = replace(self.card, joins=first)
-        self.log.write("joined", round=first, neighbours=sorted(self.messenger.neighbours))
+        self.log.write(events.Joined(round=first, neighbours=sorted(self.messenger.neighbours)))
         await self._say_card()
         return first
 
@@ -106,7 +107,7 @@ class Presence:
         while (missing := new & {*self.peer_table.unheard()}) and time.monotonic() < end:
             await asyncio.sleep(JOIN_BEAT / 2)
         if missing:
-            self.log.write("absent", round=round, peers=sorted(missing))
+            self.log.write(events.Absent(round=round, peers=sorted(missing)))
 
     async def _due(self, first: int) -> None:
         """Wait until the others have come to the round in which a late agent is planned to join."""
@@ -142,10 +143,10 @@ class Presence:
         front = max(round, self.peer_table.front(time.monotonic()) or 0)
         change = self.announcer.announce(front + len(self.messenger.neighbours) + 1, self.agent_state.rounds, refused)
         for why in refused:
-            self.log.write("order refused", round=round, why=why)
+            self.log.write(events.OrderRefused(round=round, why=why))
         if change is None:
             return
-        self.log.write("announced", round=change.round, modalities=list(change.modalities))
+        self.log.write(events.ChangeAnnounced(round=change.round, modalities=list(change.modalities)))
         self.card = replace(self.card, changes=tuple(self.announcer.mine))
         await self._say_card()
         end = time.monotonic() + self.clocks.exchange
@@ -191,7 +192,7 @@ class Presence:
             await asyncio.sleep(self.clocks.heartbeat if self.begun else JOIN_BEAT)
             for peer in self.peer_table.newly_lost(time.monotonic()):
                 self.messenger.empty(peer)
-                self.log.write("lost", round=self.card.round, peer=peer)
+                self.log.write(events.Lost(round=self.card.round, peer=peer))
                 self.look()
 
     async def _say_card(self) -> None:
@@ -220,7 +221,8 @@ class Presence:
         news = self.announcer.take(sender, card.changes)
         for change in news:
             late = change.round <= self.card.round
-            self.log.write("heard of", round=change.round, peer=sender, modalities=list(change.modalities), late=late)
+            gained = list(change.modalities)
+            self.log.write(events.ChangeHeard(round=change.round, peer=sender, modalities=gained, late=late))
         return bool(news)
 
     async def hear(self, sender: PeerId, card: Card) -> None:
@@ -233,7 +235,7 @@ class Presence:
         if self.peer_table.heard(sender, card, time.monotonic(), running):
             self.messenger.empty(sender)  # messages for who it was before
             self.met(sender)
-            self.log.write("found", round=self.card.round, peer=sender)
+            self.log.write(events.Found(round=self.card.round, peer=sender))
             await self._say_card_to(sender)
         self.look()
 

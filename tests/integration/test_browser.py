@@ -13,7 +13,7 @@ import pytest
 import running
 
 from parse_p2p.lab.report.page import page as written
-from parse_p2p.lab.report.run_history import RunHistory
+from parse_p2p.lab.report.run_data import RunData
 from parse_p2p.launch.run_folder import RunFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -82,7 +82,7 @@ def browser(folder, other):
 def report(path, *folders):
     runs = []
     for folder in folders:
-        runs.append(RunHistory(folder))
+        runs.append(RunData(folder))
         runs[-1].read()
     path.write_text(written([run.plain() for run in runs]))
     return path.as_uri()
@@ -127,7 +127,7 @@ def test_a_report_is_clicked_through(browser, folder, tmp_path):
 
 
 def test_where_theory_says_nothing_none_is_drawn(browser, folder, tmp_path):
-    run = RunHistory(folder).run
+    run = RunData(folder).run
     there = shutil.copytree(folder, tmp_path / "run")
     RunFolder(there).write(run.model_copy(update={"options": {"mixer": "median"}}))
     with opened(browser, report(tmp_path / "report.html", there)) as (page, _):

@@ -62,7 +62,7 @@ def test_the_log_and_the_screen_tell_of_it(tmp_path):
         and "a1 has left after round 4" in printed
         and "a0 has joined" not in printed
     )
-    modalities = running.events(tmp_path / "run", "a0", "modalities")
+    modalities = running.events(tmp_path / "run", "a0", "modalities-changed")
     assert [(e["round"], e["modalities"]) for e in modalities] == [(2, ["audio", "motion"]), (5, ["motion"])]
     assert running.events(tmp_path / "run", "a1", "left")[0]["round"] == 4
     assert [e["round"] for e in running.events(tmp_path / "run", "a3", "round")] == [3, 4, 5, 6]
@@ -89,14 +89,16 @@ def test_an_agent_ordered_to_gain_and_lose_takes_all_along_in_the_same_rounds(tm
     with running.started(file, out, "--quiet", "--no-alone") as process:
         running.until_round(out, "a0", 2)
         telling.tell(out, "a0", gain=["motion"])
-        running.until(lambda: running.events(out, "a0", "modalities"))
+        running.until(lambda: running.events(out, "a0", "modalities-changed"))
         telling.tell(out, "a2", lose=["audio"])
         code, printed = running.ended(process)
     assert code == 0 and "Traceback" not in printed, printed
-    modalities = {(me, e["round"], *e["modalities"]) for me in peers for e in running.events(out, me, "modalities")}
+    modalities = {
+        (me, e["round"], *e["modalities"]) for me in peers for e in running.events(out, me, "modalities-changed")
+    }
     assert {(me, *kinds) for me, _, *kinds in modalities} == {("a0", "audio", "motion"), ("a2", "motion")}
     for me in peers:
-        heard = {(e["peer"], e["round"], e["late"]) for e in running.events(out, me, "heard of")}
+        heard = {(e["peer"], e["round"], e["late"]) for e in running.events(out, me, "change-heard")}
         assert heard == {(who, round, False) for who, round, *_ in modalities if who != me}
         assert [e for kind in ("missing", "refused") for e in running.events(out, me, kind)] == []
     # planned for the rounds that were announced, the same run has the same end
@@ -111,11 +113,11 @@ def test_an_agent_whose_sensor_breaks_finds_out_and_goes_on_with_the_other(tmp_p
     out = tmp_path / "run"
     code, printed = running.everything(running.write(made, tmp_path), out)
     assert code == 0 and "Traceback" not in printed, printed
-    [found] = running.events(out, "a2", "sensor")
+    [found] = running.events(out, "a2", "sensor-failed")
     assert found["round"] == 3 and found["modalities"] == ["audio"]
-    [changed] = running.events(out, "a2", "modalities")
+    [changed] = running.events(out, "a2", "modalities-changed")
     assert changed["modalities"] == ["motion"] and changed["round"] > 3
-    assert all(len(running.events(out, me, "heard of")) == 1 for me in made.peers if me != "a2")
+    assert all(len(running.events(out, me, "change-heard")) == 1 for me in made.peers if me != "a2")
     assert [e["round"] for e in running.events(out, "a2", "round")] == list(range(20))
 
 
@@ -144,7 +146,7 @@ def test_who_comes_when_all_is_nearly_over_gets_a_message(tmp_path):
     ended = dict(zip(made.specs, running.together(agents), strict=True))
     assert "a3 comes too late" in str(ended.pop("a3"))
     assert set(ended.values()) == {3}
-    [refused] = running.events(tmp_path, "a3", "order refused")
+    [refused] = running.events(tmp_path, "a3", "order-refused")
     assert "there are 3" in refused["why"]
 
 

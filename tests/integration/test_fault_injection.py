@@ -9,7 +9,6 @@ import running
 
 CLOCKS = {"heartbeat": 0.05, "lost": 60, "exchange": 0.4, "drain": 2}
 PATIENT = CLOCKS | {"exchange": 60}
-KINDS = {"drop", "delay", "duplicate", "reorder", "corrupt", "partition"}
 WAYS = {"memory": running.over_memory, "ipc": running.over_ipc}
 both_ways = pytest.mark.parametrize("way", WAYS)
 
@@ -26,8 +25,8 @@ def ran(way, folder, *faults, clocks=CLOCKS, **changes):
 
 def done(folder, plan):
     """How often each kind of fault struck, by agent."""
-    entries = [event for me in plan.specs for event in running.events(folder, me, "faults")]
-    return {(entry["agent"], kind): entry[kind] for entry in entries for kind in KINDS & entry.keys()}
+    entries = [event for me in plan.specs for event in running.events(folder, me, "fault-counts")]
+    return {(entry["agent"], kind): count for entry in entries for kind, count in entry["counts"].items()}
 
 
 def missed(folder, me):

@@ -48,7 +48,7 @@ def test_the_others_go_on_to_the_end(method, leaver, tmp_path):
     waited = {me for me in ended if running.events(tmp_path, me, "waiting")}
     assert waited == (set(plan.peers) if leaver == "hub" else set()), "only a coordinator is hoped for when it is gone"
     if leaver == "hub":
-        assert all(running.events(tmp_path, me, "on my own") for me in plan.peers)
+        assert all(running.events(tmp_path, me, "alone") for me in plan.peers)
 
 
 @pytest.mark.parametrize("method", METHODS)

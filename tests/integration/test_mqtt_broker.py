@@ -74,7 +74,7 @@ def test_the_run_goes_on_when_the_broker_dies(broker, tmp_path):
         broker.kill()
         code, printed = running.ended(process)
     assert code == 0, printed
-    assert all(running.events(out, me, "broker lost") for me in plan.specs), "it was killed too late to show anything"
+    assert all(running.events(out, me, "broker-lost") for me in plan.specs), "it was killed too late to show anything"
     assert running.differing(running.saved(plan, out), running.simulated(running.lengthy(rounds))) == []
 
 

@@ -1,7 +1,9 @@
 """A plug-in of each kind, one file each in a folder outside the package, and nothing else touched to use it."""
 
 import importlib
+import json
 import signal
+import subprocess
 import sys
 from collections import Counter
 
@@ -16,7 +18,9 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.event_log import EventLog
 from parse_p2p.lab.experiments.sweep import simulated
+from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.wire.faults.base import broken
 
 FILES = {
@@ -178,6 +182,16 @@ class Idle(Supervisor):
 
 LAUNCHER = Launcher(lambda run: run, lambda plan, folder: None, Idle)
 ''',
+    "event": '''
+from parse_p2p import Event
+
+class Greeted(Event):
+    peer: str
+
+    @property
+    def sentence(self):
+        return f"greeted {self.peer}"
+''',
     "measure": '''
 def measure(plan, agent_states):
     return {"agents": len(agent_states)}
@@ -228,8 +242,8 @@ def test_faults_of_messages_processes_and_sensors(mine, tmp_path):
     assert RunFile.model_validate(made.run.model_dump()) == made.run, "as an agent's process is told"
     assert [broken(made.run.faults, "a2", round) for round in range(2)] == [frozenset(), {"audio"}]
     running.over_memory(made, tmp_path)
-    [done] = running.events(tmp_path, "a1", "faults")
-    assert done["mine.blackout"] == len(mine("blackout")) == 2 * len(made.neighbours("a1"))
+    [done] = running.events(tmp_path, "a1", "fault-counts")
+    assert done["counts"]["mine.blackout"] == len(mine("blackout")) == 2 * len(made.neighbours("a1"))
     [struck] = running.events(tmp_path, "a0", "fault")
     assert (struck["kind"], struck["round"], struck["sound"]) == ("mine.hiccup", 1, "hic") and "restart" not in struck
     assert mine("hiccup") == ["hic"]
@@ -251,6 +265,27 @@ def test_a_launcher(mine, agent, tmp_path, monkeypatch):
     running.write(made, tmp_path)
     code, _, err = agent("--topology", "world.yaml", "--launcher", "mine.launcher", "--quiet")
     assert (code, err) == (0, "") and mine("launcher") == list(made.specs)
+
+
+def test_an_event(mine, tmp_path):
+    made = running.plan(rounds=1)
+    running.over_memory(made, tmp_path)
+    RunFolder(tmp_path).write(made.run)
+    log = EventLog("a1", RunFolder(tmp_path).events("a1"))
+    log.write(importlib.import_module("mine.event").Greeted(peer="a0"))
+    log.close()
+    read = """
+import json, sys
+from pathlib import Path
+from parse_p2p.lab.report.run_data import RunData
+data = RunData(Path(sys.argv[1]))
+data.read()
+print(json.dumps(data.plain()["events"][-1]))
+"""
+    shown = json.loads(subprocess.check_output([sys.executable, "-c", read, tmp_path], text=True))  # without the class
+    assert {key: shown[key] for key in ("agent", "kind", "event", "note")} == {
+        "agent": "a1", "kind": "other", "event": "greeted", "note": "greeted a0"
+    }  # fmt: skip
 
 
 FILE = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 3}}, "dataset": "bits"}
@@ -293,6 +328,7 @@ def test_what_is_wrong_in_them_is_said_in_a_sentence_that_names_the_key(tmp_path
 def test_each_kind_has_its_file_here_and_none_is_known_to_the_package():
     kinds = [kind for kind in vars(plugins).values() if isinstance(kind, plugins.PluginKind)]
     modules = [importlib.import_module(f"mine.{name}") for name in FILES]
+    modules.remove(importlib.import_module("mine.event"))  # events are found by their class
     attributes = Counter(kind.what for kind in kinds for module in modules if hasattr(module, kind.attribute))
     assert attributes == {kind.what: 3 if kind.what == "fault" else 1 for kind in kinds}
     assert not {name for kind in kinds for name in plugins.known(kind) if "mine" in name}

@@ -25,6 +25,7 @@ from parse_p2p.transports.zmq import ZmqTransport
 
 TYPES = {"audio": 2, "motion": 2, "audio+motion": 1}
 SLOW = {"kind": "delay", "seconds": 0.25}
+PACED = {"encoder": {"kind": "paced.encoder"}}  # the model of agents whose training takes a while and costs little
 GUARD = 170  # seconds after which something hangs; nothing is decided by it
 COMMAND = Path(sys.executable).with_name("parse-agent")
 
@@ -133,7 +134,12 @@ def started(file, out, *arguments, under=()):
     """``parse-agent`` in a process group of its own, of which nothing is left in the end."""
     command = [*under, COMMAND, "--topology", file, "--out", out, *arguments]
     process = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},  # for the plug-ins of tests
     )
     try:
         yield process

@@ -8,6 +8,7 @@ import parse_p2p
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
+from parse_p2p.core.events import Round
 from parse_p2p.lab.graphs.graph_metrics import shape
 
 SMALL = {
@@ -84,8 +85,10 @@ def test_a_coordinator_is_in_the_table_and_not_in_the_mean(agents):
 
 def test_a_folder_holds_the_run(tmp_path):
     run = parse_p2p.run("ring:3", {"audio": 3}, folder=tmp_path / "mine", **SMALL)
-    events = [e for e in Tail(tmp_path / "mine" / "agents" / "a1" / "events.jsonl").read() if e["event"] == "round"]
-    assert [e["accuracy"] for e in events] == [row["accuracy"] for row in run.table() if row["agent"] == "a1"]
+    events = Tail(tmp_path / "mine" / "agents" / "a1" / "events.jsonl").read()
+    assert [e.accuracy for e in events if isinstance(e, Round)] == [
+        row["accuracy"] for row in run.table() if row["agent"] == "a1"
+    ]
 
 
 def test_pictures_are_written_the_same_every_time(run, tmp_path):

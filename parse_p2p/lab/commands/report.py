@@ -17,10 +17,10 @@ def report(
 ) -> None:
     """Write one HTML page on one run, or on several side by side; it needs no network to be opened."""
     from parse_p2p.lab.report.page import page, plotly
-    from parse_p2p.lab.report.run_history import RunHistory  # with torch, which takes a while
+    from parse_p2p.lab.report.run_data import RunData  # with torch, which takes a while
 
     plotly()
-    recorded = [RunHistory(path) for path in runs]
+    recorded = [RunData(path) for path in runs]
     for each in recorded:
         each.read()
     target = out or runs[0] / "report.html"

@@ -1,6 +1,7 @@
 """``parse-lab tensorboard``: a run's curves as TensorBoard reads them, one TensorBoard run an agent."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import Tail
+from parse_p2p.core.events import Round
 from parse_p2p.launch.run_folder import RunFolder
 
 SHOWN = ("accuracy", "loss", "test_loss", "seconds", "alive", "late")  # beside the bytes by slice
@@ -49,20 +51,17 @@ def export(folder: RunFolder, target: Path) -> None:
             raise ConfigError(f"{target_folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
         with SummaryWriter(str(target_folder)) as writer:
             for event in Tail(folder.events(me)).read():
-                if event["event"] == "round":
+                if isinstance(event, Round):
                     _round(writer, event)
 
 
-def _round(writer: Any, event: dict[str, Any]) -> None:
-    if not isinstance(event.get("round"), int) or not isinstance(event.get("time"), int | float):
-        return
-    at = {"global_step": event["round"] + 1, "walltime": event["time"]}
+def _round(writer: Any, event: Round) -> None:
+    at = {"global_step": event.round + 1, "walltime": event.time}
     for name in SHOWN:
-        if isinstance(event.get(name), int | float):
-            writer.add_scalar(name, event[name], **at)
-    by_slice: dict[str, int] = {}
-    for slices in event.get("sent", {}).values():
-        for name, count in slices.items():
-            by_slice[name] = by_slice.get(name, 0) + count
+        if (value := getattr(event, name)) is not None:
+            writer.add_scalar(name, value, **at)
+    by_slice: Counter[str] = Counter()
+    for slices in event.sent.values():
+        by_slice.update(slices)
     for name, count in by_slice.items():
         writer.add_scalar(f"bytes/{name}", count, **at)

@@ -7,8 +7,10 @@ seconds are the computing time of all agents on one core, divided among them.
 import json
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core import events
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import Metrics, PeerId
@@ -53,8 +55,9 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     for p in agent_states:
         p.sketching = True
         learner = p.learner
-        logs[p.me].write("start", modalities=list(learner.holder.modalities), parameters=learner.buffer.size,
-                         samples=learner.samples, rounds=plan.run.rounds, device="simulated")  # fmt: skip
+        start = events.Start(modalities=list(learner.holder.modalities), parameters=learner.buffer.size,
+                             samples=learner.samples, rounds=plan.run.rounds, device="simulated")  # fmt: skip
+        logs[p.me].write(start)
 
     def watch(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
         nonlocal sent
@@ -64,9 +67,10 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
             mine = ledger.get(p.me, {})
             out = sum(n for slices in mine.values() for n in slices.values())
             came = sum(n for peers in ledger.values() for n in peers.get(p.me, {}).values())
-            logs[p.me].write("round", round=round, **scores[p.me], seconds=seconds / len(scores), late=0,
-                             alive=len(p.plan(round).expected), sent=mine, wire_out=out, wire_in=came,
-                             sketch=p.sketches)  # fmt: skip
+            facts: dict[str, Any] = {**scores[p.me], "seconds": seconds / len(scores),
+                     "alive": len(p.plan(round).expected),
+                     "sent": mine, "wire_out": out, "wire_in": came, "sketch": p.sketches}  # fmt: skip
+            logs[p.me].write(events.Round(round=round, **facts))
             accuracy[p.me] = scores[p.me]["accuracy"]
             sent += out
         if each is not None:
@@ -75,7 +79,8 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     try:
         rehearse(plan, watch, agent_states)
         for p in agent_states:
-            logs[p.me].write("end" if p.span.stop == plan.run.rounds else "left", round=p.span.stop)
+            ended, stop = p.span.stop == plan.run.rounds, p.span.stop
+            logs[p.me].write(events.End(round=stop) if ended else events.Left(round=stop))
     finally:
         for log in logs.values():
             log.close()

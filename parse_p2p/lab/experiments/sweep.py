@@ -25,11 +25,12 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import P2PError, TrainingError
-from parse_p2p.core.event_log import Tail
+from parse_p2p.core.events import Round, Start
 from parse_p2p.lab.experiments.experiment import Job, Labels
 from parse_p2p.lab.experiments.recorded_simulation import rehearse
 from parse_p2p.lab.experiments.result_store import Outcome, ResultStore, padded, plain
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.run_history import RunHistory
 from parse_p2p.methods.base import Method
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.simulator import Ledger
@@ -244,16 +245,17 @@ def _read(plan: RunPlan, key: str, folder: RunFolder) -> Outcome:
     accuracy: dict[str, dict[int, float]] = {me: {} for me in plan.peers}
     sent, seconds = [0.0] * plan.run.rounds, [0.0] * plan.run.rounds
     parameters = 0
+    for event in RunHistory(folder, {me: plan.kind(me) for me in plan.specs}).read():
+        learning = event.agent in accuracy
+        match event:
+            case Start() if learning:
+                parameters += event.parameters or 0
+            case Round():
+                sent[event.round] += sum(n for row in event.sent.values() for n in row.values()) / len(plan.peers)
+                seconds[event.round] = max(seconds[event.round], event.seconds)
+                if learning and event.accuracy is not None:
+                    accuracy[event.agent][event.round] = event.accuracy
     for me in plan.specs:
-        for event in Tail(folder.events(me)).read():
-            if event["event"] == "start" and me in accuracy:
-                parameters += int(event["parameters"])
-            if event["event"] == "round":
-                round = event["round"]
-                sent[round] += sum(n for row in event["sent"].values() for n in row.values()) / len(plan.peers)
-                seconds[round] = max(seconds[round], event["seconds"])
-                if me in accuracy:
-                    accuracy[me][round] = event["accuracy"]
         shutil.rmtree(folder.checkpoints(me), ignore_errors=True)
     return Outcome(key, accuracy=padded(accuracy, plan.run.rounds), bytes=sent, seconds=seconds, parameters=parameters)
 

@@ -11,36 +11,36 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.discovery.mqtt_broker import Broker
 from parse_p2p.lab.report.json_diff import changes
 from parse_p2p.lab.report.page import dumped
-from parse_p2p.lab.report.run_history import RunHistory
+from parse_p2p.lab.report.run_data import RunData
 from parse_p2p.lab.report.telemetry import Telemetry
 
 
 class Source:
     """A run's logs, its summary and ``pid.json``, and what a broker says of the agents that have none here."""
 
-    def __init__(self, history: RunHistory, telemetry: Telemetry | None) -> None:
-        self._history = history
+    def __init__(self, data: RunData, telemetry: Telemetry | None) -> None:
+        self._data = data
         self._telemetry = telemetry
         self._said = ""
-        folder = history.folder
+        folder = data.folder
         self._files = (folder.summary, folder.path / "pid.json")  # written after the last line of a log
         self._stamps = [_stamp(path) for path in self._files]
 
     def read(self) -> bool:
-        found = self._history.read()
+        found = self._data.read()
         old, self._stamps = self._stamps, [_stamp(path) for path in self._files]
         found |= old != self._stamps
         if self._telemetry is None:
             return found
-        for me, event in self._telemetry.read():
-            if not self._history.logged(me):  # whose log is here says more itself
-                self._history.take(me, event)
+        for event in self._telemetry.read():
+            if not self._data.logged(event.agent):  # whose log is here says more itself
+                self._data.take(event.agent, event)
                 found = True
         before, self._said = self._said, self._telemetry.trouble
         return found or before != self._said
 
     def plain(self) -> dict[str, Any]:
-        run = self._history.plain()
+        run = self._data.plain()
         if self._telemetry is None:
             return run
         heard = "What comes through the broker alone has no slices: no edges and no distances are known of it."
@@ -59,13 +59,13 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def source(path: Path, broker: str | None) -> Source:
     """Raises ConfigError where there is no run, or no such broker."""
     if broker is None:
-        return Source(RunHistory(path), None)
+        return Source(RunData(path), None)
     try:
         spoken = Broker.parse(broker)
     except ConfigError as error:
         raise ConfigError(f"--broker: {error}") from None
-    history = RunHistory(path.parent, run_file.load(path)) if path.is_file() else RunHistory(path)
-    return Source(history, Telemetry(spoken, history.run.digest(), history.ids))
+    data = RunData(path.parent, run_file.load(path)) if path.is_file() else RunData(path)
+    return Source(data, Telemetry(spoken, data.run.digest(), data.ids))
 
 
 class Feed:

@@ -12,13 +12,14 @@ import queue
 import ssl
 import threading
 from collections.abc import Collection, Iterator
-from typing import Any
 
 import aiomqtt
 
+from parse_p2p.core import events
+from parse_p2p.core.events import Event
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import LONGEST
-from parse_p2p.discovery.mqtt import LONGEST_PAUSE, REPORTED, SHORTEST_PAUSE
+from parse_p2p.discovery.mqtt import LONGEST_PAUSE, SHORTEST_PAUSE
 from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
 
 WAITING = 10_000  # events that nobody has read yet; later ones are dropped
@@ -31,12 +32,12 @@ class Telemetry:
         self._broker = broker
         self._run = run
         self._agents = agents
-        self._heard: queue.Queue[tuple[PeerId, dict[str, Any]]] = queue.Queue(WAITING)
+        self._heard: queue.Queue[Event] = queue.Queue(WAITING)
         self.trouble = "not connected yet"
         threading.Thread(target=lambda: asyncio.run(self._stay()), name="telemetry", daemon=True).start()
 
-    def read(self) -> Iterator[tuple[PeerId, dict[str, Any]]]:
-        """The events that came since the last call, each with its agent."""
+    def read(self) -> Iterator[Event]:
+        """The events that came since the last call."""
         with contextlib.suppress(queue.Empty):
             while True:
                 yield self._heard.get_nowait()
@@ -69,6 +70,6 @@ class Telemetry:
         if me not in self._agents or not isinstance(payload, bytes) or len(payload) > LONGEST:
             return
         with contextlib.suppress(ValueError, RecursionError, queue.Full):
-            event = json.loads(payload)
-            if isinstance(event, dict) and event.get("agent") == me and event.get("event") in list(REPORTED):
-                self._heard.put_nowait((me, event))
+            event = events.read(json.loads(payload))
+            if event is not None and event.agent == me and event.reported:
+                self._heard.put_nowait(event)

@@ -14,6 +14,7 @@ from typing import Any, Self
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.config.sections import Share
+from parse_p2p.core import events
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import PeerId
@@ -110,7 +111,7 @@ class RayProcess:
             except self._ray.exceptions.RayError as error:
                 why = str(getattr(error, "cause", None) or error).strip() or type(error).__name__
                 said = f"the cluster could not run agent {self._me}: {why.splitlines()[-1].strip()}"
-                EventLog(self._me, self._events).write("failed", why=said)
+                EventLog(self._me, self._events).write(events.Failed(why=said))
                 self._code = FAILED
             self._actor = None  # whose node gets back what it held
         return self._code

@@ -109,8 +109,8 @@ class ChanceFault(MessageFault):
 class ProcessFault(Fault):
     """Befalls the processes of named agents, or of a share of all (but for a coordinator), each once in some round.
 
-    ``ends`` says that the process is no more after it. The event of the log then has a ``restart``, in seconds after
-    which a launcher of processes starts it again, or none.
+    ``ends`` says that the process is no more after it; an option ``restart`` of such a fault is the seconds after which
+    a launcher of processes starts it again.
     """
 
     ends: ClassVar[bool] = False
@@ -130,8 +130,7 @@ class ProcessFault(Fault):
 
     def facts(self) -> dict[str, Any]:
         """What the event in the log says of it: its own options."""
-        own = self.model_dump(mode="json", exclude=set(ProcessFault.model_fields))
-        return {"restart": None} | own if self.ends else own
+        return self.model_dump(mode="json", exclude=set(ProcessFault.model_fields))
 
     def strike(self) -> None:
         """Do it to this process, in its main thread, when it begins the round."""

@@ -2,22 +2,22 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from parse_p2p.cli.program import LogLevel
 from parse_p2p.cli.progress import RunView, Screen
+from parse_p2p.core.events import Found, Lost, Round
+from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.run_history import RunHistory
 
 KINDS = {"a0": "audio", "a1": "motion", "a2": "audio+motion"}
 
 
-def event(kind, agent="a0", **facts):
-    return {"event": kind, "agent": agent, "time": 1.0, **facts}
-
-
 def of_round(round, agent, accuracy=0.75):
-    return event("round", agent, round=round, loss=1.234567, accuracy=accuracy, seconds=0.5, alive=2, wire_out=12345,
+    return Round(agent=agent, round=round, loss=1.234567, accuracy=accuracy, seconds=0.5, alive=2, wire_out=12345,
                  wire_in=12345, sketch=list(range(1000)))  # fmt: skip
 
 
@@ -28,9 +28,9 @@ def screen(level, terminal=False, width=80, events=ROUND):
     """All that is printed of these events."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=width, height=24)
-    view = RunView(KINDS, 10, 0)
-    with Screen(view, console, level) as shown:
-        shown.update(view.take(events), events)
+    history = RunHistory(RunFolder(Path("nowhere")), KINDS)
+    with Screen(RunView(history, 10, 0), console, level) as shown:
+        shown.update([history.take(event.agent, event) for event in events])
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
 
 
@@ -40,15 +40,15 @@ def test_a_pipe_gets_a_line_a_round_however_narrow():
 
 
 def test_quiet_says_nothing_and_debug_everything():
-    lost = event("lost", peer="a1", round=0)
+    lost = Lost(agent="a0", peer="a1", round=0)
     assert screen(LogLevel.QUIET, events=[lost, *ROUND]) == ""
     normal = screen(LogLevel.NORMAL, events=[lost, *ROUND]).splitlines()
-    assert normal[0] == "a0 lost its peer a1 in round 0" and len(normal) == 2
-    debug = screen(LogLevel.DEBUG, events=[lost, event("found", peer="[a1]"), *ROUND]).splitlines()
+    assert normal[0] == "round 1: a0 lost its neighbour a1" and len(normal) == 2
+    debug = screen(LogLevel.DEBUG, events=[lost, Found(agent="a0", round=0, peer="[a1]"), *ROUND]).splitlines()
     assert [line.split()[1:3] for line in debug[:5]] == [
         ["a0", "lost"], ["a0", "found"], ["a0", "round"], ["a1", "round"], ["a2", "round"]
     ]  # fmt: skip
-    assert debug[0].endswith(" a0 lost peer=a1 round=0") and debug[1].endswith("peer=[a1]"), "brackets are no markup"
+    assert debug[0].endswith(" a0 lost round=0 peer=a1") and debug[1].endswith("peer=[a1]"), "brackets are no markup"
     assert "loss=1.23457" in debug[2] and max(map(len, debug)) < 300, "a sketch is cut"
     assert normal[-1] in debug
 

@@ -8,6 +8,7 @@ import ports
 import pytest
 from discoveries import Finding
 
+from parse_p2p.core import events
 from parse_p2p.core.errors import JoinTimeout
 from parse_p2p.core.event_log import EventLog, Tail
 from parse_p2p.core.peer_info import Clocks
@@ -56,7 +57,7 @@ class Agent(Finding):
         """Wait until so many of these events were logged; all of them."""
         while True:
             self._events += self._tail.read()
-            if len(found := [e for e in self._events if e["event"] == event]) >= count:
+            if len(found := [e for e in self._events if e.name == event]) >= count:
                 return found
             await asyncio.sleep(0.02)
 
@@ -153,7 +154,7 @@ def test_a_lie_is_counted_and_the_truth_that_follows_is_taken(lie, broker, tmp_p
             liar.say(f"{AGENTS}/nobody", presence("nobody", NOWHERE))
             async with Agent("a", broker, tmp_path).there() as a:
                 [event] = await a.until("refused")
-                assert event["peer"] == "the broker" and len(event["why"]) < 100
+                assert event.peer == "the broker" and len(event.why) < 100
                 async with Agent("b", broker, tmp_path).there() as b:
                     await a.transport.send("b", [b"found"], Plane.DATA)
                     assert await b.heard() == ("a", [b"found"])
@@ -205,12 +206,12 @@ def test_a_broker_that_dies_is_missed_by_nobody_and_hears_all_again_when_it_is_b
             await a.transport.send("b", [b"before"], Plane.DATA)
             assert await b.heard() == ("a", [b"before"])
             broker.kill()
-            await a.until("broker lost")
+            await a.until("broker-lost")
             await a.transport.send("b", [b"without"], Plane.DATA)
             assert await b.heard() == ("a", [b"without"])
             await asyncio.to_thread(broker.start)
-            await a.until("broker found", 2)
-            await b.until("broker found", 2)
+            await a.until("broker-found", 2)
+            await b.until("broker-found", 2)
             async with Agent("c", broker, tmp_path).there() as c:
                 await a.transport.send("c", [b"after"], Plane.DATA)
                 assert await c.heard() == ("a", [b"after"])
@@ -237,7 +238,7 @@ def test_a_broker_that_hangs_holds_up_nobody_who_leaves(broker, tmp_path):
     async def scenario():
         async with Agent("a", broker, tmp_path, clocks=Clocks(drain=0.2)).there() as a:
             broker.stop()
-            a.log.write("end", round=1)
+            a.log.write(events.End(round=1))
 
     run(scenario())
 
@@ -260,12 +261,12 @@ def test_a_presence_that_somebody_else_took_away_is_there_again(broker, tmp_path
 def test_telemetry_is_small_and_says_what_the_log_says(broker, tmp_path):
     async def scenario(ear):
         async with Agent("a", broker, tmp_path).there() as a:
-            a.log.write("start", modalities=["audio"])
+            a.log.write(events.Start(modalities=["audio"]))
             sent = {"b": {f"slice {i}": i for i in range(1000)}}
             facts = {"loss": 0.5, "accuracy": 0.75, "seconds": 1.5, "alive": 2, "wire_out": 10, "wire_in": 20}
-            a.log.write("round", round=3, **facts, late=0, sent=sent)
-            a.log.write("lost", round=3, peer="b")
-            a.log.write("end", round=4)
+            a.log.write(events.Round(round=3, **facts, late=0, sent=sent))
+            a.log.write(events.Lost(round=3, peer="b"))
+            a.log.write(events.End(round=4))
         return [await asyncio.to_thread(ear.next) for _ in range(3)]
 
     with brokers.Ear(broker.port, f"parse-p2p/{RUN}/telemetry/+") as ear:
@@ -283,7 +284,7 @@ def test_reports_that_nobody_takes_do_not_pile_up(tmp_path):
     async def scenario():
         a = Agent("a", brokers.Broker(tmp_path, ports.free()), tmp_path)
         for i in range(10 * BACKLOG):
-            a.log.write("end", round=i)
+            a.log.write(events.End(round=i))
         a.log.close()
         return [json.loads(a.discovery._reports.get_nowait())["round"] for _ in range(a.discovery._reports.qsize())]
 

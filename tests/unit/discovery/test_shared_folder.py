@@ -133,7 +133,7 @@ def test_a_file_of_no_use_is_reported_once_and_passed_over(text, why, tmp_path):
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.5)
             assert [*logged, *a.tail.read()] == logged and len(logged) == 1
-            assert logged[0]["event"] == "refused" and why in logged[0]["why"] and "b.json" in logged[0]["why"]
+            assert logged[0].name == "refused" and why in logged[0].why and "b.json" in logged[0].why
             async with Agent("b", folder).there() as b:
                 await a.transport.send("b", [b"all the same"], Plane.DATA)
                 assert await b.heard() == ("a", [b"all the same"])

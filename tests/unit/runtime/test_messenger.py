@@ -85,7 +85,7 @@ def test_who_sends_too_much_rubbish_is_not_listened_to_for_a_while(tmp_path, clo
         await scene.send("b", [b"rubbish"], [b"rubbish"], framed("b", 1))
         assert scene.came == [("b", 1)], "not yet"
         await scene.send("b", [b"rubbish"], framed("b", 2), framed("b", 3))
-        assert scene.came == [("b", 1)] and scene.messenger.refusals["b", "shut out"] == 2
+        assert scene.came == [("b", 1)] and scene.messenger.refusals["b", "blocked"] == 2
         await scene.send("c", framed("c", 1))
         assert scene.came[1:] == [("c", 1)], "another peer is heard"
         clock[0] = 29.9
@@ -95,7 +95,7 @@ def test_who_sends_too_much_rubbish_is_not_listened_to_for_a_while(tmp_path, clo
         assert scene.came[2:] == [("b", 5)], "heard again"
 
     scene.play(scenario)
-    assert '"event": "shut out"' in (tmp_path / "events.jsonl").read_text()
+    assert '"event": "blocked"' in (tmp_path / "events.jsonl").read_text()
 
 
 def test_rubbish_now_and_then_shuts_nobody_out(tmp_path, clock):
@@ -169,7 +169,7 @@ def test_members_may_gossip_and_do_nothing_else(tmp_path):
         assert scene.came[2:] == [("b", 0)], "on the data plane the topic is one like any other"
         assert scene.messenger.refusals == {(UNKNOWN_PEER, "malformed"): 1, ("d", "malformed"): 3}
         await scene.send("d", gossip("d", n=5), plane=Plane.CONTROL)
-        assert scene.messenger.refusals["d", "shut out"] == 1
+        assert scene.messenger.refusals["d", "blocked"] == 1
 
     scene.play(scenario)
 

@@ -296,10 +296,11 @@ function drawConsensus() {
 
 const KINDS = {
   fault: ["#c4574f", "x"],
-  mail: ["#b08b2e", "circle-open"],
+  messages: ["#b08b2e", "circle-open"],
   peers: ["#8067b7", "diamond"],
   change: ["#3a9d78", "triangle-up"],
   life: ["#7d8794", "square-open"],
+  other: ["#7d8794", "star-open"],
 };
 
 function drawTimeline(run, events) {

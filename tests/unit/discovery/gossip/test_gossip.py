@@ -11,6 +11,7 @@ import zmq.asyncio
 
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.core.event_log import EventLog, Tail
+from parse_p2p.core.events import Refused
 from parse_p2p.core.message import Message
 from parse_p2p.core.peer_info import Card, Clocks
 from parse_p2p.discovery.gossip.gossip import GossipDiscovery
@@ -86,7 +87,7 @@ class Agent:
             await asyncio.sleep(0.02)
 
     def why(self):
-        return [event["why"] for event in self.tail.read() if event["event"] == "refused"]
+        return [event.why for event in self.tail.read() if isinstance(event, Refused)]
 
 
 class Liar:
@@ -240,7 +241,7 @@ def test_one_that_lies_without_end_is_shut_out_and_no_other(tmp_path):
         async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.addresses) as liar:
             for _ in range(Limits().refused + 10):
                 await liar.gossip(placed("d"))
-            await until(lambda: a.messenger.refusals["c", "shut out"] == 10)
+            await until(lambda: a.messenger.refusals["c", "blocked"] == 10)
             async with Agent("b", tmp_path, "a").there(a.addresses) as b:
                 await a.reach(b, 1)
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from parse_p2p.cli import program
 from parse_p2p.lab.cli import app
 from parse_p2p.lab.report.page import embedded, page
-from parse_p2p.lab.report.run_history import RunHistory
+from parse_p2p.lab.report.run_data import RunData
 from parse_p2p.launch.run_folder import RunFolder
 
 HOSTILE = "</script><script>hacked=1</script><img src=x onerror=hacked=1><!--<script>\u2028]]>&quot;{{plotly}}"
@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 
 
 def recorded(path):
-    found = RunHistory(path)
+    found = RunData(path)
     found.read()
     return found.plain()
 

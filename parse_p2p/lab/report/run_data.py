@@ -1,6 +1,6 @@
 """From a run's folder to one plain structure, which the page, the live view and anybody else can draw.
 
-``RunHistory.read`` takes in what was logged since the last time, ``plain`` gives the structure: dicts, lists, strings,
+``RunData.read`` takes in what was logged since the last time, ``plain`` gives the structure: dicts, lists, strings,
 numbers and None alone. ``rounds`` are those that are shown: all, or every ``stride``-th up to the last that is planned.
 Every list ``by round`` is as long, with None where nothing is known:
 
@@ -39,37 +39,34 @@ from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import P2PError
-from parse_p2p.core.event_log import Tail
+from parse_p2p.core.events import Event, Level, Round, Start
 from parse_p2p.core.types import PeerId
-from parse_p2p.lab.report import timeline
 from parse_p2p.lab.report.consensus_distances import ConsensusDistances
 from parse_p2p.lab.report.theory import Laid, Theory
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.run_history import RunHistory
 
 MOST_ROUNDS = 400  # that are shown
 MOST_EVENTS = 2000
 LARGEST = 1e300  # numbers below it have sums that are numbers too
 NUMBERS = ("accuracy", "loss", "test_loss", "seconds", "alive", "late", "wire_out", "wire_in")
-ENDS = {"end": "done", "left": "left", "stopped": "stopped", "failed": "failed", "fault": "killed"}
+ENDS = ("done", "left", "stopped", "failed", "killed")  # states of agents that run no more
 REST = "headers, heartbeats"
 
 Sent = tuple[tuple[int, int], ...]
 Payload = tuple[tuple[str, int], ...]
 
 
-class AgentHistory:
-    """What one agent logged."""
+class AgentData:
+    """What is drawn of one agent's log."""
 
-    def __init__(self, first: str) -> None:
-        self.facts: dict[str, Any] = {}
-        self.state = "unknown"
+    def __init__(self) -> None:
         self.heard = 0.0  # Unix seconds
-        self.types = [(0, first)]
         self.rounds: dict[int, dict[str, float]] = {}
         self.sent: dict[int, Sent] = {}
 
 
-class RunHistory:
+class RunData:
     """One run, read as it grows; ``run`` is its file where that is not in the folder.
 
     Raises ConfigError where there is no run.
@@ -88,13 +85,12 @@ class RunHistory:
             self._kinds = dict.fromkeys(agent_ids(self.run), "")
         self.ids = list(self._kinds)
         self._position = {me: i for i, me in enumerate(self.ids)}
-        self._tails = {me: Tail(self.folder.events(me)) for me in self.ids}
-        self.agents = {me: AgentHistory(kind) for me, kind in self._kinds.items()}
+        self._history = RunHistory(self.folder, self._kinds)
+        self.agents = {me: AgentData() for me in self.ids}
         self.spread = ConsensusDistances()
         self.last = -1
         self._payloads: dict[Payload, int] = {}
         self._events: list[dict[str, Any]] = []
-        self._began = math.inf  # Unix seconds of the first event
         self._counts: Counter[str] = Counter()
         self._bytes: dict[int, Counter[str]] = {}
 
@@ -102,67 +98,52 @@ class RunHistory:
 
     def read(self) -> bool:
         """Take in what was logged since the last call; whether there was anything."""
-        found = False
-        for me, tail in self._tails.items():
-            for event in tail.read():
-                found = True
-                self.take(me, event)
+        found = self._history.read()
+        for event in found:
+            self._take(event)
         if self._theory is not None and found:
             with contextlib.suppress(P2PError, OSError):
                 self._theory.recall()
-        return found
+        return bool(found)
 
     def logged(self, me: PeerId) -> bool:
         """Whether an agent has a log here."""
         return self.folder.events(me).exists()
 
-    def take(self, me: PeerId, event: Any) -> None:
+    def take(self, me: PeerId, event: Event) -> None:
         """Take in one event of an agent, wherever it was read."""
-        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-            return
-        agent, name, round = self.agents[me], event["event"], _round(event.get("round"))
-        if name == "round" and round is not None and round < self.run.rounds:
-            self._take_round(me, agent, round, event)
-        self._counts[name] += 1
-        time = _number(event.get("time"))
-        if time is not None:
-            self._began, agent.heard = min(self._began, time), max(agent.heard, time)
-        if name == "start":
-            agent.facts = {key: event.get(key) for key in ("samples", "parameters", "device")}
-        if name == "modalities" and round is not None:
-            task = self._kinds[me].partition(": ")[2]
-            kind = timeline.plain(event.get("modalities")).replace(", ", "+")
-            agent.types.append((round, f"{kind}: {task}" if task else kind))
-        if name in ("start", "resumed", "joined", "round"):
-            agent.state = "running"
-        elif name in ENDS and (name != "fault" or "restart" in event):
-            agent.state = ENDS[name]
-        at = round if round is not None else max(agent.rounds, default=0)
-        described = timeline.entry(event, at)
-        if described is not None:
+        self._take(self._history.take(me, event))
+
+    def _take(self, event: Event) -> None:
+        agent, round = self.agents[event.agent], getattr(event, "round", None)
+        if isinstance(event, Round) and event.round < self.run.rounds:
+            self._take_round(agent, event)
+        self._counts[event.name] += 1
+        if math.isfinite(event.time):
+            agent.heard = max(agent.heard, event.time)
+        if event.level is not Level.DEBUG:
             row = {
-                "round": at,
-                "agent": me,
-                "time": time or 0.0,
-                "kind": described[0],
-                "event": name,
-                "note": described[1],
+                "round": max(agent.rounds, default=0) if round is None else round,
+                "agent": event.agent,
+                "time": _number(event.time) or 0.0,
+                "kind": event.topic,
+                "event": event.name,
+                "note": event.sentence,
             }
             self._events.append(row)
 
-    def _take_round(self, me: PeerId, agent: AgentHistory, round: int, event: Mapping[str, Any]) -> None:
+    def _take_round(self, agent: AgentData, event: Round) -> None:
+        round = event.round
         again = round in agent.rounds
-        numbers = {key: _digits(_number(event.get(key))) for key in NUMBERS}
+        numbers = {key: _digits(_number(getattr(event, key))) for key in NUMBERS}
         agent.rounds[round] = {key: value for key, value in numbers.items() if value is not None}
-        agent.sent[round] = self._sent(event.get("sent"))
+        agent.sent[round] = self._sent(event.sent)
         self.last = max(self.last, round)
         self._bytes.pop(round, None)
         if not again and self._shown(round):  # who logs a round a second time has gone through the same once more
-            self.spread.add(round, event.get("sketch"))
+            self.spread.add(round, event.sketch)
 
-    def _sent(self, sent: object) -> Sent:
-        if not isinstance(sent, dict):
-            return ()
+    def _sent(self, sent: Mapping[PeerId, Mapping[str, int]]) -> Sent:
         known = ((self._position[peer], _payload(slices)) for peer, slices in sent.items() if peer in self._position)
         return tuple((peer, self._payloads.setdefault(payload, len(self._payloads))) for peer, payload in known)
 
@@ -175,7 +156,7 @@ class RunHistory:
         rounds = [round for round in range(self.last + 1) if self._shown(round)]
         agents, sends = self._agents(rounds)
         ordered = sorted(self._events, key=lambda e: float(e["time"]))[:MOST_EVENTS]
-        events = [{**event, "time": _since(event["time"], self._began)} for event in ordered]
+        events = [{**event, "time": _since(event["time"], self._history.first)} for event in ordered]
         return self._head() | {
             "rounds": rounds,
             "agents": agents,
@@ -210,7 +191,7 @@ class RunHistory:
 
     def _notes(self) -> list[str]:
         notes = [self._trouble] if self._trouble else []
-        if away := [me for me, agent in self.agents.items() if agent.state == "unknown"]:
+        if away := [me for me, agent in self._history.agents.items() if not agent.state]:
             named = ", ".join(away[:8]) + (f" and {len(away) - 8} more" if len(away) > 8 else "")
             notes.append(f"There is no log here of {named}: not started yet, or on another host.")
         if self._theory is not None and (beyond := self._theory.beyond):
@@ -227,12 +208,14 @@ class RunHistory:
         for me, agent in self.agents.items():
             sent = [agent.sent.get(round) for round in rounds]
             final = max((r for r, row in agent.rounds.items() if "accuracy" in row), default=None)
+            logged = self._history.agents[me]
+            start = logged.start or Start()
             row = {
                 "id": me,
-                "types": [list(pair) for pair in sorted(agent.types)],
-                "here": agent.state != "unknown",
-                "state": "died" if agent.state == "running" and agent.heard <= over else agent.state,
-                **agent.facts,
+                "types": [[first, self._type(me, kind)] for first, kind in sorted(logged.kinds.items())],
+                "here": bool(logged.state),
+                "state": _state(logged.state, agent.heard <= over),
+                **{key: getattr(start, key) for key in ("samples", "parameters", "device")},
                 "absent": [] if self._theory is None else self._theory.absent(me, rounds),
                 "final": None if final is None else {"accuracy": agent.rounds[final]["accuracy"], "round": final},
                 "sent": [None if one is None else numbers.setdefault(one, len(numbers)) for one in sent],
@@ -240,14 +223,18 @@ class RunHistory:
             rows.append(row | {key: [agent.rounds.get(r, {}).get(key) for r in rounds] for key in NUMBERS})
         return rows, list(numbers)
 
+    def _type(self, me: PeerId, kind: str) -> str:
+        """What an agent senses, and its task where tasks differ."""
+        task = self._kinds[me].partition(": ")[2]
+        return f"{kind}: {task}" if task and ": " not in kind else kind
+
     def _types(self, rounds: list[int]) -> dict[str, Any]:
         types: dict[str, dict[str, Any]] = {}
         for i, round in enumerate(rounds):
             there = defaultdict(list)
-            for agent in self.agents.values():
+            for me, agent in self.agents.items():
                 if round in agent.rounds:
-                    kind = next(kind for first, kind in sorted(agent.types, reverse=True) if first <= round)
-                    there[kind].append(agent.rounds[round])
+                    there[self._type(me, self._history.agents[me].kind_in(round))].append(agent.rounds[round])
             for kind, rows in there.items():
                 blank = {key: [None] * len(rounds) for key in ("agents", "accuracy", "worst", "best", "loss")}
                 row = types.setdefault(kind, blank)
@@ -319,19 +306,19 @@ class RunHistory:
         return {"edges": [], "positions": positions, "directed": False}
 
 
-def _payload(slices: object) -> Payload:
-    if not isinstance(slices, dict):
-        return ()
-    return tuple((name, int(nbytes)) for name, nbytes in slices.items() if _number(nbytes) is not None)
+def _state(state: str, over: bool) -> str:
+    """What became of an agent; ``over``: it was last heard before the run's end."""
+    if not state or state in ENDS:
+        return state or "unknown"
+    return "died" if over else "running"
 
 
-def _round(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32 else None
+def _payload(slices: Mapping[str, int]) -> Payload:
+    return tuple(slices.items())
 
 
-def _number(value: object) -> float | None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
-    return value if good else None  # type: ignore[return-value]
+def _number(value: float | None) -> float | None:
+    return value if value is not None and abs(value) < LARGEST else None
 
 
 def _since(time: float, began: float) -> float:

@@ -14,7 +14,7 @@ from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.report.json_diff import applied, changes
 from parse_p2p.lab.report.page import dumped
-from parse_p2p.lab.report.run_history import MOST_ROUNDS, REST, RunHistory
+from parse_p2p.lab.report.run_data import MOST_ROUNDS, REST, RunData
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.sketch import consensus_distance
 
@@ -36,7 +36,7 @@ def copied(ran, tmp_path):
 
 
 def recorded(path):
-    found = RunHistory(path)
+    found = RunData(path)
     found.read()
     plain = found.plain()
     assert json.loads(dumped(plain)) == json.loads(dumped(plain))  # it is JSON, without NaN
@@ -115,7 +115,7 @@ def test_read_piece_by_piece_it_is_the_same_and_changes_lead_there(ran, tmp_path
     plan, path = ran
     logs = {me: RunFolder(path).events(me).read_bytes() for me in plan.specs}
     RunFolder(tmp_path).write(plan.run)
-    growing = RunHistory(tmp_path)
+    growing = RunData(tmp_path)
     growing.read()
     shown = json.loads(dumped(growing.plain()))
     assert shown["rounds"] == [] and "no log here of a0, a1, a2, a3, a4" in shown["notes"][0]
@@ -161,7 +161,7 @@ def test_a_log_that_a_kill_cut_off_ends_there(copied):
 def test_what_a_log_says_need_not_be_of_the_right_type(copied):
     _, path = copied
     before = recorded(path)
-    odd = [{"event": "round", "round": r, "agent": "a0"} for r in (-1, "1", None, True, 1e300, 3, 1 << 70, [0])]
+    odd = [{"event": "round", "round": r, "agent": "a0"} for r in (-1, "1", None, True, 1e300, 1 << 70, [0])]
     add(
         path,
         "a0",
@@ -172,13 +172,18 @@ def test_what_a_log_says_need_not_be_of_the_right_type(copied):
         '{"event": []}\n',
         '{"event": "fault", "kind": {"a": 1}, "round": {}}\n',
     )
-    add(path, "a0", '{"event": "missing", "peers": 7, "time": NaN}\n', {"event": "modalities", "round": 9}, *odd)
+    add(
+        path, "a0", '{"event": "missing", "peers": 7, "time": NaN}\n', {"event": "modalities-changed", "round": 9}, *odd
+    )
     junk = {"accuracy": "high", "loss": [], "wire_out": -5, "sent": {"a1": {"s": "x", "t": None}, "zz": {}, "a2": 3}}
-    add(path, "a0", {"event": "round", "round": 2, **junk, "sketch": {"before": {"s": [1] * 31, "t": "u"}, "after": 3}})
-    add(path, "a0", '{"event": "round", "round": 2, "sketch": {"after": {"s": [NaN, "x", 2]}}, "sent": []}\n')
+    add(path, "a0", *({"event": "round", "round": 2, key: value} for key, value in junk.items()))
+    assert recorded(path)["agents"] == before["agents"], "a line with facts of other types is no event"
+    add(path, "a0", {"event": "round", "round": 3})  # beyond the last
+    for sketch in ('{"before": {"s": [1], "t": "u"}, "after": 3}', '{"after": {"s": [NaN, "x", 2]}}', "[7]"):
+        add(path, "a0", f'{{"event": "round", "round": 2, "sketch": {sketch}}}\n')
     run = recorded(path)
     assert run["rounds"] == before["rounds"] and run["consensus"] == before["consensus"]
-    assert "no mail from 7" in [event["note"] for event in run["events"]]
+    assert run["counts"] == before["counts"] | {"round": before["counts"]["round"] + 4}
 
 
 def test_a_round_that_was_gone_through_twice_counts_once(copied):
@@ -214,16 +219,16 @@ def test_events_have_sentences(copied):
     add(
         path,
         "a1",
-        {"event": "fault", "kind": "kill", "round": 2, "restart": None},
-        {"event": "faults", "drop": 3, "delay": 1},
+        {"event": "fault", "kind": "kill", "position": 0, "round": 2, "ends": True, "restart": None},
+        {"event": "fault-counts", "counts": {"drop": 3, "delay": 1}},
     )
-    add(path, "a1", {"event": "modalities", "round": 1, "modalities": ["audio", "motion"]})
+    add(path, "a1", {"event": "modalities-changed", "round": 1, "modalities": ["audio", "motion"]})
     run = recorded(path)
     assert {event["note"] for event in run["events"] if event["agent"] == "a1"} == {
-        "lost a0",
-        "no mail from a0, a3",
-        "a fault of kind kill strikes",
-        "done to its mail on purpose: drop 3, delay 1",
+        "lost its neighbour a0",
+        "had no message from a0, a3",
+        "is struck by a fault of kind kill",
+        "had this done to its messages on purpose: drop 3, delay 1",
         "has audio, motion from now on",
     }
     assert run["agents"][1]["state"] == "killed" and run["agents"][1]["types"][1] == [1, "audio+motion"]
@@ -275,18 +280,22 @@ def test_a_method_with_a_coordinator_needs_no_word_on_theory(tmp_path):
 
 def test_numbers_beyond_measure_are_none(copied):
     _, path = copied
-    huge = "9" * 400
+    before, huge = recorded(path), "9" * 400
     for me in ("a0", "a1"):
-        facts = "".join(f', "{key}": {n}' for key, n in (("accuracy", huge), ("loss", "1e308"), ("wire_out", "-1e308")))
-        add(path, me, f'{{"event": "round", "round": 2, "time": {huge}{facts}, "sent": {{"a1": {{"s": {huge}}}}}}}\n')
-    add(path, "a2", f'{{"event": "round", "round": {huge}, "sketch": {{"after": {{"s": {[int(huge)] * 32}}}}}}}\n')
+        sent = f'"sent": {{"a1": {{"s": {huge}}}}}'
+        for facts in (f'"accuracy": {huge}', f'"wire_out": {huge}', f'"time": {huge}', sent):
+            add(path, me, f'{{"event": "round", "round": 2, {facts}}}\n')
+    add(path, "a2", f'{{"event": "round", "round": {huge}}}\n')
+    assert recorded(path) == before
+    add(path, "a0", '{"event": "round", "round": 2, "time": Infinity, "accuracy": NaN, "loss": 1e308}\n')
+    add(path, "a0", f'{{"event": "round", "round": 2, "sketch": {{"after": {{"s": {[int(huge)] * 32}}}}}}}\n')
     run = recorded(path)
     assert run["agents"][0]["accuracy"][2] is run["agents"][0]["loss"][2] is None and "s" not in run["slices"]
 
 
 def test_where_there_is_no_run_it_says_so(tmp_path):
     with pytest.raises(ConfigError, match="there is no run in"):
-        RunHistory(tmp_path)
+        RunData(tmp_path)
 
 
 values = st.recursive(

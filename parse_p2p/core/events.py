@@ -1,0 +1,597 @@
+"""What an agent's log says: a class an event, with its fields, how loud it is, and its sentence.
+
+An event is written as one JSON object a line (``event_log``) under the name of its class, ``BrokerLost`` as
+``broker-lost``; an event with a sentence carries its level and the sentence too. So a reader can show events of which
+it has no class: a plug-in's own ``class Happened(Event)``, in any file, is logged and shown as those here are.
+"""
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
+
+from parse_p2p.core.types import Modality, PeerId
+
+LONGEST = 300  # characters of a sentence
+NAMED = 64  # members of a list that a sentence names
+
+OF_THE_LINE = ("event", "level", "says")  # what a line has beside the facts, the agent and the time
+
+RoundNumber = Annotated[int, Field(ge=0, lt=1 << 32)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+_known: dict[str, type["Event"]] = {}  # by the name in the log
+
+
+class Level(StrEnum):
+    """How loud an event is: for the log alone, for the report too, or for the screen as well."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    NOTICE = "notice"
+
+
+class Topic(StrEnum):
+    """What an event is about."""
+
+    LIFE = "life"
+    PEERS = "peers"
+    MESSAGES = "messages"
+    CHANGE = "change"
+    FAULT = "fault"
+    OTHER = "other"
+
+
+class Event(BaseModel):
+    """Something that happened to an agent. Subclasses have its facts as fields, of types that JSON has.
+
+    ``topic`` says what it is about, ``loud`` its level, ``becomes`` what the agent is doing from then on. ``reported``
+    names the fields that a broker is told (see ``discovery.mqtt``); an event without any is not reported.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    topic: ClassVar[Topic] = Topic.OTHER
+    loud: ClassVar[Level | None] = None
+    becomes: ClassVar[str | None] = None
+    reported: ClassVar[tuple[str, ...]] = ()
+
+    agent: SkipJsonSchema[PeerId] = PeerId("")  # whose log it is in; the log fills these two in
+    time: SkipJsonSchema[float] = 0.0  # Unix seconds
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        other = _known.setdefault(cls.key(), cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"{cls.__qualname__}: an event {cls.key()!r} is there already, in {other.__module__}")
+        _known[cls.key()] = cls
+
+    @classmethod
+    def key(cls) -> str:
+        """The name of the class as the log writes it."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+
+    @property
+    def name(self) -> str:
+        """What the log calls this event."""
+        return self.key()
+
+    @property
+    def level(self) -> Level:
+        """How loud it is; an event without a sentence is for the log alone."""
+        return self.loud or (Level.INFO if self.sentence else Level.DEBUG)
+
+    @property
+    def sentence(self) -> str:
+        """What happened, with the agent as its subject: ``lost its neighbour a1``. Empty where there is no more to say
+        than the facts."""
+        return ""
+
+    @property
+    def state(self) -> str | None:
+        """What the agent is doing from then on, where the event changes that."""
+        return self.becomes
+
+    def line(self) -> dict[str, Any]:
+        """The event as the log keeps it."""
+        facts = self.model_dump(exclude={"agent", "time"}, exclude_none=True)
+        said = {"level": str(self.level), "says": self.sentence[:LONGEST]} if self.sentence else {}
+        return {"event": self.name, "agent": self.agent, "time": self.time, **facts, **said}
+
+
+def read(line: object) -> Event | None:
+    """The event that a line of a log holds, of class Other where its own is not known here.
+
+    None where it holds none: something else than an event, or facts of other types than the event's.
+    """
+    if not isinstance(line, dict) or not isinstance(line.get("event"), str):
+        return None
+    known = _known.get(line["event"])
+    try:
+        if known is None:
+            return Other.model_validate(line)
+        return known.model_validate({key: value for key, value in line.items() if key not in OF_THE_LINE})
+    except ValidationError:
+        return None
+
+
+def shipped() -> list[type[Event]]:
+    """The events of the package, in the order of this file."""
+    return [event for event in _known.values() if event.__module__ == __name__ and event is not Other]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+class Other(Event):
+    """An event of a plug-in whose class is not known to who reads the log; it tells its level and sentence itself."""
+
+    model_config = ConfigDict(frozen=True, strict=False, extra="allow")
+
+    event: str
+    round: RoundNumber | None = None
+    told: Level = Field(Level.DEBUG, validation_alias="level", exclude=True)
+    says: str = Field("", exclude=True)
+
+    @property
+    def name(self) -> str:
+        return self.event
+
+    @property
+    def level(self) -> Level:
+        return self.told
+
+    @property
+    def sentence(self) -> str:
+        return self.says[:LONGEST]
+
+    def line(self) -> dict[str, Any]:
+        return {"event": self.event, **super().line()}
+
+
+# an agent's run
+
+
+class Start(Event):
+    """The agent has its model and its data."""
+
+    topic = Topic.LIFE
+    becomes = "waiting for peers"
+
+    modalities: list[Modality] = Field([], description="what it senses")
+    parameters: Count | None = Field(None, description="of its model")
+    samples: Count | None = Field(None, description="training samples")
+    rounds: Count | None = Field(None, description="of the run")
+    device: str | None = Field(None, description="where it computes")
+    pid: Count | None = Field(None, description="its process")
+
+
+class Resumed(Event):
+    """It goes on from a checkpoint, in this round."""
+
+    topic = Topic.LIFE
+    becomes = "waiting for peers"
+
+    round: RoundNumber
+
+    @property
+    def sentence(self) -> str:
+        return "starts again from its checkpoint of that round"
+
+
+class Joined(Event):
+    """All neighbours are up, and it takes part from this round on."""
+
+    topic = Topic.CHANGE
+    becomes = "running"
+
+    round: RoundNumber
+    neighbours: list[PeerId] = []
+
+    @property
+    def level(self) -> Level:
+        return Level.NOTICE if self.round else Level.DEBUG  # at the beginning all join
+
+    @property
+    def sentence(self) -> str:
+        return "has joined"
+
+
+class Round(Event):
+    """A round is over. A method's own metrics stand beside these keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+    topic = Topic.LIFE
+    becomes = "running"
+    reported = ("round", "loss", "accuracy", "seconds", "alive", "wire_out", "wire_in")
+
+    round: RoundNumber
+    loss: float | None = Field(None, description="mean of the training loss over the round's steps")
+    accuracy: float | None = Field(None, description="on the test set, with the agent's own modalities")
+    test_loss: float | None = Field(None, description="likewise")
+    seconds: float = Field(0.0, description="how long the round took")
+    exchange: float | None = Field(None, description="the part of it in which the method waited for an exchange")
+    memory: dict[str, Count] | None = Field(None, description="bytes in use: `host`, and of the GPU where there is one")
+    alive: Count = Field(0, description="neighbours that are present")
+    late: Count = Field(0, description="messages so far that arrived after their round")
+    sent: dict[PeerId, dict[str, Count]] = Field({}, description="payload in bytes by neighbour and slice")
+    wire_out: Count = Field(0, description="bytes sent in the round, headers and heartbeats included")
+    wire_in: Count = Field(0, description="bytes received in the round")
+    sketch: Any = Field(
+        None,
+        description="short random projections of the slices `before` and `after` the exchange, for consensus distances",
+    )
+
+
+class Void(Event):
+    """Fewer answers than the method's quorum came: the round is taken back."""
+
+    topic = Topic.MESSAGES
+    loud = Level.NOTICE
+
+    round: RoundNumber
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        return f"takes the round back: {self.why}"
+
+
+class End(Event):
+    """All rounds are done."""
+
+    topic = Topic.LIFE
+    becomes = "done"
+    reported = ("round",)
+
+    round: RoundNumber
+
+
+class Left(Event):
+    """It leaves the run early, as `events:` of the run file says."""
+
+    topic = Topic.CHANGE
+    becomes = "left"
+    loud = Level.NOTICE
+    reported = ("round",)
+
+    round: RoundNumber
+
+    @property
+    def sentence(self) -> str:
+        return "has left"
+
+
+class Stopped(Event):
+    """It was asked to stop, and left a checkpoint."""
+
+    topic = Topic.LIFE
+    becomes = "stopped"
+
+    round: RoundNumber
+
+    @property
+    def sentence(self) -> str:
+        return "was stopped"
+
+
+class Failed(Event):
+    """It ended with an error."""
+
+    topic = Topic.FAULT
+    becomes = "failed"
+
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        return f"failed: {self.why}"
+
+
+class TaskFailed(Event):
+    """A background task failed; the agent goes on."""
+
+    topic = Topic.FAULT
+
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        return f"goes on after a background task failed: {self.why}"
+
+
+class Placed(Event):
+    """A launcher has placed the agent on a host."""
+
+    topic = Topic.LIFE
+
+    host: str
+    node: str
+    again: bool = Field(description="whether it was elsewhere before")
+
+
+# peers
+
+
+class Found(Event):
+    """A first sign of a neighbour."""
+
+    topic = Topic.PEERS
+    reported = ("round", "peer")
+
+    round: RoundNumber
+    peer: str
+
+    @property
+    def level(self) -> Level:
+        return Level.INFO if self.round else Level.DEBUG  # at the beginning all find each other
+
+    @property
+    def sentence(self) -> str:
+        return f"found its neighbour {self.peer}"
+
+
+class Lost(Event):
+    """A neighbour was silent for `clocks.lost` seconds, or its link ended."""
+
+    topic = Topic.PEERS
+    loud = Level.NOTICE
+    reported = ("round", "peer")
+
+    round: RoundNumber
+    peer: str
+
+    @property
+    def sentence(self) -> str:
+        return f"lost its neighbour {self.peer}"
+
+
+class Absent(Event):
+    """Neighbours that were to join in this round did not come up within `clocks.join` seconds."""
+
+    topic = Topic.PEERS
+    loud = Level.NOTICE
+
+    round: RoundNumber
+    peers: list[PeerId]
+
+    @property
+    def sentence(self) -> str:
+        return f"goes on without {listed(self.peers)}, planned to join in that round"
+
+
+class Waiting(Event):
+    """The coordinator is gone, and is waited for."""
+
+    topic = Topic.PEERS
+    loud = Level.NOTICE
+
+    round: RoundNumber
+    peer: str
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        return f"waits for the coordinator {self.peer}, {self.seconds:g} s at most"
+
+    @property
+    def state(self) -> str:
+        return f"waiting for {self.peer}"
+
+
+class Alone(Event):
+    """The coordinator did not come back in time: the client trains alone."""
+
+    topic = Topic.PEERS
+    loud = Level.NOTICE
+
+    round: RoundNumber
+    peer: str
+
+    @property
+    def sentence(self) -> str:
+        return f"trains on alone, without the coordinator {self.peer}"
+
+
+class BrokerLost(Event):
+    """The MQTT broker is gone."""
+
+    topic = Topic.PEERS
+
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        return f"lost the broker: {self.why}"
+
+
+class BrokerFound(Event):
+    """The MQTT broker is there, or back."""
+
+    topic = Topic.PEERS
+
+    broker: str
+    again: bool = Field(False, description="whether it was lost before")
+
+    @property
+    def level(self) -> Level:
+        return Level.INFO if self.again else Level.DEBUG
+
+    @property
+    def sentence(self) -> str:
+        return f"found the broker {self.broker}"
+
+
+# messages
+
+
+class Missing(Event):
+    """The messages of these neighbours did not arrive in time."""
+
+    topic = Topic.MESSAGES
+
+    round: RoundNumber
+    peers: list[PeerId]
+
+    @property
+    def sentence(self) -> str:
+        return f"had no message from {listed(self.peers)}"
+
+
+class Refused(Event):
+    """A message was refused; at most ten lines for a peer and kind."""
+
+    topic = Topic.MESSAGES
+    loud = Level.NOTICE
+
+    round: RoundNumber | None = None
+    peer: str
+    kind: str = Field(description="`malformed`, `refused`, `wrong run`, `address` or `presence`")
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        return f"refused a message of {self.peer}: {self.why}"
+
+
+class HandshakeFailed(Event):
+    """A connection of something that speaks another protocol, has no key, or says nothing."""
+
+    topic = Topic.MESSAGES
+
+    round: RoundNumber
+
+    @property
+    def sentence(self) -> str:
+        return "refused a connection that did not get through the handshake"
+
+
+class Blocked(Event):
+    """A peer sent too many refused messages, and is not read for so long."""
+
+    topic = Topic.MESSAGES
+
+    round: RoundNumber
+    peer: str
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        return f"does not read {self.peer} for {self.seconds:g} s"
+
+
+# changes while running
+
+
+class ModalitiesChanged(Event):
+    """It has these modalities from this round on."""
+
+    topic = Topic.CHANGE
+    loud = Level.NOTICE
+    reported = ("round", "modalities")
+
+    round: RoundNumber
+    modalities: list[Modality]
+
+    @property
+    def sentence(self) -> str:
+        return f"has {listed(self.modalities)} from now on"
+
+
+class SensorFailed(Event):
+    """These modalities give no numbers any more."""
+
+    topic = Topic.CHANGE
+    loud = Level.NOTICE
+
+    round: RoundNumber
+    modalities: list[Modality]
+
+    @property
+    def sentence(self) -> str:
+        return f"reads no numbers from {listed(self.modalities)}"
+
+
+class ChangeAnnounced(Event):
+    """It has announced that it will have these modalities from this round on."""
+
+    topic = Topic.CHANGE
+
+    round: RoundNumber
+    modalities: list[Modality]
+
+    @property
+    def sentence(self) -> str:
+        return f"announces {listed(self.modalities) or 'that it leaves'} from that round on"
+
+
+class ChangeHeard(Event):
+    """A peer announced a change."""
+
+    topic = Topic.CHANGE
+
+    round: RoundNumber
+    peer: str
+    modalities: list[Modality]
+    late: bool = Field(description="whether that round is over already")
+
+    @property
+    def sentence(self) -> str:
+        return f"heard that {self.peer} will have {listed(self.modalities) or 'left'}"
+
+
+class OrderRefused(Event):
+    """What `parse-agent tell` asked for was refused."""
+
+    topic = Topic.CHANGE
+
+    round: RoundNumber
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        return f"refused an order: {self.why}"
+
+
+# faults on purpose
+
+
+class Fault(Event):
+    """A fault of the run file is about to strike the agent's process. The fault's own facts stand beside these keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+    topic = Topic.FAULT
+    loud = Level.NOTICE
+
+    kind: str = Field(description="the fault's name")
+    position: Count = Field(description="its place in `faults:`")
+    round: RoundNumber
+    ends: bool = Field(False, description="whether it kills the process")
+    restart: float | None = Field(None, description="seconds after which a killed process is started again")
+
+    @property
+    def sentence(self) -> str:
+        return f"is struck by a fault of kind {self.kind}"
+
+    @property
+    def state(self) -> str:
+        return "killed" if self.ends else "stopped by a fault"
+
+
+class FaultCounts(Event):
+    """What was done to its messages on purpose, in the end and before it is killed."""
+
+    topic = Topic.FAULT
+
+    counts: dict[str, Count] = Field(description="messages by kind of fault")
+
+    @property
+    def sentence(self) -> str:
+        counts = ", ".join(f"{kind} {count}" for kind, count in self.counts.items())
+        return f"had this done to its messages on purpose: {counts}"

@@ -1,0 +1,101 @@
+"""What the agents of a run have logged, read as it grows: the one reader for screen, summary, report and TensorBoard.
+
+Logs may be missing, cut off, or in part those of other hosts; a line that is no event is passed over.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+
+from parse_p2p.core.event_log import Tail
+from parse_p2p.core.events import End, Event, Failed, Left, ModalitiesChanged, Resumed, Round, Start
+from parse_p2p.core.types import PeerId
+from parse_p2p.launch.run_folder import RunFolder
+
+
+class AgentHistory:
+    """What one agent has logged so far; ``kind`` is what it senses at first.
+
+    ``rounds`` are without their sketches and without what was sent to whom, which would fill the memory.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kinds = {0: kind}  # by the round from which it is so
+        self.state = ""  # what it is doing; empty as long as it has logged nothing
+        self.start: Start | None = None
+        self.resumed = False
+        self.rounds: dict[int, Round] = {}
+        self.end: End | Left | Failed | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it senses now."""
+        return self.kinds[max(self.kinds)]
+
+    def kind_in(self, round: int) -> str:
+        """What it sensed in a round."""
+        return self.kinds[max(first for first in self.kinds if first <= round)]
+
+    @property
+    def latest(self) -> Round | None:
+        """The last of its rounds."""
+        return self.rounds[max(self.rounds)] if self.rounds else None
+
+    @property
+    def done(self) -> int:
+        """How many rounds it has gone through, those of before it was resumed included."""
+        return max(self.rounds, default=-1) + 1
+
+    def take(self, event: Event) -> None:
+        """Take in an event."""
+        self.state = event.state or self.state
+        match event:
+            case Start():
+                self.start, self.end = event, None
+            case Resumed():
+                self.resumed, self.end = True, None
+            case Round():
+                self.rounds[event.round] = event.model_copy(update={"sketch": None, "sent": {}})
+            case ModalitiesChanged():
+                self.kinds[event.round] = "+".join(event.modalities)
+            case End() | Left() | Failed():
+                self.end = event
+
+
+class RunHistory:
+    """The agents of a run, ``kinds`` being what each senses at first."""
+
+    def __init__(self, folder: RunFolder, kinds: Mapping[PeerId, str]) -> None:
+        self.agents = {me: AgentHistory(kind) for me, kind in kinds.items()}
+        self.first, self.last = math.inf, -math.inf  # Unix seconds of the first event and the last
+        self._tails = {me: Tail(folder.events(me)) for me in kinds}
+        self._heard = time.monotonic()
+
+    def skip(self) -> None:
+        """Pass over what was logged before now."""
+        for tail in self._tails.values():
+            tail.skip()
+
+    def read(self) -> list[Event]:
+        """Take in what was logged since the last call, and give it."""
+        found = [(me, event) for me, tail in self._tails.items() for event in tail.read()]
+        return [self.take(me, event) for me, event in found]
+
+    def take(self, me: PeerId, event: Event) -> Event:
+        """Take in an event of an agent, wherever it was read, and give it as one of that agent."""
+        event = event if event.agent == me else event.model_copy(update={"agent": me})
+        self.agents[me].take(event)
+        self._heard = time.monotonic()
+        if math.isfinite(event.time):
+            self.first, self.last = min(self.first, event.time), max(self.last, event.time)
+        return event
+
+    @property
+    def seconds(self) -> float:
+        """From the first event to the last."""
+        return max(0.0, self.last - self.first)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since anything was read."""
+        return time.monotonic() - self._heard
