@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.errors import Interrupted, TrainingError
+from parse_p2p.core.optimisers import SGD
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import PeerId
@@ -73,9 +74,7 @@ class Learner:
         self.seed = seed
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
-        self.optimiser = torch.optim.SGD(
-            groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay
-        )
+        self.optimiser = SGD(groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
         self.halted = False  # set from another thread to end training at the next step
         self._draw = seeded(seed, me, 0)
 

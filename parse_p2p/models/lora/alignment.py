@@ -25,6 +25,8 @@ Frame = tuple[Tensor, Tensor]
 
 def orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """A random (rows, columns) matrix with orthonormal columns, for rows >= columns."""
+    if torch.get_default_device().type == "meta":  # only its shape is asked for, and torch would load its compiler
+        return torch.empty(rows, columns)
     return polar(torch.randn(rows, columns, generator=generator, dtype=torch.float64)).float()
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy
 
+from parse_p2p.core.optimisers import Adam
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.models.base import initialise
@@ -18,7 +19,7 @@ def pretrain(backbone: Backbone, data: Dataset, steps: int, generator: torch.Gen
     Each minibatch shows a random set of the modalities, one at least.
     """
     initialise(backbone, generator)
-    optimiser = torch.optim.Adam(backbone.parameters(), lr=RATE)
+    optimiser = Adam(backbone.parameters(), lr=RATE)
     for _ in range(steps if len(data) else 0):
         batch = data.batch(torch.randint(len(data), (BATCH,), generator=generator))
         kept = some(data, generator)

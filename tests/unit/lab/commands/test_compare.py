@@ -21,8 +21,11 @@ from parse_p2p.lab.experiments.sweep import ENGINES, Sweep, _contents, key_of, o
 PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
 BASE = {
     "graph": {"generator": "ring"},
-    "agents": {"mix": {"q00": 2, "q01": 1, "q00+q01": 1}},
-    "dataset": "digits4",
+    "agents": {"mix": {"audio": 2, "motion": 1, "audio+motion": 1}},
+    "dataset": "bits",
+    "data": {"samples": 320},
+    "model": {"latent": 12, "hidden": 8, "encoder": {"width": 8, "depth": 1}},
+    "train": {"batch": 16},
     "rounds": 3,
 }
 GRID = {
@@ -52,8 +55,9 @@ def compared(path, out, *arguments):
 
 @pytest.mark.timeout(400)
 def test_interrupted_twice_and_resumed_it_ends_with_the_same_tables_as_uninterrupted(tmp_path):
-    path, out = experiment(tmp_path), tmp_path / "cut"
-    for enough in (1, 4):
+    path = experiment(tmp_path, axes={"method": ["parse", "local"]}, seeds=[0])
+    out = tmp_path / "cut"
+    for enough in (1, 3):
         running = subprocess.Popen([*PROGRAM, str(path), "--out", str(out), "--workers", "1"], text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
         late = time.monotonic() + 120
@@ -146,7 +150,7 @@ def test_csv_has_a_line_for_each_agent_and_round_and_a_broken_outcome_names_its_
     with (tmp_path / "o" / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 4 * 3
-    assert {row["type"] for row in rows} == {"q00", "q01", "q00+q01"}
+    assert {row["type"] for row in rows} == {"audio", "motion", "audio+motion"}
     assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
     file = next((tmp_path / "o" / "outcomes").glob("*.json"))
     file.write_text("{")
@@ -195,7 +199,7 @@ def test_a_budget_between_two_rounds_is_read_off_the_line_between_them():
 
 def test_ceilings_are_those_of_an_agents_own_task(tmp_path):
     """Accuracy on a task of its own is no share of the best on all classes."""
-    base = {**BASE, "dataset": "bits", "tasks": {"half": {"classes": [list(range(8)), list(range(8, 16))]}},
+    base = {**BASE, "tasks": {"half": {"classes": [list(range(8)), list(range(8, 16))]}},
             "agents": {"mix": {"audio": 2}, "tasks": ["half"]}}  # fmt: skip
     chosen = load(experiment(tmp_path, base, tune=None))
     outcome = one(Job(chosen, chosen.combinations()[0], 0).run(), "k", "simulator", [], Path())
@@ -206,7 +210,7 @@ def test_measures_are_asked_of_the_agents(tmp_path):
     chosen = load(experiment(tmp_path, measures=["branches", "agents"], tune=None))
     outcome = one(Job(chosen, chosen.combinations()[0], 0).run(), "k", "simulator", chosen.measures, Path())
     assert outcome.measures["a0"] == outcome.accuracy["a0"][-1]
-    assert 0 <= outcome.measures["q00+q01 without synergistic"] <= 1
+    assert 0 <= outcome.measures["audio+motion without synergistic"] <= 1
 
 
 def test_a_column_that_no_row_has_is_refused_and_one_that_some_have_stands_where_they_are(tmp_path):
