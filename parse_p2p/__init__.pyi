@@ -18,7 +18,7 @@ from parse_p2p.core.errors import (
     WrongRun,
 )
 from parse_p2p.core.events import Event, Level
-from parse_p2p.core.message import NEWEST, Fact, Message, Shapes, check_tensors
+from parse_p2p.core.message import Fact, Message, Shapes, check_tensors
 from parse_p2p.core.mixers.base import Mixer
 from parse_p2p.core.mixers.weighted import weighted
 from parse_p2p.core.rng import seeded
@@ -47,7 +47,6 @@ from parse_p2p.wire.codecs.base import Codec, tensor_bytes
 
 __version__: str
 __all__ = [
-    "NEWEST",
     "Adjust",
     "Check",
     "Codec",

@@ -31,7 +31,7 @@ def gossipers(descriptors: Sequence[PeerDescriptor], contacts: str, seed: int) -
 class GossipNetwork:
     """``loss`` is the share of messages that do not arrive; none crosses the ``wall`` around some of the agents.
 
-    ``agents`` and ``wall`` may be changed between two rounds; mail to one that is not there is lost.
+    ``agents`` and ``wall`` may be changed between two rounds; messages to one that is not there is lost.
     """
 
     def __init__(self, agents: Iterable[Gossiper], seed: int, loss: float = 0.0) -> None:
@@ -44,7 +44,7 @@ class GossipNetwork:
         self._rng = seeded(seed, "crowd")
 
     def round(self) -> None:
-        """Every agent ticks once; its mail, the answers and the answers to these come before the next round."""
+        """Every agent ticks once; its messages, the answers and the answers to these come before the next round."""
         self.rounds += 1
         sends = [item for agent in list(self.agents.values()) for item in self._sent(agent.me, agent.tick())]
         order = torch.randperm(len(sends), generator=self._rng).tolist()

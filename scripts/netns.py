@@ -148,7 +148,7 @@ def until(what: str, condition: Callable[[], bool], agents: Agents) -> None:
         ended = [me for me, process in agents.processes.items() if process.poll() not in (None, 0, -signal.SIGKILL)]
         if ended or time.monotonic() > late:
             said = "".join(read(agents.out.parent / f"{agents.out.name}-{me}.txt") or "" for me in agents.processes)
-            raise Unlike(f"waited in vain until {what}; {', '.join(ended) or 'nobody'} failed: {said}")
+            raise Unlike(f"waited for nothing until {what}; {', '.join(ended) or 'nobody'} failed: {said}")
         time.sleep(0.05)
 
 
@@ -259,9 +259,9 @@ def broken(lan: Lan, hosts: list[str], file: Path, folder: Path) -> Iterator[tup
         for me in hosts:
             rounds = [event["round"] for event in agents.events(me, "round")]
             require(me == killed or rounds == list(range(len(rounds))), f"{me} left out a round")
-            require(not agents.events(me, "refused"), f"{me} refused mail: {agents.events(me, 'refused')[:1]}")
+            require(not agents.events(me, "refused"), f"{me} refused messages: {agents.events(me, 'refused')[:1]}")
             require(bool(checkpoint.rounds(RunFolder(agents.out).checkpoints(PeerId(me)))), f"{me} left no checkpoint")
-        yield "stopped by SIGTERM", f"{len(hosts)} checkpoints, no round left out, no mail refused"
+        yield "stopped by SIGTERM", f"{len(hosts)} checkpoints, no round left out, no messages refused"
 
 
 def require(condition: bool, otherwise: str) -> None:

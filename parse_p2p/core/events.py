@@ -87,8 +87,10 @@ class Event(BaseModel):
 
     @property
     def sentence(self) -> str:
-        """What happened, with the agent as its subject: ``lost its neighbour a1``. Empty where there is no more to say
-        than the facts."""
+        """What happened, with the agent as its subject: ``lost its neighbour a1``.
+
+        Empty where there is no more to say than the facts.
+        """
         return ""
 
     @property

@@ -10,12 +10,6 @@ from parse_p2p.core.types import TensorMap
 
 LARGEST = 1e6  # no parameter of a network that learns, and no standardised input, comes near this
 
-NEWEST = "newest/"
-"""How a topic begins whose messages serve in any round, until a newer one of their sender comes.
-
-Under all other topics a message serves in its own round alone.
-"""
-
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of each tensor, by its name."""
 

@@ -18,11 +18,13 @@ class Clocks(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     join: float = Field(120.0, gt=0, description="until all neighbours are up (loading torch takes many seconds)")
-    exchange: float = Field(120.0, gt=0, description="waiting for the mail of a round once its sender is in that round")
+    exchange: float = Field(
+        120.0, gt=0, description="waiting for the messages of a round once its sender is in that round"
+    )
     heartbeat: float = Field(1.0, gt=0, description="between two heartbeats")
     lost: float = Field(15.0, gt=0, description="silence after which a peer counts as lost")
     coordinator: float = Field(60.0, ge=0, description="waiting for a lost coordinator before clients train on alone")
-    drain: float = Field(5.0, ge=0, description="for the last mail to leave before the sockets close")
+    drain: float = Field(5.0, ge=0, description="for the last messages to leave before the sockets close")
 
 
 @dataclass(frozen=True)

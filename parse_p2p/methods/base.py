@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from parse_p2p.core.errors import QuorumLost
-from parse_p2p.core.message import NEWEST, Message
+from parse_p2p.core.message import Message
 from parse_p2p.core.slices import Sharing
 from parse_p2p.core.types import Metrics, PeerId, Role
 from parse_p2p.data.base import Dataset
@@ -40,9 +40,9 @@ class Exchange:
     ``yield``). A message that ``check`` refuses, by raising WireError, counts as not come. After ``deadline`` seconds
     stragglers are waited for no longer; None leaves it to the run's ``clocks.exchange``.
 
-    Under a topic that begins with ``NEWEST`` a straggler's newest message of an earlier round serves where this
-    round's is not there in time (with ``deadline`` 0: at once), and so does one of a later round. Each message is
-    handed out once. What round it is of, the script must write into it if it wants to know.
+    A message serves in its own round alone. With ``newest`` a straggler's newest message of an earlier round serves
+    where this round's is not there in time (with ``deadline`` 0: at once), and so does one of a later round. Each
+    message is handed out once. What round it is of, the script must write into it if it wants to know.
     """
 
     topic: str
@@ -51,11 +51,7 @@ class Exchange:
     quorum: int = 0
     check: Check = anything
     deadline: float | None = None
-
-    @property
-    def newest(self) -> bool:
-        """Whether messages of other rounds will do."""
-        return self.topic.startswith(NEWEST)
+    newest: bool = False
 
 
 @dataclass

@@ -24,7 +24,7 @@ class GossipOptions(SliceLossOptions, OptionsBeside):
 
     order: str = Field("atc", pattern="^(atc|cta)$", description="adapt then combine, or combine then adapt")
     exchange: Annotated[str, Named(plugins.EXCHANGES)] = Field(
-        "synchronous", description="whether agents wait, and what bears late or lost mail"
+        "synchronous", description="whether agents wait, and what bears late or lost messages"
     )
     mixer: Annotated[str, Named(plugins.MIXERS)] = Field("weighted", description="how the copies of a slice become one")
 

@@ -189,7 +189,7 @@ class Agent:
             await self._not_too_far_ahead(exchange.send, round)
         for peer, message in exchange.send.items():
             if self._reads(peer, round, exchange):
-                self.messenger.post(peer, round, exchange.topic, message)
+                self.messenger.post(peer, round, exchange.topic, message, exchange.newest)
             elif not exchange.newest:
                 self.presence.peer_table.skipped(peer, round)
         self._posted = True

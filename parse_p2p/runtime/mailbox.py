@@ -2,7 +2,7 @@
 
 A message is kept by (round, topic) and sender. What is kept is bounded: only rounds up to ``AHEAD`` from mine, one
 message for each sender and topic. Before my first round, which one that comes back does not know, it is so many rounds
-of each sender, whichever they are. Under topics that begin with ``NEWEST`` the rounds of agents may drift apart without
+of each sender, whichever they are. Where messages of any round will do, the rounds of agents may drift apart without
 bound: there it is one message for each sender and topic, of whatever round, and older messages give way to newer.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from parse_p2p.core.errors import MalformedFrame, WireError
-from parse_p2p.core.message import NEWEST, Message
+from parse_p2p.core.message import Message
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange
 
@@ -27,7 +27,7 @@ def nobody(peer: PeerId) -> bool:
 
 @dataclass
 class Received:
-    """What came, what was refused and why, and who was waited for in vain."""
+    """What came, what was refused and why, and whose message was missing."""
 
     inbox: dict[PeerId, Message] = field(default_factory=dict)
     refused: dict[PeerId, str] = field(default_factory=dict)
@@ -58,9 +58,12 @@ class Mailbox:
         for key in [key for key in self._messages if key[0] < round]:
             del self._messages[key]
 
-    def deliver(self, sender: PeerId, round: int, topic: str, message: Message) -> None:
-        """Take in a message. Raises MalformedFrame for one that an honest peer could not have sent."""
-        if topic.startswith(NEWEST):
+    def deliver(self, sender: PeerId, round: int, topic: str, message: Message, newest: bool = False) -> None:
+        """Take in a message; ``newest``: it serves in any round, until a newer one of its sender comes.
+
+        Raises MalformedFrame for one that an honest peer could not have sent.
+        """
+        if newest:
             self._replace(sender, round, topic, message)
         else:
             self._keep(sender, round, topic, message)
@@ -81,12 +84,12 @@ class Mailbox:
             self.late += 1
             return
         if self._begun and round > self.round + AHEAD:
-            raise MalformedFrame(f"{sender} sends mail of round {round} while I am in {self.round}")
+            raise MalformedFrame(f"{sender} sends messages of round {round} while I am in {self.round}")
         if (
             not self._begun
             and len({r for (r, _), by_sender in self._messages.items() if sender in by_sender} | {round}) > AHEAD
         ):
-            raise MalformedFrame(f"{sender} sends mail of more than {AHEAD} rounds while I am in none")
+            raise MalformedFrame(f"{sender} sends messages of more than {AHEAD} rounds while I am in none")
         mine = [by_sender for (r, _), by_sender in self._messages.items() if r == round and sender in by_sender]
         if len(mine) >= TOPICS:
             raise MalformedFrame(f"{sender} uses more than {TOPICS} topics in round {round}")
@@ -107,7 +110,7 @@ class Mailbox:
         """Wait for the exchange's messages from all who take part.
 
         For each it is ``seconds`` from the moment on at which it is no longer ``behind``, and twice that at most: who
-        waited in vain in the last round is late in this one by as long as others wait, and would be missed for it.
+        waited for nothing in the last round is late in this one by as long as others wait, and would be missed for it.
         """
         found, clock = Received(), asyncio.get_running_loop().time
         longest, ends = clock() + 2 * seconds, dict[PeerId, float]()

@@ -24,7 +24,7 @@ from parse_p2p.wire.framing import Assembler, Frames, Header, pack, unpack
 
 GOSSIP = "gossip"  # the topic of control messages by which agents find each other
 COMPLAINTS = 10  # lines in the log about one peer and one kind of bad message; the rest are counted
-UNKNOWN_PEER = PeerId("a stranger")
+UNKNOWN_PEER = PeerId("an unknown peer")
 OUTBOX = 8  # messages waiting for one peer before the oldest is given up
 
 
@@ -41,7 +41,7 @@ class Limits(BaseModel):
 Hear = Callable[[PeerId, Card], Awaitable[None]]
 Overhear = Callable[[PeerId, Mapping[str, Fact]], Awaitable[None]]
 """Sender and what it gossips; raises WireError for what no honest peer would say."""
-Deliver = Callable[[PeerId, int, str, Message], None]
+Deliver = Callable[[PeerId, int, str, Message, bool], None]
 """Sender, round, topic and what came; raises WireError for what an honest peer could not have sent."""
 
 
@@ -68,12 +68,13 @@ class Messenger:
 
     # out
 
-    def post(self, peer: PeerId, round: int, topic: str, message: Message) -> None:
+    def post(self, peer: PeerId, round: int, topic: str, message: Message, newest: bool = False) -> None:
+        """Queue a message for a neighbour; ``newest``: it serves in any round there."""
         box = self._outboxes[peer]
         if box.full():  # this far behind it is as good as lost
-            self.complain(peer, "slow", f"it does not read, and what waited for it is given up: {OUTBOX} parcels")
+            self.complain(peer, "slow", f"it does not read, and what waited for it is given up: {OUTBOX} messages")
             self.empty(peer)
-        box.put_nowait(pack(Header(self._run, self.me, round, topic), message, self._codec))
+        box.put_nowait(pack(Header(self._run, self.me, round, topic, newest=newest), message, self._codec))
         for name, tensor in message.tensors.items():
             self.ledger.post(peer, name, suited(self._codec, tensor).length(tensor.numel()))
 
@@ -160,7 +161,7 @@ class Messenger:
         elif plane == Plane.CONTROL:
             await hear(sender, Card.read(header.meta))
         elif (message := self._assembler.add(header, buffers)) is not None:
-            deliver(sender, header.round, header.topic, message)
+            deliver(sender, header.round, header.topic, message, header.newest)
 
     def _count(self, sender: PeerId) -> None:
         """Block one that sends refused messages faster than the limit; an unknown peer's are never read anyway."""

@@ -38,7 +38,7 @@ def uniform(graph: nx.Graph) -> Matrix:
 
 
 def fastest_mixing(graph: nx.Graph) -> Matrix:
-    """The weights of (nearly) least SLEM (Boyd, Diaconis and Xiao 2004), for each island by itself.
+    """The weights of (nearly) least SLEM (Boyd, Diaconis and Xiao 2004), for each connected component by itself.
 
     Projected subgradient from Metropolis, the best iterate kept, so it is never worse than Metropolis.
     Nothing is drawn; hosts whose linear algebra rounds differently may still differ in the last digits.

@@ -31,7 +31,7 @@ class CurveKeys:
     peers: Mapping[PeerId, bytes]
 
     def admit(self, key: bytes) -> PeerId | None:
-        """Whose key this is, given as 32 bytes; None for a stranger."""
+        """Whose key this is, given as 32 bytes; None for an unknown one."""
         given = zmq.utils.z85.encode(key) if len(key) == 32 else b""
         return next((peer for peer, public in self.peers.items() if public == given), None)
 

@@ -216,7 +216,7 @@ async def view(me: str, peer: str, mine: Address | None, links: Sequence[Link]) 
     elif link.up:
         there = f"{me} has a link to {link.address}, over which nothing came"
     elif refused:
-        there = f"{me} dials {link.address} in vain ({refused})"
+        there = f"{me} cannot reach {link.address} ({refused})"
     else:
         known = f"it does not know the key of {me}"
         why = known if link.denied else "the handshake fails, as with another program or other keys"

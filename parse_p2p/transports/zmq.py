@@ -188,7 +188,7 @@ class ZmqTransport:
     def _open(self, plane: Plane) -> None:
         context = self._contexts[plane] = zmq.asyncio.Context()
         context.set(zmq.MAX_SOCKETS, 4096)
-        if self._keys is not None:  # before anyone can knock
+        if self._keys is not None:  # before anyone can connect
             zap_handler = ZapHandler(context, self._keys)
             self._zap_handlers.append(zap_handler)
             self._spawn(zap_handler.serve(), f"doorkeeper-{plane.name.lower()}")

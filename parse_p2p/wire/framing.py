@@ -1,12 +1,14 @@
 """The layout of a message, written down once.
 
 A message is ``[header, buffer, buffer, …]``. The header is msgpack, small and bounded; each buffer is the memory
-of (a stretch of) one tensor, never copied into the header. A parcel above ``CHUNK`` bytes travels as several
-messages, since one big message would hold up everything behind it and defeat heartbeats:
+of (a stretch of) one tensor, never copied into the header. A message above ``CHUNK`` bytes travels as several
+parts, since one big part would hold up everything behind it and defeat heartbeats:
 
-    header = [version, run, sender, round, topic, part, parts, [[tensor, shape, codec, start, stop], …], {meta}]
+    header = [version, run, sender, round, topic, part, parts, [[tensor, shape, codec, start, stop], …], {meta},
+              newest]
 
-``start`` and ``stop`` are bytes of the encoded tensor. ``pack`` and ``Assembler.add`` are inverses.
+``start`` and ``stop`` are bytes of the encoded tensor; ``newest`` says that the message serves in any round. ``pack``
+and ``Assembler.add`` are inverses.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,17 +21,17 @@ import torch
 from torch import Tensor
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.message import NEWEST, Fact, Message
+from parse_p2p.core.message import Fact, Message
 from parse_p2p.core.types import PeerId
 from parse_p2p.wire.codecs.base import DOUBLE, Codec, suited
 
-VERSION = 1
+VERSION = 2
 CHUNK = 1 << 20  # bytes of tensors in one message
 MAX_HEADER = 1 << 16  # bytes
 MAX_TENSORS = 1024  # in one message
 MAX_AXES = 8
 MAX_PARTS = 1 << 16
-MAX_UNFINISHED = 64  # parcels of one sender
+MAX_UNFINISHED = 64  # messages of one sender
 MAX_ROUND = 1 << 32
 OVERHEAD = 512  # bytes of memory that a message, a tensor or a fact takes at least
 
@@ -50,7 +52,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Header:
-    """Who says what in which round; ``part`` counts from 0 to ``parts`` − 1."""
+    """Who says what in which round, or with ``newest`` in any; ``part`` counts from 0 to ``parts`` − 1."""
 
     run: str
     sender: PeerId
@@ -60,10 +62,19 @@ class Header:
     parts: int = 1
     pieces: tuple[Piece, ...] = ()
     meta: Mapping[str, Fact] = field(default_factory=dict)
+    newest: bool = False
+
+    @property
+    def key(self) -> "Key":
+        """What the parts of one message have in common, beside their sender."""
+        return self.round, self.topic, self.newest
+
+
+Key = tuple[int, str, bool]
 
 
 def pack(header: Header, message: Message, codec: Codec) -> list[Frames]:
-    """The messages that carry a parcel; with the ``raw`` codec the buffers are the tensors' own memory."""
+    """The parts that carry a message, as frames; with the ``raw`` codec the buffers are the tensors' own memory."""
     parts = list(_chunks(message, codec))
     return [_message(header, message.meta if i == 0 else {}, i, len(parts), p) for i, p in enumerate(parts)]
 
@@ -91,7 +102,8 @@ def _message(
     header: Header, meta: Mapping[str, Fact], part: int, parts: int, chunk: list[tuple[Piece, memoryview]]
 ) -> Frames:
     pieces = [[p.name, p.shape, p.codec, p.start, p.stop] for p, _ in chunk]
-    head = [VERSION, header.run, header.sender, header.round, header.topic, part, parts, pieces, dict(meta)]
+    head = [VERSION, header.run, header.sender, header.round, header.topic, part, parts, pieces, dict(meta),
+            header.newest]  # fmt: skip
     packed: bytes = msgpack.packb(head)
     if len(packed) > MAX_HEADER:
         raise MalformedFrame(f"the header on {header.topic!r} is over {MAX_HEADER} bytes: send fewer facts")
@@ -117,19 +129,20 @@ def _decode(frames: Frames) -> list[Any]:
         head = msgpack.unpackb(bytes(frames[0]), use_list=True, strict_map_key=True, max_ext_len=0)
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
         raise MalformedFrame(f"the header is no msgpack: {type(error).__name__}") from None
-    _require(isinstance(head, list) and len(head) == 9, "a header of nine fields")
+    _require(isinstance(head, list) and len(head) == 10, "a header of ten fields")
     _require(head[0] == VERSION, f"version {VERSION}")
     return list(head)
 
 
 def _header(head: list[Any]) -> Header:
-    _, run, sender, round, topic, part, parts, pieces, meta = head
+    _, run, sender, round, topic, part, parts, pieces, meta, newest = head
     _require(all(isinstance(s, str) and 0 < len(s) <= 128 for s in (run, sender, topic)), "short names")
     _require(_whole(round, MAX_ROUND) and _whole(part, MAX_PARTS) and _whole(parts, MAX_PARTS), "whole numbers")
     _require(part < parts, "a part below the number of parts")
     _require(isinstance(pieces, list) and len(pieces) <= MAX_TENSORS, f"at most {MAX_TENSORS} tensors")
     _require(isinstance(meta, dict) and all(_fact(k, v) for k, v in meta.items()), "plain facts")
-    return Header(run, PeerId(sender), round, topic, part, parts, tuple(map(_piece, pieces)), meta)
+    _require(isinstance(newest, bool), "true or false for whether it serves in any round")
+    return Header(run, PeerId(sender), round, topic, part, parts, tuple(map(_piece, pieces)), meta, newest)
 
 
 def _piece(entry: Any) -> Piece:
@@ -165,24 +178,24 @@ class _Partial:
 
 
 class Assembler:
-    """Puts the messages of a parcel together again, in whatever order they come.
+    """Puts the parts of a message together again, in whatever order they come.
 
-    What one sender may leave unfinished is bounded by ``limit`` bytes; beyond it the sender's unfinished mail is
+    What one sender may leave unfinished is bounded by ``limit`` bytes; beyond it the sender's unfinished messages are
     forgotten and the message refused.
     """
 
     def __init__(self, codecs: Iterable[Codec], limit: int = 1 << 30) -> None:
         self._codecs = {codec.name: codec for codec in (*codecs, DOUBLE)}
         self._limit = limit
-        self._partial: dict[PeerId, dict[tuple[int, str], _Partial]] = {}
+        self._partial: dict[PeerId, dict[Key, _Partial]] = {}
 
     def add(self, header: Header, buffers: Sequence[memoryview]) -> Message | None:
-        """The parcel, when this message completes it. Raises MalformedFrame."""
+        """The message, when this part completes it. Raises MalformedFrame."""
         waiting = self._partial.setdefault(header.sender, {})
-        key = (header.round, header.topic)
-        if header.topic.startswith(NEWEST) and key not in waiting:
-            for older in [k for k in waiting if k[1] == header.topic and k[0] < header.round]:
-                del waiting[older]  # which newer mail replaces
+        key = header.key
+        if header.newest and key not in waiting:
+            for older in [k for k in waiting if k[1:] == key[1:] and k[0] < header.round]:
+                del waiting[older]  # which a newer message replaces
         partial = waiting.setdefault(key, _Partial(header))
         try:
             return self._add(waiting, key, partial, header, buffers)
@@ -191,15 +204,15 @@ class Assembler:
             raise
 
     def forget(self, before: int) -> None:
-        """Drop unfinished mail of rounds before this one that is good in its own round alone."""
+        """Drop unfinished messages of rounds before this one that serve in their own round alone."""
         for waiting in self._partial.values():
-            for key in [key for key in waiting if key[0] < before and not key[1].startswith(NEWEST)]:
+            for key in [(round, topic, newest) for round, topic, newest in waiting if round < before and not newest]:
                 del waiting[key]
 
     def _add(
         self,
-        waiting: dict[tuple[int, str], _Partial],
-        key: tuple[int, str],
+        waiting: dict[Key, _Partial],
+        key: Key,
         partial: _Partial,
         header: Header,
         buffers: Sequence[memoryview],
@@ -216,8 +229,8 @@ class Assembler:
         partial.nbytes += OVERHEAD * (1 + len(buffers) + len(header.meta))
         if sum(p.nbytes for p in waiting.values()) > self._limit or len(waiting) > MAX_UNFINISHED:
             waiting.clear()
-            bounds = f"{self._limit} bytes or {MAX_UNFINISHED} parcels"
-            raise MalformedFrame(f"{header.sender} has more than {bounds} of unfinished mail")
+            bounds = f"{self._limit} bytes or {MAX_UNFINISHED} messages"
+            raise MalformedFrame(f"{header.sender} has more than {bounds} that are not complete")
         if len(partial.parts) < header.parts:
             return None
         del waiting[key]

@@ -1,4 +1,4 @@
-"""What each fault does to mail, over memory and over sockets; nothing else about a transport changes."""
+"""What each fault does to messages, over memory and over sockets; nothing else about a transport changes."""
 
 import asyncio
 from collections import Counter

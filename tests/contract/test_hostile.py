@@ -22,7 +22,7 @@ FACTS = (None, "", "x", -1, 0, 2**70, 1.5, math.nan, math.inf, True, [], [1.0], 
 
 
 def spoilt(message, rng):
-    """The parcel with one thing wrong, or as it is."""
+    """The message with one thing wrong, or as it is."""
     tensors, meta = dict(message.tensors), dict(message.meta)
     name = rng.choice(sorted(tensors)) if tensors else "x"
     tensor = tensors.get(name, torch.zeros(2))

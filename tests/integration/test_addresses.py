@@ -132,7 +132,7 @@ def test_without_a_neighbour_both_sides_views_are_reported(tmp_path):
     mine = f"tcp://127.0.0.1:{first + 2} or tcp://127.0.0.1:{first + 3}"
     said = "a0, a2 did not come up for a1 within 0.5 s: "
     for peer, port in (("a0", first + 1), ("a2", first + 5)):
-        said += f"a1 dials tcp://127.0.0.1:{port} in vain (connection refused), and {peer} has not called at {mine}; "
+        said += f"a1 cannot reach tcp://127.0.0.1:{port} (connection refused), and {peer} has not called at {mine}; "
     said += "start it, open its two ports to others, or let it dial out (dial_only: true), or raise clocks.join"
     assert one(row(entries(first), clocks={"join": 0.5}), tmp_path) == said
     alone = one(row(entries(first, a1=DIAL_ONLY), clocks={"join": 0.5}), tmp_path)

@@ -97,7 +97,7 @@ def wait(page, condition):
     """For something that is bound to come."""
     late = time.monotonic() + running.GUARD
     while not page.evaluate(condition):
-        assert time.monotonic() < late, f"waited in vain for {condition}"
+        assert time.monotonic() < late, f"waited for nothing: {condition}"
         page.wait_for_timeout(30)
 
 

@@ -1,4 +1,4 @@
-"""Agents that meet nobody for many rounds may run far ahead of each other, and lose no mail by it."""
+"""Agents that meet nobody for many rounds may run far ahead of each other, and lose no messages by it."""
 
 import threading
 

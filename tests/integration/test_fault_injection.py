@@ -68,7 +68,7 @@ def test_messages_that_come_late_or_twice_or_in_another_order_change_no_bit(way,
 def test_corrupt_messages_are_refused_and_counted_and_poison_nobody(way, tmp_path):
     plan, _ = ran(way, tmp_path, {"kind": "corrupt", "senders": ["a1", "a3"], "probability": 0.7}, rounds=5)
     refused = [event for me in plan.specs for event in running.events(tmp_path, me, "refused")]
-    assert refused and {event["peer"] for event in refused} <= {"a1", "a3", "a stranger"}
+    assert refused and {event["peer"] for event in refused} <= {"a1", "a3", "an unknown peer"}
     assert {me for me, _ in done(tmp_path, plan)} == {"a1", "a3"}
 
 
@@ -93,10 +93,10 @@ def test_a_partition_heals(way, tmp_path):
         kinds = [event["event"] for event in running.events(tmp_path, me) if event.get("peer") == peer]
         assert kinds[0] == "found" and "lost" in kinds and kinds[-1] == "found"
         sent = {event["round"] for event in running.events(tmp_path, me, "round") if peer in event["sent"]}
-        assert last <= sent, "mail crosses again"
+        assert last <= sent, "messages cross again"
         assert set(range(first)) <= sent and not set(range(rounds)) <= sent
     for me in plan.specs:
-        assert missed(tmp_path, me) == set(), "somebody waited in vain"
+        assert missed(tmp_path, me) == set(), "somebody missed a message"
         assert running.events(tmp_path, me, "round")[-10]["alive"] == len(plan.neighbours(me))
         assert running.events(tmp_path, me, "refused") == []
 

@@ -1,4 +1,4 @@
-"""Agents under mutated mail, a little of what scripts/fuzz does at length."""
+"""Agents under mutated messages, a little of what scripts/fuzz does at length."""
 
 import importlib.util
 

@@ -28,7 +28,7 @@ def test_on_hosts_of_their_own_they_end_as_on_one_and_bear_what_befalls_them():
     before = set(spaces())
     ended = subprocess.run([sys.executable, SCRIPT, "--agents", "5"], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "0 of them differ" in ended.stdout and "no mail refused" in ended.stdout, ended.stdout
+    assert "0 of them differ" in ended.stdout and "no messages refused" in ended.stdout, ended.stdout
     assert not [name for name in spaces() if name not in before and name.startswith(f"p2p-{os.getpid()}")]
 
 

@@ -1,4 +1,4 @@
-"""Real agents that wait for nobody: the slow hold up no one, and lost mail changes no sum."""
+"""Real agents that wait for nobody: the slow hold up no one, and lost messages changes no sum."""
 
 import asyncio
 import random
@@ -32,7 +32,7 @@ def agents_of(plan, folder, post):
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_one_that_is_stopped_holds_up_nobody(exchange, tmp_path):
-    """The others end while it has not, many more rounds ahead than a desk keeps mail for; then it ends too."""
+    """The others end while it has not, many more rounds ahead than a mailbox keeps messages for; then it ends too."""
     gate = threading.Event()
 
     def gated(local, options):
@@ -79,4 +79,4 @@ def test_whatever_messages_are_lost_and_however_they_drift_the_sums_stay(exchang
         after = total(agent_states, key)
         torch.testing.assert_close(after[: len(before)], before, rtol=0, atol=1e-12)
     late = [event["late"] for me in agents for event in running.events(tmp_path, me, "round")]
-    assert max(late) == 0, "mail of a slower agent is not late here"
+    assert max(late) == 0, "messages of a slower agent is not late here"

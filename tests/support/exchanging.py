@@ -1,4 +1,4 @@
-"""Agents that exchange without learning, links that lose mail, and what may still be on its way."""
+"""Agents that exchange without learning, links that lose messages, and what may still be on its way."""
 
 import torch
 from plans import plan, under
@@ -22,7 +22,7 @@ def any_link(sender, receiver):
 
 
 def lossy(script, probability, rounds=ALWAYS, link=any_link):
-    """The script, but each parcel that comes to it over such a link is lost with this probability, by itself."""
+    """The script, but each message that comes to it over such a link is lost with this probability, by itself."""
 
     def wrapped(local, options):
         steps, answer = script(local, options), None

@@ -36,7 +36,7 @@ def plan(**changes):
 
 
 def lengthy(rounds, **changes):
-    """A world whose rounds take long enough to be interrupted, and cost little: mail is slow."""
+    """A world whose rounds take long enough to be interrupted, and cost little: messages are slow."""
     return plan(rounds=rounds, **{**changes, "faults": [SLOW, *changes.get("faults", ())]})
 
 
@@ -191,7 +191,7 @@ def until(condition):
     """Wait for something that is bound to come."""
     late = time.monotonic() + GUARD
     while not condition():
-        assert time.monotonic() < late, "waited in vain"
+        assert time.monotonic() < late, "it never came"
         time.sleep(0.02)
 
 

@@ -13,8 +13,8 @@ The rings depend on names alone: slices with the same holders have the same neig
 What a hostile peer can do is bounded: hearsay never displaces who has spoken for itself, never changes an address
 learned from its owner, and fills no more than a share of any list; what one sender says of others in its name counts
 once. What is not defended: peers under many names that do answer (Sybil), which may settle next to an agent on every
-ring and fill its view (eclipse); a peer that gives another's address for its own, which makes others knock there in
-vain; and one that lies about what it holds. Whoever may speak at all is for the transport to say (keys). Cards show
+ring and fill its view (eclipse); a peer that gives another's address for its own, which makes others dial it for
+nothing; and one that lies about what it holds. Whoever may speak at all is for the transport to say (keys). Cards show
 everyone what an agent senses.
 """
 

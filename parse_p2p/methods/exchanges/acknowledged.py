@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import NEWEST, Fact, Message, check_tensors
+from parse_p2p.core.message import Fact, Message, check_tensors
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
@@ -33,7 +33,8 @@ def acknowledged(local: Local, patience: float) -> Stretch:
     """Propose to the neighbours that come later by name and answer the earlier ones; do what theirs ask for."""
     links, ends = local.plan.links, {key: End(local, key) for key in local.plan.weights}
     send = {peer: _message({key: ends[key].say(peer) for key in links[peer]}) for peer in links}
-    inbox = yield Exchange(NEWEST + "pairs", send, frozenset(links), check=partial(check, local), deadline=patience)
+    wanted = Exchange("pairs", send, frozenset(links), check=partial(check, local), deadline=patience, newest=True)
+    inbox = yield wanted
     for peer in sorted(inbox):
         for key in links[peer]:
             if str(key) in inbox[peer].tensors:

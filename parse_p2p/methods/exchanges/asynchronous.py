@@ -5,14 +5,15 @@ and again, an old copy would draw an agent in each of its rounds, so that the sl
 gone for ever. Once, both ends of a link take as much from it. The mean over the agents still moves.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from pydantic import Field
 
 from parse_p2p.core.errors import SpecMismatch
-from parse_p2p.core.message import NEWEST, Message
+from parse_p2p.core.message import Message
 from parse_p2p.core.types import PeerId
-from parse_p2p.methods.base import Exchange, Local, Stretch
+from parse_p2p.methods.base import Local, Stretch
 from parse_p2p.methods.exchanges.base import Mix, Patient, copies, slices
 
 
@@ -24,9 +25,8 @@ class Asynchronous(Patient):
     def run(self, local: Local, mix: Mix) -> Stretch:
         now = slices(local)
         send = {peer: Message(message.tensors, {"round": local.round}) for peer, message in now.send.items()}
-        inbox = yield Exchange(
-            NEWEST + now.topic, send, now.expect, check=partial(check_dated, local), deadline=self.patience
-        )
+        check = partial(check_dated, local)
+        inbox = yield replace(now, send=send, check=check, deadline=self.patience, newest=True)
         ages = {peer: max(0, local.round - round_of(message)) for peer, message in inbox.items()}
         for key, row in local.plan.weights.items():
             weights = {peer: row[peer] * self.decay ** ages[peer] for peer in row if peer in inbox}
@@ -37,7 +37,7 @@ def check_dated(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse slices that are not those of the link, or of no round of this run. Raises SpecMismatch."""
     local.plan.check(sender, message)
     if not 0 <= round_of(message) < local.rounds:
-        raise SpecMismatch(f"mail from {sender} must say its round, a whole number below {local.rounds}")
+        raise SpecMismatch(f"a message of {sender} must say its round, a whole number below {local.rounds}")
 
 
 def round_of(message: Message) -> int:

@@ -38,7 +38,7 @@ class Patient(ExchangeMode):
     """One that need not wait for anybody, and may."""
 
     patience: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="seconds to wait for the mail of a round, where one need not"
+        0.0, ge=0, allow_inf_nan=False, description="seconds to wait for the messages of a round, where one need not"
     )
 
 

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from parse_p2p.core.message import LARGEST, NEWEST, Message, check_tensors
+from parse_p2p.core.message import LARGEST, Message, check_tensors
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.base import Exchange, Local, Stretch
@@ -37,7 +37,8 @@ def push_sum(local: Local, patience: float) -> Stretch:
     for mass in masses.values():
         mass.give()
     send = {peer: Message({str(key): masses[key].message(peer) for key in keys}) for peer, keys in plan.links.items()}
-    inbox = yield Exchange(NEWEST + "mass", send, frozenset(send), check=partial(check, local), deadline=patience)
+    wanted = Exchange("mass", send, frozenset(send), check=partial(check, local), deadline=patience, newest=True)
+    inbox = yield wanted
     for peer in sorted(inbox):
         for key in plan.links[peer]:
             masses[key].take(peer, inbox[peer].tensors[str(key)])

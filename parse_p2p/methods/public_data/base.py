@@ -207,14 +207,14 @@ def fitting(local: Local, scheme: Scheme) -> Check:
             return
         items, count = message.meta.get("items"), rows_in(message)
         if not isinstance(items, str) or not items or not count:
-            raise SpecMismatch(f"mail from {sender} does not say which public items its rows belong to")
+            raise SpecMismatch(f"a message of {sender} does not say which public items its rows belong to")
         wanted: dict[str, tuple[int, ...]] = {f"repr.{m}": (count, model.size) for m in everything(local)}
         if scheme.encoders:
             wanted |= {f"encoder.{m}": (model.encoder_size(m),) for m in model.modalities}
         if any(name.startswith("public.") for name in message.tensors):
             wanted |= {f"public.{m}": (count, *local.learner.data.shape(m)) for m in model.modalities}
         elif items == known_items(local) and count != len(local.memory[f"public.{model.modalities[0]}"]):
-            raise SpecMismatch(f"mail from {sender} has {count} rows for public items that are not so many")
+            raise SpecMismatch(f"a message of {sender} has {count} rows for public items that are not so many")
         unit_rows(sender, message, wanted)
 
     return check

@@ -36,7 +36,7 @@ copies = st.lists(vectors, min_size=1, max_size=8)
 
 
 def mixed(mixer, rows, order=None):
-    """What the owner of the first row ends with; the others' mail comes in this order, with weights 1/n."""
+    """What the owner of the first row ends with; the others' messages comes in this order, with weights 1/n."""
     mine, names = rows[0].clone(), [f"p{k}" for k in range(1, len(rows))]
     theirs = {names[k]: rows[k + 1].clone() for k in (range(len(names)) if order is None else order)}
     mixer(mine, theirs, dict.fromkeys(names, 1 / len(rows)))

@@ -1,4 +1,4 @@
-"""Exchanges that wait for nobody: what each keeps when mail is late or lost, and where all are the same."""
+"""Exchanges that wait for nobody: what each keeps when messages are late or lost, and where all are the same."""
 
 import math
 from dataclasses import replace
@@ -43,7 +43,7 @@ def run(w, rounds, start=0, agent_states=None):
     return before, parameters(agent_states), agent_states
 
 
-# where no mail is late or lost
+# where no messages are late or lost
 
 
 @pytest.mark.parametrize("order", ["atc", "cta"])
@@ -104,7 +104,7 @@ def test_where_modalities_come_and_go_a_run_ends_and_resumes_exactly(exchange):
     assert differing(whole, {p.me: p for p in again}) == []
 
 
-# lost mail
+# lost messages
 
 
 def test_weighted_mixing_under_loss_moves_the_mean():
@@ -214,7 +214,7 @@ def test_a_change_by_learning_enters_the_mean_with_the_weight_of_its_agent():
 @bearing
 @pytest.mark.parametrize("one_way", [False, True])
 def test_a_link_that_takes_and_does_not_give_drains_nobody(exchange, one_way):
-    """One neighbour whose mail never comes: nobody's share of the mass, and no parameter, runs away."""
+    """One neighbour whose messages never comes: nobody's share of the mass, and no parameter, runs away."""
 
     def dead(sender, receiver):
         return sender == "a3" or (receiver == "a3" and not one_way)
@@ -360,7 +360,7 @@ def test_the_ledger_counts_the_bytes_of_each_exchange(codec):
                 assert found[me][peer] == {name: each * (size + more) for name, size in sizes.items()}
 
 
-# mail of liars
+# messages of liars
 
 
 def after_rounds_of(exchange, packed, rounds=3):

@@ -32,7 +32,7 @@ def holdings(agent_states, round):
 
 
 def tapped(w, before, after):
-    """The world with its script watched: each agent's slices just before the mail is mixed and just after."""
+    """The world with its script watched: each agent's slices just before the messages are mixed and just after."""
     whole = w.method.scripts[Role.PEER]
 
     def script(local, options):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from parse_p2p.core.errors import MalformedFrame, SpecMismatch
-from parse_p2p.core.message import NEWEST, Message
+from parse_p2p.core.message import Message
 from parse_p2p.methods.base import Exchange
 from parse_p2p.runtime.mailbox import AHEAD, TOPICS, Mailbox, nobody
 
@@ -116,7 +116,7 @@ def test_far_ahead_is_refused_and_nearly_so_far_is_kept():
     mailbox = Mailbox()
     mailbox.open(5)
     arrival(mailbox, "b", 1, round=5 + AHEAD)()
-    with pytest.raises(MalformedFrame, match=f"b sends mail of round {6 + AHEAD} while I am in 5"):
+    with pytest.raises(MalformedFrame, match=f"b sends messages of round {6 + AHEAD} while I am in 5"):
         arrival(mailbox, "b", 1, round=6 + AHEAD)()
     mailbox.open(5 + AHEAD)
     assert received(collect(mailbox, exchange("b"))) == {"b": 1}
@@ -127,7 +127,7 @@ def test_who_comes_back_takes_in_messages_of_whatever_rounds_but_only_so_many():
     for round in range(100, 100 + AHEAD):
         arrival(mailbox, "b", round, round)()
     arrival(mailbox, "b", 0, round=100, topic="more")()
-    with pytest.raises(MalformedFrame, match=f"b sends mail of more than {AHEAD} rounds while I am in none"):
+    with pytest.raises(MalformedFrame, match=f"b sends messages of more than {AHEAD} rounds while I am in none"):
         arrival(mailbox, "b", 0, round=300)()
     arrival(mailbox, "c", 7, round=102)()
     mailbox.open(102)
@@ -228,17 +228,15 @@ def test_the_time_for_one_that_is_behind_begins_when_it_has_come_and_is_twice_as
     assert min(arrives, 0.2) + 0.2 <= time.monotonic() - began < LONG
 
 
-# where mail of any round will do
-
-LATE = NEWEST + "slices"
+# where messages of any round will do
 
 
 def newest(*peers, **options):
-    return exchange(*peers, topic=LATE, **options)
+    return exchange(*peers, newest=True, **options)
 
 
-def send(mailbox, sender, value, round, topic=LATE):
-    mailbox.deliver(sender, round, topic, message(value))
+def send(mailbox, sender, value, round, topic="slices"):
+    mailbox.deliver(sender, round, topic, message(value), newest=True)
 
 
 def test_the_newest_message_is_there_at_once_whatever_its_round():
@@ -306,11 +304,11 @@ def test_what_is_kept_is_one_message_for_each_of_a_few_topics():
     mailbox = Mailbox()
     for topic in range(TOPICS):
         for round in range(3):
-            send(mailbox, "b", round, round, topic=f"{NEWEST}{topic}")
+            send(mailbox, "b", round, round, topic=str(topic))
     with pytest.raises(MalformedFrame, match=f"b uses more than {TOPICS} topics"):
-        send(mailbox, "b", 0, round=9, topic=NEWEST + "one more")
-    send(mailbox, "c", 0, round=9, topic=NEWEST + "one more")
-    assert received(collect(mailbox, exchange("b", topic=f"{NEWEST}7"), seconds=0)) == {"b": 2}
+        send(mailbox, "b", 0, round=9, topic="one more")
+    send(mailbox, "c", 0, round=9, topic="one more")
+    assert received(collect(mailbox, newest("b", topic="7"), seconds=0)) == {"b": 2}
 
 
 def test_one_that_started_anew_counts_anew_and_what_it_had_sent_is_kept_till_then():

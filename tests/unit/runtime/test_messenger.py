@@ -44,7 +44,7 @@ class Scene:
             raise MalformedFrame("a lie")
         self.came.append((sender, facts))
 
-    def deliver(self, sender, round, topic, message):
+    def deliver(self, sender, round, topic, message, newest):
         self.came.append((sender, round))
 
     async def send(self, sender, *messages, plane=Plane.DATA):

@@ -141,7 +141,7 @@ def test_a_bye_that_overtakes_a_model_does_not_stop_the_wait_for_it():
     there.heard("b", started(until=5), 1, 3)
     assert [there.takes_part("b", round, 1) for round in (3, 4, 5, 6)] == [True, True, False, False]
     there.broken("b", 2)
-    assert there.takes_part("b", 4, 2 + CLOCKS.drain), "it said that its mail is on its way"
+    assert there.takes_part("b", 4, 2 + CLOCKS.drain), "it said that its messages are on its way"
     assert not there.takes_part("b", 4, 1e6), "what has not come by now was never sent"
 
 

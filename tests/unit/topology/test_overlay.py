@@ -233,7 +233,7 @@ def copies(found, key, seed=0, dtype=torch.float32):
 
 
 def mixed(found, key, before, absent=(), order=sorted):
-    """All copies of a slice after one round; ``absent`` are pairs (receiver, sender) whose mail is lost."""
+    """All copies of a slice after one round; ``absent`` are pairs (receiver, sender) whose messages are lost."""
     after = {}
     for me, mine in before.items():
         weights = found.plan(me).weights[key]

@@ -36,7 +36,7 @@ def transport(me, addresses, curve_keys, peers="ab"):
 
 
 async def heard(a, b_speaks, unknown_peers):
-    """What a hears once b's mail has come through; whatever the strangers sent first would be there by then."""
+    """What a hears once b's messages has come through; whatever the unknown sent first would be there by then."""
     found = []
     for _ in range(25):
         for unknown in unknown_peers:

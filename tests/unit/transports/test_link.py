@@ -55,7 +55,9 @@ def test_messages_go_both_ways_in_order_on_both_planes(opened):
     async def scenario():
         async with opened("a") as a, opened("b") as b:
             assert b.endpoints is None
-            waiting = asyncio.create_task(send_all(a, "b", frames))  # which b has not asked for by any mail of its own
+            waiting = asyncio.create_task(
+                send_all(a, "b", frames)
+            )  # which b has not asked for by any messages of its own
             assert await take(b, 300, lambda plane, _: plane == DATA) == [("a", DATA, each) for each in frames]
             await waiting
             assert await until_heard(a, b, "b") == ("a", CONTROL, [b"hello"])
@@ -190,12 +192,10 @@ def test_why_a_neighbour_is_not_there_is_reported_from_both_sides(tmp_path):
     asked = f"b has not called at {mine[0]} or {mine[1]}"
 
     async def scenario():
-        assert (
-            await troubled(mine, unreachable) == f"a dials {unreachable[1]} in vain (connection refused), and {asked}"
-        )
+        assert await troubled(mine, unreachable) == f"a cannot reach {unreachable[1]} (connection refused), and {asked}"
         assert (
             await troubled(None, unreachable)
-            == f"a dials {unreachable[1]} in vain (connection refused), and a only dials out"
+            == f"a cannot reach {unreachable[1]} (connection refused), and a only dials out"
         )
         assert await troubled(mine, None) == f"a has been told no address of b, and {asked}"
         assert "(the name there.is.no.such.host.invalid is not known here)" in await troubled(mine, foreign)
@@ -206,7 +206,7 @@ def test_why_a_neighbour_is_not_there_is_reported_from_both_sides(tmp_path):
         async with ZmqTransport("b", {"b": unreachable, "a": None}) as b:  # only one of its two ports is open to others
             half = unreachable[0], f"tcp://127.0.0.1:{first + 5}"
             said = await troubled(mine, half, until=lambda a: a._links["b", DATA].up)
-            assert said.startswith(f"a dials {half[1]} in vain (connection refused)")
+            assert said.startswith(f"a cannot reach {half[1]} (connection refused)")
             said = await troubled(mine, unreachable, until=lambda a: all(link.up for link in a._links.values()))
             assert said == f"a has a link to {unreachable[1]}, over which nothing came, and {asked}"
             b.connect("a", mine)
@@ -298,7 +298,7 @@ def test_another_spelling_of_where_a_neighbour_is_leaves_the_link_to_it_alone():
 
 
 def test_a_neighbour_that_hung_and_moved_is_reached_at_its_new_address(monkeypatch):
-    """Also when the life that hung ends at last, with mail for it that never went out, and long after the move."""
+    """Also when the life that hung ends at last, with messages for it that never went out, and long after the move."""
 
     async def scenario():
         lost = asyncio.Queue()

@@ -133,7 +133,7 @@ def test_agents_that_are_not_there_are_refused_by_name(entry, key):
     refuse_unknown_agents([entry], [*NAMES, "b9"])
 
 
-# the fates of mail
+# the fates of messages
 
 
 def test_a_fault_applies_by_agents_round_and_plane():

@@ -1,4 +1,4 @@
-"""Parcels survive the wire in any order of their parts, and whatever else arrives is refused as malformed."""
+"""Messages survive the wire in any order of their parts, and whatever else arrives is refused as malformed."""
 
 import math
 
@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parse_p2p.core.errors import MalformedFrame
-from parse_p2p.core.message import NEWEST, Message
+from parse_p2p.core.message import Message
 from parse_p2p.wire import framing
 from parse_p2p.wire.codecs import bf16, raw
-from parse_p2p.wire.framing import CHUNK, MAX_HEADER, MAX_TENSORS, Assembler, Header, pack, unpack
+from parse_p2p.wire.framing import CHUNK, MAX_HEADER, MAX_TENSORS, VERSION, Assembler, Header, pack, unpack
 
 CODECS = [raw.CODEC, bf16.CODEC]
 HEADER = Header("run", "a0", 3, "slices")
@@ -136,7 +136,8 @@ def test_buffers_may_be_unaligned_or_read_only(offset):
 
 
 def test_messages_of_several_senders_topics_and_rounds_do_not_mix():
-    headers = [HEADER, Header("run", "a1", 3, "slices"), Header("run", "a0", 4, "slices"), Header("run", "a0", 3, "x")]
+    headers = [HEADER, Header("run", "a1", 3, "slices"), Header("run", "a0", 4, "slices"), Header("run", "a0", 3, "x"),
+               Header("run", "a0", 3, "slices", newest=True)]  # fmt: skip
     whole = [Message({"x": values(9, seed=i)}, {"i": i}) for i in range(len(headers))]
     assembler, found = Assembler(CODECS), []
     for parts in zip(*(packed(p, chunk=8, header=h) for p, h in zip(whole, headers, strict=True)), strict=True):
@@ -147,16 +148,17 @@ def test_messages_of_several_senders_topics_and_rounds_do_not_mix():
 
 # the header and its bounds
 
-VALID = [1, "run", "a0", 3, "slices", 0, 1, [["x", [2], "raw", 0, 8]], {}]
+VALID = [VERSION, "run", "a0", 3, "slices", 0, 1, [["x", [2], "raw", 0, 8]], {}, False]
 PIECE = VALID[7][0]
 BAD_FIELDS = [
-    *[(0, v) for v in (0, 2, "1", None)],
+    *[(0, v) for v in (0, 1, 3, "2", None)],
     *[(i, v) for i in (1, 2, 4) for v in ("", 129 * "x", 7, None, b"run")],
     *[(3, v) for v in (-1, 1 << 32, 1.0, True, "3", None)],
     *[(5, v) for v in (-1, 1, False, 0.0, None)],
     *[(6, v) for v in (0, -1, 1 << 16, True, None)],
     *[(7, v) for v in (None, {}, [PIECE, PIECE], [], ["x"], [[*PIECE, 0]], [PIECE[:4]], (MAX_TENSORS + 1) * [PIECE])],
     *[(8, v) for v in (None, [], {"x": None}, {"x": {}}, {"x": [[1]]}, {"x": [None]}, {b"x": 1}, {"x": b"1"})],
+    *[(9, v) for v in (None, 0, 1, "newest", [])],
 ]  # fmt: skip
 BAD_PIECES = [
     *[(0, v) for v in (None, 1, b"x")],
@@ -178,7 +180,7 @@ def test_a_wrong_field_of_the_header_is_refused(place, value):
 def test_a_wrong_description_of_a_tensor_is_refused(place, value):
     piece = [*PIECE[:place], value, *PIECE[place + 1 :]]
     with pytest.raises(MalformedFrame):
-        through([[msgpack.packb([*VALID[:7], [piece], {}]), bytes(8)]])
+        through([[msgpack.packb([*VALID[:7], [piece], {}, False]), bytes(8)]])
 
 
 def test_the_header_these_are_made_from_is_right():
@@ -190,20 +192,20 @@ def test_facts_beyond_the_header_are_refused_on_both_sides():
         pack(HEADER, Message(meta={"x": MAX_HEADER * "x"}), raw.CODEC)
     pack(HEADER, Message(meta={"x": (MAX_HEADER - 100) * "x"}), raw.CODEC)
     with pytest.raises(MalformedFrame, match="65536 bytes"):
-        unpack([msgpack.packb([*VALID[:7], [], {"x": MAX_HEADER * "x"}])])
+        unpack([msgpack.packb([*VALID[:7], [], {"x": MAX_HEADER * "x"}, False])])
 
 
 @pytest.mark.parametrize("shape", [[0, 2**39, 2**39], [2**39, 2**39, 0]])
 def test_an_empty_tensor_of_astronomic_shape_is_refused(shape):
     with pytest.raises(MalformedFrame):
-        through([[msgpack.packb([*VALID[:7], [["x", shape, "raw", 0, 0]], {}]), b""]])
+        through([[msgpack.packb([*VALID[:7], [["x", shape, "raw", 0, 0]], {}, False]), b""]])
 
 
 # whatever else arrives
 
 
 def read_or_refused(frames):
-    """A complete parcel, an incomplete one, or MalformedFrame; any other error comes through."""
+    """A complete message, an incomplete one, or MalformedFrame; any other error comes through."""
     try:
         return through([frames])
     except MalformedFrame as error:
@@ -359,7 +361,7 @@ def test_a_codec_of_another_run_is_refused_by_name():
         Assembler([raw.CODEC]).add(*unpack(part))
 
 
-# unfinished mail
+# unfinished messages
 
 
 def test_too_many_unfinished_messages_are_refused_and_forgotten():
@@ -372,7 +374,7 @@ def test_too_many_unfinished_messages_are_refused_and_forgotten():
         assembler.add(*unpack(packed(Message({"x": values(200)}), chunk=400)[0]))
     parts = packed(Message({"x": values(200)}), chunk=400)
     assert [assembler.add(*unpack(m)) is None for m in parts] == [True, False], "the sender may go on afterwards"
-    assert assembler.add(*unpack(other[1])) is not None, "another sender's mail is not touched"
+    assert assembler.add(*unpack(other[1])) is not None, "another sender's messages are not touched"
 
 
 def test_finished_messages_do_not_count_against_the_limit():
@@ -400,14 +402,14 @@ def test_unfinished_messages_without_tensors_are_bounded_too():
     assembler = Assembler(CODECS, limit=100_000)
     with pytest.raises(MalformedFrame):
         for topic in range(200):
-            fields = ["run", "a0", 3, str(topic), 0, 2, [], {"x": 1000 * "x"}]
-            assembler.add(*unpack([msgpack.packb([1, *fields])]))
+            fields = ["run", "a0", 3, str(topic), 0, 2, [], {"x": 1000 * "x"}, False]
+            assembler.add(*unpack([msgpack.packb([VERSION, *fields])]))
 
 
 def test_an_unfinished_message_of_any_round_waits_until_a_newer_one_begins(monkeypatch):
-    """A slow sender's long parcel is put together though my rounds go on, and one cut off leaves nothing behind."""
+    """A slow sender's long message is put together though my rounds go on, and one cut off leaves nothing behind."""
     monkeypatch.setattr(framing, "CHUNK", 8)
-    old, new = (pack(Header("run", "a0", r, NEWEST + "x"), Message({"x": torch.full((4,), float(r))}), raw.CODEC)
+    old, new = (pack(Header("run", "a0", r, "x", newest=True), Message({"x": torch.full((4,), float(r))}), raw.CODEC)
                 for r in (3, 5))  # fmt: skip
     assembler = Assembler([raw.CODEC])
     assert assembler.add(*unpack(old[0])) is None

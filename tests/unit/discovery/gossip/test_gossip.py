@@ -45,7 +45,7 @@ async def until(condition):
 
 
 class Agent:
-    """One that gossips, reads its mail and learns nothing."""
+    """One that gossips, reads its messages and learns nothing."""
 
     def __init__(self, me, folder, neighbours, descriptors=DESCRIPTORS, clocks=CLOCKS):
         self.me, self.neighbours, self.descriptors, self.clocks = me, set(neighbours), descriptors, clocks
@@ -76,7 +76,7 @@ class Agent:
     async def hear(self, sender, descriptor):
         raise AssertionError("nobody greets here")
 
-    def deliver(self, sender, round, topic, message):
+    def deliver(self, sender, round, topic, message, newest):
         self.came.append((sender, round))
 
     async def reach(self, other, round):
@@ -218,7 +218,7 @@ def test_nobody_else_says_where_one_is_that_has_spoken_for_itself(tmp_path):
     async def scenario():
         async with Agent("a", tmp_path, "b").there() as a, Liar("c").at(a.addresses) as liar:
             await liar.gossip(placed("c"), placed("b"), placed("d"))
-            await until(lambda: a.transport._addresses["b"] == NOWHERE)  # dialled in vain, and undone by the truth
+            await until(lambda: a.transport._addresses["b"] == NOWHERE)  # dialled, and undone by the truth
             async with (
                 Agent("b", tmp_path, "a").there(a.addresses) as b,
                 Agent("d", tmp_path, "a").there(a.addresses) as d,
@@ -252,7 +252,7 @@ def test_an_unknown_peer_is_not_heard_and_models_come_from_neighbours_alone(tmp_
     async def scenario():
         async with Agent("a", tmp_path, "b").there() as a, Liar("x").at(a.addresses) as unknown:
             await unknown.gossip(placed("c", id="x"))
-            await until(lambda: a.messenger.refusals["a stranger", "malformed"] == 1)
+            await until(lambda: a.messenger.refusals["an unknown peer", "malformed"] == 1)
             async with Agent("c", tmp_path, "a").there(a.addresses) as c:  # which takes me for a neighbour
                 sending = asyncio.create_task(c.reach(a, 1))
                 await until(lambda: a.messenger.refusals["c", "malformed"])

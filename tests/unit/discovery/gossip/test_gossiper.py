@@ -1,4 +1,4 @@
-"""Gossip from one contact: overlays come together, stay within bounds, heal, and bear hostile mail."""
+"""Gossip from one contact: overlays come together, stay within bounds, heal, and bear hostile messages."""
 
 import math
 

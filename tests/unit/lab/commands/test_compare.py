@@ -99,7 +99,7 @@ def children(pid):
 def until(condition):
     late = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < late, "waited in vain"
+        assert time.monotonic() < late, "it never came"
         time.sleep(0.05)
 
 

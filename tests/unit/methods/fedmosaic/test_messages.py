@@ -1,4 +1,4 @@
-"""What becomes of bad mail and of missing mail in a run of FedMosaic: nobody crashes and nobody is poisoned."""
+"""What becomes of bad messages and of missing messages in a run of FedMosaic: nobody crashes and nobody is poisoned."""
 
 from dataclasses import replace
 
