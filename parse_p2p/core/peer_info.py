@@ -19,7 +19,7 @@ class Clocks(BaseModel):
 
     join: float = Field(120.0, gt=0, description="until all neighbours are up (loading torch takes many seconds)")
     exchange: float = Field(
-        120.0, gt=0, description="waiting for the messages of a round once its sender is in that round"
+        120.0, gt=0, description="waiting for a message of a round once its sender is in that round"
     )
     heartbeat: float = Field(1.0, gt=0, description="between two heartbeats")
     lost: float = Field(15.0, gt=0, description="silence after which a peer counts as lost")
