@@ -137,8 +137,21 @@ def both(first: Group, second: Group) -> Group:
     return group
 
 
+REST = "*"
+"""The row of a sharing table for all parts that have none of their own."""
+
 Sharing = Mapping[str, Group]
-"""The table of a method: the group of every part of a model (arXiv 2601.10012, section on partial alignment)."""
+"""The table of a method: the group of every part of a model (arXiv 2601.10012, section on partial alignment).
+
+A row may be for a part (``head.unique``), for a family of parts (``head``), or for all the rest (``*``); the narrowest
+counts.
+"""
+
+
+def row_of(sharing: Sharing, part: str) -> Group | None:
+    """The group that a table gives a part; None where it has no row for it."""
+    family, _, _ = part.partition(".")
+    return next((sharing[name] for name in (part, family, REST) if name in sharing), None)
 
 
 @dataclass(frozen=True, order=True)
@@ -160,12 +173,13 @@ def offers(sharing: Sharing, holder: Holder) -> dict[SliceKey, Region]:
     offered = {}
     for region in holder.regions.values():
         component = region.component
-        if component.part not in sharing:
+        row = row_of(sharing, component.part)
+        if row is None:
             raise ConfigError(
                 f"the method's sharing table has no row for the part {component.part!r} of agent {holder.id}: "
                 f"{nearest(component.part, sharing)}; choose the network the method is made for"
             )
-        group = sharing[component.part](holder, component)
+        group = row(holder, component)
         if group is not None:
             offered[SliceKey(component.name, group + _apart(holder, component))] = region
     return offered

@@ -1,13 +1,11 @@
 """DSGD-Hybrid: encoders as in DSGD-Modality, heads as in DSGD-Task (reconstructed from arXiv 2601.10012)."""
 
-from parse_p2p.core.slices import Sharing
-from parse_p2p.methods import dsgd_modality, dsgd_task
+from parse_p2p.core.slices import Sharing, same_type
+from parse_p2p.methods import dsgd_modality
 from parse_p2p.methods.base import Method
 from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
 
-TABLE: Sharing = {
-    part: (dsgd_task if part.startswith("head.") else dsgd_modality).TABLE[part] for part in dsgd_task.TABLE
-}
+TABLE: Sharing = {**dsgd_modality.TABLE, "head": same_type}
 
 METHOD = Method(
     name="dsgd-hybrid",

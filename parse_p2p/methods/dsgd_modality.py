@@ -7,23 +7,7 @@ from parse_p2p.core.slices import Sharing, having, nobody
 from parse_p2p.methods.base import Method
 from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
 
-TABLE: Sharing = {
-    "trunk": having,
-    "rows.redundant": having,
-    "rows.unique": having,
-    "rows.synergistic": having,
-    "rows.joint": having,
-    "projector.self": having,
-    "projector.infiltration": having,
-    "head.redundant": nobody,
-    "head.unique": nobody,
-    "head.synergistic": nobody,
-    "head.unimodal": nobody,
-    "head.joint": nobody,
-    "head.fusion": nobody,
-    "gate": nobody,
-    "discriminator": nobody,
-}
+TABLE: Sharing = {"*": having, "head": nobody, "gate": nobody, "discriminator": nobody}
 
 METHOD = Method(
     name="dsgd-modality",

@@ -8,23 +8,7 @@ from parse_p2p.core.slices import Sharing, nobody, same_type
 from parse_p2p.methods.base import Method
 from parse_p2p.methods.gossip import SCRIPTS, GossipOptions
 
-TABLE: Sharing = {
-    "trunk": same_type,
-    "rows.redundant": same_type,
-    "rows.unique": same_type,
-    "rows.synergistic": same_type,
-    "rows.joint": same_type,
-    "projector.self": same_type,
-    "projector.infiltration": same_type,
-    "head.redundant": same_type,
-    "head.unique": same_type,
-    "head.synergistic": same_type,
-    "head.unimodal": same_type,
-    "head.joint": same_type,
-    "head.fusion": same_type,
-    "gate": nobody,
-    "discriminator": nobody,
-}
+TABLE: Sharing = {"*": same_type, "gate": nobody, "discriminator": nobody}
 
 METHOD = Method(
     name="dsgd-task",

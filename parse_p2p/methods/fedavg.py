@@ -12,19 +12,11 @@ from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions, coordinator
 
 TABLE: Sharing = {
-    "trunk": having,
-    "rows.redundant": having,
-    "rows.unique": having,
-    "rows.synergistic": having,
-    "rows.joint": having,
+    "*": having,
     "head.redundant": everyone,
-    "head.unique": having,
-    "head.synergistic": same_type,
-    "head.unimodal": having,
-    "head.joint": same_type,
-    "projector.self": having,
-    "projector.infiltration": having,
     "head.fusion": everyone,
+    "head.synergistic": same_type,
+    "head.joint": same_type,
     "gate": nobody,
     "discriminator": nobody,
 }

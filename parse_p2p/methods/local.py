@@ -3,10 +3,9 @@
 from parse_p2p.core.slices import Sharing, nobody
 from parse_p2p.core.types import Role
 from parse_p2p.learning.objective import SliceLossOptions, slice_terms
-from parse_p2p.methods import dsgd_task
 from parse_p2p.methods.base import Local, Method, Script
 
-TABLE: Sharing = dict.fromkeys(dsgd_task.TABLE, nobody)
+TABLE: Sharing = {"*": nobody}
 
 
 def alone(local: Local, options: SliceLossOptions) -> Script:

@@ -39,9 +39,7 @@ from parse_p2p.models.embedding import Embedding
 ENCODER = ("trunk.", "rows.")
 UNIT = 0.02  # how far from one the length of a row may be: a lossy codec rounds
 
-TABLE: Sharing = dict.fromkeys(
-    ("trunk", "rows.joint", "head.unimodal", "head.joint", "gate", "discriminator"), nobody
-)  # no client's parameter ever leaves it
+TABLE: Sharing = {"*": nobody}  # no client's parameter ever leaves it
 
 
 class RepresentationOptions(FederatedOptions):

@@ -12,7 +12,7 @@ from parse_p2p.core import plugins
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import nobody
 from parse_p2p.core.types import Role
-from parse_p2p.methods import dsgd_modality, dsgd_task, parse
+from parse_p2p.methods import dsgd_task, parse
 from parse_p2p.models.base import key_of
 from parse_p2p.runtime.simulator import simulate
 from parse_p2p.topology.spectrum import slem
@@ -232,7 +232,7 @@ def test_5_on_a_complete_graph_of_one_type_parse_is_federated_averaging():
 @pytest.mark.parametrize(
     ("sharing", "baseline"),
     [
-        (dict.fromkeys(TABLE, dsgd_task.TABLE["trunk"]), "dsgd-task"),
+        (dict.fromkeys(TABLE, dsgd_task.TABLE["*"]), "dsgd-task"),
         ({part: nobody if part.startswith("head.") else group for part, group in TABLE.items()}, "dsgd-modality"),
     ],
     ids=["task", "modality"],
@@ -244,12 +244,6 @@ def test_6_the_baselines_are_parse_with_another_table(sharing, baseline):
     assert differing(ours, theirs) == []
     parse_itself, _ = finished(plan(options=losses))
     assert differing(ours, parse_itself) != []
-
-
-def test_6_hybrid_is_modality_in_its_encoders_and_task_in_its_heads():
-    table = plugins.load(plugins.METHODS, "dsgd-hybrid").sharing(None, 0, 1)
-    for part, group in table.items():
-        assert group is (dsgd_task if part.startswith("head.") else dsgd_modality).TABLE[part]
 
 
 def test_7_dropping_a_branch_changes_only_the_sum_of_the_logits():

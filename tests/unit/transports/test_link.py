@@ -55,9 +55,7 @@ def test_messages_go_both_ways_in_order_on_both_planes(opened):
     async def scenario():
         async with opened("a") as a, opened("b") as b:
             assert b.endpoints is None
-            waiting = asyncio.create_task(
-                send_all(a, "b", frames)
-            )  # which b has not asked for
+            waiting = asyncio.create_task(send_all(a, "b", frames))  # which b has not asked for
             assert await take(b, 300, lambda plane, _: plane == DATA) == [("a", DATA, each) for each in frames]
             await waiting
             assert await until_heard(a, b, "b") == ("a", CONTROL, [b"hello"])
