@@ -9,6 +9,7 @@ from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.label_spaces import refuse_unknown
 from parse_p2p.methods.base import Method
+from parse_p2p.models.base import LatentOptions
 from parse_p2p.topology.graph import Topology
 from parse_p2p.wire.faults.base import SensorFault, refuse_unknown_agents
 
@@ -25,9 +26,10 @@ def unlike(
                     f"agents: {spec.id} is to have the modality {modality!r}, which the data set "
                     f"{run.dataset!r} does not hold: {nearest(modality, known)}"
                 )
-        if method.centralised and spec.model.latent != run.model.latent:
+        own, common = (options.read(LatentOptions).latent for options in (spec.model, run.model))
+        if method.centralised and own != common:
             yield (
-                f"agents: {spec.id} has model.latent {spec.model.latent} and the run {run.model.latent}: "
+                f"agents: {spec.id} has model.latent {own} and the run {common}: "
                 "with a coordinator all must have the same"
             )
     if method.public and public is None:

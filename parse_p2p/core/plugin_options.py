@@ -2,12 +2,14 @@
 
     discovery: {kind: mqtt, broker: ...}          ByKind: ``kind`` names the plug-in, all other keys are its own
     options: {mixer: clipped, clip: 0.5, ...}     OptionsBeside: keys of several plug-ins in one section
+    model: {network: adapters, rank: 4, ...}
 
-In both a plug-in is a pydantic model: its fields are its options, and its methods do the work.
+A plug-in is a pydantic model, whose fields are its options and whose methods do the work; or its module has such a
+model called ``Options``.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -24,6 +26,8 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugins import PluginKind
+
+Model = TypeVar("Model", bound=BaseModel)
 
 SENTENCE = "sentence"
 """The type of an error whose message says everything: the value that was given is not put behind it."""
@@ -45,16 +49,21 @@ def unknown_key(key: str, known: Mapping[str, Any]) -> ValidationError:
 
 
 class Named:
-    """Marks a field that names a plug-in, as in ``mixer: Annotated[str, Named(MIXERS)]``."""
+    """Marks a field that names a plug-in, as in ``mixer: Annotated[str, Named(MIXERS)]``.
 
-    def __init__(self, kind: PluginKind) -> None:
+    ``open`` is a word that leaves the choice to somebody else.
+    """
+
+    def __init__(self, kind: PluginKind, open: str = "") -> None:
         self.kind = kind
+        self.open = open
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._there, handler(source))
 
     def _there(self, name: str) -> str:
-        find(self.kind, name)
+        if name != self.open:
+            find(self.kind, name)
         return name
 
 
@@ -117,7 +126,7 @@ class OptionsBeside(BaseModel):
     @model_validator(mode="after")
     def _read_beside(self) -> Self:
         given = self._beside
-        chosen = [plugins.load(kind, getattr(self, field)) for field, kind in naming(type(self))]
+        chosen = [_options(mark.kind, name) for name, mark in self._named()]
         theirs = {key for model in chosen for key in model.model_fields}
         others = [model for model in _shipped(type(self)) if model not in chosen]
         values: dict[str, Any] = {}
@@ -132,7 +141,17 @@ class OptionsBeside(BaseModel):
 
     def chosen(self, field: str) -> Any:
         """The plug-in that a field names, with its options."""
-        return _read(plugins.load(dict(naming(type(self)))[field], getattr(self, field)), self._beside)
+        return _read(plugins.load(dict(naming(type(self)))[field].kind, getattr(self, field)), self._beside)
+
+    def read(self, model: type[Model]) -> Model:
+        """The options of one plug-in among those that stand here."""
+        return _read(model, self._beside)
+
+    def _named(self) -> Iterator[tuple[str, Named]]:
+        """The names that are given, but for those that leave the choice open."""
+        for field, mark in naming(type(self)):
+            if getattr(self, field) != mark.open:
+                yield getattr(self, field), mark
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -151,10 +170,10 @@ class OptionsBeside(BaseModel):
         return self.__pydantic_extra__
 
 
-def naming(model: type[BaseModel]) -> Iterator[tuple[str, PluginKind]]:
-    """The fields that name plug-ins, and of which kind."""
+def naming(model: type[BaseModel]) -> Iterator[tuple[str, Named]]:
+    """The fields that name plug-ins, with their marks."""
     for name, field in model.model_fields.items():
-        yield from ((name, mark.kind) for mark in field.metadata if isinstance(mark, Named))
+        yield from ((name, mark) for mark in field.metadata if isinstance(mark, Named))
 
 
 def fields(model: type[BaseModel]) -> dict[str, Any]:
@@ -164,18 +183,26 @@ def fields(model: type[BaseModel]) -> dict[str, Any]:
     for name, field in model.model_fields.items():
         found[name] = field
         if name in kinds:
-            for each in _shipped_of(kinds[name]):
+            for each in _shipped_of(kinds[name].kind):
                 found |= each.model_fields
     return found
 
 
 def _shipped(model: type[BaseModel]) -> list[type[BaseModel]]:
-    return [each for _, kind in naming(model) for each in _shipped_of(kind)]
+    return [each for _, mark in naming(model) for each in _shipped_of(mark.kind)]
 
 
 def _shipped_of(kind: PluginKind) -> list[type[BaseModel]]:
-    return [plugins.load(kind, name) for name in plugins.known(kind)]
+    return list(dict.fromkeys(_options(kind, name) for name in plugins.known(kind)))
 
 
-def _read(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
+def _options(kind: PluginKind, name: str) -> type[BaseModel]:
+    """The model of a plug-in's options."""
+    found = plugins.load(kind, name)
+    if isinstance(found, type) and issubclass(found, BaseModel):
+        return found
+    return getattr(plugins.module(kind, name), "Options", BaseModel)
+
+
+def _read(model: type[Model], values: Mapping[str, Any]) -> Model:
     return model.model_validate({key: value for key, value in values.items() if key in model.model_fields})

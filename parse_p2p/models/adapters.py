@@ -10,6 +10,7 @@ for all networks of a size.
 from collections.abc import Iterator, Mapping
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
@@ -20,6 +21,18 @@ from parse_p2p.models.base import EncoderOptions, ModelOptions, as_buffers, init
 from parse_p2p.models.lora.backbone import MAPS, Backbone
 from parse_p2p.models.lora.colora import Adapter, CoLoRA, LoRA
 from parse_p2p.models.parameter_buffer import Parts
+
+
+class Options(BaseModel):
+    """The adapters, and what weighs those that are received."""
+
+    rank: int = Field(6, ge=1, description="rank of the adapters")
+    blocks: int = Field(2, ge=1, description="blocks whose last layer has adapters that fit any size")
+    gate: str = Field(
+        "scalar",
+        pattern="^(scalar|input|fixed|local)$",
+        description="what weighs received adapters against my own: a number, the input, one half, or mine alone",
+    )
 
 
 def targets(depth: int, blocks: int) -> list[int]:
@@ -52,7 +65,8 @@ class Adapters(Backbone):
         super().__init__(shapes, classes, options, encoders)
         generator = seeded("adapters", *self.dimensions)
         self._freeze(generator)
-        self._slots = slots(self.depth, options.blocks)
+        self.own = options.read(Options)
+        self._slots = slots(self.depth, self.own.blocks)
         self._others = {f"{i}.{r}": (i, r) for i, r in self._maps() if (i, r) not in self._slots.values()}
         self.adapters = module_dict({f"{i}.{role}": self._adapter(i, role, generator) for i, role in self._maps()})
 
@@ -103,7 +117,7 @@ class Adapters(Backbone):
     def _adapter(self, layer: int, role: str, generator: torch.Generator) -> Adapter:
         outputs, inputs = self.weight(layer, role).shape
         kind = CoLoRA if (layer, role) in self._slots.values() else LoRA
-        return kind(inputs, outputs, self.options.rank, self.options.gate, generator)
+        return kind(inputs, outputs, self.own.rank, self.own.gate, generator)
 
     def _freeze(self, generator: torch.Generator) -> None:
         """Make buffers of all parameters, with random values."""

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.plugin_options import Named, OptionsBeside
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.parameter_buffer import Parts
 
@@ -41,26 +42,24 @@ class EncoderOptions(BaseModel):
         return f"{self.kind}-{self.width}x{self.depth}" + ("-frozen" if self.frozen else "")
 
 
-class ModelOptions(BaseModel):
-    """Options of the network of every agent; what an agent may change for itself is its encoders."""
+class ModelOptions(OptionsBeside):
+    """Options of the network of every agent, and beside them those that a network brings (``Options`` of its module).
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A network reads its own by ``options.read(Options)``.
+    """
 
-    network: str = Field("auto", description="fission (three slices), monolithic …; auto: the method's own")
-    latent: int = Field(48, ge=1, description="width of a modality's latent, all slices together")
-    split: tuple[int, int, int] = Field((1, 1, 1), description="ratio redundant : unique : synergistic")
-    fusion: str = Field("mlp", description="how synergistic slices are fused: mlp, product, bilinear, gated, sum")
-    hidden: int = Field(64, ge=1, description="hidden width of the fusion")
+    network: Annotated[str, Named(plugins.NETWORKS, open="auto")] = Field(
+        "auto", description="fission (three slices), monolithic …; auto: the method's own"
+    )
     init: str = Field("common", pattern="^(common|own)$", description="same start for equal parts, or each its own")
     encoder: EncoderOptions = Field(EncoderOptions(), description="the trunk of every modality")
-    rank: int = Field(6, ge=1, description="rank of the adapters (adapters network)")
-    blocks: int = Field(2, ge=1, description="blocks whose last layer has adapters that fit any size")
-    gate: str = Field(
-        "scalar",
-        pattern="^(scalar|input|fixed|local)$",
-        description="what weighs received adapters against my own: a number, the input, one half, or mine alone",
-    )
     modalities: tuple[str, ...] = Field((), description="all modalities of the run; by default those of its agents")
+
+
+class LatentOptions(BaseModel):
+    """What networks have whose modalities are read into latents of one width."""
+
+    latent: int = Field(48, ge=1, description="width of a modality's latent, all slices together")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -18,6 +19,7 @@ from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import (
     EncoderOptions,
+    LatentOptions,
     ModelOptions,
     Network,
     Outputs,
@@ -33,6 +35,12 @@ from parse_p2p.models.parameter_buffer import Parts
 
 RATIO = 4  # how much narrower the middle of a gate's branch is
 SLOPE = 0.2  # of the leaky rectifiers in a discriminator
+
+
+class Options(LatentOptions):
+    """How wide a modality's representation is, and the fusion of several."""
+
+    hidden: int = Field(64, ge=1, description="hidden width of the fusion")
 
 
 class Gate(nn.Module):
@@ -92,11 +100,12 @@ class Embedding(Network):
         encoders: Mapping[Modality, EncoderOptions],
     ) -> None:
         super().__init__(shapes, options, encoders)
-        size, each = options.latent, self.modalities
+        own, each = options.read(Options), self.modalities
+        size = own.latent
         self.size = size
         self.rows = module_dict({m: nn.Linear(encoders[m].width, size) for m in each})
         self.heads = module_dict({m: nn.Linear(size, classes) for m in each})
-        self.fusion = Mlp(len(each), size, options.hidden, classes) if len(each) > 1 else None
+        self.fusion = Mlp(len(each), size, own.hidden, classes) if len(each) > 1 else None
         self.gates = module_dict({m: Gate(size) for m in each})
         self.intra = module_dict({m: _discriminator(size) for m in each})
         self.cross = module_dict({m: _discriminator(size) for m in each})

@@ -9,6 +9,7 @@ more; an agent with one modality has neither A_s nor g_s. The logits are the sum
 from collections.abc import Mapping, Sequence
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
@@ -17,6 +18,7 @@ from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models import fusion
 from parse_p2p.models.base import (
     EncoderOptions,
+    LatentOptions,
     ModelOptions,
     Network,
     Outputs,
@@ -41,6 +43,14 @@ def sizes(latent: int, split: Sequence[int]) -> tuple[int, ...]:
     return tuple(floors)
 
 
+class Options(LatentOptions):
+    """How a latent is split, and what reads its synergistic slices."""
+
+    split: tuple[int, int, int] = Field((1, 1, 1), description="ratio redundant : unique : synergistic")
+    fusion: str = Field("mlp", description="how synergistic slices are fused: mlp, product, bilinear, gated, sum")
+    hidden: int = Field(64, ge=1, description="hidden width of the fusion")
+
+
 class Fission(Network):
     """See the module's docstring. ``inputs[m]``: (B, *shape of m)."""
 
@@ -52,13 +62,14 @@ class Fission(Network):
         encoders: Mapping[Modality, EncoderOptions],
     ) -> None:
         super().__init__(shapes, options, encoders)
-        widths = zip(KINDS, sizes(options.latent, options.split), strict=True)
+        own = options.read(Options)
+        widths = zip(KINDS, sizes(own.latent, own.split), strict=True)
         self.widths = {kind: size for kind, size in widths if size and self._has(kind)}
         if not self.widths:
             kind = "+".join(self.modalities)
-            raise ConfigError(f"model.split {list(options.split)} leaves no branch to agents with {kind}")
+            raise ConfigError(f"model.split {list(own.split)} leaves no branch to agents with {kind}")
         self.rows = module_dict({m: self._rows(encoders[m].width) for m in self.modalities})
-        self.heads = self._heads(classes, options)
+        self.heads = self._heads(classes, own)
 
     def _has(self, kind: Kind) -> bool:
         return kind != Kind.SYNERGISTIC or len(self.modalities) > 1
@@ -66,7 +77,7 @@ class Fission(Network):
     def _rows(self, width: int) -> nn.ModuleDict:
         return module_dict({kind: nn.Linear(width, size) for kind, size in self.widths.items()})
 
-    def _heads(self, classes: int, options: ModelOptions) -> nn.ModuleDict:
+    def _heads(self, classes: int, options: Options) -> nn.ModuleDict:
         """Heads by the name of their branch."""
         heads: dict[str, nn.Module] = {}
         if (size := self.widths.get(Kind.REDUNDANT)) is not None:

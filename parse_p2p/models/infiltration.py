@@ -16,8 +16,19 @@ from torch import Tensor, nn
 
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
-from parse_p2p.models.base import EncoderOptions, ModelOptions, Network, Outputs, key_of, module_dict, trainable
+from parse_p2p.models.base import (
+    EncoderOptions,
+    LatentOptions,
+    ModelOptions,
+    Network,
+    Outputs,
+    key_of,
+    module_dict,
+    trainable,
+)
 from parse_p2p.models.parameter_buffer import Parts
+
+Options = LatentOptions
 
 
 class Infiltration(Network):
@@ -36,7 +47,7 @@ class Infiltration(Network):
     ) -> None:
         super().__init__(shapes, options, encoders)
         self.slots = tuple(sorted({*map(Modality, options.modalities), *self.modalities}))
-        size = options.latent
+        size = options.read(Options).latent
         self.selves = module_dict({m: nn.Linear(encoders[m].width, size) for m in self.modalities})
         self.infiltrations = module_dict({m: nn.Linear(encoders[m].width, size) for m in self.modalities})
         self.classifiers = module_dict({m: nn.Linear(size, classes) for m in self.modalities})

@@ -23,7 +23,7 @@ from parse_p2p.models.base import (
     module_dict,
     trainable,
 )
-from parse_p2p.models.fission import Fission, sizes
+from parse_p2p.models.fission import Fission, Options, sizes
 from parse_p2p.models.fusion import Mlp
 from parse_p2p.models.parameter_buffer import Parts
 
@@ -39,7 +39,8 @@ class Monolithic(Network):
         encoders: Mapping[Modality, EncoderOptions],
     ) -> None:
         super().__init__(shapes, options, encoders)
-        redundant, unique, _ = sizes(options.latent, options.split)
+        own = options.read(Options)
+        redundant, unique, _ = sizes(own.latent, own.split)
         size = redundant + unique
         if not size:
             raise ConfigError("model.split gives the monolithic network no width: leave some to redundant or unique")

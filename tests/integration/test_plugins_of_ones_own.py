@@ -36,10 +36,14 @@ def sharing(options, round, rounds):
 METHOD = Method("trunks", "", "gossip the trunks alone", GossipOptions, SCRIPTS, sharing, networks=("mine.network",))
 ''',
     "network": '''
+from pydantic import BaseModel, Field
 from parse_p2p.models.monolithic import Monolithic
 
+class Options(BaseModel):
+    storeys: int = Field(1, ge=1)
+
 def NETWORK(shapes, classes, options, encoders):
-    USED.append(classes)
+    USED.append(options.read(Options).storeys)
     return Monolithic(shapes, classes, options, encoders)
 ''',
     "data": '''
@@ -219,15 +223,15 @@ def test_what_learns_and_is_exchanged(mine, tmp_path):
         dataset="mine.data",
         data={"many": 90},
         codec="mine.codec",
-        model={"network": "mine.network"},
+        model={"network": "mine.network", "storeys": 3},
         encoder={"kind": "mine.encoder"},
         options={"mixer": "mine.mixer", "pull": 0.25, "exchange": "mine.exchange", "every": 3},
     )
     outcome = simulated(made, "key", ["mine.measure"], tmp_path)
     assert outcome.measures["agents"] == 4
-    assert mine("data") == [90] and set(mine("mixer")) == {0.25}
+    assert set(mine("network")) == {3} and mine("data") == [90] and set(mine("mixer")) == {0.25}
     assert set(mine("exchange")) == {(round, 3) for round in range(made.run.rounds)}
-    for name in ("method", "network", "encoder", "codec"):
+    for name in ("method", "encoder", "codec"):
         assert mine(name), name
     assert [n > 0 for n in outcome.bytes] == [True, False, False, True], "it exchanges in every third round"
 
@@ -295,6 +299,10 @@ def blackout(**options):
     return {"faults": [{"kind": "mine.blackout", "sender": "a1"} | options]}
 
 
+def network(**options):
+    return {"method": "mine.method", "model": {"network": "mine.network"} | options}
+
+
 def finder(**options):
     return {"discovery": {"kind": "mine.finder"} | options}
 
@@ -311,6 +319,10 @@ WRONG = {
     "mixer's key": ({"options": {"mixer": "mine.mixer", "pul": 1}}, f"options.pul: {UNKNOWN}did you mean 'pull'"),
     "mixer's option": ({"options": {"mixer": "mine.mixer", "pull": 2}}, "options.pull: input should be less than"),
     "another's key": ({"options": {"pull": 1}}, f"options.pull: {UNKNOWN}"),
+    "network's key": (network(storys=2), f"model.storys: {UNKNOWN}did you mean 'storeys'"),
+    "network's option": (network(storeys=0), "model.storeys: input should be greater than or equal to 1"),
+    "another network's key": ({"model": {"storeys": 1}}, f"model.storeys: {UNKNOWN}"),
+    "no such network": ({"model": {"network": "mine.networks"}}, "model.network: there is no network 'mine.networks'"),
     "no such mixer": ({"options": {"mixer": "mine.mixr"}}, "options.mixer: there is no mixer 'mine.mixr': "),
     "exchange": ({"options": {"exchange": "mine.exchange", "every": 0}}, "options.every: input should be greater"),
 }

@@ -13,8 +13,8 @@ from parse_p2p.models.lora.backbone import EXPANSION, MAPS
 
 def adapter_shapes(model: Adapters, size: Size, lora: bool) -> Shapes:
     """The adapters of a network of this size, with the rank and the blocks of ``model``."""
-    (width, depth), rank = size, model.options.rank
-    there = slots(depth, model.options.blocks)
+    (width, depth), rank = size, model.own.rank
+    there = slots(depth, model.own.blocks)
     shapes: dict[str, tuple[int, ...]] = {}
     for slot in there:
         shapes |= {f"pq/{slot}/P": (rank, rank), f"pq/{slot}/Q": (rank,)}

@@ -109,7 +109,7 @@ class Setup:
 
     def _start(self, backbone: Backbone, size: Size) -> dict[str, Frame]:
         """Random A with orthonormal rows and B with orthonormal columns."""
-        rank, generator = self.model.options.rank, seeded(self.seed, "frame", *size)
+        rank, generator = self.model.own.rank, seeded(self.seed, "frame", *size)
         shapes = {slot: backbone.weight(*at).shape for slot, at in self._slots(size).items()}
         return {
             slot: (orthonormal(inputs, rank, generator).T.contiguous(), orthonormal(outputs, rank, generator))
@@ -117,7 +117,7 @@ class Setup:
         }
 
     def _slots(self, size: Size) -> dict[str, tuple[int, str]]:
-        return slots(size[1], self.model.options.blocks)
+        return slots(size[1], self.model.own.blocks)
 
     def _taps(self, backbone: Backbone) -> dict[tuple[int, str], Tap]:
         """What every size is aligned on: the same public samples, with all modalities and with each alone.
