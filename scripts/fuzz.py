@@ -1,6 +1,6 @@
 """Throw mutated messages at a real agent: it must neither crash nor hang, nor grow, nor end with a number that is none.
 
-The messages of a real run is recorded, on both planes; then one agent of the same run is started on a transport that
+The messages of a real run are recorded, on both planes; then one agent of the same run is started on a transport that
 gives it nothing but mutations of what its neighbours sent. Prints what became of it.
 """
 

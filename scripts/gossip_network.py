@@ -31,7 +31,7 @@ def gossipers(descriptors: Sequence[PeerDescriptor], contacts: str, seed: int) -
 class GossipNetwork:
     """``loss`` is the share of messages that do not arrive; none crosses the ``wall`` around some of the agents.
 
-    ``agents`` and ``wall`` may be changed between two rounds; messages to one that is not there is lost.
+    ``agents`` and ``wall`` may be changed between two rounds; messages to one that is not there are lost.
     """
 
     def __init__(self, agents: Iterable[Gossiper], seed: int, loss: float = 0.0) -> None:

@@ -252,7 +252,8 @@ def events_page() -> str:
         "Every agent appends to `agents/ID/events.jsonl` in the run folder, a JSON object a line. Each has `event`, "
         "`agent` and `time` (seconds since 1970), and the keys below. Rounds count from 0. An event with a sentence "
         "has it as `says`, and its `level`: `notice` is shown on the screen as it comes, `info` in the report, `debug` "
-        "only with `--log-level debug`. A line that a kill cut off is passed over. "
+        "only with `--log-level debug`. A line that a kill cut off is passed over, and so is "
+        "one with a fact of another type. "
         "[An event of your own](../how-to/network.md#an-event-of-your-own) is a class.",
     ]
     for topic in events.Topic:

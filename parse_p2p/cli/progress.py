@@ -4,7 +4,7 @@ All of it is read from the agents' event logs, so it shows what happened, whoeve
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,19 +48,18 @@ class RunView:
         self.notes: list[str] = []
         self._shown = first
 
-    def take(self, events: Iterable[Event]) -> list[str]:
-        """The notes that new events are worth."""
-        notes = [self._note(event) for event in events if event.level is Level.NOTICE]
-        new = [note for note in notes if note]
-        self.notes += new
-        return new
+    def take(self, event: Event) -> list[str]:
+        """The note that a new event is worth, if any."""
+        notes = [self._note(event)] if event.level is Level.NOTICE and not self._of_a_resumed_run(event) else []
+        self.notes += notes
+        return notes
+
+    def _of_a_resumed_run(self, event: Event) -> bool:
+        return isinstance(event, Joined) and self.agents[event.agent].resumed
 
     def _note(self, event: Event) -> str:
-        if isinstance(event, Joined) and self.agents[event.agent].resumed:
-            return ""
-        round = getattr(event, "round", None)
-        when = "" if round is None else f"round {round + 1}: "
-        return f"{when}{event.agent} {event.sentence}"
+        when = "" if event.at is None else f"round {event.at + 1}: "
+        return f"{when}{event.agent} {event.says}"
 
     def accuracy(self) -> dict[PeerId, float]:
         """The latest of each agent that has not left."""
@@ -172,12 +171,14 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, events: Sequence[Event], notes: Iterable[str] = ()) -> None:
+    def update(self, events: Iterable[Event], notes: Iterable[str] = ()) -> None:
         """Show new events; ``notes`` are what else there is to tell."""
-        said = [*self._view.take(events), *notes]
-        if self._level is LogLevel.DEBUG:
-            for event in events:
+        said = []
+        for event in events:
+            said += self._view.take(event)
+            if self._level is LogLevel.DEBUG:
                 self._print(_shown(event))
+        said += notes
         if self._live is not None:
             self._live.update(self._view.table())
         elif self._level is not LogLevel.QUIET:

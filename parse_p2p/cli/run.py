@@ -140,12 +140,19 @@ def _run(
             while running:
                 supervisor.tend()
                 running = bool(supervisor.running())
-                screen.update(history.read(), _deaths(supervisor, folder, view, died))
-                _raise_failure(supervisor, folder, history)
+                screen.update(history.read())
+                screen.update([], _deaths(supervisor, folder, view, died))
+                failed = _failed(supervisor)
+                screen.update(history.read() if failed else [])  # what it said before it ended
+                for me in failed:
+                    end = history.agents[me].end
+                    said = end.why if isinstance(end, Failed) else f"agent {me} failed; see {folder.events(me)}"
+                    raise P2PError(said)
                 time.sleep(LOOK if running else 0)
         except KeyboardInterrupt:
             supervisor.stop()
-            view.take(history.read())
+            for event in history.read():
+                view.take(event)
             screen.__exit__()
             console.print(f"\nStopped; every agent left a checkpoint. To go on:\n  {_again(folder)}", soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -167,11 +174,9 @@ def _deaths(supervisor: Supervisor, folder: RunFolder, view: RunView, died: dict
     return notes
 
 
-def _raise_failure(supervisor: Supervisor, folder: RunFolder, history: RunHistory) -> None:
-    for me, code in supervisor.exit_codes().items():
-        if code == FAILED:
-            end = history.agents[me].end
-            raise P2PError(end.why if isinstance(end, Failed) else f"agent {me} failed; see {folder.events(me)}")
+def _failed(supervisor: Supervisor) -> list[PeerId]:
+    """Those that ended with an error that they logged."""
+    return [me for me, code in supervisor.exit_codes().items() if code == FAILED]
 
 
 def _signal(code: int) -> str:

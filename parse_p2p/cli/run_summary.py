@@ -18,7 +18,7 @@ from parse_p2p.launch.run_history import AgentHistory, RunHistory
 
 def history_of(plan: RunPlan, folder: RunFolder) -> RunHistory:
     """All agents' logs of a run, of which nothing has been read yet."""
-    return RunHistory(folder, {me: plan.kind(me) for me in plan.specs})
+    return RunHistory(folder, {me: plan.kind(me) for me in plan.specs}, plan.run.rounds)
 
 
 def view_of(plan: RunPlan, history: RunHistory, start: int) -> RunView:

@@ -5,14 +5,15 @@ An event is written as one JSON object a line (``event_log``) under the name of 
 it has no class: a plug-in's own ``class Happened(Event)``, in any file, is logged and shown as those here are.
 """
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.json_schema import SkipJsonSchema
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality, PeerId
 
 LONGEST = 300  # characters of a sentence
@@ -46,7 +47,7 @@ class Topic(StrEnum):
 
 
 class Event(BaseModel):
-    """Something that happened to an agent. Subclasses have its facts as fields, of types that JSON has.
+    """Something that happened to an agent. Subclasses have its facts as fields.
 
     ``topic`` says what it is about, ``loud`` its level, ``becomes`` what the agent is doing from then on. ``reported``
     names the fields that a broker is told (see ``discovery.mqtt``); an event without any is not reported.
@@ -59,15 +60,21 @@ class Event(BaseModel):
     becomes: ClassVar[str | None] = None
     reported: ClassVar[tuple[str, ...]] = ()
 
-    agent: SkipJsonSchema[PeerId] = PeerId("")  # whose log it is in; the log fills these two in
-    time: SkipJsonSchema[float] = 0.0  # Unix seconds
+    agent: PeerId = PeerId("")  # whose log it is in; the log fills these two in
+    time: float = Field(0.0, allow_inf_nan=False)  # Unix seconds
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Raises ConfigError for a name that is an event of the package, and for facts whose names are the log's."""
         super().__pydantic_init_subclass__(**kwargs)
-        other = _known.setdefault(cls.key(), cls)
-        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise TypeError(f"{cls.__qualname__}: an event {cls.key()!r} is there already, in {other.__module__}")
+        own = (
+            cls.model_fields.keys() - Event.model_fields.keys() | cls.__annotations__.keys() & Event.model_fields.keys()
+        )
+        if taken := sorted(own & _reserved()):
+            raise ConfigError(f"the event {cls.__qualname__}: the log has a {taken[0]!r} of its own; rename that fact")
+        other = _known.get(cls.key(), cls)
+        if other.__module__ == __name__ and cls.__module__ != __name__:
+            raise ConfigError(f"the event {cls.__qualname__} has the name of one of {__name__}: rename it")
         _known[cls.key()] = cls
 
     @classmethod
@@ -98,11 +105,33 @@ class Event(BaseModel):
         """What the agent is doing from then on, where the event changes that."""
         return self.becomes
 
+    @property
+    def says(self) -> str:
+        """The sentence, no longer than a line of the report."""
+        return self.sentence[:LONGEST]
+
+    @property
+    def at(self) -> int | None:
+        """The round that it is about, where it says so."""
+        found = getattr(self, "round", None)
+        return found if type(found) is int and found >= 0 else None
+
     def line(self) -> dict[str, Any]:
         """The event as the log keeps it."""
-        facts = self.model_dump(exclude={"agent", "time"}, exclude_none=True)
-        said = {"level": str(self.level), "says": self.sentence[:LONGEST]} if self.sentence else {}
+        facts = self.model_dump(mode="json", exclude={"agent", "time"}, exclude_none=True)
+        said = {"level": str(self.level), "says": self.says} if self.says else {}
         return {"event": self.name, "agent": self.agent, "time": self.time, **facts, **said}
+
+
+def _reserved() -> frozenset[str]:
+    """Names that no fact of an event may have: what a line has beside the facts, and what every event can."""
+    return frozenset(dir(Event)) | {"event", *Event.model_fields}
+
+
+def apart(facts: Mapping[str, Any], event: type[Event]) -> dict[str, Any]:
+    """Facts of a plug-in to stand beside those of an event, with ``own_`` before the names that are taken."""
+    taken = _reserved() | event.model_fields.keys()
+    return {f"own_{name}" if name in taken else name: value for name, value in facts.items()}
 
 
 def read(line: object) -> Event | None:
@@ -112,13 +141,14 @@ def read(line: object) -> Event | None:
     """
     if not isinstance(line, dict) or not isinstance(line.get("event"), str):
         return None
-    known = _known.get(line["event"])
-    try:
-        if known is None:
+    known = _known.get(line["event"], Other)
+    facts = {key: value for key, value in line.items() if known is Other or key not in OF_THE_LINE}
+    with contextlib.suppress(ValidationError):
+        return known.model_validate(facts)
+    if known.__module__ != __name__:  # a plug-in's whose facts JSON does not give back as they were
+        with contextlib.suppress(ValidationError):
             return Other.model_validate(line)
-        return known.model_validate({key: value for key, value in line.items() if key not in OF_THE_LINE})
-    except ValidationError:
-        return None
+    return None
 
 
 def shipped() -> list[type[Event]]:
@@ -136,25 +166,21 @@ class Other(Event):
 
     model_config = ConfigDict(frozen=True, strict=False, extra="allow")
 
-    event: str
-    round: RoundNumber | None = None
-    told: Level = Field(Level.DEBUG, validation_alias="level", exclude=True)
-    says: str = Field("", exclude=True)
+    kept_name: str = Field(validation_alias="event", exclude=True)
+    kept_level: Any = Field(None, validation_alias="level", exclude=True)
+    kept_sentence: str = Field("", validation_alias="says", exclude=True)
 
     @property
     def name(self) -> str:
-        return self.event
+        return self.kept_name
 
     @property
     def level(self) -> Level:
-        return self.told
+        return next((level for level in Level if level == self.kept_level), Level.DEBUG)
 
     @property
     def sentence(self) -> str:
-        return self.says[:LONGEST]
-
-    def line(self) -> dict[str, Any]:
-        return {"event": self.event, **super().line()}
+        return self.kept_sentence
 
 
 # an agent's run
@@ -229,6 +255,16 @@ class Round(Event):
         None,
         description="short random projections of the slices `before` and `after` the exchange, for consensus distances",
     )
+
+
+METRICS = ("loss", "accuracy", "test_loss")
+"""Those of a round's metrics that every method has."""
+
+
+def metrics(found: Mapping[str, float]) -> dict[str, Any]:
+    """A method's metrics as facts of a round, with ``own_`` before names that a round has already."""
+    common = {name: value for name, value in found.items() if name in METRICS}
+    return common | apart({name: value for name, value in found.items() if name not in METRICS}, Round)
 
 
 class Void(Event):
@@ -454,7 +490,7 @@ class Refused(Event):
 
     round: RoundNumber | None = None
     peer: str
-    kind: str = Field(description="`malformed`, `refused`, `wrong run`, `address` or `presence`")
+    kind: str = Field(description="`malformed`, `refused`, `slow`, `wrong run`, `address` or `presence`")
     why: str
 
     @property
@@ -503,7 +539,7 @@ class ModalitiesChanged(Event):
 
     @property
     def sentence(self) -> str:
-        return f"has {listed(self.modalities)} from now on"
+        return f"has {'+'.join(self.modalities[:NAMED])} from now on"
 
 
 class SensorFailed(Event):

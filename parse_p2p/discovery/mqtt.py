@@ -84,6 +84,7 @@ class MqttDiscovery(WithoutGossip):
         self._connected = asyncio.Event()
         self._leaving = False
         self._trouble = "no answer"
+        self._lost = False  # the connection was there before
         self._staying: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -119,7 +120,7 @@ class MqttDiscovery(WithoutGossip):
             return
         if self._reports.qsize() >= BACKLOG:
             self._reports.get_nowait()
-        line, facts = event.line(), ("event", "agent", "time", *event.reported)
+        line, facts = event.line(), ("event", "agent", "time", "level", "says", *event.reported)
         self._reports.put_nowait(json.dumps({name: line[name] for name in facts if name in line}))
 
     # the connection
@@ -139,6 +140,7 @@ class MqttDiscovery(WithoutGossip):
                 return
             if self._connected.is_set():
                 self._connected.clear()
+                self._lost = True
                 self._log.write(events.BrokerLost(why=self._trouble))
             if asyncio.get_running_loop().time() - began > LONGEST_PAUSE:
                 pause = SHORTEST_PAUSE
@@ -170,7 +172,7 @@ class MqttDiscovery(WithoutGossip):
         await client.publish(mine, presence.model_dump_json(), qos=1, retain=True)
         await client.subscribe([(self._topic("agents", peer), 1) for peer in sorted({presence.id, *self._neighbours})])
         self._connected.set()
-        self._log.write(events.BrokerFound(broker=self._broker.url, again=bool(self._trouble)))
+        self._log.write(events.BrokerFound(broker=self._broker.url, again=self._lost))
         reading = asyncio.create_task(self._read(client, presence))
         reporting = asyncio.create_task(self._report(client))
         try:

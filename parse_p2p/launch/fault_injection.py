@@ -16,8 +16,8 @@ class FaultInjection:
     """What the faults of a run do to one agent: give it ``transport`` for its own, and call ``begin`` every round.
 
     An event ``fault`` tells of what befalls the process beforehand, so that a fault whose event is in the agent's log
-    strikes no more: whoever was killed and comes back is not killed by it again. An event ``faults`` counts what was
-    done to its messages, in the end and before it is killed.
+    strikes no more: whoever was killed and comes back is not killed by it again. An event ``fault-counts`` counts what
+    was done to its messages, in the end and before it is killed.
     """
 
     def __init__(self, plan: RunPlan, me: PeerId, transport: Transport, folder: RunFolder, log: EventLog) -> None:
@@ -43,8 +43,12 @@ class FaultInjection:
     def _apply(self, round: int, position: int, fault: ProcessFault) -> None:
         if fault.ends:
             self._faulty.tell()
-        facts = {"ends": fault.ends, **fault.facts()}
-        self._log.write(events.Fault(kind=fault.kind, position=position, round=round, **facts))
+        facts, restart = fault.facts(), getattr(fault, "restart", None) if fault.ends else None
+        facts = events.apart({key: value for key, value in facts.items() if key != "restart"}, events.Fault)
+        struck = events.Fault(
+            kind=fault.kind, position=position, round=round, ends=fault.ends, restart=restart, **facts
+        )
+        self._log.write(struck)
         fault.strike()
 
     def _tell(self, counts: Counter[str]) -> None:

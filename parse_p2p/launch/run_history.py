@@ -5,7 +5,7 @@ Logs may be missing, cut off, or in part those of other hosts; a line that is no
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.events import End, Event, Failed, Left, ModalitiesChanged, Resumed, Round, Start
@@ -19,7 +19,8 @@ class AgentHistory:
     ``rounds`` are without their sketches and without what was sent to whom, which would fill the memory.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, rounds: int) -> None:
+        self._last = rounds
         self.kinds = {0: kind}  # by the round from which it is so
         self.state = ""  # what it is doing; empty as long as it has logged nothing
         self.start: Start | None = None
@@ -54,7 +55,8 @@ class AgentHistory:
                 self.start, self.end = event, None
             case Resumed():
                 self.resumed, self.end = True, None
-            case Round():
+                self.kinds = {first: kind for first, kind in self.kinds.items() if first <= event.round}
+            case Round() if event.round < self._last:
                 self.rounds[event.round] = event.model_copy(update={"sketch": None, "sent": {}})
             case ModalitiesChanged():
                 self.kinds[event.round] = "+".join(event.modalities)
@@ -63,10 +65,10 @@ class AgentHistory:
 
 
 class RunHistory:
-    """The agents of a run, ``kinds`` being what each senses at first."""
+    """The agents of a run of so many rounds, ``kinds`` being what each senses at first."""
 
-    def __init__(self, folder: RunFolder, kinds: Mapping[PeerId, str]) -> None:
-        self.agents = {me: AgentHistory(kind) for me, kind in kinds.items()}
+    def __init__(self, folder: RunFolder, kinds: Mapping[PeerId, str], rounds: int) -> None:
+        self.agents = {me: AgentHistory(kind, rounds) for me, kind in kinds.items()}
         self.first, self.last = math.inf, -math.inf  # Unix seconds of the first event and the last
         self._tails = {me: Tail(folder.events(me)) for me in kinds}
         self._heard = time.monotonic()
@@ -76,18 +78,17 @@ class RunHistory:
         for tail in self._tails.values():
             tail.skip()
 
-    def read(self) -> list[Event]:
-        """Take in what was logged since the last call, and give it."""
-        found = [(me, event) for me, tail in self._tails.items() for event in tail.read()]
-        return [self.take(me, event) for me, event in found]
+    def read(self) -> Iterator[Event]:
+        """Take in what was logged since the last call, and give it, one by one: a long run's sketches fill a memory."""
+        for me, tail in self._tails.items():
+            yield from (self.take(me, event) for event in tail.read())
 
     def take(self, me: PeerId, event: Event) -> Event:
         """Take in an event of an agent, wherever it was read, and give it as one of that agent."""
         event = event if event.agent == me else event.model_copy(update={"agent": me})
         self.agents[me].take(event)
         self._heard = time.monotonic()
-        if math.isfinite(event.time):
-            self.first, self.last = min(self.first, event.time), max(self.last, event.time)
+        self.first, self.last = min(self.first, event.time), max(self.last, event.time)
         return event
 
     @property

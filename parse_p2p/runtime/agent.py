@@ -257,7 +257,7 @@ class Agent:
 
     def _record(self, round: int, metrics: Mapping[str, float], seconds: float) -> None:
         facts: dict[str, Any] = {
-            **metrics,
+            **events.metrics(metrics),
             "seconds": seconds,
             "exchange": self._exchanging,
             "memory": devices.memory(self.agent_state.learner.buffer.values.device),

@@ -1,5 +1,6 @@
 """The examples of the docs work: the method of how-to/method.md is DSGD-Task to the last bit, the notebook runs."""
 
+import importlib
 import re
 
 import numpy as np
@@ -91,13 +92,19 @@ def test_the_data_set_of_the_data_page_is_one(tmp_path, monkeypatch):
 
 
 def test_the_encoder_and_the_codec_of_the_network_page_are_such(tmp_path, monkeypatch):
-    encoder_code, codec_code = blocks(DOCS / "how-to" / "network.md", "python")
+    encoder_code, codec_code, _ = blocks(DOCS / "how-to" / "network.md", "python")
     flat = trunk((3, 5), EncoderOptions(kind=written(tmp_path, monkeypatch, "flat", encoder_code), width=7))
     assert flat(torch.zeros(2, 3, 5)).shape == (2, 7)
     fp16 = plugins.load(plugins.CODECS, written(tmp_path, monkeypatch, "fp16", codec_code))
     sent = torch.tensor([0.5, -2.0, 1e-3])
     data = fp16.encode(sent)
     assert len(data) == fp16.length(3) and torch.allclose(fp16.decode(data, 3), sent, rtol=1e-3)
+
+
+def test_the_event_of_the_network_page_is_one(tmp_path, monkeypatch):
+    *_, code = blocks(DOCS / "how-to" / "network.md", "python")
+    greeted = importlib.import_module(written(tmp_path, monkeypatch, "happening", code)).Greeted(peer="a1")
+    assert (greeted.name, greeted.level, greeted.says) == ("greeted", "notice", "greeted a1")
 
 
 @pytest.mark.parametrize("text", YAML)

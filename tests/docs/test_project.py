@@ -27,7 +27,7 @@ PRIVATE = {
 # fmt: on
 """Of the names there once were, and their plurals; the field has others (CHANGELOG.md)."""
 
-OF_THE_FIELD = {"cast"}  # typing.cast
+OF_THE_FIELD = {"cast", "NOTICE"}  # typing.cast; the level of a log, as of syslog (RFC 5424)
 
 
 def text(name):

@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
     RunFolder(path).write(plan.run)
     with RunFolder(path).events("a0").open("a") as file:
         for event in (
-            {"event": "refused", "round": 1, "peer": HOSTILE, "why": HOSTILE},
+            {"event": "refused", "round": 1, "peer": HOSTILE, "kind": "malformed", "why": HOSTILE},
             {"event": "lost", "round": 2, "peer": "a1"},
         ):
             file.write(json.dumps({"time": 5e9, **event}) + "\n")
@@ -151,7 +151,12 @@ def test_the_network_of_a_round_is_clicked_through(browser, folder, tmp_path):
         assert 0 < page.locator("#network .wire").count() < everything
         page.locator("#network .node", has_text="a0").click()
         said = page.locator("#crossing").inner_text()
-        assert "a0 (audio)" in said and "sends to" in said and "head.unique.audio@audio" in said and "lost a1" in said
+        assert (
+            "a0 (audio)" in said
+            and "sends to" in said
+            and "head.unique.audio@audio" in said
+            and "lost its neighbour a1" in said
+        )
         assert "trunk.audio@audio" not in said
         page.locator("#agent").select_option("a1")
         assert "a1 (" in page.locator("#crossing h3").inner_text()
@@ -179,7 +184,7 @@ def test_what_is_hostile_is_shown_as_it_stands(browser, folder, tmp_path):
         assert page.evaluate("typeof hacked") == "undefined" and page.locator("img").count() == 0
         assert page.locator("b").count() == 0
         page.locator("#kinds button[value=peers]").click()
-        assert "lost a1" not in page.locator("#events").inner_text()
+        assert "lost its neighbour a1" not in page.locator("#events").inner_text()
         assert "parse-agent --topology" in page.locator("#command").inner_text()
         page.get_by_role("button", name="copy").click()
         page.get_by_text("Resolved configuration").click()

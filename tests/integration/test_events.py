@@ -56,12 +56,8 @@ def test_the_log_and_the_screen_tell_of_it(tmp_path):
     with running.started(running.write(plan(), tmp_path), tmp_path / "run", "--no-alone") as process:
         code, printed = running.ended(process)
     assert "audio              1" in printed and "(a1)" not in printed, "who has left is not in the summary"
-    assert code == 0 and "a0 has audio+motion from round 3 on" in printed, printed
-    assert (
-        "a3 has joined in round 4" in printed
-        and "a1 has left after round 4" in printed
-        and "a0 has joined" not in printed
-    )
+    assert code == 0 and "round 3: a0 has audio+motion from now on" in printed, printed
+    assert "round 4: a3 has joined" in printed and "round 5: a1 has left" in printed and "a0 has joined" not in printed
     modalities = running.events(tmp_path / "run", "a0", "modalities-changed")
     assert [(e["round"], e["modalities"]) for e in modalities] == [(2, ["audio", "motion"]), (5, ["motion"])]
     assert running.events(tmp_path / "run", "a1", "left")[0]["round"] == 4

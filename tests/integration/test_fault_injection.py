@@ -145,7 +145,7 @@ def test_who_is_killed_is_started_again_once_and_who_is_stopped_goes_on_and_both
         running.until_round(out, "a3", 10)
         code, printed = interrupted(process)
     assert friends and code == 130 and "Traceback" not in printed, printed
-    assert "a fault of kind kill strikes a1 in round 3" in printed and "died" not in printed
+    assert "round 4: a1 is struck by a fault of kind kill" in printed and "died" not in printed
     starts = {me: running.events(out, me, "start") for me in plan.specs}
     assert {me: len(events) for me, events in starts.items()} == {me: 2 if me == "a1" else 1 for me in plan.specs}
     [kill] = running.events(out, "a1", "fault")

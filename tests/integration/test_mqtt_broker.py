@@ -54,7 +54,7 @@ def test_they_find_each_other_and_end_as_the_simulator_does(broker, tmp_path):
                 assert announced["slices"] == {str(key): region.digest for key, region in offers.items()}
             elif announced["event"] == "round":
                 said[me].append(announced["accuracy"])
-            elif announced["event"] == "modalities":
+            elif announced["event"] == "modalities-changed":
                 gained.append((me, announced["round"], announced["modalities"]))
     assert said == logged
     assert gained == [("a0", 2, ["audio", "motion"])]

@@ -1,4 +1,4 @@
-"""Real agents that wait for nobody: the slow hold up no one, and lost messages changes no sum."""
+"""Real agents that wait for nobody: the slow hold up no one, and lost messages change no sum."""
 
 import asyncio
 import random
@@ -79,4 +79,4 @@ def test_whatever_messages_are_lost_and_however_they_drift_the_sums_stay(exchang
         after = total(agent_states, key)
         torch.testing.assert_close(after[: len(before)], before, rtol=0, atol=1e-12)
     late = [event["late"] for me in agents for event in running.events(tmp_path, me, "round")]
-    assert max(late) == 0, "messages of a slower agent is not late here"
+    assert max(late) == 0, "messages of a slower agent are not late here"

@@ -67,7 +67,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
             mine = ledger.get(p.me, {})
             out = sum(n for slices in mine.values() for n in slices.values())
             came = sum(n for peers in ledger.values() for n in peers.get(p.me, {}).values())
-            facts: dict[str, Any] = {**scores[p.me], "seconds": seconds / len(scores),
+            facts: dict[str, Any] = {**events.metrics(scores[p.me]), "seconds": seconds / len(scores),
                      "alive": len(p.plan(round).expected),
                      "sent": mine, "wire_out": out, "wire_in": came, "sketch": p.sketches}  # fmt: skip
             logs[p.me].write(events.Round(round=round, **facts))

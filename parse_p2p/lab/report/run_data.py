@@ -85,7 +85,7 @@ class RunData:
             self._kinds = dict.fromkeys(agent_ids(self.run), "")
         self.ids = list(self._kinds)
         self._position = {me: i for i, me in enumerate(self.ids)}
-        self._history = RunHistory(self.folder, self._kinds)
+        self._history = RunHistory(self.folder, self._kinds, self.run.rounds)
         self.agents = {me: AgentData() for me in self.ids}
         self.spread = ConsensusDistances()
         self.last = -1
@@ -98,13 +98,14 @@ class RunData:
 
     def read(self) -> bool:
         """Take in what was logged since the last call; whether there was anything."""
-        found = self._history.read()
-        for event in found:
+        found = False
+        for event in self._history.read():
             self._take(event)
+            found = True
         if self._theory is not None and found:
             with contextlib.suppress(P2PError, OSError):
                 self._theory.recall()
-        return bool(found)
+        return found
 
     def logged(self, me: PeerId) -> bool:
         """Whether an agent has a log here."""
@@ -115,20 +116,19 @@ class RunData:
         self._take(self._history.take(me, event))
 
     def _take(self, event: Event) -> None:
-        agent, round = self.agents[event.agent], getattr(event, "round", None)
+        agent = self.agents[event.agent]
         if isinstance(event, Round) and event.round < self.run.rounds:
             self._take_round(agent, event)
         self._counts[event.name] += 1
-        if math.isfinite(event.time):
-            agent.heard = max(agent.heard, event.time)
+        agent.heard = max(agent.heard, event.time)
         if event.level is not Level.DEBUG:
             row = {
-                "round": max(agent.rounds, default=0) if round is None else round,
+                "round": max(agent.rounds, default=0) if event.at is None else event.at,
                 "agent": event.agent,
                 "time": _number(event.time) or 0.0,
                 "kind": event.topic,
                 "event": event.name,
-                "note": event.sentence,
+                "note": event.says,
             }
             self._events.append(row)
 

@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message, Shapes, check_tensors
 from parse_p2p.core.rng import seeded
-from parse_p2p.core.slices import Sharing, nobody
+from parse_p2p.core.slices import REST, Sharing, nobody
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId
 from parse_p2p.data.base import Batch
 from parse_p2p.learning.learner import Learner
@@ -39,7 +39,7 @@ from parse_p2p.models.embedding import Embedding
 ENCODER = ("trunk.", "rows.")
 UNIT = 0.02  # how far from one the length of a row may be: a lossy codec rounds
 
-TABLE: Sharing = {"*": nobody}  # no client's parameter ever leaves it
+TABLE: Sharing = {REST: nobody}  # no client's parameter ever leaves it
 
 
 class RepresentationOptions(FederatedOptions):
@@ -96,7 +96,7 @@ def client(local: Local, options: RepresentationOptions, scheme: Scheme, learn: 
 def coordinator(local: Local, options: RepresentationOptions, scheme: Scheme) -> Script:
     """One round of the coordinator."""
     learner, chosen = local.learner, selected(local, options, local.round)
-    pace(learner, dict.fromkeys(TABLE, options.server_rate))
+    pace(learner, {REST: options.server_rate})
     metrics = {"loss": learner.mean(study(local, options))}
     items, rows = digest(learner.data.inputs), represent(learner, learner.data.inputs)
     yield Exchange("global", broadcast(local, scheme, chosen, items, rows))
@@ -133,9 +133,10 @@ def public_batches(local: Local, options: RepresentationOptions, count: int, *na
 
 
 def pace(learner: Learner, factors: Mapping[str, float]) -> None:
-    """Multiply the learning rates of these parts of the model for the rest of the round."""
+    """Multiply the learning rates of these parts of the model, or of all the rest, for the rest of the round."""
     for group in learner.optimiser.param_groups:
-        group["lr"] *= factors.get(learner.buffer.regions[group["component"]].component.part, 1.0)
+        part = learner.buffer.regions[group["component"]].component.part
+        group["lr"] *= factors.get(part, factors.get(REST, 1.0))
 
 
 def of_encoder(name: str) -> bool:

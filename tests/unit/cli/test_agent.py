@@ -10,7 +10,10 @@ from parse_p2p.cli import run, run_summary
 from parse_p2p.cli.progress import size
 from parse_p2p.config import run_file, shipped
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core.event_log import EventLog
+from parse_p2p.core.events import Failed
 from parse_p2p.launch import run_folder as folders
+from parse_p2p.launch.exit_codes import FAILED
 from parse_p2p.launch.launchers import local
 from parse_p2p.launch.supervisor import Launcher, Supervisor
 
@@ -225,6 +228,21 @@ def at_once(monkeypatch):
     monkeypatch.setattr(run_summary, "conclude", lambda *arguments: None)
     monkeypatch.setattr(run_summary, "show", lambda *arguments: None)
     monkeypatch.setattr(run.signal, "signal", lambda *arguments: None)
+
+
+class Broken(Done):
+    """One whose agent writes why it ended only when it is asked how."""
+
+    def exit_codes(self):
+        log = EventLog("a0", self._folder.events("a0"))
+        log.write(Failed(why="no disk"))
+        log.close()
+        return {"a0": FAILED}
+
+
+def test_why_an_agent_failed_is_said_however_late_it_is_logged(file, agent, at_once, monkeypatch):
+    monkeypatch.setattr(local, "LAUNCHER", Launcher(lambda run: run, lambda plan, folder: None, Broken))
+    assert agent("--topology", "three.yaml", "--quiet") == (2, "", "error: no disk\n")
 
 
 def test_a_shipped_topology_is_found_by_name_and_said_to_be_so(agent, at_once, tmp_path, monkeypatch):

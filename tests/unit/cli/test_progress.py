@@ -28,7 +28,7 @@ def screen(level, terminal=False, width=80, events=ROUND):
     """All that is printed of these events."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=width, height=24)
-    history = RunHistory(RunFolder(Path("nowhere")), KINDS)
+    history = RunHistory(RunFolder(Path("nowhere")), KINDS, 10)
     with Screen(RunView(history, 10, 0), console, level) as shown:
         shown.update([history.take(event.agent, event) for event in events])
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())

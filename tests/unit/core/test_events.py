@@ -1,10 +1,13 @@
 """Every event says what happened in the same words to all who read it, also where its class is not known."""
 
 import json
+import math
+from enum import StrEnum
 
 import pytest
 
 from parse_p2p.core import events
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.events import LONGEST, Event, Level, Topic
 from parse_p2p.core.types import PeerId
 
@@ -35,7 +38,7 @@ SAID = [
     (events.Refused(peer="b", kind="malformed", why="no"), "notice", None, "refused a message of b: no"),
     (events.HandshakeFailed(round=1), "info", None, "refused a connection that did not get through the handshake"),
     (events.Blocked(round=1, peer="b", seconds=5), "info", None, "does not read b for 5 s"),
-    (events.ModalitiesChanged(round=1, modalities=["x", "y"]), "notice", None, "has x, y from now on"),
+    (events.ModalitiesChanged(round=1, modalities=["x", "y"]), "notice", None, "has x+y from now on"),
     (events.SensorFailed(round=1, modalities=["x"]), "notice", None, "reads no numbers from x"),
     (events.ChangeAnnounced(round=1, modalities=["x"]), "info", None, "announces x from that round on"),
     (events.ChangeAnnounced(round=1, modalities=[]), "info", None, "announces that it leaves from that round on"),
@@ -71,7 +74,7 @@ def test_all_events_of_the_package_are_here_and_named_without_spaces():
     assert all(event.topic is not Topic.OTHER and event.__doc__ for event in events.shipped())
 
 
-def test_a_broker_is_told_of_these_and_no_more():
+def test_a_broker_gets_these_and_no_more():
     assert {event.key(): event.reported for event in events.shipped() if event.reported} == {
         "round": ("round", "loss", "accuracy", "seconds", "alive", "wire_out", "wire_in"),
         "found": ("round", "peer"),
@@ -93,12 +96,14 @@ def test_an_event_without_its_class_tells_its_level_and_sentence_itself():
         "n": 1,
     }
     found = events.read(line)
-    assert (found.name, found.agent, found.round, found.level, found.sentence, found.topic, found.state) == (
+    assert (found.name, found.agent, found.at, found.level, found.sentence, found.topic, found.state) == (
         "mine.happened", "a1", 3, Level.NOTICE, "met b", Topic.OTHER, None
     )  # fmt: skip
     assert found.line() == line
     bare = events.read({"event": "x"})
     assert (bare.level, bare.sentence, bare.line()) == (Level.DEBUG, "", {"event": "x", "agent": "", "time": 0.0})
+    odd = events.read({"event": "x", "level": "loud", "round": -1, "says": "so"})
+    assert (odd.level, odd.at, odd.says) == (Level.DEBUG, None, "so")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,8 @@ def test_an_event_without_its_class_tells_its_level_and_sentence_itself():
      {"event": "lost", "round": 1, "peer": ["b"]}, {"event": "missing", "round": 1, "peers": "b"},
      {"event": "round", "round": 1, "wire_out": -1}, {"event": "round", "round": 1, "sent": {"b": {"s": 1 << 63}}},
      {"event": "round", "round": 1, "accuracy": "high"}, {"event": "end", "round": 1, "time": "now"},
-     {"event": "end", "round": 1, "agent": 3}, {"event": "x", "level": "loud"}, {"event": "x", "round": -1}],
+     {"event": "end", "round": 1, "agent": 3}, {"event": "end", "round": 1, "time": math.nan},
+     {"event": "x", "says": 3}],
     ids=str,
 )  # fmt: skip
 def test_what_is_no_event_is_none(line):
@@ -125,10 +131,50 @@ def test_sentences_are_no_longer_than_a_line_of_the_report():
     long = events.Failed(why="x" * 5000)
     assert len(long.line()["says"]) == LONGEST and len(long.why) == 5000
     assert events.Missing(round=0, peers=[PeerId(f"a{i}") for i in range(70)]).sentence.endswith("a63 and 6 more")
-    assert len(events.read({"event": "x", "level": "info", "says": "y" * 999}).sentence) == LONGEST
+    assert len(events.read({"event": "x", "level": "info", "says": "y" * 999}).says) == LONGEST
+    assert len(events.read({"event": "lost", "round": 0, "peer": "y" * 999}).says) == LONGEST
 
 
-def test_two_events_of_one_name_are_refused():
-    with pytest.raises(TypeError, match=r"an event 'lost' is there already, in parse_p2p\.core\.events"):
-        type("Lost", (Event,), {})
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Painted(Event):
+    colour: Colour
+    strokes: tuple[int, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        return f"painted {self.colour}"
+
+
+def test_a_plug_ins_event_is_shown_also_where_its_facts_do_not_come_back_as_they_were():
+    line = json.loads(json.dumps(Painted(colour=Colour.RED, strokes=(1, 2)).line()))
+    assert (line["colour"], line["strokes"]) == ("red", [1, 2])
+    found = events.read(line)
+    assert (found.name, found.says, found.level) == ("painted", "painted red", Level.INFO)
+
+
+@pytest.mark.parametrize("name", ["Lost", "BrokerFound"])
+def test_the_name_of_one_of_the_packages_is_refused(name):
+    with pytest.raises(ConfigError, match=rf"event {name} has the name of one of parse_p2p\.core\.events"):
+        type(name, (Event,), {})
     assert events.read({"event": "lost", "round": 0, "peer": "b"}) == events.Lost(round=0, peer="b")
+
+
+@pytest.mark.filterwarnings("ignore:Field name")
+@pytest.mark.parametrize("fact", ["event", "time", "agent", "says", "level", "state", "line", "becomes"])
+def test_a_fact_that_the_log_has_itself_is_refused(fact):
+    with pytest.raises(ConfigError, match=f"the event Odd: the log has a '{fact}' of its own"):
+        type("Odd", (Event,), {"__annotations__": {fact: str}})
+
+
+def test_facts_of_plug_ins_give_way_to_those_of_an_event():
+    found = events.Round(
+        round=1, **events.metrics({"loss": 0.5, "gap": 1.5, "seconds": 7.0, "time": 8.0, "event": 9.0})
+    )
+    assert (found.loss, found.seconds, found.time) == (0.5, 0.0, 0.0)
+    assert found.model_extra == {"gap": 1.5, "own_seconds": 7.0, "own_time": 8.0, "own_event": 9.0}
+    assert events.read(json.loads(json.dumps(found.line()))) == found
+    facts = events.apart({"sound": "hic", "round": "third", "level": 3}, events.Fault)
+    assert facts == {"sound": "hic", "own_round": "third", "own_level": 3}

@@ -210,7 +210,7 @@ def test_a_broker_that_dies_is_missed_by_nobody_and_hears_all_again_when_it_is_b
             await a.transport.send("b", [b"without"], Plane.DATA)
             assert await b.heard() == ("a", [b"without"])
             await asyncio.to_thread(broker.start)
-            await a.until("broker-found", 2)
+            assert [found.again for found in await a.until("broker-found", 2)] == [False, True]
             await b.until("broker-found", 2)
             async with Agent("c", broker, tmp_path).there() as c:
                 await a.transport.send("c", [b"after"], Plane.DATA)

@@ -220,7 +220,7 @@ def test_the_log_says_of_a_fault_what_it_does_and_of_one_that_ends_a_process_whe
     assert fault("kill", agents=["a1"]).facts() == {"restart": None}
     assert fault("kill", agents=["a1"], restart=2).facts() == {"restart": 2.0}
     assert fault("stop", share=0.5, round=3, seconds=4).facts() == {"seconds": 4.0}
-    assert End(kind="end", agents=["a1"]).facts() == {"restart": None}
+    assert End(kind="end", agents=["a1"]).facts() == {}
 
 
 def test_named_agents_are_struck_in_the_round_that_is_named():

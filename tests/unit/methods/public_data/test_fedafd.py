@@ -365,6 +365,7 @@ def test_no_label_and_no_modality_of_others_is_sent_with_the_public_inputs():
 @pytest.mark.parametrize("options", [
     {"variant": "code"}, {"baa": False}, {"gff": False}, {"sed": False}, {"saturating": True},
     {"server_task": "both"}, {"server_task": "classification"}, {"server_rate": 0.0, "gamma": 0.0},
+    {"server_rate": 0.0}, {"discriminator_rate": 0.0}, {"gate_rate": 0.0},
     {"variant": "code", "gff": False},
 ], ids=str)  # fmt: skip
 def test_every_switch_changes_the_run_and_none_breaks_it(options):
