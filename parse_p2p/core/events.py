@@ -49,8 +49,9 @@ class Topic(StrEnum):
 class Event(BaseModel):
     """Something that happened to an agent. Subclasses have its facts as fields.
 
-    ``topic`` says what it is about, ``loud`` its level, ``becomes`` what the agent is doing from then on. ``reported``
-    names the fields that a broker is told (see ``discovery.mqtt``); an event without any is not reported.
+    ``topic`` says what it is about, ``loud`` its level, ``becomes`` what the agent is doing from then on,
+    ``template`` its sentence. ``reported`` names the fields that a broker is told (see ``discovery.mqtt``); an event
+    without any is not reported.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -58,6 +59,7 @@ class Event(BaseModel):
     topic: ClassVar[Topic] = Topic.OTHER
     loud: ClassVar[Level | None] = None
     becomes: ClassVar[str | None] = None
+    template: ClassVar[str] = ""
     reported: ClassVar[tuple[str, ...]] = ()
 
     agent: PeerId = PeerId("")  # whose log it is in; the log fills these two in
@@ -67,9 +69,8 @@ class Event(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Raises ConfigError for a name that is an event of the package, and for facts whose names are the log's."""
         super().__pydantic_init_subclass__(**kwargs)
-        own = (
-            cls.model_fields.keys() - Event.model_fields.keys() | cls.__annotations__.keys() & Event.model_fields.keys()
-        )
+        common = Event.model_fields.keys()
+        own = cls.model_fields.keys() - common | cls.__annotations__.keys() & common
         if taken := sorted(own & _reserved()):
             raise ConfigError(f"the event {cls.__qualname__}: the log has a {taken[0]!r} of its own; rename that fact")
         other = _known.get(cls.key(), cls)
@@ -96,9 +97,9 @@ class Event(BaseModel):
     def sentence(self) -> str:
         """What happened, with the agent as its subject: ``lost its neighbour a1``.
 
-        Empty where there is no more to say than the facts.
+        By default ``template`` with the facts put in; empty where there is no more to say than those.
         """
-        return ""
+        return self.template and self.template.format_map({name: _said(value) for name, value in self})
 
     @property
     def state(self) -> str | None:
@@ -156,6 +157,11 @@ def shipped() -> list[type[Event]]:
     return [event for event in _known.values() if event.__module__ == __name__ and event is not Other]
 
 
+def _said(value: Any) -> Any:
+    """A fact in a sentence."""
+    return listed(value) if isinstance(value, list) else value
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
@@ -205,12 +211,9 @@ class Resumed(Event):
 
     topic = Topic.LIFE
     becomes = "waiting for peers"
+    template = "starts again from its checkpoint of that round"
 
     round: RoundNumber
-
-    @property
-    def sentence(self) -> str:
-        return "starts again from its checkpoint of that round"
 
 
 class Joined(Event):
@@ -218,6 +221,7 @@ class Joined(Event):
 
     topic = Topic.CHANGE
     becomes = "running"
+    template = "has joined"
 
     round: RoundNumber
     neighbours: list[PeerId] = []
@@ -225,10 +229,6 @@ class Joined(Event):
     @property
     def level(self) -> Level:
         return Level.NOTICE if self.round else Level.DEBUG  # at the beginning all join
-
-    @property
-    def sentence(self) -> str:
-        return "has joined"
 
 
 class Round(Event):
@@ -272,13 +272,10 @@ class Void(Event):
 
     topic = Topic.MESSAGES
     loud = Level.NOTICE
+    template = "takes the round back: {why}"
 
     round: RoundNumber
     why: str
-
-    @property
-    def sentence(self) -> str:
-        return f"takes the round back: {self.why}"
 
 
 class End(Event):
@@ -298,12 +295,9 @@ class Left(Event):
     becomes = "left"
     loud = Level.NOTICE
     reported = ("round",)
+    template = "has left"
 
     round: RoundNumber
-
-    @property
-    def sentence(self) -> str:
-        return "has left"
 
 
 class Stopped(Event):
@@ -311,12 +305,9 @@ class Stopped(Event):
 
     topic = Topic.LIFE
     becomes = "stopped"
+    template = "was stopped"
 
     round: RoundNumber
-
-    @property
-    def sentence(self) -> str:
-        return "was stopped"
 
 
 class Failed(Event):
@@ -324,24 +315,18 @@ class Failed(Event):
 
     topic = Topic.FAULT
     becomes = "failed"
+    template = "failed: {why}"
 
     why: str
-
-    @property
-    def sentence(self) -> str:
-        return f"failed: {self.why}"
 
 
 class TaskFailed(Event):
     """A background task failed; the agent goes on."""
 
     topic = Topic.FAULT
+    template = "goes on after a background task failed: {why}"
 
     why: str
-
-    @property
-    def sentence(self) -> str:
-        return f"goes on after a background task failed: {self.why}"
 
 
 class Placed(Event):
@@ -362,6 +347,7 @@ class Found(Event):
 
     topic = Topic.PEERS
     reported = ("round", "peer")
+    template = "found its neighbour {peer}"
 
     round: RoundNumber
     peer: str
@@ -370,10 +356,6 @@ class Found(Event):
     def level(self) -> Level:
         return Level.INFO if self.round else Level.DEBUG  # at the beginning all find each other
 
-    @property
-    def sentence(self) -> str:
-        return f"found its neighbour {self.peer}"
-
 
 class Lost(Event):
     """A neighbour was silent for `clocks.lost` seconds, or its link ended."""
@@ -381,13 +363,10 @@ class Lost(Event):
     topic = Topic.PEERS
     loud = Level.NOTICE
     reported = ("round", "peer")
+    template = "lost its neighbour {peer}"
 
     round: RoundNumber
     peer: str
-
-    @property
-    def sentence(self) -> str:
-        return f"lost its neighbour {self.peer}"
 
 
 class Absent(Event):
@@ -395,13 +374,10 @@ class Absent(Event):
 
     topic = Topic.PEERS
     loud = Level.NOTICE
+    template = "goes on without {peers}, planned to join in that round"
 
     round: RoundNumber
     peers: list[PeerId]
-
-    @property
-    def sentence(self) -> str:
-        return f"goes on without {listed(self.peers)}, planned to join in that round"
 
 
 class Waiting(Event):
@@ -409,14 +385,11 @@ class Waiting(Event):
 
     topic = Topic.PEERS
     loud = Level.NOTICE
+    template = "waits for the coordinator {peer}, {seconds:g} s at most"
 
     round: RoundNumber
     peer: str
     seconds: float
-
-    @property
-    def sentence(self) -> str:
-        return f"waits for the coordinator {self.peer}, {self.seconds:g} s at most"
 
     @property
     def state(self) -> str:
@@ -428,31 +401,26 @@ class Alone(Event):
 
     topic = Topic.PEERS
     loud = Level.NOTICE
+    template = "trains on alone, without the coordinator {peer}"
 
     round: RoundNumber
     peer: str
-
-    @property
-    def sentence(self) -> str:
-        return f"trains on alone, without the coordinator {self.peer}"
 
 
 class BrokerLost(Event):
     """The MQTT broker is gone."""
 
     topic = Topic.PEERS
+    template = "lost the broker: {why}"
 
     why: str
-
-    @property
-    def sentence(self) -> str:
-        return f"lost the broker: {self.why}"
 
 
 class BrokerFound(Event):
     """The MQTT broker is there, or back."""
 
     topic = Topic.PEERS
+    template = "found the broker {broker}"
 
     broker: str
     again: bool = Field(False, description="whether it was lost before")
@@ -460,10 +428,6 @@ class BrokerFound(Event):
     @property
     def level(self) -> Level:
         return Level.INFO if self.again else Level.DEBUG
-
-    @property
-    def sentence(self) -> str:
-        return f"found the broker {self.broker}"
 
 
 # messages
@@ -473,13 +437,10 @@ class Missing(Event):
     """The messages of these neighbours did not arrive in time."""
 
     topic = Topic.MESSAGES
+    template = "had no message from {peers}"
 
     round: RoundNumber
     peers: list[PeerId]
-
-    @property
-    def sentence(self) -> str:
-        return f"had no message from {listed(self.peers)}"
 
 
 class Refused(Event):
@@ -487,41 +448,32 @@ class Refused(Event):
 
     topic = Topic.MESSAGES
     loud = Level.NOTICE
+    template = "refused a message of {peer}: {why}"
 
     round: RoundNumber | None = None
     peer: str
     kind: str = Field(description="`malformed`, `refused`, `slow`, `wrong run`, `address` or `presence`")
     why: str
 
-    @property
-    def sentence(self) -> str:
-        return f"refused a message of {self.peer}: {self.why}"
-
 
 class HandshakeFailed(Event):
     """A connection of something that speaks another protocol, has no key, or says nothing."""
 
     topic = Topic.MESSAGES
+    template = "refused a connection that did not get through the handshake"
 
     round: RoundNumber
-
-    @property
-    def sentence(self) -> str:
-        return "refused a connection that did not get through the handshake"
 
 
 class Blocked(Event):
     """A peer sent too many refused messages, and is not read for so long."""
 
     topic = Topic.MESSAGES
+    template = "does not read {peer} for {seconds:g} s"
 
     round: RoundNumber
     peer: str
     seconds: float
-
-    @property
-    def sentence(self) -> str:
-        return f"does not read {self.peer} for {self.seconds:g} s"
 
 
 # changes while running
@@ -547,13 +499,10 @@ class SensorFailed(Event):
 
     topic = Topic.CHANGE
     loud = Level.NOTICE
+    template = "reads no numbers from {modalities}"
 
     round: RoundNumber
     modalities: list[Modality]
-
-    @property
-    def sentence(self) -> str:
-        return f"reads no numbers from {listed(self.modalities)}"
 
 
 class ChangeAnnounced(Event):
@@ -588,13 +537,10 @@ class OrderRefused(Event):
     """What `parse-agent tell` asked for was refused."""
 
     topic = Topic.CHANGE
+    template = "refused an order: {why}"
 
     round: RoundNumber
     why: str
-
-    @property
-    def sentence(self) -> str:
-        return f"refused an order: {self.why}"
 
 
 # faults on purpose
@@ -606,16 +552,13 @@ class Fault(Event):
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
     topic = Topic.FAULT
     loud = Level.NOTICE
+    template = "is struck by a fault of kind {kind}"
 
     kind: str = Field(description="the fault's name")
     position: Count = Field(description="its place in `faults:`")
     round: RoundNumber
     ends: bool = Field(False, description="whether it kills the process")
     restart: float | None = Field(None, description="seconds after which a killed process is started again")
-
-    @property
-    def sentence(self) -> str:
-        return f"is struck by a fault of kind {self.kind}"
 
     @property
     def state(self) -> str:
