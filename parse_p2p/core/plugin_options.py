@@ -196,12 +196,16 @@ def _shipped_of(kind: PluginKind) -> list[type[BaseModel]]:
     return list(dict.fromkeys(_options(kind, name) for name in plugins.known(kind)))
 
 
+class Nothing(BaseModel):
+    """The options of a plug-in that has none."""
+
+
 def _options(kind: PluginKind, name: str) -> type[BaseModel]:
     """The model of a plug-in's options."""
     found = plugins.load(kind, name)
     if isinstance(found, type) and issubclass(found, BaseModel):
         return found
-    return getattr(plugins.module(kind, name), "Options", BaseModel)
+    return getattr(plugins.module(kind, name), "Options", Nothing)
 
 
 def _read(model: type[Model], values: Mapping[str, Any]) -> Model:

@@ -10,7 +10,7 @@ from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 
 METHODS = [name for name in plugins.known(plugins.METHODS) if plugins.load(plugins.METHODS, name).centralised]
-ROUNDS = 30
+ROUNDS = 12
 CLOCKS = {"heartbeat": 0.1, "lost": 1, "coordinator": 0.3, "drain": 0.5}
 
 
@@ -49,11 +49,5 @@ def test_the_others_go_on_to_the_end(method, leaver, tmp_path):
     assert waited == (set(plan.peers) if leaver == "hub" else set()), "only a coordinator is hoped for when it is gone"
     if leaver == "hub":
         assert all(running.events(tmp_path, me, "alone") for me in plan.peers)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_clients_alone_go_on_learning(method, tmp_path):
-    plan, _, _ = without("hub", method, tmp_path)
-    for me in plan.peers:
-        losses = [event["loss"] for event in running.events(tmp_path, me, "round")]
-        assert len(losses) == ROUNDS, "a round without training"
+        losses = [event["loss"] for me in plan.peers for event in running.events(tmp_path, me, "round")]
+        assert len(losses) == ROUNDS * len(plan.peers), "a round without training"
