@@ -120,7 +120,7 @@ class MqttDiscovery(WithoutGossip):
             return
         if self._reports.qsize() >= BACKLOG:
             self._reports.get_nowait()
-        line, facts = event.line(), ("event", "agent", "time", "level", "says", *event.reported)
+        line, facts = event.line(), ("event", "agent", "time", *event.reported)
         self._reports.put_nowait(json.dumps({name: line[name] for name in facts if name in line}))
 
     # the connection

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 import aiomqtt
 
 from parse_p2p.core import events
-from parse_p2p.core.events import Event, Other
+from parse_p2p.core.events import Event
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.advertisement import LONGEST
 from parse_p2p.discovery.mqtt import LONGEST_PAUSE, SHORTEST_PAUSE
@@ -71,5 +71,5 @@ class Telemetry:
             return
         with contextlib.suppress(ValueError, RecursionError, queue.Full):
             event = events.read(json.loads(payload))
-            if event is not None and event.agent == me and (event.reported or isinstance(event, Other)):
+            if event is not None and event.agent == me and event.reported:
                 self._heard.put_nowait(event)

@@ -200,9 +200,12 @@ def test_agents_of_other_hosts_are_heard_of_through_a_broker(tmp_path):
             mouth.say(f"{topic}a1", "no JSON")
             mouth.say(f"{topic}a2", json.dumps(facts | {"agent": "a3"}))
             mouth.say(f"{topic}a3", json.dumps(facts | {"agent": "a3", "event": []}))
+            for event in ("made-up", "failed"):  # no report, by whatever name
+                mouth.say(f"{topic}a2", json.dumps({"event": event, "agent": "a2", "why": "so", "says": "so"}))
             mouth.say(f"{topic}stranger", json.dumps(facts | {"agent": "stranger"}))
             running.until(heard)
         run = feed.now()[1][0]
     assert run["agents"][1]["accuracy"] == [None, 0.5] and run["agents"][1]["wire_out"] == [None, 100]
     assert [agent["final"] for agent in run["agents"] if agent["id"] != "a1"] == [None] * 4
+    assert run["counts"].keys() == {"round"} and run["events"] == []
     assert "no edges and no distances" in run["notes"][-1]
