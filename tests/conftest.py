@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from parse_p2p.cli.agent import main
 
-settings.register_profile("untimed", deadline=None, max_examples=50)  # nothing timed decides a test
+settings.register_profile("untimed", deadline=None)  # nothing timed decides a test
 settings.load_profile("untimed")
 
 
