@@ -77,6 +77,7 @@ def module(kind: PluginKind, name: str) -> ModuleType:
     return found
 
 
+@cache
 def _modules(package: str) -> dict[str, str]:
     """The dotted name of every module of a kind, by its name as a user writes it."""
     inside = {name: path.relative_to(ROOT).with_suffix("").parts for name, path in _files(package).items()}
