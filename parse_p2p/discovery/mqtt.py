@@ -15,24 +15,20 @@ import logging
 import os
 import ssl
 from collections import Counter
-from collections.abc import Collection
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 import aiomqtt
 from pydantic import AfterValidator, Field
 
 from parse_p2p.core import events
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, WireError, WrongRun
-from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.events import Event
-from parse_p2p.core.peer_info import Card, Clocks
+from parse_p2p.core.peer_info import Card
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import PeerId
-from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
+from parse_p2p.discovery.advertisement import LONGEST, Advertisement
 from parse_p2p.discovery.base import FoundOptions, Send, Site, WithoutGossip
 from parse_p2p.discovery.mqtt_broker import PASSWORD, Broker
-from parse_p2p.transports.zmq import ZmqTransport
 
 KEEPALIVE = 30  # seconds of silence after which the broker asks whether the other is there
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between two attempts to connect
@@ -59,27 +55,19 @@ class MqttOptions(FoundOptions):
     )
 
     def open(self, site: Site) -> "MqttDiscovery":
-        mqtt = MqttDiscovery(site.profile(), self, site.neighbours, site.transport, site.clocks, site.log, site.host)
+        mqtt = MqttDiscovery(site, self)
         site.log.listener = mqtt.tell
         return mqtt
 
 
 class MqttDiscovery(WithoutGossip):
-    """Tells the broker of one agent, and its transport of the neighbours that the broker knows.
+    """Tells the broker of one agent, and its transport of the neighbours that the broker knows."""
 
-    ``host`` is where others reach this agent; None: at what it bound.
-    """
-
-    def __init__(self, profile: Profile, options: MqttOptions, neighbours: Collection[PeerId],
-                 transport: ZmqTransport, clocks: Clocks, log: EventLog, host: str | None = None) -> None:  # fmt: skip
+    def __init__(self, site: Site, options: MqttOptions) -> None:
         self.refusals: Counter[str] = Counter()
-        self._profile = profile
+        self._site = site
+        self._profile = site.profile()
         self._broker = Broker.parse(options.broker)
-        self._host = host
-        self._neighbours = neighbours
-        self._transport = transport
-        self._clocks = clocks
-        self._log = log
         self._reports: asyncio.Queue[str | None] = asyncio.Queue()
         self._connected = asyncio.Event()
         self._leaving = False
@@ -87,30 +75,25 @@ class MqttDiscovery(WithoutGossip):
         self._lost = False  # the connection was there before
         self._staying: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._staying is None:
             return
         if self._connected.is_set():
             self._reports.put_nowait(None)
-            await asyncio.wait([self._staying], timeout=self._clocks.drain)
+            await asyncio.wait([self._staying], timeout=self._site.clocks.drain)
         self._staying.cancel()
         await asyncio.gather(self._staying, return_exceptions=True)
 
     async def announce(self, card: Card, send: Send) -> None:
         """Raises JoinTimeout if the broker does not answer in time, ConfigError if nobody could dial me."""
-        presence = self._profile.at(self._transport.endpoints, self._host, card.incarnation)
+        presence = self._profile.at(self._site.transport.endpoints, self._site.host, card.incarnation)
         self._staying = asyncio.create_task(self._stay(presence))
         try:
-            async with asyncio.timeout(self._clocks.join):
+            async with asyncio.timeout(self._site.clocks.join):
                 await self._connected.wait()
         except TimeoutError:
             raise JoinTimeout(
-                f"the broker {self._broker.url} did not take in {self._profile.id} within {self._clocks.join:g} s "
+                f"the broker {self._broker.url} did not take in {self._profile.id} within {self._site.clocks.join:g} s "
                 f"({self._trouble}): start it, or correct discovery.broker"
             ) from None
 
@@ -141,7 +124,7 @@ class MqttDiscovery(WithoutGossip):
             if self._connected.is_set():
                 self._connected.clear()
                 self._lost = True
-                self._log.write(events.BrokerLost(why=self._trouble))
+                self._site.log.write(events.BrokerLost(why=self._trouble))
             if asyncio.get_running_loop().time() - began > LONGEST_PAUSE:
                 pause = SHORTEST_PAUSE
             await asyncio.sleep(pause)
@@ -162,7 +145,7 @@ class MqttDiscovery(WithoutGossip):
             keepalive=KEEPALIVE,
             tls_context=ssl.create_default_context() if self._broker.tls else None,
             queue_type=_Short,
-            max_queued_incoming_messages=64 + 2 * len(self._neighbours),
+            max_queued_incoming_messages=64 + 2 * len(self._site.neighbours),
             logger=_logger,
         )
 
@@ -170,9 +153,11 @@ class MqttDiscovery(WithoutGossip):
         """Until told to leave. Raises MqttError."""
         mine = self._topic("agents", presence.id)
         await client.publish(mine, presence.model_dump_json(), qos=1, retain=True)
-        await client.subscribe([(self._topic("agents", peer), 1) for peer in sorted({presence.id, *self._neighbours})])
+        await client.subscribe(
+            [(self._topic("agents", peer), 1) for peer in sorted({presence.id, *self._site.neighbours})]
+        )
         self._connected.set()
-        self._log.write(events.BrokerFound(broker=self._broker.url, again=self._lost))
+        self._site.log.write(events.BrokerFound(broker=self._broker.url, again=self._lost))
         reading = asyncio.create_task(self._read(client, presence))
         reporting = asyncio.create_task(self._report(client))
         try:
@@ -196,7 +181,7 @@ class MqttDiscovery(WithoutGossip):
             try:
                 said = self._checked(message.topic.value, message.payload)
                 if said is not None and said.id != mine.id and not said.gone and said.address is not None:
-                    self._transport.connect(said.id, said.address)
+                    self._site.transport.connect(said.id, said.address)
             except WireError as error:
                 self._complain(error)
                 continue
@@ -211,7 +196,7 @@ class MqttDiscovery(WithoutGossip):
     def _checked(self, topic: str, payload: bytes) -> Advertisement | None:
         """What an agent of this run said of itself; None: that it left. Raises MalformedFrame, WrongRun."""
         id = PeerId(topic.rpartition("/")[2])
-        if id not in (*self._neighbours, self._profile.id) or topic != self._topic("agents", id):
+        if id not in (*self._site.neighbours, self._profile.id) or topic != self._topic("agents", id):
             raise MalformedFrame("a presence of one that is no neighbour")
         if not payload:
             return None
@@ -225,7 +210,7 @@ class MqttDiscovery(WithoutGossip):
     def _complain(self, error: WireError) -> None:
         self.refusals["wrong run" if isinstance(error, WrongRun) else "malformed"] += 1
         if self.refusals.total() <= COMPLAINTS:
-            self._log.write(events.Refused(peer="the broker", kind="presence", why=str(error)))
+            self._site.log.write(events.Refused(peer="the broker", kind="presence", why=str(error)))
 
     def _topic(self, room: str, id: PeerId) -> str:
         return f"parse-p2p/{self._profile.run}/{room}/{id}"

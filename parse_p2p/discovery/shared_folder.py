@@ -11,22 +11,17 @@ import contextlib
 import ipaddress
 import os
 import socket
-from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from pydantic import Field
 
 from parse_p2p.core import events
 from parse_p2p.core.errors import ConfigError, MalformedFrame, WireError, WrongRun
-from parse_p2p.core.event_log import EventLog
-from parse_p2p.core.peer_info import Card, Clocks
+from parse_p2p.core.peer_info import Card
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.addresses import ANYWHERE, host_of
-from parse_p2p.discovery.advertisement import LONGEST, Advertisement, Profile
+from parse_p2p.discovery.advertisement import LONGEST, Advertisement
 from parse_p2p.discovery.base import FoundOptions, Send, Site, WithoutGossip
-from parse_p2p.transports.zmq import ZmqTransport
 
 FIRST = 0.1  # seconds between the first two looks
 SLOWER = 1.5  # times as long between any two after that, up to a heartbeat
@@ -38,31 +33,21 @@ ROUTED = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 class SharedFolderDiscovery(WithoutGossip):
     """Writes where one agent listens, and tells its transport where its neighbours do, whenever one has moved.
 
-    ``host`` is where others reach me; None: at what I bound, or at the address from which this host reaches others.
+    Without a ``site.host`` others reach me at what I bound, or at the address from which this host reaches others.
     """
 
-    def __init__(self, profile: Profile, folder: Path, host: str | None, neighbours: Collection[PeerId],
-                 transport: ZmqTransport, clocks: Clocks, log: EventLog) -> None:  # fmt: skip
-        self._profile = profile
+    def __init__(self, site: Site, folder: Path) -> None:
+        self._site = site
+        self._profile = site.profile()
         self._folder = folder
-        self._own = self._path(profile.id)
-        self._host = host
-        self._neighbours = neighbours
-        self._transport = transport
-        self._clocks = clocks
-        self._log = log
+        self._own = self._path(site.me)
         self._seen: dict[PeerId, bytes] = {}
         self._refusals = 0
         self._mine = b""  # until I am announced
         self._looking: asyncio.Task[None] | None = None
         self._left = False
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._looking is not None:
             self._left = True
             self._looking.cancel()
@@ -71,8 +56,8 @@ class SharedFolderDiscovery(WithoutGossip):
 
     async def announce(self, card: Card, send: Send) -> None:
         """Raises ConfigError if nobody could dial me, or the folder cannot be written."""
-        endpoints = self._transport.endpoints
-        host = self._host or (towards_others(endpoints[0]) if endpoints else None)  # one that only dials has none
+        endpoints = self._site.transport.endpoints
+        host = self._site.host or (towards_others(endpoints[0]) if endpoints else None)  # one that only dials has none
         advertisement = self._profile.at(endpoints, host, card.incarnation)
         self._mine = advertisement.model_dump_json().encode()
         try:
@@ -92,7 +77,7 @@ class SharedFolderDiscovery(WithoutGossip):
                     self._seen[peer] = text
                     self._take(peer, text)
             await asyncio.sleep(pause)
-            pause = min(SLOWER * pause, self._clocks.heartbeat)
+            pause = min(SLOWER * pause, self._site.clocks.heartbeat)
 
     def _take(self, peer: PeerId, text: bytes) -> None:
         try:
@@ -102,11 +87,11 @@ class SharedFolderDiscovery(WithoutGossip):
             if advertisement.run != self._profile.run:
                 raise WrongRun(f"the file of {peer} is of another run")
             if advertisement.address is not None:  # otherwise it dials me
-                self._transport.connect(peer, advertisement.address)
+                self._site.transport.connect(peer, advertisement.address)
         except WireError as error:
             self._refusals += 1
             if self._refusals <= COMPLAINTS:
-                self._log.write(events.Refused(peer=peer, kind="address", why=f"{self._path(peer)}: {error}"))
+                self._site.log.write(events.Refused(peer=peer, kind="address", why=f"{self._path(peer)}: {error}"))
 
     # files, on a thread of their own
 
@@ -125,8 +110,10 @@ class SharedFolderDiscovery(WithoutGossip):
         A host that has changed a folder asks a file server what else is new in it; one that has not may go by what it
         remembers for a minute.
         """
-        found = {peer: text for peer in sorted(self._neighbours) if (text := _contents(self._path(peer))) is not None}
-        if len(found) < len(self._neighbours) and _contents(self._own) in (None, self._mine) and not self._left:
+        found = {
+            peer: text for peer in sorted(self._site.neighbours) if (text := _contents(self._path(peer))) is not None
+        }
+        if len(found) < len(self._site.neighbours) and _contents(self._own) in (None, self._mine) and not self._left:
             with contextlib.suppress(OSError):
                 self._post()
         return found
@@ -173,9 +160,7 @@ class SharedFolderOptions(FoundOptions):
 
     def open(self, site: Site) -> SharedFolderDiscovery:
         folder = site.folder if self.folder is None else Path(self.folder)
-        return SharedFolderDiscovery(
-            site.profile(), folder, site.host, site.neighbours, site.transport, site.clocks, site.log
-        )
+        return SharedFolderDiscovery(site, folder)
 
 
 DISCOVERY = SharedFolderOptions

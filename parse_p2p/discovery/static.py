@@ -1,22 +1,11 @@
 """Every address stands in the run file: nothing to find and nobody to tell."""
 
-from types import TracebackType
-from typing import Self
-
 from parse_p2p.core.peer_info import Card
 from parse_p2p.discovery.base import DiscoveryOptions, Send, Site, WithoutGossip
 
 
 class Static(WithoutGossip):
     """Nothing to find and nobody to tell."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     async def announce(self, card: Card, send: Send) -> None:
         pass

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Component
-from parse_p2p.core.types import Modality
-from parse_p2p.models.base import EncoderOptions, ModelOptions, as_buffers, initialise, key_of, module_dict
+from parse_p2p.models.base import Encoders, InputShapes, ModelOptions, as_buffers, initialise, key_of, module_dict
 from parse_p2p.models.lora.backbone import MAPS, Backbone
 from parse_p2p.models.lora.colora import Adapter, CoLoRA, LoRA
 from parse_p2p.models.parameter_buffer import Parts
@@ -55,13 +54,7 @@ def slots(depth: int, blocks: int) -> dict[str, tuple[int, str]]:
 class Adapters(Backbone):
     """See the module's docstring."""
 
-    def __init__(
-        self,
-        shapes: Mapping[Modality, tuple[int, ...]],
-        classes: int,
-        options: ModelOptions,
-        encoders: Mapping[Modality, EncoderOptions],
-    ) -> None:
+    def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__(shapes, classes, options, encoders)
         generator = seeded("adapters", *self.dimensions)
         self._freeze(generator)

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from parse_p2p.core import plugins
@@ -24,11 +24,15 @@ from parse_p2p.models.parameter_buffer import Parts
 MARK = "m·"  # before every key of a ModuleDict
 BY_AXES = {1: "vector", 2: "series", 3: "image"}
 
+InputShapes = Mapping[Modality, tuple[int, ...]]
+"""The shape of one sample of each modality of an agent."""
 
-class EncoderOptions(BaseModel):
+Latents = Mapping[Modality, Mapping[Kind, Tensor]]
+"""What heads read: of every modality the slices (B, d_κ), by their kinds."""
+
+
+class EncoderOptions(BaseModel, extra="forbid", frozen=True):
     """Options of the encoder of one modality."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str = Field("auto", description="an encoder's name, a dotted module, or auto: by the input's shape")
     width: int = Field(64, ge=1, description="features the trunk gives")
@@ -40,6 +44,10 @@ class EncoderOptions(BaseModel):
     def label(self) -> str:
         """A text that differs where the options do, such as ``auto-64x2``."""
         return f"{self.kind}-{self.width}x{self.depth}" + ("-frozen" if self.frozen else "")
+
+
+Encoders = Mapping[Modality, EncoderOptions]
+"""The options of the encoder of each modality."""
 
 
 class ModelOptions(OptionsBeside):
@@ -71,7 +79,7 @@ class Outputs:
     """
 
     branches: Mapping[str, Tensor]
-    latents: Mapping[Modality, Mapping[Kind, Tensor]] = field(default_factory=dict)
+    latents: Latents = field(default_factory=dict)
     views: Mapping[str, Tensor] = field(default_factory=dict)
 
     def logits(self, only: Collection[str] | None = None) -> Tensor:
@@ -96,12 +104,7 @@ class Network(nn.Module):
     agent's modalities. ``trunk_of(m)`` is the encoder of a modality, ``architectures[m]`` empty where it is the run's.
     """
 
-    def __init__(
-        self,
-        shapes: Mapping[Modality, tuple[int, ...]],
-        options: ModelOptions,
-        encoders: Mapping[Modality, EncoderOptions],
-    ) -> None:
+    def __init__(self, shapes: InputShapes, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__()
         self.modalities = tuple(sorted(shapes))
         self.architectures = {m: "" if encoders[m] == options.encoder else encoders[m].label for m in self.modalities}
@@ -120,7 +123,7 @@ class Network(nn.Module):
         """What the network says of a batch: ``inputs[m]`` is (B, *shape of m)."""
         raise NotImplementedError
 
-    def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
+    def read(self, latents: Latents) -> Outputs:
         """What the heads say of given latents (B, d_κ), which may be detached, to train the heads alone."""
         raise NotImplementedError
 
@@ -142,13 +145,7 @@ class Build(Protocol):
     ``shapes`` are those of one sample of each modality of an agent, ``encoders`` the options of their encoders.
     """
 
-    def __call__(
-        self,
-        shapes: Mapping[Modality, tuple[int, ...]],
-        classes: int,
-        options: ModelOptions,
-        encoders: Mapping[Modality, EncoderOptions],
-    ) -> Network: ...
+    def __call__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> Network: ...
 
 
 def trunk(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:

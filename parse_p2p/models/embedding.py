@@ -19,7 +19,10 @@ from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import (
     EncoderOptions,
+    Encoders,
+    InputShapes,
     LatentOptions,
+    Latents,
     ModelOptions,
     Network,
     Outputs,
@@ -92,13 +95,7 @@ class Embedding(Network):
     present: Tensor
     shared: Tensor
 
-    def __init__(
-        self,
-        shapes: Mapping[Modality, tuple[int, ...]],
-        classes: int,
-        options: ModelOptions,
-        encoders: Mapping[Modality, EncoderOptions],
-    ) -> None:
+    def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__(shapes, options, encoders)
         own, each = options.read(Options), self.modalities
         size = own.latent
@@ -116,7 +113,7 @@ class Embedding(Network):
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
         return self.read({m: {Kind.JOINT: self._fused(m, inputs[m])} for m in self.modalities})
 
-    def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
+    def read(self, latents: Latents) -> Outputs:
         features = {m: self.size**0.5 * latents[m][Kind.JOINT] for m in self.modalities}
         views = {f"unimodal.{m}": self.heads[key_of(m)](features[m]) for m in self.modalities}
         if self.fusion is None:

@@ -17,8 +17,10 @@ from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models import fusion
 from parse_p2p.models.base import (
-    EncoderOptions,
+    Encoders,
+    InputShapes,
     LatentOptions,
+    Latents,
     ModelOptions,
     Network,
     Outputs,
@@ -54,13 +56,7 @@ class Options(LatentOptions):
 class Fission(Network):
     """See the module's docstring. ``inputs[m]``: (B, *shape of m)."""
 
-    def __init__(
-        self,
-        shapes: Mapping[Modality, tuple[int, ...]],
-        classes: int,
-        options: ModelOptions,
-        encoders: Mapping[Modality, EncoderOptions],
-    ) -> None:
+    def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__(shapes, options, encoders)
         own = options.read(Options)
         widths = zip(KINDS, sizes(own.latent, own.split), strict=True)
@@ -99,7 +95,7 @@ class Fission(Network):
             latents[m] = {kind: rows[key_of(kind)](features) for kind in self.widths}  # type: ignore[index]
         return self.read(latents)
 
-    def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
+    def read(self, latents: Latents) -> Outputs:
         branches: dict[str, Tensor] = {}
         views: dict[str, Tensor] = {}
         if Kind.REDUNDANT in self.widths:

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import (
-    EncoderOptions,
+    Encoders,
+    InputShapes,
     LatentOptions,
+    Latents,
     ModelOptions,
     Network,
     Outputs,
@@ -38,13 +40,7 @@ class Infiltration(Network):
     modalities of the run, sorted: the order in which F reads them.
     """
 
-    def __init__(
-        self,
-        shapes: Mapping[Modality, tuple[int, ...]],
-        classes: int,
-        options: ModelOptions,
-        encoders: Mapping[Modality, EncoderOptions],
-    ) -> None:
+    def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__(shapes, options, encoders)
         self.slots = tuple(sorted({*map(Modality, options.modalities), *self.modalities}))
         size = options.read(Options).latent
@@ -61,13 +57,11 @@ class Infiltration(Network):
         features = self.trunks[key](x)
         return torch.cat([self.selves[key](features), self.infiltrations[key](features)], dim=1)
 
-    def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
+    def read(self, latents: Latents) -> Outputs:
         views = {f"unimodal.{m}": self._classified(m, own(latents[m][Kind.JOINT])) for m in self.modalities}
         return Outputs({"joint": self.fused(latents, self.modalities)}, latents, views)
 
-    def fused(
-        self, latents: Mapping[Modality, Mapping[Kind, Tensor]], present: Collection[Modality], fill: bool = True
-    ) -> Tensor:
+    def fused(self, latents: Latents, present: Collection[Modality], fill: bool = True) -> Tensor:
         """What F says, (B, C), of the modalities ``present`` alone, at least one of those in ``latents``.
 
         Every other slot holds the mean of their infiltration features, or zeros without ``fill``.

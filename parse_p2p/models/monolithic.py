@@ -14,7 +14,9 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import (
-    EncoderOptions,
+    Encoders,
+    InputShapes,
+    Latents,
     ModelOptions,
     Network,
     Outputs,
@@ -31,13 +33,7 @@ from parse_p2p.models.parameter_buffer import Parts
 class Monolithic(Network):
     """One latent per modality; one head on all of them where there are several."""
 
-    def __init__(
-        self,
-        shapes: Mapping[Modality, tuple[int, ...]],
-        classes: int,
-        options: ModelOptions,
-        encoders: Mapping[Modality, EncoderOptions],
-    ) -> None:
+    def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__(shapes, options, encoders)
         own = options.read(Options)
         redundant, unique, _ = sizes(own.latent, own.split)
@@ -56,7 +52,7 @@ class Monolithic(Network):
         latents = {m: {Kind.JOINT: self.rows[key_of(m)](self.trunks[key_of(m)](inputs[m]))} for m in self.modalities}
         return self.read(latents)
 
-    def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
+    def read(self, latents: Latents) -> Outputs:
         views = {f"unimodal.{m}": self.heads[key_of(m)](latents[m][Kind.JOINT]) for m in self.modalities}
         if self.fusion is None:
             return Outputs(views, latents, views)

@@ -6,7 +6,6 @@ is a place to script faults.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
 from typing import Self
 
 from parse_p2p.core.types import PeerId
@@ -33,9 +32,7 @@ class MemoryTransport:
         self._network.boxes[self._me] = asyncio.Queue()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._network.boxes.pop(self._me, None)
 
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:

@@ -20,7 +20,6 @@ import errno
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import zmq
@@ -101,9 +100,7 @@ class ZmqTransport:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, *rest: object) -> None:
         await self._close(self._drain if kind is None else 0)
 
     @property

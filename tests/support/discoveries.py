@@ -3,7 +3,17 @@
 from contextlib import asynccontextmanager
 from typing import Any
 
-from parse_p2p.core.peer_info import Card
+from parse_p2p.core.peer_info import Card, Clocks
+from parse_p2p.discovery.base import Site
+
+
+def site(me, neighbours, transport, log, **known) -> Site:
+    """What a discovery may know of its agent, with as little in it as ``known`` leaves."""
+    usual: dict[str, Any] = {
+        "host": None, "contacts": {}, "clocks": Clocks(), "folder": None, "seed": 0, "returning": False,
+        "profile": lambda: None, "everyone": dict,
+    }  # fmt: skip
+    return Site(me, neighbours, transport, log=log, **usual | known)
 
 
 class Finding:

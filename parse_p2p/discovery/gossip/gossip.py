@@ -8,10 +8,9 @@ heard of, and from the moment on at which it has spoken for itself nobody else c
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, field_validator
@@ -19,14 +18,11 @@ from pydantic import AfterValidator, Field, field_validator
 from parse_p2p.core import peer_info
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame, WrongRun
 from parse_p2p.core.message import Fact
-from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.types import PeerId
 from parse_p2p.discovery.addresses import ENDPOINT, agent_address, reached
 from parse_p2p.discovery.base import FoundOptions, Send, Site
 from parse_p2p.discovery.gossip.gossiper import Gossiper
 from parse_p2p.discovery.gossip.messages import GossipMessage, PeerDescriptor, label, read, write
-from parse_p2p.transports.base import Address
-from parse_p2p.transports.zmq import ZmqTransport
 
 FIRST = 0.1  # seconds to the next tick at the start, and when a neighbour was found
 SLOWER = 1.5  # times as long to each tick after it, up to a heartbeat
@@ -37,24 +33,13 @@ _ENDPOINT = re.compile(ENDPOINT)
 
 
 class GossipDiscovery:
-    """Finds the neighbours of ``me``. ``descriptors`` are those of all agents of the run, but for their addresses.
+    """Finds an agent's neighbours. ``descriptors`` are those of all agents of the run, but for their addresses."""
 
-    ``contacts`` is where some of them listen; ``host`` is where others reach me, None: at what I bound.
-    """
-
-    def __init__(self, me: PeerId, descriptors: Mapping[PeerId, PeerDescriptor], contacts: Mapping[PeerId, Address],
-                 neighbours: Collection[PeerId], transport: ZmqTransport, host: str | None, clocks: Clocks,
-                 seed: int, returning: bool = False) -> None:  # fmt: skip
-        self.me = me
-        self.members = frozenset(descriptors) - {me}
+    def __init__(self, site: Site, descriptors: Mapping[PeerId, PeerDescriptor]) -> None:
+        self.me = site.me
+        self.members = frozenset(descriptors) - {site.me}
+        self._site = site
         self._descriptors = descriptors
-        self._contacts = contacts
-        self._neighbours = frozenset(neighbours)
-        self._transport = transport
-        self._host = host
-        self._clocks = clocks
-        self._seed = seed
-        self._returning = returning
         self._gossiper: Gossiper | None = None  # until it is known where I listen
         self._send: Send | None = None  # until I am announced
         self._heard = asyncio.Event()
@@ -63,21 +48,19 @@ class GossipDiscovery:
 
     async def __aenter__(self) -> Self:
         """Raises ConfigError if nobody could dial me, or my card holds more than gossip can tell."""
-        mine, listens = self._contacts.get(self.me), self._transport.endpoints
+        mine, listens = self._site.contacts.get(self.me), self._site.transport.endpoints
         if mine is None and listens is not None:
-            mine = reached(self.me, listens, self._host)
+            mine = reached(self.me, listens, self._site.host)
         descriptor = replace(self._descriptors[self.me], addresses=mine or ())
         try:
             self._check(read(write(GossipMessage((descriptor,)))).descriptors[0])
         except MalformedFrame as error:
             raise ConfigError(f"gossip cannot tell of {self.me}, {error}: find each other in another way") from None
-        known = [PeerDescriptor(peer, address) for peer, address in self._contacts.items()]
-        self._gossiper = Gossiper(descriptor, known, self._seed, self._neighbours, RECALL)
+        known = [PeerDescriptor(peer, address) for peer, address in self._site.contacts.items()]
+        self._gossiper = Gossiper(descriptor, known, self._site.seed, self._site.neighbours, RECALL)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._ticking is not None:
             self._ticking.cancel()
             with suppress(asyncio.CancelledError):
@@ -87,17 +70,17 @@ class GossipDiscovery:
         """Raises JoinTimeout if no contact answers in time one that comes for the first time and is no contact."""
         self._send = send
         self._ticking = asyncio.create_task(self._tick())
-        if self.me in self._contacts:
+        if self.me in self._site.contacts:
             return
         try:
-            async with asyncio.timeout(self._clocks.join):
+            async with asyncio.timeout(self._site.clocks.join):
                 await self._heard.wait()
         except TimeoutError:
-            if self._returning:
+            if self._site.returning:
                 return  # all may have ended while it was away: it goes on by itself
-            where = ", ".join(f"{peer} at {data}" for peer, (data, _) in self._contacts.items())
+            where = ", ".join(f"{peer} at {data}" for peer, (data, _) in self._site.contacts.items())
             raise JoinTimeout(
-                f"no contact of {self.me} answered within {self._clocks.join:g} s ({where}): start it, or correct "
+                f"no contact of {self.me} answered within {self._site.clocks.join:g} s ({where}): start it, or correct "
                 "discovery.contacts"
             ) from None
 
@@ -129,14 +112,14 @@ class GossipDiscovery:
         while True:
             await self._post(self._gossiper.tick())
             await asyncio.sleep(pause)
-            longest = self._clocks.heartbeat * (1 if self._gossiper.wanted else CALM)
+            longest = self._site.clocks.heartbeat * (1 if self._gossiper.wanted else CALM)
             pause = FIRST if self._news else min(SLOWER * pause, longest)
             self._news = False
 
     async def _post(self, messages: Mapping[PeerId, GossipMessage]) -> None:
         assert self._gossiper is not None and self._send is not None
         for peer, message in messages.items():
-            if peer in self._gossiper.wanted or peer not in self._neighbours:
+            if peer in self._gossiper.wanted or peer not in self._site.neighbours:
                 self._dial(peer, self._gossiper.addresses(peer))
             await self._send(peer, write(message))
 
@@ -144,10 +127,10 @@ class GossipDiscovery:
         if not addresses:  # it dials me, or the book has no room for it
             return
         data, control = addresses
-        if peer in self._neighbours:
-            self._transport.connect(peer, (data, control))
+        if peer in self._site.neighbours:
+            self._site.transport.connect(peer, (data, control))
         else:
-            self._transport.visit(peer, control)
+            self._site.transport.visit(peer, control)
 
 
 class GossipDiscoveryOptions(FoundOptions):
@@ -173,8 +156,7 @@ class GossipDiscoveryOptions(FoundOptions):
             me: PeerDescriptor(me, (), each.modalities, frozenset(label(*slice) for slice in each.slices.items()))
             for me, each in site.everyone().items()
         }
-        return GossipDiscovery(site.me, descriptors, site.contacts, site.neighbours, site.transport, site.host,
-                               site.clocks, site.seed, site.returning)  # fmt: skip
+        return GossipDiscovery(site, descriptors)
 
 
 DISCOVERY = GossipDiscoveryOptions

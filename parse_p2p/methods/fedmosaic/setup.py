@@ -10,21 +10,24 @@ from collections.abc import Iterable, MutableMapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from parse_p2p.core.optimisers import Adam
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Modality, TensorMap
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.models.adapters import Adapters, slots
-from parse_p2p.models.base import key_of
+from parse_p2p.models.base import initialise, key_of
 from parse_p2p.models.lora.alignment import Frame, aligned, merged, orthonormal
 from parse_p2p.models.lora.backbone import Backbone, Tap, tapped
-from parse_p2p.models.lora.pretraining import pretrain, views
 
 Size = tuple[int, int]
 """Width and depth of a backbone."""
 
 Memory = MutableMapping[str, Tensor]
 SAMPLES = 1024  # public samples that two sizes are aligned on
+BATCH = 64  # of pre-training
+RATE = 3e-3
 
 
 def label(size: Size) -> str:
@@ -45,6 +48,36 @@ def sensed(backbone: TensorMap, modalities: Iterable[Modality]) -> dict[str, Ten
     """A backbone without the stems of other modalities."""
     stems = tuple(f"trunks.{key_of(m)}." for m in modalities)
     return {name: t for name, t in backbone.items() if not name.startswith("trunks.") or name.startswith(stems)}
+
+
+def pretrain(backbone: Backbone, data: Dataset, steps: int, generator: torch.Generator) -> None:
+    """Train a backbone on public samples, so that it can read any of their modalities alone or together.
+
+    It is initialised and takes Adam steps on the cross-entropy; every draw is the generator's. Each minibatch shows a
+    random set of the modalities, one at least.
+    """
+    initialise(backbone, generator)
+    optimiser = Adam(backbone.parameters(), lr=RATE)
+    for _ in range(steps if len(data) else 0):
+        batch = data.batch(torch.randint(len(data), (BATCH,), generator=generator))
+        kept = some(data, generator)
+        loss = cross_entropy(backbone({m: batch.inputs[m] for m in kept}).logits(), batch.targets)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+
+def some(data: Dataset, generator: torch.Generator) -> list[Modality]:
+    """A set of modalities, every set but the empty one as likely as any other."""
+    drawn = int(torch.randint(1, 2 ** len(data.modalities), (), generator=generator))
+    return [m for i, m in enumerate(data.modalities) if drawn >> i & 1]
+
+
+def views(batch: Batch) -> list[Batch]:
+    """The batch as seen with all modalities, and with each alone."""
+    names = sorted(batch.inputs)
+    kept = [names, *([m] for m in names if len(names) > 1)]
+    return [Batch({m: batch.inputs[m] for m in some}, batch.targets) for some in kept]
 
 
 class Setup:

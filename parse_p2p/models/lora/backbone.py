@@ -17,7 +17,17 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.data.base import Batch
-from parse_p2p.models.base import EncoderOptions, ModelOptions, Network, Outputs, key_of, trainable
+from parse_p2p.models.base import (
+    EncoderOptions,
+    Encoders,
+    InputShapes,
+    Latents,
+    ModelOptions,
+    Network,
+    Outputs,
+    key_of,
+    trainable,
+)
 from parse_p2p.models.parameter_buffer import Parts
 
 MAPS = {"in": "up", "out": "down"}  # the linear maps of a layer by their roles
@@ -48,13 +58,7 @@ class Backbone(Network):
     Raises ConfigError for encoders that differ from modality to modality: there is one backbone for all of them.
     """
 
-    def __init__(
-        self,
-        shapes: Mapping[Modality, tuple[int, ...]],
-        classes: int,
-        options: ModelOptions,
-        encoders: Mapping[Modality, EncoderOptions],
-    ) -> None:
+    def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         encoder = encoders[min(shapes)]
         if odd := sorted(m for m in shapes if encoders[m] != encoder):
             raise ConfigError(
@@ -90,7 +94,7 @@ class Backbone(Network):
         present = [m for m in self.modalities if m in inputs]
         return self.read({m: {Kind.JOINT: self.trunks[key_of(m)](inputs[m])} for m in present})
 
-    def read(self, latents: Mapping[Modality, Mapping[Kind, Tensor]]) -> Outputs:
+    def read(self, latents: Latents) -> Outputs:
         said = {"joint": self.logits([z[Kind.JOINT] for z in latents.values()], self.added)}
         return Outputs(said, latents, said)
 

@@ -6,7 +6,7 @@ import json
 import brokers
 import ports
 import pytest
-from discoveries import Finding
+from discoveries import Finding, site
 
 from parse_p2p.core import events
 from parse_p2p.core.errors import JoinTimeout
@@ -47,7 +47,8 @@ class Agent(Finding):
         self.log = EventLog(me, folder / f"{me}.jsonl")
         profile = Profile(run=RUN, id=me, modalities=("audio",), slices={"head@all": "00"})
         options = MqttOptions(kind="mqtt", broker=broker.url)
-        self.discovery = MqttDiscovery(profile, options, neighbours, self.transport, clocks or Clocks(), self.log)
+        known = {"clocks": clocks or Clocks(), "profile": lambda: profile}
+        self.discovery = MqttDiscovery(site(me, neighbours, self.transport, self.log, **known), options)
         self.log.listener = self.discovery.tell
         self._tail = Tail(folder / f"{me}.jsonl")
         self._tail.skip()

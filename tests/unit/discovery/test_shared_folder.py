@@ -5,7 +5,7 @@ import os
 import socket
 
 import pytest
-from discoveries import Finding
+from discoveries import Finding, site
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import EventLog, Tail
@@ -38,8 +38,8 @@ class Agent(Finding):
         path = (logs or folder.parent) / f"{me}.jsonl"
         self.log, self.tail = EventLog(me, path), Tail(path)
         profile = PROFILE.model_copy(update={"id": me})
-        clocks = Clocks(heartbeat=0.2)
-        self.discovery = SharedFolderDiscovery(profile, folder, host, neighbours, self.transport, clocks, self.log)
+        known = {"clocks": Clocks(heartbeat=0.2), "host": host, "profile": lambda: profile}
+        self.discovery = SharedFolderDiscovery(site(me, neighbours, self.transport, self.log, **known), folder)
 
 
 def said(folder, me, address, **changes):

@@ -8,6 +8,7 @@ import pytest
 import torch
 import zmq
 import zmq.asyncio
+from discoveries import site
 
 from parse_p2p.core.errors import ConfigError, JoinTimeout, MalformedFrame
 from parse_p2p.core.event_log import EventLog, Tail
@@ -61,9 +62,9 @@ class Agent:
             stack.callback(self.log.close)
             await stack.enter_async_context(self.transport)
             self.addresses = self.transport.endpoints
-            contacts = {"a": contact or self.addresses}
-            self.discovery = GossipDiscovery(self.me, self.descriptors, contacts, self.neighbours, self.transport, None,
-                                       self.clocks, 0)  # fmt: skip
+            known = {"contacts": {"a": contact or self.addresses}, "clocks": self.clocks}
+            mine = site(self.me, self.neighbours, self.transport, self.log, **known)
+            self.discovery = GossipDiscovery(mine, self.descriptors)
             await stack.enter_async_context(self.discovery)
             self.messenger = Messenger(self.me, RUN, self.neighbours, self.transport, raw.CODEC, Limits(), self.log,
                                    self.discovery.members)  # fmt: skip
