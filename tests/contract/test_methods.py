@@ -28,9 +28,21 @@ def made(method, network, **changes):
 
 
 @cache
+def recorded(method, network):
+    """One run from end to end, its metrics, and the states of its agents after each round."""
+    w, kept = made(method, network), []
+    agent_states = w.agent_states()
+
+    def watch(round, metrics, ledger):
+        kept.append({agent.me: agent.state() for agent in agent_states})
+
+    metrics = simulate(agent_states, ROUNDS, codec=w.codec, watch=watch)
+    return {agent.me: agent for agent in agent_states}, metrics, kept
+
+
 def plain(method, network):
-    """One run from end to end, for all tests that only read it."""
-    return finished(made(method, network))
+    """The agents at the end of that run and their metrics, for all tests that only read them."""
+    return recorded(method, network)[:2]
 
 
 @each
@@ -60,8 +72,7 @@ def test_another_seed_gives_another_run(method, network):
 @each
 @pytest.mark.parametrize("middle", range(1, ROUNDS))
 def test_a_run_resumed_from_its_state_is_the_run_that_was_not_interrupted(method, network, middle):
-    first = finished(made(method, network), rounds=middle)[0]
-    kept = {me: agent.state() for me, agent in first.items()}
+    kept = recorded(method, network)[2][middle - 1]
     second = made(method, network).agent_states()
     for agent in second:
         agent.restore(kept[agent.me])
