@@ -8,20 +8,15 @@ from parse_p2p.core.mixers.base import Mixer, middle_mean
 from parse_p2p.core.types import PeerId
 
 
-def median(mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[PeerId, float]) -> None:
+class Median(Mixer):
     """Per coordinate the median of all copies, mine among them (arXiv 1803.01498).
 
     Of an even number it is the mean of the two in the middle. The weights are not used. Every coordinate stays
     between the honest copies while fewer than half of all copies lie; with one neighbour, then, it bears no liar.
     """
-    middle_mean(mine, theirs, len(theirs) // 2)
-
-
-class Median(Mixer):
-    """``median``, which needs no options."""
 
     def mix(self, mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[PeerId, float]) -> None:
-        median(mine, theirs, weights)
+        middle_mean(mine, theirs, len(theirs) // 2)
 
 
 MIXER = Median

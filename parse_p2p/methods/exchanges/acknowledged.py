@@ -29,20 +29,6 @@ from parse_p2p.methods.exchanges.base import Mix, Patient
 NUMBERS = 2**53  # no run has as many exchanges
 
 
-def acknowledged(local: Local, patience: float) -> Stretch:
-    """Propose to the neighbours that come later by name and answer the earlier ones; do what theirs ask for."""
-    links, ends = local.plan.links, {key: End(local, key) for key in local.plan.weights}
-    send = {peer: _message({key: ends[key].say(peer) for key in links[peer]}) for peer in links}
-    wanted = Exchange("pairs", send, frozenset(links), check=partial(check, local), deadline=patience, newest=True)
-    inbox = yield wanted
-    for peer in sorted(inbox):
-        for key in links[peer]:
-            if str(key) in inbox[peer].tensors:
-                ends[key].hear(peer, inbox[peer].tensors[str(key)], _number(inbox[peer], key))
-    for end in ends.values():
-        end.show()
-
-
 def check(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse a message that is no tensor and number for each slice of the link, or as an answer for some.
 
@@ -131,13 +117,23 @@ def _number(message: Message, key: SliceKey) -> int:
 
 
 class Acknowledged(Patient):
-    """``acknowledged`` at this patience; its answers, one way on each link, are in double."""
+    """Pairwise mixing that keeps sums at this patience; its answers, one way on each link, are in double."""
 
     keeps_sums = True
     copies = 1.5
 
     def run(self, local: Local, mix: Mix) -> Stretch:
-        return acknowledged(local, self.patience)
+        """Propose to the neighbours that come later by name and answer the earlier ones; do what theirs ask for."""
+        links, checked = local.plan.links, partial(check, local)
+        ends = {key: End(local, key) for key in local.plan.weights}
+        send = {peer: _message({key: ends[key].say(peer) for key in links[peer]}) for peer in links}
+        inbox = yield Exchange("pairs", send, frozenset(links), check=checked, deadline=self.patience, newest=True)
+        for peer in sorted(inbox):
+            for key in links[peer]:
+                if str(key) in inbox[peer].tensors:
+                    ends[key].hear(peer, inbox[peer].tensors[str(key)], _number(inbox[peer], key))
+        for end in ends.values():
+            end.show()
 
 
 EXCHANGE = Acknowledged

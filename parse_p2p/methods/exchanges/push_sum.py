@@ -30,22 +30,6 @@ KEEP = 1 / 64  # share of a mass that is never given away, lest a ratio be 0/0
 LEAST = 2.0**-20  # weight below which nothing is given away
 
 
-def push_sum(local: Local, patience: float) -> Stretch:
-    """Give every slice's mass to the neighbours, take what came, and read the parameters off."""
-    plan = local.plan
-    masses = {key: Mass(local, key) for key in plan.weights}
-    for mass in masses.values():
-        mass.give()
-    send = {peer: Message({str(key): masses[key].message(peer) for key in keys}) for peer, keys in plan.links.items()}
-    wanted = Exchange("mass", send, frozenset(send), check=partial(check, local), deadline=patience, newest=True)
-    inbox = yield wanted
-    for peer in sorted(inbox):
-        for key in plan.links[peer]:
-            masses[key].take(peer, inbox[peer].tensors[str(key)])
-    for mass in masses.values():
-        mass.show()
-
-
 def check(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse a message that has no mass for each slice of the link. Raises SpecMismatch."""
     wanted = {str(key): (local.plan.regions[key].size + 3,) for key in local.plan.links[sender]}
@@ -131,13 +115,24 @@ class Mass:
 
 
 class PushSum(Patient):
-    """``push_sum`` at this patience; its messages are in double."""
+    """Push-sum by running sums at this patience; its messages are in double."""
 
     keeps_sums = True
     copies = 2.0
 
     def run(self, local: Local, mix: Mix) -> Stretch:
-        return push_sum(local, self.patience)
+        """Give every slice's mass to the neighbours, take what came, and read the parameters off."""
+        links, checked = local.plan.links, partial(check, local)
+        masses = {key: Mass(local, key) for key in local.plan.weights}
+        for mass in masses.values():
+            mass.give()
+        send = {peer: Message({str(key): masses[key].message(peer) for key in keys}) for peer, keys in links.items()}
+        inbox = yield Exchange("mass", send, frozenset(send), check=checked, deadline=self.patience, newest=True)
+        for peer in sorted(inbox):
+            for key in links[peer]:
+                masses[key].take(peer, inbox[peer].tensors[str(key)])
+        for mass in masses.values():
+            mass.show()
 
 
 EXCHANGE = PushSum

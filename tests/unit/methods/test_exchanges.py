@@ -14,6 +14,7 @@ from plans import differing, finished, plan
 
 from parse_p2p.core.errors import ConfigError, SpecMismatch
 from parse_p2p.core.message import Message
+from parse_p2p.core.mixers.weighted import Weighted
 from parse_p2p.core.types import Role
 from parse_p2p.learning import losses
 from parse_p2p.methods.base import Done, Local, advance
@@ -233,9 +234,8 @@ def test_who_may_give_everything_keeps_a_little():
     exchange_plan = agent_state.plan(0)
     exchange_plan = replace(exchange_plan, weights={key: {"a1": 1.0} for key in exchange_plan.weights})
     before = agent_state.learner.buffer.values.clone()
-    script = push_sum.push_sum(
-        Local("a0", Role.PEER, 0, 9, agent_state.learner, exchange_plan, agent_state.memory), 0.0
-    )
+    local = Local("a0", Role.PEER, 0, 9, agent_state.learner, exchange_plan, agent_state.memory)
+    script = push_sum.PushSum(patience=0.0).run(local, Weighted().mix)
     next(script)
     with pytest.raises(StopIteration):
         script.send({})
