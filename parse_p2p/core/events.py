@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality, PeerId
@@ -46,13 +46,15 @@ class Topic(StrEnum):
     OTHER = "other"
 
 
-class Event(BaseModel, frozen=True, strict=True, extra="ignore"):
+class Event(BaseModel):
     """Something that happened to an agent. Subclasses have its facts as fields.
 
     ``topic`` says what it is about, ``loud`` its level, ``becomes`` what the agent is doing from then on,
     ``template`` its sentence. ``reported`` names the fields that a broker is told (see ``discovery.mqtt``); an event
     without any is not reported.
     """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
     topic: ClassVar[Topic] = Topic.OTHER
     loud: ClassVar[Level | None] = None
@@ -165,8 +167,10 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-class Other(Event, strict=False, extra="allow"):
+class Other(Event):
     """An event of a plug-in whose class is not known to who reads the log; it tells its level and sentence itself."""
+
+    model_config = ConfigDict(frozen=True, strict=False, extra="allow")
 
     kept_name: str = Field(validation_alias="event", exclude=True)
     kept_level: Any = Field(None, validation_alias="level", exclude=True)
@@ -227,9 +231,10 @@ class Joined(Event):
         return Level.NOTICE if self.round else Level.DEBUG  # at the beginning all join
 
 
-class Round(Event, extra="allow"):
+class Round(Event):
     """A round is over. A method's own metrics stand beside these keys."""
 
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
     topic = Topic.LIFE
     becomes = "running"
     reported = ("round", "loss", "accuracy", "seconds", "alive", "wire_out", "wire_in")
@@ -541,9 +546,10 @@ class OrderRefused(Event):
 # faults on purpose
 
 
-class Fault(Event, extra="allow"):
+class Fault(Event):
     """A fault of the run file is about to strike the agent's process. The fault's own facts stand beside these keys."""
 
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
     topic = Topic.FAULT
     loud = Level.NOTICE
     template = "is struck by a fault of kind {kind}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality, PeerId
@@ -17,8 +17,10 @@ Modalities = tuple[Modality, ...]
 """Sorted; empty for an agent that is not there."""
 
 
-class EventEntry(BaseModel, extra="forbid", frozen=True):
+class EventEntry(BaseModel):
     """One planned change: exactly one of gain, lose, join and leave."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     round: int | None = Field(None, ge=1, description="from this round on; the first is 0; to join: whenever it comes")
     agent: str = Field(description="to which it happens")

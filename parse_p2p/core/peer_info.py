@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.message import Fact
@@ -12,8 +12,10 @@ NEVER = -1
 MANY = 256  # entries in a list of a card
 
 
-class Clocks(BaseModel, extra="forbid", frozen=True):
+class Clocks(BaseModel):
     """The named clocks of the network, in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     join: float = Field(120.0, gt=0, description="until all neighbours are up (loading torch takes many seconds)")
     exchange: float = Field(

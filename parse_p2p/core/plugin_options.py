@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
+    ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
@@ -74,11 +75,13 @@ def find(kind: PluginKind, name: str) -> Any:
         raise sentence(str(error)) from None
 
 
-class ByKind(BaseModel, extra="forbid", frozen=True):
+class ByKind(BaseModel):
     """A section whose key ``kind`` names a plug-in, a class derived from this one, with all other keys.
 
     The class that says of which ``plugin_kind`` stands for any of them: it reads a mapping as its kind says.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     plugin_kind: ClassVar[PluginKind]
 
@@ -111,12 +114,14 @@ class ByKind(BaseModel, extra="forbid", frozen=True):
         return {"oneOf": [member | {"properties": kinds[name]} for name, member in members.items()]}
 
 
-class OptionsBeside(BaseModel, extra="allow", frozen=True):
+class OptionsBeside(BaseModel):
     """Options some of which name plug-ins (``Named``), whose own options stand beside them in the same section.
 
     A key of a plug-in that is not chosen may stand there too, so that a file can be tried with another by changing
     one word; it is checked all the same. Every option of a plug-in has a default.
     """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     @model_validator(mode="after")
     def _read_beside(self) -> Self:

@@ -9,14 +9,16 @@ from collections import Counter
 from dataclasses import replace
 
 import torch
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
 
 
-class TaskOptions(BaseModel, extra="forbid", frozen=True):
+class TaskOptions(BaseModel):
     """The label space of one task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     classes: tuple[tuple[int, ...], ...] = Field(
         description="each inner list of classes of the data set becomes one class; samples of others are no part of it"

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from parse_p2p.core.rng import seeded
 from parse_p2p.data.base import Dataset
 
 
-class StreamOptions(BaseModel, extra="forbid", frozen=True):
+class StreamOptions(BaseModel):
     """How many tasks a client goes through, and how far they lie apart."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: int = Field(2, ge=1, description="tasks of each client, one after another")
     groups: int = Field(2, ge=1, description="relevance groups; the clients are dealt to them in turn")

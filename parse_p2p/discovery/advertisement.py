@@ -7,7 +7,7 @@ nothing more; who answers there is proved by the link (``transports/curve.py``).
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from parse_p2p.core.errors import MalformedFrame
 from parse_p2p.core.types import Modality, PeerId
@@ -19,11 +19,13 @@ LONGEST = 1 << 16  # bytes of a presence
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
-class Profile(BaseModel, extra="forbid", frozen=True, strict=True):
+class Profile(BaseModel):
     """What of an agent is known before it listens: its run's digest, its id, and what it begins with.
 
     That is its modalities, and its slices by name with the digests of their layouts.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     run: Name
     id: PeerId

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -37,8 +37,10 @@ K = TypeVar("K")
 EVALUATION_BATCH = 4096
 
 
-class Training(BaseModel, extra="forbid", frozen=True):
+class Training(BaseModel):
     """Local steps of one round."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: float = Field(0.05, gt=0, description="learning rate of stochastic gradient descent")
     momentum: float = Field(0.9, ge=0, lt=1, description="of stochastic gradient descent")

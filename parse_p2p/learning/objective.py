@@ -1,13 +1,15 @@
 """The objective of local training: the same loss terms for every method, so that these differ in their exchange."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from parse_p2p.learning import losses
 from parse_p2p.learning.learner import LossTerm
 
 
-class LossOptions(BaseModel, extra="forbid", frozen=True):
+class LossOptions(BaseModel):
     """Options of a method: the weights of the losses that any network has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     branch: float = Field(1.0, ge=0, description="weight of each head's own cross-entropy")
     detach: bool = Field(False, description="let the heads' own losses train the heads only")

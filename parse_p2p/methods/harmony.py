@@ -9,7 +9,7 @@ themselves.
 """
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
@@ -27,7 +27,9 @@ ENCODER = ("trunk", "rows.redundant", "rows.unique", "rows.joint")
 FUSION = ("rows.synergistic", "head.synergistic", "head.joint")
 
 
-class Options(BaseModel, extra="forbid", frozen=True):
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     switch: float = Field(0.5, ge=0, le=1, description="share of the rounds that stage 1 takes")
     encoder_rate: float = Field(0.1, ge=0, description="factor on the encoders' learning rate in stage 2")
     sigma: float = Field(0.0, ge=0, description="scale of the encoder drift that still counts as alike; 0: all alike")

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from parse_p2p.core import plugins
@@ -31,8 +31,10 @@ Latents = Mapping[Modality, Mapping[Kind, Tensor]]
 """What heads read: of every modality the slices (B, d_κ), by their kinds."""
 
 
-class EncoderOptions(BaseModel, extra="forbid", frozen=True):
+class EncoderOptions(BaseModel):
     """Options of the encoder of one modality."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str = Field("auto", description="an encoder's name, a dotted module, or auto: by the input's shape")
     width: int = Field(64, ge=1, description="features the trunk gives")

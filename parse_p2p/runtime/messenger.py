@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from parse_p2p.core import events
 from parse_p2p.core.errors import MalformedFrame, WireError, WrongRun
@@ -28,8 +28,10 @@ UNKNOWN_PEER = PeerId("an unknown peer")
 OUTBOX = 8  # messages waiting for one peer before the oldest is given up
 
 
-class Limits(BaseModel, extra="forbid", frozen=True):
+class Limits(BaseModel):
     """How many unreadable messages are borne from one peer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     refused: int = Field(100, ge=1, description="refused messages within limits.window until a peer is blocked")
     window: float = Field(10.0, gt=0, description="seconds")

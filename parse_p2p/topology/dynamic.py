@@ -15,7 +15,7 @@ from typing import Literal, Self
 import networkx as nx
 import numpy as np
 import torch
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
@@ -28,11 +28,13 @@ Edges = list[tuple[int, int]]
 """Pairs of places in ``Topology.peers``; of a directed graph first who sends."""
 
 
-class VaryingOptions(BaseModel, extra="forbid", frozen=True):
+class VaryingOptions(BaseModel):
     """How the graph of every slice changes from round to round.
 
     ``failing`` keeps to the run's graph; all others join any of a slice's holders, whatever that graph.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["matching", "one-peer-exponential", "regular", "el-local", "failing", "trace"] = Field(
         description="what is drawn every round; regular is EL-Oracle"

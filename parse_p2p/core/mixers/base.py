@@ -9,14 +9,16 @@ what they promise holds for each slice among the neighbours of its own overlay.
 from collections.abc import Mapping
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from parse_p2p.core.types import PeerId
 
 
-class Mixer(BaseModel, extra="forbid", frozen=True):
+class Mixer(BaseModel):
     """A mixer and its options: a plug-in is a file in this folder whose ``MIXER`` is a class derived from this one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     def mix(self, mine: Tensor, theirs: Mapping[PeerId, Tensor], weights: Mapping[PeerId, float]) -> None:
         """Change ``mine`` in place; ``weights`` are those of the overlay, of at least all who are in ``theirs``."""

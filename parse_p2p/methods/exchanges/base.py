@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from parse_p2p.core.message import Message
@@ -17,12 +17,14 @@ Mix = Callable[[Tensor, Mapping[PeerId, Tensor], Mapping[PeerId, float]], None]
 """What a mixer does: see ``core/mixers/base.py``."""
 
 
-class ExchangeMode(BaseModel, extra="forbid", frozen=True):
+class ExchangeMode(BaseModel):
     """An exchange and its options: a plug-in is a file in this folder whose ``EXCHANGE`` is a class derived from this.
 
     ``keeps_sums`` says that it keeps the sum of a slice over its holders by itself, so that no mixer may change it;
     ``copies`` how many times as much as one copy of each slice goes over a link in a round, on average.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     keeps_sums: ClassVar[bool] = False
     copies: ClassVar[float] = 1.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
@@ -48,8 +48,10 @@ class Delivery:
     behind: float = 0.0
 
 
-class Fault(ByKind, allow_inf_nan=False):
+class Fault(ByKind):
     """One entry of ``faults`` in a run file."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     plugin_kind: ClassVar = plugins.FAULTS
 
