@@ -8,6 +8,7 @@ agents run. A finder says of its own agent where it listens, and tells the trans
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, ClassVar, Protocol, Self
 
 from pydantic import AfterValidator, Field
@@ -39,7 +40,9 @@ class Discovery(Protocol):
 
     async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(self, kind: object, *rest: object) -> None: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     async def announce(self, card: Card, send: Send) -> None:
         """Say that I am here, and look for my neighbours from now on. Raises JoinTimeout if there is no way to."""
@@ -104,14 +107,16 @@ class FoundOptions(DiscoveryOptions):
 
 
 class WithoutGossip:
-    """What finders have in common that gossip with nobody."""
+    """What finders have in common that gossip with nobody; by default there is nothing to open and to close."""
 
     members: frozenset[PeerId] = frozenset()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         pass
 
     async def hear(self, sender: PeerId, facts: Mapping[str, Fact]) -> None:

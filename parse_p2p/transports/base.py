@@ -7,6 +7,7 @@ There are two planes, so that a heartbeat never waits behind a model: data and c
 import errno
 from collections.abc import AsyncIterator, Callable
 from enum import IntEnum
+from types import TracebackType
 from typing import Protocol, Self
 
 from parse_p2p.core.errors import ConfigError
@@ -37,7 +38,9 @@ class Transport(Protocol):
 
     async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(self, kind: object, *rest: object) -> None: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     async def send(self, to: PeerId, frames: Frames, plane: Plane) -> None:
         """Accept a message for a peer; waits while its queue is full or its link is down.

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from types import TracebackType
 from typing import Self
 
 from parse_p2p.core.types import PeerId
@@ -69,14 +70,16 @@ class FaultyTransport:
         await self._inner.__aenter__()
         return self
 
-    async def __aexit__(self, kind: object, *rest: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._held and kind is None:
             await asyncio.wait(self._held, timeout=self._drain)
         for task in self._held:
             task.cancel()
         await asyncio.gather(*self._held, return_exceptions=True)
         self.tell()
-        await self._inner.__aexit__(kind, *rest)
+        await self._inner.__aexit__(kind, error, trace)
 
     def tell(self) -> None:
         """Say what was done since the last time."""

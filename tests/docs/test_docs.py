@@ -16,6 +16,7 @@ from parse_p2p.core import plugins
 from parse_p2p.lab.experiments import experiment
 from parse_p2p.models.base import EncoderOptions, trunk
 from parse_p2p.runtime.simulator import simulate
+from parse_p2p.topology import generators
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -105,6 +106,12 @@ def test_the_event_of_the_network_page_is_one(tmp_path, monkeypatch):
     *_, code = blocks(DOCS / "how-to" / "network.md", "python")
     greeted = importlib.import_module(written(tmp_path, monkeypatch, "happening", code)).Greeted(peer="a1")
     assert (greeted.name, greeted.level, greeted.says) == ("greeted", "notice", "greeted a1")
+
+
+def test_the_page_of_graphs_names_every_family():
+    text = (DOCS / "how-to" / "graphs.md").read_text(encoding="utf-8")
+    [listed] = re.findall(r"a family \((.*?)\)", text, re.DOTALL)
+    assert sorted(re.findall(r"`(.*?)`", listed)) == sorted(generators.FAMILIES)
 
 
 @pytest.mark.parametrize("text", YAML)

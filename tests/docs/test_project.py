@@ -51,6 +51,19 @@ def test_the_changelog_begins_with_this_version():
     assert versions == sorted(versions, key=Version, reverse=True)
 
 
+def test_the_changelog_says_where_every_module_is():
+    [table] = re.findall(r"#### Modules\n[^|]*((?:\|.*\n)+)", text("CHANGELOG.md"))
+    for before, now in (row.strip("|").split("|") for row in table.splitlines()[2:]):
+        names = re.findall(r"`(.*?)`", now.replace(".*", ""))
+        if "the same under" in now:  # what was called so lies there by its last name
+            names = [f"{names[0]}.{name.rpartition('.')[2]}" for name in re.findall(r"`(.*?)`", before)]
+        folder = ""
+        for name in names:
+            folder = folder if name.startswith(".") else name.rpartition(".")[0]
+            path = ROOT.joinpath("parse_p2p", *f"{folder}.{name.rpartition('.')[2]}".strip(".").split("."))
+            assert path.is_dir() or path.with_suffix(".py").exists(), now
+
+
 def test_the_version_stands_in_one_place():
     assert "version" in PROJECT["dynamic"] and "version" not in PROJECT
 
