@@ -128,6 +128,27 @@ def test_messages_held_back_for_long_do_not_keep_one_that_leaves(opened):
     run(scenario())
 
 
+def test_the_transport_below_hears_of_the_error_that_ends_it(opened, monkeypatch):
+    ended = []
+
+    async def scenario():
+        inner = opened("a")
+        leave = type(inner).__aexit__
+
+        async def watched(self, kind, error, trace):
+            ended.append((kind, error))
+            await leave(self, kind, error, trace)
+
+        monkeypatch.setattr(type(inner), "__aexit__", watched)
+        async with faulty(inner, {"kind": "delay", "seconds": 1.0}):
+            raise failed
+
+    failed = OSError("no more")
+    with pytest.raises(OSError, match="no more"):
+        run(scenario())
+    assert ended == [(OSError, failed)]
+
+
 def test_no_more_than_so_many_messages_are_held_back(opened):
     async def scenario():
         async with opened("b") as b, faulty(opened("a"), {"kind": "delay", "seconds": 1e6}, drain=0.0) as a:

@@ -41,13 +41,13 @@ def run(scenario):
 class Agent(Finding):
     """An agent's ends: sockets on free ports, the finder, and the log."""
 
-    def __init__(self, me, broker, folder, peers="abc", clocks=None):
+    def __init__(self, me, broker, folder, peers="abc", clocks=None, host=None):
         neighbours = set(peers) - {me}
         self.transport = ZmqTransport(me, {me: ANYWHERE} | dict.fromkeys(neighbours), drain=0.5)
         self.log = EventLog(me, folder / f"{me}.jsonl")
         profile = Profile(run=RUN, id=me, modalities=("audio",), slices={"head@all": "00"})
         options = MqttOptions(kind="mqtt", broker=broker.url)
-        known = {"clocks": clocks or Clocks(), "profile": lambda: profile}
+        known = {"clocks": clocks or Clocks(), "profile": lambda: profile, "host": host}
         self.discovery = MqttDiscovery(site(me, neighbours, self.transport, self.log, **known), options)
         self.log.listener = self.discovery.tell
         self._tail = Tail(folder / f"{me}.jsonl")
@@ -109,6 +109,17 @@ def test_a_presence_is_there_for_all_to_read_until_its_agent_leaves(broker, tmp_
         assert (await asyncio.to_thread(ear.next))[:2] == (f"{AGENTS}/a", b"")
 
     with brokers.Ear(broker.port, f"{AGENTS}/+") as ear:
+        run(scenario(ear))
+
+
+def test_others_read_the_host_that_an_agent_is_reached_by(broker, tmp_path):
+    async def scenario(ear):
+        async with Agent("a", broker, tmp_path, host="site-a.example").there() as a:
+            read = Advertisement.read((await asyncio.to_thread(ear.next))[1])
+            ports = [endpoint.rpartition(":")[2] for endpoint in a.transport.endpoints]
+            assert read.address == tuple(f"tcp://site-a.example:{port}" for port in ports)
+
+    with brokers.Ear(broker.port, f"{AGENTS}/a") as ear:
         run(scenario(ear))
 
 

@@ -229,6 +229,19 @@ def test_a_link_that_takes_and_does_not_give_drains_nobody(exchange, one_way):
     assert spread(rest) < 1e-3 * spread(before)
 
 
+@pytest.mark.parametrize("exchange", ["asynchronous", "push-sum", "acknowledged"])
+@pytest.mark.parametrize("patience", [0.0, 2.5])
+def test_who_need_not_wait_waits_as_long_as_its_patience_for_messages_of_any_round(exchange, patience):
+    w = plan({"audio": 3}, options={"exchange": exchange, "patience": patience})
+    [agent_state, *_] = w.agent_states()
+    script = agent_state.begin(0)
+    step = next(script)
+    while not step.send:
+        step = script.send(None)
+    assert (step.deadline, step.newest) == (patience, True)
+    assert step.expect == step.send.keys() == set(w.neighbours(agent_state.me))
+
+
 def test_who_may_give_everything_keeps_a_little():
     agent_state = scattered(alike("push-sum", 2, "complete").agent_states())[0]
     exchange_plan = agent_state.plan(0)

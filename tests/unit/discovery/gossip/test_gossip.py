@@ -48,12 +48,12 @@ async def until(condition):
 class Agent:
     """One that gossips, reads its messages and learns nothing."""
 
-    def __init__(self, me, folder, neighbours, descriptors=DESCRIPTORS, clocks=CLOCKS):
+    def __init__(self, me, folder, neighbours, descriptors=DESCRIPTORS, clocks=CLOCKS, **known):
         self.me, self.neighbours, self.descriptors, self.clocks = me, set(neighbours), descriptors, clocks
         self.transport = ZmqTransport(me, {me: ANYWHERE} | dict.fromkeys(neighbours), drain=0.2)
         self.log = EventLog(me, folder / f"{me}.jsonl")
         self.tail = Tail(folder / f"{me}.jsonl")
-        self.came = []
+        self.known, self.came = known, []
 
     @asynccontextmanager
     async def there(self, contact=None):
@@ -62,7 +62,7 @@ class Agent:
             stack.callback(self.log.close)
             await stack.enter_async_context(self.transport)
             self.addresses = self.transport.endpoints
-            known = {"contacts": {"a": contact or self.addresses}, "clocks": self.clocks}
+            known = {"contacts": {"a": contact or self.addresses}, "clocks": self.clocks} | self.known
             mine = site(self.me, self.neighbours, self.transport, self.log, **known)
             self.discovery = GossipDiscovery(mine, self.descriptors)
             await stack.enter_async_context(self.discovery)
@@ -161,6 +161,28 @@ def test_one_whose_contact_is_not_there_says_so_in_one_sentence(tmp_path):
         assert str(refused.value) == (
             "no contact of b answered within 0.3 s (a at tcp://127.0.0.1:9): start it, or correct discovery.contacts"
         )
+
+    run(scenario())
+
+
+def test_one_that_comes_back_goes_on_without_a_contact(tmp_path):
+    """All the others may have ended while it was away."""
+
+    async def scenario():
+        async with Agent("b", tmp_path, "ac", clocks=Clocks(join=0.3), returning=True).there(NOWHERE) as b:
+            assert b.came == []
+
+    run(scenario())
+
+
+def test_others_hear_of_the_host_that_an_agent_is_reached_by(tmp_path):
+    async def scenario():
+        async with Agent("a", tmp_path, "b").there() as a, AsyncExitStack() as stack:
+            b = Agent("b", tmp_path, "a", host="site-b.example")
+            await stack.enter_async_context(b.there(a.addresses))
+            await until(lambda: a.discovery._gossiper.addresses("b"))
+            ports = [endpoint.rpartition(":")[2] for endpoint in b.addresses]
+            assert a.discovery._gossiper.addresses("b") == tuple(f"tcp://site-b.example:{port}" for port in ports)
 
     run(scenario())
 
