@@ -23,6 +23,7 @@ class AgentHistory:
         self._last = rounds
         self.kinds = {0: kind}  # by the round from which it is so
         self.state = ""  # what it is doing; empty as long as it has logged nothing
+        self.heard = 0.0  # Unix seconds of the last event
         self.start: Start | None = None
         self.resumed = False
         self.rounds: dict[int, Round] = {}
@@ -50,6 +51,7 @@ class AgentHistory:
     def take(self, event: Event) -> None:
         """Take in an event."""
         self.state = event.state or self.state
+        self.heard = max(self.heard, event.time)
         match event:
             case Start():
                 self.start, self.end = event, None
