@@ -6,7 +6,9 @@ Logs may be missing, cut off, or in part those of other hosts; a line that is no
 import math
 import time
 from collections.abc import Iterator, Mapping
+from typing import Self
 
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.events import End, Event, Failed, Left, ModalitiesChanged, Resumed, Round, Start
 from parse_p2p.core.types import PeerId
@@ -74,6 +76,11 @@ class RunHistory:
         self.first, self.last = math.inf, -math.inf  # Unix seconds of the first event and the last
         self._tails = {me: Tail(folder.events(me)) for me in kinds}
         self._heard = time.monotonic()
+
+    @classmethod
+    def of(cls, plan: RunPlan, folder: RunFolder) -> Self:
+        """All agents' logs of a run, of which nothing has been read yet."""
+        return cls(folder, {me: plan.kind(me) for me in plan.specs}, plan.run.rounds)
 
     def skip(self) -> None:
         """Pass over what was logged before now."""

@@ -245,7 +245,7 @@ def _read(plan: RunPlan, key: str, folder: RunFolder) -> Outcome:
     accuracy: dict[str, dict[int, float]] = {me: {} for me in plan.peers}
     sent, seconds = [0.0] * plan.run.rounds, [0.0] * plan.run.rounds
     parameters = 0
-    for event in RunHistory(folder, {me: plan.kind(me) for me in plan.specs}, plan.run.rounds).read():
+    for event in RunHistory.of(plan, folder).read():
         learning = event.agent in accuracy
         match event:
             case Start() if learning:
