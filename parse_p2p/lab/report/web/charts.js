@@ -2,20 +2,8 @@
 // The pictures that plotly draws. `page` (page.js) says what is chosen; every function draws anew from the runs.
 
 const HUES = [
-  "#4c82b8",
-  "#e0813c",
-  "#3a9d78",
-  "#b5507a",
-  "#8067b7",
-  "#b08b2e",
-  "#45a5b8",
-  "#a06a4b",
-  "#7d9a3c",
-  "#c26a9d",
-  "#5a6fd0",
-  "#c4574f",
-  "#4f8f5b",
-  "#967bb6",
+  "#4c82b8", "#e0813c", "#3a9d78", "#b5507a", "#8067b7", "#b08b2e", "#45a5b8",
+  "#a06a4b", "#7d9a3c", "#c26a9d", "#5a6fd0", "#c4574f", "#4f8f5b", "#967bb6",
 ];
 const DASHES = ["solid", "dot", "dash", "dashdot", "longdash", "longdashdot"];
 const REST = "headers, heartbeats";
@@ -70,11 +58,11 @@ const shownRuns = () => page.runs.map((run, i) => [run, i]).filter(([, i]) => pa
 const several = () => page.shown.size > 1;
 const label = (name, run) => plainly(several() ? `${name} · ${run.name}` : name);
 
-function curves(key) {
+function curves(key, by = page.by) {
   const traces = [];
   for (const [run, i] of shownRuns()) {
     const line = { dash: DASHES[i % DASHES.length] };
-    if (page.by === "type") {
+    if (by === "type") {
       for (const [name, row] of Object.entries(run.types)) {
         if (!row[key]) continue;
         if (key === "accuracy" && !several()) traces.push(...band(run, name, row));
@@ -126,26 +114,13 @@ function curveLegend(id) {
     ...new Set(shownRuns().flatMap(([run]) => run.agents.flatMap((agent) => agent.types.map(([, type]) => type)))),
   ];
   const runs = several() ? shownRuns() : [];
-  fill(
-    id,
-    ...types.map((type) => make("span", {}, dot(hue(type)), type)),
-    ...runs.map(([run, i]) => make("span", {}, dashed(i), run.name)),
-  );
+  legend(id, [...types.map((type) => [dot(hue(type)), type]), ...runs.map(([run, i]) => [dashed(i), run.name])]);
 }
 
 const STROKES = ["", "1 4", "6 4", "6 3 1 3", "10 4", "10 3 1 3"];
 
 function dashed(i) {
-  const line = svg("line", {
-    x1: 1,
-    x2: 27,
-    y1: 4,
-    y2: 4,
-    stroke: css("--soft"),
-    "stroke-width": 2,
-    "stroke-linecap": "round",
-    "stroke-dasharray": STROKES[i % STROKES.length],
-  });
+  const line = svg("path", { d: "M1 4H27", "stroke-dasharray": STROKES[i % STROKES.length] });
   return svg("svg", { width: 28, height: 8, class: "dash" }, line);
 }
 
@@ -163,20 +138,12 @@ function drawAccuracy() {
 
 function drawLoss() {
   // a type's loss is the one it trained on; the test loss is known by agent
-  const traces = page.loss === "loss" ? curves("loss") : testLoss();
+  const traces = page.loss === "loss" ? curves("loss") : curves("test_loss", "agent");
   curveLegend("loss-legend");
   draw("loss", traces, {
     showlegend: false,
     yaxis: { title: { text: page.loss === "loss" ? "training loss" : "test loss" } },
   });
-}
-
-function testLoss() {
-  const by = page.by;
-  page.by = "agent";
-  const traces = curves("test_loss");
-  page.by = by;
-  return traces;
 }
 
 function sliceHue(run, name) {
@@ -190,10 +157,9 @@ function drawBytes() {
   if (several()) {
     for (const [run, i] of shownRuns()) {
       const rows = Object.values(run.slices);
-      const sum = run.rounds.map((_, t) => rows.reduce((all, row) => all + row[key][t], 0));
       traces.push({
         x: run.rounds,
-        y: sum,
+        y: run.rounds.map((_, t) => sum(rows.map((row) => row[key][t]))),
         name: plainly(run.name),
         label: run.name,
         mode: "lines",
@@ -220,7 +186,7 @@ function drawBytes() {
     const unfinished = running ? " The latest rounds are not complete yet." : "";
     text("bytes-hint", `All agents together, as the senders counted them.${unfinished}`);
   }
-  legend("bytes-legend", traces);
+  legend("bytes-legend", named(traces));
   draw("bytes", traces, {
     showlegend: false,
     yaxis: { title: { text: "bytes" }, tickformat: "~s", rangemode: "tozero" },
@@ -228,16 +194,11 @@ function drawBytes() {
 }
 
 // names of slices are long: they stand below the picture, where they wrap
-function legend(id, traces) {
-  fill(
-    id,
-    ...traces.map((trace) => {
-      const made = make("span", {}, dot(trace.line.color));
-      made.append(trace.label ?? trace.name);
-      return made;
-    }),
-  );
+function legend(id, entries, ...more) {
+  fill(id, ...entries.map(([mark, name]) => make("span", {}, mark, name)), ...more);
 }
+
+const named = (traces) => traces.map((trace) => [dot(trace.line.color), trace.label]);
 
 function drawConsensus() {
   const name = page.slice.consensus,
@@ -248,38 +209,22 @@ function drawConsensus() {
     for (const [slice, row] of Object.entries(run.consensus)) {
       if (name !== "all" && slice !== name) continue;
       if (!row.after) continue;
-      const line = { x: run.rounds, mode: "lines", hovertemplate: "round %{x}: %{y:.3g}" };
+      const trace = (distances, name, line, more) => {
+        const hovertemplate = "round %{x}: %{y:.3g}";
+        traces.push({ x: run.rounds, y: positive(distances), name, mode: "lines", line, hovertemplate, ...more });
+      };
+      const color = HUES[i % HUES.length];
       if (name === "all") {
-        traces.push({
-          ...line,
-          y: positive(row.after),
-          name: plainly(slice),
-          label: slice,
-          line: { width: 1.6, color: sliceHue(run, slice) },
-        });
+        trace(row.after, plainly(slice), { width: 1.6, color: sliceHue(run, slice) }, { label: slice });
         continue;
       }
-      const color = HUES[i % HUES.length];
-      traces.push(
-        {
-          ...line,
-          y: positive(row.before),
-          name: label("before mixing", run),
-          line: { color, width: 1.4 },
-          opacity: 0.5,
-        },
-        { ...line, y: positive(row.after), name: label("after mixing", run), line: { color, width: 2.2 } },
-      );
+      trace(row.before, label("before mixing", run), { color, width: 1.4 }, { opacity: 0.5 });
+      trace(row.after, label("after mixing", run), { color, width: 2.2 });
       if (known(row.bound).length)
-        traces.push({
-          ...line,
-          y: positive(row.bound),
-          name: label("theory allows", run),
-          line: { color: css("--soft"), width: 1.4, dash: "dash" },
-        });
+        trace(row.bound, label("theory allows", run), { color: css("--soft"), width: 1.4, dash: "dash" });
     }
   }
-  legend("consensus-legend", name === "all" ? traces : []);
+  legend("consensus-legend", name === "all" ? named(traces) : []);
   const values = traces.flatMap((trace) => known(trace.y)),
     wide = Math.max(...values) > 30 * Math.min(...values);
   draw("consensus", traces, {
