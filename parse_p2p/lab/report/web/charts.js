@@ -17,18 +17,17 @@ function draw(id, traces, layout = {}) {
   const all = {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
+    showlegend: false, // most have one of their own, below the picture
     uirevision: id,
     datarevision: (revision += 1), // arrays grow in place, which plotly does not see by itself
     font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
     margin: { l: 52, r: 12, t: 8, b: 40 },
-    hovermode: "closest",
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") }, namelength: -1 },
     ...layout,
     legend: {
       orientation: "h",
       y: -0.2,
       yanchor: "top",
-      traceorder: "normal",
       font: { size: 11, color: css("--soft") },
       ...layout.legend,
     },
@@ -56,7 +55,12 @@ function hue(name) {
 const typeAt = (agent, round) => agent.types.filter(([first]) => first <= round).at(-1)?.[1] ?? agent.types[0][1];
 const shownRuns = () => page.runs.map((run, i) => [run, i]).filter(([, i]) => page.shown.has(i));
 const several = () => page.shown.size > 1;
-const label = (name, run) => plainly(several() ? `${name} · ${run.name}` : name);
+const label = (name, run) => (several() ? `${name} · ${run.name}` : name);
+
+// one line by round; `label` is its name for a legend outside of plotly
+function trace(run, y, name, line, more) {
+  return { x: run.rounds, y, name: plainly(name), label: name, mode: "lines", line, ...more };
+}
 
 function curves(key, by = page.by) {
   const traces = [];
@@ -66,34 +70,19 @@ function curves(key, by = page.by) {
       for (const [name, row] of Object.entries(run.types)) {
         if (!row[key]) continue;
         if (key === "accuracy" && !several()) traces.push(...band(run, name, row));
-        traces.push({
-          x: run.rounds,
-          y: row[key],
-          name: label(name, run),
-          mode: "lines+markers",
-          connectgaps: false,
-          line: { ...line, color: hue(name), width: 2 },
-          marker: { size: run.rounds.length > 60 ? 1 : 4 },
-          hovertemplate: "round %{x}: %{y:.3f}",
-        });
+        const dots = { mode: "lines+markers", marker: { size: run.rounds.length > 60 ? 1 : 4 } };
+        const hovertemplate = "round %{x}: %{y:.3f}";
+        traces.push(
+          trace(run, row[key], label(name, run), { ...line, color: hue(name), width: 2 }, { ...dots, hovertemplate }),
+        );
       }
       continue;
     }
-    const told = new Set();
     for (const agent of run.agents) {
       const type = typeAt(agent, Infinity);
-      traces.push({
-        x: run.rounds,
-        y: agent[key],
-        name: label(type, run),
-        legendgroup: `${type} ${i}`,
-        mode: "lines",
-        showlegend: !told.has(type),
-        line: { ...line, color: hue(type), width: 1.4 },
-        opacity: 0.75,
-        hovertemplate: `${plainly(agent.id)}, round %{x}: %{y:.3f}`,
-      });
-      told.add(type);
+      const hovertemplate = `${plainly(agent.id)}, round %{x}: %{y:.3f}`;
+      const drawn = { ...line, color: hue(type), width: 1.4 };
+      traces.push(trace(run, agent[key], label(type, run), drawn, { opacity: 0.75, hovertemplate }));
     }
   }
   return traces;
@@ -126,7 +115,7 @@ function dashed(i) {
 
 function drawAccuracy() {
   curveLegend("accuracy-legend");
-  draw("accuracy", curves("accuracy"), { showlegend: false, yaxis: { title: { text: "accuracy" } } });
+  draw("accuracy", curves("accuracy"), { yaxis: { title: { text: "accuracy" } } });
   const spread =
     page.by === "type" && !several()
       ? "Lines are means over agents, bands reach from the worst to the best."
@@ -140,10 +129,7 @@ function drawLoss() {
   // a type's loss is the one it trained on; the test loss is known by agent
   const traces = page.loss === "loss" ? curves("loss") : curves("test_loss", "agent");
   curveLegend("loss-legend");
-  draw("loss", traces, {
-    showlegend: false,
-    yaxis: { title: { text: page.loss === "loss" ? "training loss" : "test loss" } },
-  });
+  draw("loss", traces, { yaxis: { title: { text: page.loss === "loss" ? "training loss" : "test loss" } } });
 }
 
 function sliceHue(run, name) {
@@ -157,29 +143,15 @@ function drawBytes() {
   if (several()) {
     for (const [run, i] of shownRuns()) {
       const rows = Object.values(run.slices);
-      traces.push({
-        x: run.rounds,
-        y: run.rounds.map((_, t) => sum(rows.map((row) => row[key][t]))),
-        name: plainly(run.name),
-        label: run.name,
-        mode: "lines",
-        line: { color: HUES[i % HUES.length], width: 2 },
-      });
+      const sums = run.rounds.map((_, t) => sum(rows.map((row) => row[key][t])));
+      traces.push(trace(run, sums, run.name, { color: HUES[i % HUES.length], width: 2 }));
     }
     text("bytes-hint", "All bytes on the wire, a line a run; choose one run to see its slices.");
   } else {
     for (const [run] of shownRuns()) {
       for (const [name, row] of Object.entries(run.slices)) {
-        traces.push({
-          x: run.rounds,
-          y: row[key],
-          name: plainly(name),
-          label: name,
-          stackgroup: "all",
-          mode: "lines",
-          line: { width: 0.5, color: sliceHue(run, name) },
-          hovertemplate: "round %{x}: %{y:.3s}B",
-        });
+        const stacked = { stackgroup: "all", hovertemplate: "round %{x}: %{y:.3s}B" };
+        traces.push(trace(run, row[key], name, { width: 0.5, color: sliceHue(run, name) }, stacked));
       }
     }
     const running = shownRuns().some(([run]) => run.agents.some((agent) => agent.state === "running"));
@@ -187,10 +159,7 @@ function drawBytes() {
     text("bytes-hint", `All agents together, as the senders counted them.${unfinished}`);
   }
   legend("bytes-legend", named(traces));
-  draw("bytes", traces, {
-    showlegend: false,
-    yaxis: { title: { text: "bytes" }, tickformat: "~s", rangemode: "tozero" },
-  });
+  draw("bytes", traces, { yaxis: { title: { text: "bytes" }, tickformat: "~s", rangemode: "tozero" } });
 }
 
 // names of slices are long: they stand below the picture, where they wrap
@@ -209,19 +178,17 @@ function drawConsensus() {
     for (const [slice, row] of Object.entries(run.consensus)) {
       if (name !== "all" && slice !== name) continue;
       if (!row.after) continue;
-      const trace = (distances, name, line, more) => {
-        const hovertemplate = "round %{x}: %{y:.3g}";
-        traces.push({ x: run.rounds, y: positive(distances), name, mode: "lines", line, hovertemplate, ...more });
-      };
+      const add = (distances, name, line, more) =>
+        traces.push(trace(run, positive(distances), name, line, { hovertemplate: "round %{x}: %{y:.3g}", ...more }));
       const color = HUES[i % HUES.length];
       if (name === "all") {
-        trace(row.after, plainly(slice), { width: 1.6, color: sliceHue(run, slice) }, { label: slice });
+        add(row.after, slice, { width: 1.6, color: sliceHue(run, slice) });
         continue;
       }
-      trace(row.before, label("before mixing", run), { color, width: 1.4 }, { opacity: 0.5 });
-      trace(row.after, label("after mixing", run), { color, width: 2.2 });
+      add(row.before, label("before mixing", run), { color, width: 1.4 }, { opacity: 0.5 });
+      add(row.after, label("after mixing", run), { color, width: 2.2 });
       if (known(row.bound).length)
-        trace(row.bound, label("theory allows", run), { color: css("--soft"), width: 1.4, dash: "dash" });
+        add(row.bound, label("theory allows", run), { color: css("--soft"), width: 1.4, dash: "dash" });
     }
   }
   legend("consensus-legend", name === "all" ? named(traces) : []);
@@ -230,12 +197,7 @@ function drawConsensus() {
   draw("consensus", traces, {
     showlegend: name !== "all",
     legend: { y: -0.26 },
-    yaxis: {
-      type: "log",
-      title: { text: "distance" },
-      exponentformat: "power",
-      ...(wide ? { dtick: 1 } : { dtick: "D2" }),
-    },
+    yaxis: { type: "log", title: { text: "distance" }, exponentformat: "power", dtick: wide ? 1 : "D2" },
   });
 }
 
@@ -271,7 +233,7 @@ function drawTimeline(run, events) {
   draw("timeline", traces, {
     height: 110 + 18 * order.length,
     showlegend: true,
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
+    legend: { y: 1.02, yanchor: "bottom" },
     margin: { l: 52, r: 12, t: 30, b: 40 },
     xaxis: { range: [-0.5, last + 0.5] },
     yaxis: {

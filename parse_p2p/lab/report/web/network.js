@@ -162,19 +162,13 @@ function drawCrossing(run, t) {
   const all = crossed(run, t, page.slice.network),
     name = (i) => run.agents[i].id;
   const chosen = page.agent != null ? run.agents[page.agent] : null;
-  const rows = (some, head, who) =>
-    some.length
-      ? [
-          make("h4", {}, head),
-          table(
-            ["", "slice", "bytes"],
-            some.flatMap((sent) =>
-              Object.entries(sent.slices).map(([slice, bytes], i) => [i ? "" : who(sent), slice, size(bytes)]),
-            ),
-            2,
-          ),
-        ]
-      : [];
+  const rows = (some, head, who) => {
+    const cells = (sent) =>
+      Object.entries(sent.slices).map(([slice, bytes], i) => [i ? "" : who(sent), slice, size(bytes)]);
+    return some.length ? [make("h4", {}, head), table(["", "slice", "bytes"], some.flatMap(cells), 2)] : [];
+  };
+  const sent = all.filter((sent) => sent.from === page.agent),
+    got = all.filter((sent) => sent.to === page.agent);
   const inside = [];
   if (chosen) {
     const there = condition(run, chosen, t);
@@ -188,16 +182,8 @@ function drawCrossing(run, t) {
     inside.push(
       make("h3", {}, `${chosen.id} (${typeAt(chosen, run.rounds[t])})`),
       make("p", {}, `It ${SAID[there]}. ` + numbers.map(([what, value]) => `${what} ${value}`).join(" · ")),
-      ...rows(
-        all.filter((sent) => sent.from === page.agent),
-        "sends to",
-        (sent) => name(sent.to),
-      ),
-      ...rows(
-        all.filter((sent) => sent.to === page.agent),
-        "gets from",
-        (sent) => name(sent.from),
-      ),
+      ...rows(sent, "sends to", (sent) => name(sent.to)),
+      ...rows(got, "gets from", (sent) => name(sent.from)),
     );
   } else if (page.edge) {
     const [a, b] = page.edge.split(" ").map(Number);
@@ -212,34 +198,20 @@ function drawCrossing(run, t) {
     for (const { slices } of all)
       for (const [slice, bytes] of Object.entries(slices)) sums.set(slice, (sums.get(slice) ?? 0) + bytes);
     const there = run.agents.filter((agent) => condition(run, agent, t) === "there").length;
+    const took = `${there} of ${run.agents.length} agents took part`;
     inside.push(
       make("h3", {}, "The whole network"),
-      make(
-        "p",
-        {},
-        `${there} of ${run.agents.length} agents took part; ` +
-          "choose an agent or an edge to see who sent which slices.",
-      ),
-      table(
-        ["slice", "bytes"],
-        [...sums].map(([slice, bytes]) => [slice, size(bytes)]),
-        1,
-      ),
+      make("p", {}, `${took}; choose an agent or an edge to see who sent which slices.`),
+      table(["slice", "bytes"], [...sums].map(([slice, bytes]) => [slice, size(bytes)])),
     );
   }
-  const happened = run.events.filter(
-    (event) => event.round === run.rounds[t] && (!chosen || event.agent === chosen.id),
-  );
+  const here = (event) => event.round === run.rounds[t] && (!chosen || event.agent === chosen.id);
+  const happened = run.events.filter(here);
   if (happened.length) {
-    inside.push(
-      make("h4", {}, "what happened in this round"),
-      make(
-        "ul",
-        {},
-        ...happened.slice(0, 12).map((event) => make("li", {}, `${event.agent}: ${event.note}`)),
-        ...(happened.length > 12 ? [make("li", {}, `and ${happened.length - 12} more`)] : []),
-      ),
-    );
+    const said = happened.slice(0, 12).map((event) => `${event.agent}: ${event.note}`);
+    if (happened.length > 12) said.push(`and ${happened.length - 12} more`);
+    const items = said.map((each) => make("li", {}, each));
+    inside.push(make("h4", {}, "what happened in this round"), make("ul", {}, ...items));
   }
   fill("crossing", ...inside);
 }

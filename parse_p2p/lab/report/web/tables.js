@@ -92,17 +92,8 @@ function drawTypes() {
       }),
     ]),
   );
-  const groups =
-    runs.length > 1
-      ? [
-          make(
-            "tr",
-            {},
-            make("th", {}),
-            ...runs.map((run, r) => make("th", { class: "group", colspan: columns[r].length }, run.name)),
-          ),
-        ]
-      : [];
+  const named = runs.map((run, r) => [run.name, { class: "group", colspan: columns[r].length }]);
+  const groups = runs.length > 1 ? [line("th", [["", {}], ...named])] : [];
   fill("types", make("thead", {}, ...groups, line("th", head)), make("tbody", {}, ...body));
 }
 
