@@ -46,10 +46,6 @@ for command in (init, check, summary, tell, keys, schema):
     app.command()(command)
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names)
-
-
 @app.callback(invoke_without_command=True, epilog=program.epilog(EXAMPLES))
 def parse_agent(
     context: typer.Context,
@@ -67,14 +63,14 @@ def parse_agent(
     method: Annotated[
         str | None,
         typer.Option(
-            help=f"One of {_listed(completion.methods(''))}, or a module; --describe says what each needs.",
+            help=f"One of {', '.join(completion.methods(''))}, or a module; --describe says what each needs.",
             autocompletion=completion.methods,
         ),
     ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            help=f"One of {_listed(completion.datasets(''))}, or a module.", autocompletion=completion.datasets
+            help=f"One of {', '.join(completion.datasets(''))}, or a module.", autocompletion=completion.datasets
         ),
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training and exchange.")] = None,

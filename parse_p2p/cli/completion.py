@@ -1,5 +1,7 @@
 """What may stand behind an option, for shells that complete it and for its help; found without importing torch."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from parse_p2p.config import shipped
@@ -8,29 +10,25 @@ from parse_p2p.core import plugins
 SUFFIXES = (".yaml", ".yml")  # of run files
 
 
-def methods(incomplete: str) -> list[str]:
-    """Methods whose names begin so."""
-    return _beginning(plugins.names(plugins.METHODS), incomplete)
+def _one_of(names: Callable[[], list[str]]) -> Callable[[str], list[str]]:
+    """Those of some names that begin so."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    return complete
 
 
-def datasets(incomplete: str) -> list[str]:
-    """Data sets whose names begin so."""
-    return _beginning(plugins.names(plugins.DATA), incomplete)
-
-
-def beginnings(incomplete: str) -> list[str]:
-    """Shipped topologies that ``init`` writes whose names begin so."""
-    return _beginning(shipped.beginnings(), incomplete)
-
-
-def launchers(incomplete: str) -> list[str]:
-    """Launchers whose names begin so."""
-    return _beginning(plugins.names(plugins.LAUNCHERS), incomplete)
+methods, datasets, launchers = (
+    _one_of(partial(plugins.names, kind)) for kind in (plugins.METHODS, plugins.DATA, plugins.LAUNCHERS)
+)
+shipped_topologies = _one_of(shipped.names)
+beginnings = _one_of(shipped.beginnings)  # those that `init` writes
 
 
 def topologies(incomplete: str) -> list[str]:
     """Run files and folders whose paths begin so, and topologies that are shipped."""
-    return sorted({*run_files(incomplete), *_beginning(shipped.names(), incomplete)})
+    return sorted({*run_files(incomplete), *shipped_topologies(incomplete)})
 
 
 def run_files(incomplete: str) -> list[str]:
@@ -40,7 +38,3 @@ def run_files(incomplete: str) -> list[str]:
     found = [path for path in sorted(folder.glob("*")) if path.name.startswith(begun)]
     visible = [path for path in found if begun.startswith(".") or not path.name.startswith(".")]
     return [f"{path}/" if path.is_dir() else str(path) for path in visible if path.is_dir() or path.suffix in SUFFIXES]
-
-
-def _beginning(names: list[str], incomplete: str) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]

@@ -99,9 +99,9 @@ def all_agents(plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool
     folder.write(plan.run)
     if level is not LogLevel.QUIET:
         _announce(plan, start, console)
-    history, began = run_summary.history_of(plan, folder), time.monotonic()
+    history, began = RunHistory.of(plan, folder), time.monotonic()
     history.skip()
-    view = run_summary.view_of(plan, history, start)
+    view = RunView(history, plan.run.rounds, start, plan.coordinator)
     died = _run(launcher.supervisor(plan, folder, start), folder, history, view, level, console)
     seconds = time.monotonic() - began
     summary = run_summary.conclude(plan, folder, view, seconds, alone, level is LogLevel.QUIET)

@@ -16,16 +16,6 @@ from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.run_history import AgentHistory, RunHistory
 
 
-def history_of(plan: RunPlan, folder: RunFolder) -> RunHistory:
-    """All agents' logs of a run, of which nothing has been read yet."""
-    return RunHistory(folder, {me: plan.kind(me) for me in plan.specs}, plan.run.rounds)
-
-
-def view_of(plan: RunPlan, history: RunHistory, start: int) -> RunView:
-    """A run from a round on."""
-    return RunView(history, plan.run.rounds, start, plan.coordinator)
-
-
 def missing(plan: RunPlan, history: RunHistory) -> dict[PeerId, str]:
     """Those that have not come to an end, or to a bad one, and what is known of each."""
     # of those who may come when they like nobody knows whether they will

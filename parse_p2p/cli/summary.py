@@ -30,15 +30,16 @@ def summary(
     All agents' logs have to be in the folder. The exit code is 1 if one of them has not come to its end.
     """
     from parse_p2p.cli import run_summary
-    from parse_p2p.cli.progress import Screen
+    from parse_p2p.cli.progress import RunView, Screen
     from parse_p2p.launch.run_folder import RunFolder
+    from parse_p2p.launch.run_history import RunHistory
 
     folder, console = RunFolder(run), terminal.console()
     quiet = quiet or as_json
     _wait_for(folder.file, patience if wait else 0)
     plan = folder.open()
-    history = run_summary.history_of(plan, folder)
-    view = run_summary.view_of(plan, history, 0)
+    history = RunHistory.of(plan, folder)
+    view = RunView(history, plan.run.rounds, 0, plan.coordinator)
     with Screen(view, console, LogLevel.NORMAL if wait and not quiet else LogLevel.QUIET) as screen:
         screen.update(history.read())
         while wait and not run_summary.over(plan, history) and history.silence < patience:

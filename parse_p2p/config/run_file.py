@@ -126,15 +126,13 @@ def load(path: Path, settings: Sequence[tuple[str, Any]] = (), of_a_run: bool = 
 
 def parse(path: Path, of_a_run: bool = False) -> tuple[dict[str, Any], dict[Loc, int]]:
     """The keys of a run file as they stand there, and the line of each. Raises ConfigError like ``load``."""
-    text = _read(path)
-    root = _compose(path, text)
-    raw = yaml.safe_load(text)
+    raw, lines = _of_yaml(path, _read(path))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} is empty or no mapping: it needs at least 'graph' and 'agents'")
     wrote = raw.pop("version", "0.1" if of_a_run else None)
     if wrote is not None:
         _refuse_other_version(path, wrote)
-    return raw, dict(_lines(root, ()))
+    return raw, lines
 
 
 def resolve(
@@ -326,45 +324,33 @@ def _read(path: Path) -> str:
         raise ConfigError(f"the topology {path} cannot be read: {reason}; see topologies/ for examples") from None
 
 
-def _compose(path: Path, text: str) -> Any:
+def _of_yaml(path: Path, text: str) -> tuple[Any, dict[Loc, int]]:
+    """What a text says, and the line of each of its keys."""
+    lines: dict[Loc, int] = {}
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        yaml.safe_load(text)
-        repeated = list(_repeated(root, ()))
+        root, raw = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        for loc, line in _lines(root, ()):
+            if loc in lines:
+                key = ".".join(map(str, loc))
+                raise ConfigError(f"{path}:{line}: the key {key} stands here twice; keep one")
+            lines[loc] = line
     except RecursionError:
         raise ConfigError(f"{path}: it contains itself, or is nested too deep") from None
     except NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}") from None
-    if repeated:
-        loc, line = repeated[0]
-        raise ConfigError(f"{path}:{line}: the key {'.'.join(map(str, loc))} stands here twice; keep one")
-    return root
-
-
-def _children(node: Any, loc: Loc) -> Iterator[tuple[Loc, Any, Any]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield (*loc, key.value), key, value
-    elif isinstance(node, yaml.SequenceNode):
-        for i, value in enumerate(node.value):
-            yield (*loc, i), value, value
+    return raw, lines
 
 
 def _lines(node: Any, loc: Loc) -> Iterator[tuple[Loc, int]]:
-    for inner, mark, value in _children(node, loc):
-        yield inner, mark.start_mark.line + 1
-        yield from _lines(value, inner)
-
-
-def _repeated(node: Any, loc: Loc) -> Iterator[tuple[Loc, int]]:
-    seen = set()
-    for inner, mark, value in _children(node, loc):
-        if inner in seen:
-            yield inner, mark.start_mark.line + 1
-        seen.add(inner)
-        yield from _repeated(value, inner)
+    if isinstance(node, yaml.MappingNode):
+        children = [(key.value, key, value) for key, value in node.value]
+    else:
+        children = [(i, item, item) for i, item in enumerate(node.value)] if isinstance(node, yaml.SequenceNode) else []
+    for part, mark, value in children:
+        yield (*loc, part), mark.start_mark.line + 1
+        yield from _lines(value, (*loc, part))
 
 
 def _put(raw: dict[str, Any], key: str, value: Any) -> Loc:

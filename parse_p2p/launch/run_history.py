@@ -6,7 +6,9 @@ Logs may be missing, cut off, or in part those of other hosts; a line that is no
 import math
 import time
 from collections.abc import Iterator, Mapping
+from typing import Self
 
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.events import End, Event, Failed, Left, ModalitiesChanged, Resumed, Round, Start
 from parse_p2p.core.types import PeerId
@@ -23,6 +25,7 @@ class AgentHistory:
         self._last = rounds
         self.kinds = {0: kind}  # by the round from which it is so
         self.state = ""  # what it is doing; empty as long as it has logged nothing
+        self.heard = 0.0  # Unix seconds of the last event
         self.start: Start | None = None
         self.resumed = False
         self.rounds: dict[int, Round] = {}
@@ -50,6 +53,7 @@ class AgentHistory:
     def take(self, event: Event) -> None:
         """Take in an event."""
         self.state = event.state or self.state
+        self.heard = max(self.heard, event.time)
         match event:
             case Start():
                 self.start, self.end = event, None
@@ -72,6 +76,11 @@ class RunHistory:
         self.first, self.last = math.inf, -math.inf  # Unix seconds of the first event and the last
         self._tails = {me: Tail(folder.events(me)) for me in kinds}
         self._heard = time.monotonic()
+
+    @classmethod
+    def of(cls, plan: RunPlan, folder: RunFolder) -> Self:
+        """All agents' logs of a run, of which nothing has been read yet."""
+        return cls(folder, {me: plan.kind(me) for me in plan.specs}, plan.run.rounds)
 
     def skip(self) -> None:
         """Pass over what was logged before now."""

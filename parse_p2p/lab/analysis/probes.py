@@ -6,13 +6,15 @@ A representation is an array (N, D): N samples, D features.
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parse_p2p.lab.analysis.information import Codes, entropy
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 Features = NDArray[np.float64]
 
@@ -32,28 +34,16 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class Codebook:
-    """Centres (k, D); the code of a sample is the number of the nearest."""
+def codebook(x: Features, k: int, seed: int) -> "KMeans":
+    """At most k centres by k-means, the nearest of which is a sample's code (``predict``, (N,) from 0 to k − 1).
 
-    centres: Features
-
-    def codes(self, x: Features) -> Codes:
-        """(N,) from 0 to k − 1."""
-        distances = (self.centres**2).sum(1) - 2 * x @ self.centres.T
-        found: Codes = distances.argmin(1).astype(np.int64)
-        return found
-
-
-def codebook(x: Features, k: int, seed: int) -> Codebook:
-    """At most k centres by k-means; fewer where there are fewer distinct samples.
-
+    There are fewer centres where there are fewer distinct samples.
     With fewer codes than the relevant information has values, an arbitrary part of it is lost: try several k.
     """
     from sklearn.cluster import KMeans
 
     k = min(k, len(np.unique(x, axis=0)))
-    return Codebook(KMeans(k, n_init=STARTS, random_state=seed).fit(x).cluster_centers_)
+    return KMeans(k, n_init=STARTS, random_state=seed).fit(x)
 
 
 def correlation(x: Features, y: Features) -> float:

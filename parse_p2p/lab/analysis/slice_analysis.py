@@ -172,7 +172,7 @@ def pairs(modalities: tuple[Modality, ...]) -> list[Pair]:
 
 def pid(view: View, fit: Mapping[Modality, Features], held: Mapping[Modality, Features], pair: Pair, k: int) -> Record:
     """The decomposition of two sources' codes, with its null; codebooks are made on ``fit``, counts on ``held``."""
-    one, other = (codebook(joined(fit, s), k, view.seed).codes(joined(held, s)) for s in pair)
+    one, other = (codebook(joined(fit, s), k, view.seed).predict(joined(held, s)) for s in pair)
     shape = k, k, view.classes
     found = decompose(count(one, other, view.target, shape))
     chance = null(one, other, view.target, shape, view.seed, SHUFFLES)
@@ -257,7 +257,7 @@ def pooled(plan: RunPlan, views: Mapping[PeerId, View], k: int) -> Iterator[Reco
         for pair in pairs(first.modalities):
             codebooks = [codebook(joined(fit, source), k, first.seed) for source in pair]
             coded = {
-                me: [each.codes(joined(of, source)) for each, source in zip(codebooks, pair, strict=True)]
+                me: [each.predict(joined(of, source)) for each, source in zip(codebooks, pair, strict=True)]
                 for me, of in held.items()
             }
             yield _pooled(first, graph.peers, graph, coded, parts, pair, k)

@@ -77,25 +77,21 @@ class Experiment(BaseModel):
     def name(self) -> str:
         return self.path.stem
 
-    def labels(self, axis: str) -> dict[str, dict[str, Any]]:
-        """The labels of an axis, with their settings."""
-        return self.axes[axis]
-
     @property
     def rows(self) -> str:
         """The axis of the baseline."""
-        return next(axis for axis in self.axes if self.baseline in self.labels(axis))
+        return next(axis for axis in self.axes if self.baseline in self.axes[axis])
 
     def combinations(self) -> list[Labels]:
         """Of labels, one of each axis; the last axis goes fastest."""
-        return [tuple(zip(self.axes, each, strict=True)) for each in itertools.product(*map(self.labels, self.axes))]
+        return [tuple(zip(self.axes, each, strict=True)) for each in itertools.product(*self.axes.values())]
 
     def tuned_as(self, labels: Labels) -> Labels:
         """The combination on which the tuned value of this one is found."""
         if self.tune is None or self.tune.over is None:
             return labels
         over = self.tune.over
-        return tuple((a, label if a in over else next(iter(self.labels(a)))) for a, label in labels)
+        return tuple((a, label if a in over else next(iter(self.axes[a]))) for a, label in labels)
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class Job:
         """The resolved run file. Raises ConfigError naming the experiment and the combination."""
         file, settings = self.experiment.path.parent / self.experiment.base, [*self.experiment.settings.items()]
         for axis, label in self.labels:
-            own = dict(self.experiment.labels(axis)[label])
+            own = dict(self.experiment.axes[axis][label])
             if isinstance(other := own.pop("base", None), str):
                 file = self.experiment.path.parent / other
             settings += own.items()
@@ -145,7 +141,8 @@ def load(path: Path) -> Experiment:
         experiment: Experiment = run_file.options(Experiment, {**raw, "path": path}, str(path))
     except ConfigError as error:
         raise ConfigError(str(error).replace(f"{path}.", f"{path}: ", 1)) from None
-    _check(experiment)
+    for sentence in _wrong(experiment):
+        raise ConfigError(f"{path}: {sentence}")
     return experiment
 
 
@@ -157,38 +154,36 @@ def _values(path: Path, axis: str, values: list[Any]) -> dict[str, dict[str, Any
     return labels
 
 
-def _check(experiment: Experiment) -> None:
-    where = str(experiment.path)
-    tuned = experiment.tune
-    for key, listed in (("seeds", experiment.seeds), *([("tune.seeds", tuned.seeds), ("tune.values", tuned.values)]
-                                                       if tuned is not None else [])):  # fmt: skip
-        if twice := [value for i, value in enumerate(listed) if value in listed[:i]]:
-            raise ConfigError(f"{where}: {key}: {twice[0]} stands there twice; keep one")
-    for axis in experiment.axes:
-        if not experiment.labels(axis):
-            raise ConfigError(f"{where}: axes.{axis} has no labels: give at least one, or leave the axis out")
-        for label, settings in experiment.labels(axis).items():
+def _wrong(experiment: Experiment) -> Iterator[str]:
+    """What keys of the file say against each other."""
+    axes, tune = experiment.axes, experiment.tune
+    listed = {"seeds": experiment.seeds} | ({"tune.seeds": tune.seeds, "tune.values": tune.values} if tune else {})
+    for key, values in listed.items():
+        if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+            yield f"{key}: {twice[0]} stands there twice; keep one"
+    for axis, labels in axes.items():
+        if not labels:
+            yield f"axes.{axis} has no labels: give at least one, or leave the axis out"
+        for label, settings in labels.items():
             if "seed" in settings:
-                raise ConfigError(f"{where}: axes.{axis}.{label}: seeds are no setting here; they stand under seeds")
-    known = [label for axis in experiment.axes for label in experiment.labels(axis)]
-    if experiment.baseline not in known:
-        near = nearest(experiment.baseline, known)
-        raise ConfigError(f"{where}: baseline: no axis has the label {experiment.baseline!r}: {near}")
-    if known.count(experiment.baseline) > 1:
-        raise ConfigError(f"{where}: baseline: several axes have the label {experiment.baseline!r}; rename one")
-    tune = experiment.tune
+                yield f"axes.{axis}.{label}: seeds are no setting here; they stand under seeds"
+    known, baseline = [label for labels in axes.values() for label in labels], experiment.baseline
+    if baseline not in known:
+        yield f"baseline: no axis has the label {baseline!r}: {nearest(baseline, known)}"
+    if known.count(baseline) > 1:
+        yield f"baseline: several axes have the label {baseline!r}; rename one"
     if tune is not None and (both := set(tune.seeds) & set(experiment.seeds)):
-        raise ConfigError(f"{where}: tune.seeds: {min(both)} is one of the seeds that are reported; take others")
+        yield f"tune.seeds: {min(both)} is one of the seeds that are reported; take others"
     for axis in (tune.over or []) if tune is not None else []:
-        if axis not in experiment.axes:
-            raise ConfigError(f"{where}: tune.over: there is no axis {axis!r}: {nearest(axis, experiment.axes)}")
+        if axis not in axes:
+            yield f"tune.over: there is no axis {axis!r}: {nearest(axis, axes)}"
     for claim in experiment.claims:
         if claim.keys() != {"says", "of", "first", "second"}:
-            raise ConfigError(f"{where}: claims: each needs says, of (a measure), first and second (labels of rows)")
+            yield "claims: each needs says, of (a measure), first and second (labels of rows)"
+            continue
         for end in ("first", "second"):
-            if claim[end] not in (labels := experiment.labels(experiment.rows)):
-                near = nearest(claim[end], labels)
-                raise ConfigError(f"{where}: claims: {end}: there is no row {claim[end]!r}: {near}")
+            if claim[end] not in (labels := axes[experiment.rows]):
+                yield f"claims: {end}: there is no row {claim[end]!r}: {nearest(claim[end], labels)}"
 
 
 def tables(experiment: Experiment) -> Iterator[tuple[Mapping[str, str], list[Labels]]]:

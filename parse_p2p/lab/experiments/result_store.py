@@ -104,11 +104,6 @@ class ResultStore:
         partial.rename(self.path(outcome.key))
 
 
-def padded(rows: Mapping[str, Mapping[int, float]], rounds: int) -> dict[str, list[float | None]]:
-    """Values by agent and round as one list an agent."""
-    return {me: [of.get(round) for round in range(rounds)] for me, of in rows.items()}
-
-
 def plain(values: Mapping[str, Any]) -> Scores:
     """Numbers as floats, by name."""
     return {str(name): float(value) for name, value in values.items()}

@@ -28,7 +28,7 @@ from parse_p2p.core.errors import P2PError, TrainingError
 from parse_p2p.core.events import Round, Start
 from parse_p2p.lab.experiments.experiment import Job, Labels
 from parse_p2p.lab.experiments.recorded_simulation import rehearse
-from parse_p2p.lab.experiments.result_store import Outcome, ResultStore, padded, plain
+from parse_p2p.lab.experiments.result_store import Outcome, ResultStore, plain
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.run_history import RunHistory
 from parse_p2p.methods.base import Method
@@ -193,14 +193,13 @@ def one(run: RunFile, key: str, engine: str, measures: Sequence[str], folder: Pa
 
 
 def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outcome:
-    accuracy: dict[str, dict[int, float]] = {me: {} for me in plan.peers}
-    outcome = Outcome(key)
+    outcome = Outcome(key, accuracy={me: [None] * plan.run.rounds for me in plan.peers})
     last: dict[str, Mapping[str, float]] = {}
 
     def each(round: int, scores: Mapping[Any, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
         last.update(scores)
-        for me in scores.keys() & accuracy.keys():
-            accuracy[me][round] = scores[me]["accuracy"]
+        for me in scores.keys() & outcome.accuracy.keys():
+            outcome.accuracy[me][round] = scores[me]["accuracy"]
         sent = sum(n for peers in ledger.values() for slices in peers.values() for n in slices.values())
         outcome.bytes.append(sent / len(plan.peers))
         outcome.seconds.append(seconds)
@@ -208,9 +207,8 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
     agent_states = plan.agent_states()
     rehearse(plan, each, agent_states)
     people: dict[str, AgentState] = {p.me: p for p in agent_states}
-    outcome.accuracy = padded(accuracy, plan.run.rounds)
     outcome.parameters = sum(people[me].learner.buffer.size for me in plan.peers)
-    if others := [s["others"] for me, s in last.items() if me in accuracy and "others" in s]:
+    if others := [s["others"] for me, s in last.items() if me in outcome.accuracy and "others" in s]:
         outcome.measures["others"] = sum(others) / len(others)
     if plan.coordinator is not None:
         outcome.measures |= {f"hub.{name}": value for name, value in plain(last[plan.coordinator]).items()}
@@ -242,22 +240,23 @@ def real(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outc
 
 
 def _read(plan: RunPlan, key: str, folder: RunFolder) -> Outcome:
-    accuracy: dict[str, dict[int, float]] = {me: {} for me in plan.peers}
-    sent, seconds = [0.0] * plan.run.rounds, [0.0] * plan.run.rounds
-    parameters = 0
-    for event in RunHistory(folder, {me: plan.kind(me) for me in plan.specs}, plan.run.rounds).read():
-        learning = event.agent in accuracy
+    rounds = plan.run.rounds
+    outcome = Outcome(key, bytes=[0.0] * rounds, seconds=[0.0] * rounds)
+    outcome.accuracy = {me: [None] * rounds for me in plan.peers}
+    for event in RunHistory.of(plan, folder).read():
+        learning = event.agent in outcome.accuracy
         match event:
             case Start() if learning:
-                parameters += event.parameters or 0
+                outcome.parameters += event.parameters or 0
             case Round():
-                sent[event.round] += sum(n for row in event.sent.values() for n in row.values()) / len(plan.peers)
-                seconds[event.round] = max(seconds[event.round], event.seconds)
+                sent = sum(n for row in event.sent.values() for n in row.values())
+                outcome.bytes[event.round] += sent / len(plan.peers)
+                outcome.seconds[event.round] = max(outcome.seconds[event.round], event.seconds)
                 if learning and event.accuracy is not None:
-                    accuracy[event.agent][event.round] = event.accuracy
+                    outcome.accuracy[event.agent][event.round] = event.accuracy
     for me in plan.specs:
         shutil.rmtree(folder.checkpoints(me), ignore_errors=True)
-    return Outcome(key, accuracy=padded(accuracy, plan.run.rounds), bytes=sent, seconds=seconds, parameters=parameters)
+    return outcome
 
 
 Engine = Callable[[RunPlan, str, Sequence[str], Path], Outcome]

@@ -57,15 +57,6 @@ Sent = tuple[tuple[int, int], ...]
 Payload = tuple[tuple[str, int], ...]
 
 
-class AgentData:
-    """What is drawn of one agent's log."""
-
-    def __init__(self) -> None:
-        self.heard = 0.0  # Unix seconds
-        self.rounds: dict[int, dict[str, float]] = {}
-        self.sent: dict[int, Sent] = {}
-
-
 class RunData:
     """One run, read as it grows; ``run`` is its file where that is not in the folder.
 
@@ -86,7 +77,7 @@ class RunData:
         self.ids = list(self._kinds)
         self._position = {me: i for i, me in enumerate(self.ids)}
         self._history = RunHistory(self.folder, self._kinds, self.run.rounds)
-        self.agents = {me: AgentData() for me in self.ids}
+        self._sends: dict[PeerId, dict[int, Sent]] = {me: {} for me in self.ids}
         self.spread = ConsensusDistances()
         self.last = -1
         self._payloads: dict[Payload, int] = {}
@@ -116,14 +107,12 @@ class RunData:
         self._take(self._history.take(me, event))
 
     def _take(self, event: Event) -> None:
-        agent = self.agents[event.agent]
         if isinstance(event, Round) and event.round < self.run.rounds:
-            self._take_round(agent, event)
+            self._take_round(event)
         self._counts[event.name] += 1
-        agent.heard = max(agent.heard, event.time)
         if event.level is not Level.DEBUG:
             row = {
-                "round": max(agent.rounds, default=0) if event.at is None else event.at,
+                "round": max(0, self._history.agents[event.agent].done - 1) if event.at is None else event.at,
                 "agent": event.agent,
                 "time": _number(event.time) or 0.0,
                 "kind": event.topic,
@@ -132,12 +121,10 @@ class RunData:
             }
             self._events.append(row)
 
-    def _take_round(self, agent: AgentData, event: Round) -> None:
-        round = event.round
-        again = round in agent.rounds
-        numbers = {key: _digits(_number(getattr(event, key))) for key in NUMBERS}
-        agent.rounds[round] = {key: value for key, value in numbers.items() if value is not None}
-        agent.sent[round] = self._sent(event.sent)
+    def _take_round(self, event: Round) -> None:
+        round, sends = event.round, self._sends[event.agent]
+        again = round in sends
+        sends[round] = self._sent(event.sent)
         self.last = max(self.last, round)
         self._bytes.pop(round, None)
         if not again and self._shown(round):  # who logs a round a second time has gone through the same once more
@@ -205,22 +192,22 @@ class RunData:
     def _agents(self, rounds: list[int]) -> tuple[list[dict[str, Any]], list[Sent]]:
         numbers: dict[Sent, int] = {}
         rows, over = [], _written(self.folder.summary)  # who was silent since then is no more
-        for me, agent in self.agents.items():
-            sent = [agent.sent.get(round) for round in rounds]
-            final = max((r for r, row in agent.rounds.items() if "accuracy" in row), default=None)
-            logged = self._history.agents[me]
+        for me, logged in self._history.agents.items():
+            sent = [self._sends[me].get(round) for round in rounds]
+            judged = {r: value for r, one in logged.rounds.items() if (value := _figure(one, "accuracy")) is not None}
             start = logged.start or Start()
             row = {
                 "id": me,
                 "types": [[first, self._type(me, kind)] for first, kind in sorted(logged.kinds.items())],
                 "here": bool(logged.state),
-                "state": _state(logged.state, agent.heard <= over),
+                "state": _state(logged.state, logged.heard <= over),
                 **{key: getattr(start, key) for key in ("samples", "parameters", "device")},
                 "absent": [] if self._theory is None else self._theory.absent(me, rounds),
-                "final": None if final is None else {"accuracy": agent.rounds[final]["accuracy"], "round": final},
+                "final": {"accuracy": judged[max(judged)], "round": max(judged)} if judged else None,
                 "sent": [None if one is None else numbers.setdefault(one, len(numbers)) for one in sent],
             }
-            rows.append(row | {key: [agent.rounds.get(r, {}).get(key) for r in rounds] for key in NUMBERS})
+            shown = [logged.rounds.get(round) for round in rounds]
+            rows.append(row | {key: [_figure(one, key) for one in shown] for key in NUMBERS})
         return rows, list(numbers)
 
     def _type(self, me: PeerId, kind: str) -> str:
@@ -232,14 +219,15 @@ class RunData:
         types: dict[str, dict[str, Any]] = {}
         for i, round in enumerate(rounds):
             there = defaultdict(list)
-            for me, agent in self.agents.items():
-                if round in agent.rounds:
-                    there[self._type(me, self._history.agents[me].kind_in(round))].append(agent.rounds[round])
+            for me, logged in self._history.agents.items():
+                if round in logged.rounds:
+                    there[self._type(me, logged.kind_in(round))].append(logged.rounds[round])
             for kind, rows in there.items():
                 blank = {key: [None] * len(rounds) for key in ("agents", "accuracy", "worst", "best", "loss")}
                 row = types.setdefault(kind, blank)
-                accuracy = [r["accuracy"] for r in rows if "accuracy" in r]
-                losses = [r["loss"] for r in rows if "loss" in r]
+                accuracy, losses = (
+                    [value for one in rows if (value := _figure(one, key)) is not None] for key in ("accuracy", "loss")
+                )
                 row["agents"][i] = len(rows)
                 row["accuracy"][i], row["loss"][i] = _mean(accuracy), _mean(losses)
                 row["worst"][i], row["best"][i] = min(accuracy, default=None), max(accuracy, default=None)
@@ -266,12 +254,12 @@ class RunData:
     def _sum(self, round: int, messages: list[Payload]) -> Counter[str]:
         """Payload of a round by slice, and what else its agents handed to the transport."""
         found: Counter[str] = Counter()
-        sent = Counter(message for t in self.agents.values() for _, message in t.sent.get(round, ()))
+        sent = Counter(message for sends in self._sends.values() for _, message in sends.get(round, ()))
         for message, times in sent.items():
             for name, nbytes in messages[message]:
                 found[name] += nbytes * times
-        wire = sum(t.rounds.get(round, {}).get("wire_out", 0) for t in self.agents.values())
-        if (rest := int(wire) - found.total()) > 0:
+        wire = sum(logged.rounds[round].wire_out for logged in self._history.agents.values() if round in logged.rounds)
+        if (rest := wire - found.total()) > 0:
             found[REST] = rest
         return found
 
@@ -319,6 +307,12 @@ def _payload(slices: Mapping[str, int]) -> Payload:
 
 def _number(value: float | None) -> float | None:
     return value if value is not None and abs(value) < LARGEST else None
+
+
+def _figure(row: Round | None, key: str) -> float | None:
+    """A number of a round as it is drawn; None where there is none, or one beyond all measure."""
+    value: float | None = getattr(row, key, None)
+    return value if isinstance(value, int) else _digits(_number(value))
 
 
 def _since(time: float, began: float) -> float:

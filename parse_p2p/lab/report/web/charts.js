@@ -2,20 +2,8 @@
 // The pictures that plotly draws. `page` (page.js) says what is chosen; every function draws anew from the runs.
 
 const HUES = [
-  "#4c82b8",
-  "#e0813c",
-  "#3a9d78",
-  "#b5507a",
-  "#8067b7",
-  "#b08b2e",
-  "#45a5b8",
-  "#a06a4b",
-  "#7d9a3c",
-  "#c26a9d",
-  "#5a6fd0",
-  "#c4574f",
-  "#4f8f5b",
-  "#967bb6",
+  "#4c82b8", "#e0813c", "#3a9d78", "#b5507a", "#8067b7", "#b08b2e", "#45a5b8",
+  "#a06a4b", "#7d9a3c", "#c26a9d", "#5a6fd0", "#c4574f", "#4f8f5b", "#967bb6",
 ];
 const DASHES = ["solid", "dot", "dash", "dashdot", "longdash", "longdashdot"];
 const REST = "headers, heartbeats";
@@ -29,18 +17,17 @@ function draw(id, traces, layout = {}) {
   const all = {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
+    showlegend: false, // most have one of their own, below the picture
     uirevision: id,
     datarevision: (revision += 1), // arrays grow in place, which plotly does not see by itself
     font: { family: "system-ui, sans-serif", size: 12, color: css("--ink") },
     margin: { l: 52, r: 12, t: 8, b: 40 },
-    hovermode: "closest",
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") }, namelength: -1 },
     ...layout,
     legend: {
       orientation: "h",
       y: -0.2,
       yanchor: "top",
-      traceorder: "normal",
       font: { size: 11, color: css("--soft") },
       ...layout.legend,
     },
@@ -68,44 +55,34 @@ function hue(name) {
 const typeAt = (agent, round) => agent.types.filter(([first]) => first <= round).at(-1)?.[1] ?? agent.types[0][1];
 const shownRuns = () => page.runs.map((run, i) => [run, i]).filter(([, i]) => page.shown.has(i));
 const several = () => page.shown.size > 1;
-const label = (name, run) => plainly(several() ? `${name} · ${run.name}` : name);
+const label = (name, run) => (several() ? `${name} · ${run.name}` : name);
 
-function curves(key) {
+// one line by round; `label` is its name for a legend outside of plotly
+function trace(run, y, name, line, more) {
+  return { x: run.rounds, y, name: plainly(name), label: name, mode: "lines", line, ...more };
+}
+
+function curves(key, by = page.by) {
   const traces = [];
   for (const [run, i] of shownRuns()) {
     const line = { dash: DASHES[i % DASHES.length] };
-    if (page.by === "type") {
+    if (by === "type") {
       for (const [name, row] of Object.entries(run.types)) {
         if (!row[key]) continue;
         if (key === "accuracy" && !several()) traces.push(...band(run, name, row));
-        traces.push({
-          x: run.rounds,
-          y: row[key],
-          name: label(name, run),
-          mode: "lines+markers",
-          connectgaps: false,
-          line: { ...line, color: hue(name), width: 2 },
-          marker: { size: run.rounds.length > 60 ? 1 : 4 },
-          hovertemplate: "round %{x}: %{y:.3f}",
-        });
+        const dots = { mode: "lines+markers", marker: { size: run.rounds.length > 60 ? 1 : 4 } };
+        const hovertemplate = "round %{x}: %{y:.3f}";
+        traces.push(
+          trace(run, row[key], label(name, run), { ...line, color: hue(name), width: 2 }, { ...dots, hovertemplate }),
+        );
       }
       continue;
     }
-    const told = new Set();
     for (const agent of run.agents) {
       const type = typeAt(agent, Infinity);
-      traces.push({
-        x: run.rounds,
-        y: agent[key],
-        name: label(type, run),
-        legendgroup: `${type} ${i}`,
-        mode: "lines",
-        showlegend: !told.has(type),
-        line: { ...line, color: hue(type), width: 1.4 },
-        opacity: 0.75,
-        hovertemplate: `${plainly(agent.id)}, round %{x}: %{y:.3f}`,
-      });
-      told.add(type);
+      const hovertemplate = `${plainly(agent.id)}, round %{x}: %{y:.3f}`;
+      const drawn = { ...line, color: hue(type), width: 1.4 };
+      traces.push(trace(run, agent[key], label(type, run), drawn, { opacity: 0.75, hovertemplate }));
     }
   }
   return traces;
@@ -126,32 +103,19 @@ function curveLegend(id) {
     ...new Set(shownRuns().flatMap(([run]) => run.agents.flatMap((agent) => agent.types.map(([, type]) => type)))),
   ];
   const runs = several() ? shownRuns() : [];
-  fill(
-    id,
-    ...types.map((type) => make("span", {}, dot(hue(type)), type)),
-    ...runs.map(([run, i]) => make("span", {}, dashed(i), run.name)),
-  );
+  legend(id, [...types.map((type) => [dot(hue(type)), type]), ...runs.map(([run, i]) => [dashed(i), run.name])]);
 }
 
 const STROKES = ["", "1 4", "6 4", "6 3 1 3", "10 4", "10 3 1 3"];
 
 function dashed(i) {
-  const line = svg("line", {
-    x1: 1,
-    x2: 27,
-    y1: 4,
-    y2: 4,
-    stroke: css("--soft"),
-    "stroke-width": 2,
-    "stroke-linecap": "round",
-    "stroke-dasharray": STROKES[i % STROKES.length],
-  });
+  const line = svg("path", { d: "M1 4H27", "stroke-dasharray": STROKES[i % STROKES.length] });
   return svg("svg", { width: 28, height: 8, class: "dash" }, line);
 }
 
 function drawAccuracy() {
   curveLegend("accuracy-legend");
-  draw("accuracy", curves("accuracy"), { showlegend: false, yaxis: { title: { text: "accuracy" } } });
+  draw("accuracy", curves("accuracy"), { yaxis: { title: { text: "accuracy" } } });
   const spread =
     page.by === "type" && !several()
       ? "Lines are means over agents, bands reach from the worst to the best."
@@ -163,20 +127,9 @@ function drawAccuracy() {
 
 function drawLoss() {
   // a type's loss is the one it trained on; the test loss is known by agent
-  const traces = page.loss === "loss" ? curves("loss") : testLoss();
+  const traces = page.loss === "loss" ? curves("loss") : curves("test_loss", "agent");
   curveLegend("loss-legend");
-  draw("loss", traces, {
-    showlegend: false,
-    yaxis: { title: { text: page.loss === "loss" ? "training loss" : "test loss" } },
-  });
-}
-
-function testLoss() {
-  const by = page.by;
-  page.by = "agent";
-  const traces = curves("test_loss");
-  page.by = by;
-  return traces;
+  draw("loss", traces, { yaxis: { title: { text: page.loss === "loss" ? "training loss" : "test loss" } } });
 }
 
 function sliceHue(run, name) {
@@ -190,54 +143,31 @@ function drawBytes() {
   if (several()) {
     for (const [run, i] of shownRuns()) {
       const rows = Object.values(run.slices);
-      const sum = run.rounds.map((_, t) => rows.reduce((all, row) => all + row[key][t], 0));
-      traces.push({
-        x: run.rounds,
-        y: sum,
-        name: plainly(run.name),
-        label: run.name,
-        mode: "lines",
-        line: { color: HUES[i % HUES.length], width: 2 },
-      });
+      const sums = run.rounds.map((_, t) => sum(rows.map((row) => row[key][t])));
+      traces.push(trace(run, sums, run.name, { color: HUES[i % HUES.length], width: 2 }));
     }
     text("bytes-hint", "All bytes on the wire, a line a run; choose one run to see its slices.");
   } else {
     for (const [run] of shownRuns()) {
       for (const [name, row] of Object.entries(run.slices)) {
-        traces.push({
-          x: run.rounds,
-          y: row[key],
-          name: plainly(name),
-          label: name,
-          stackgroup: "all",
-          mode: "lines",
-          line: { width: 0.5, color: sliceHue(run, name) },
-          hovertemplate: "round %{x}: %{y:.3s}B",
-        });
+        const stacked = { stackgroup: "all", hovertemplate: "round %{x}: %{y:.3s}B" };
+        traces.push(trace(run, row[key], name, { width: 0.5, color: sliceHue(run, name) }, stacked));
       }
     }
     const running = shownRuns().some(([run]) => run.agents.some((agent) => agent.state === "running"));
     const unfinished = running ? " The latest rounds are not complete yet." : "";
     text("bytes-hint", `All agents together, as the senders counted them.${unfinished}`);
   }
-  legend("bytes-legend", traces);
-  draw("bytes", traces, {
-    showlegend: false,
-    yaxis: { title: { text: "bytes" }, tickformat: "~s", rangemode: "tozero" },
-  });
+  legend("bytes-legend", named(traces));
+  draw("bytes", traces, { yaxis: { title: { text: "bytes" }, tickformat: "~s", rangemode: "tozero" } });
 }
 
 // names of slices are long: they stand below the picture, where they wrap
-function legend(id, traces) {
-  fill(
-    id,
-    ...traces.map((trace) => {
-      const made = make("span", {}, dot(trace.line.color));
-      made.append(trace.label ?? trace.name);
-      return made;
-    }),
-  );
+function legend(id, entries, ...more) {
+  fill(id, ...entries.map(([mark, name]) => make("span", {}, mark, name)), ...more);
 }
+
+const named = (traces) => traces.map((trace) => [dot(trace.line.color), trace.label]);
 
 function drawConsensus() {
   const name = page.slice.consensus,
@@ -248,49 +178,26 @@ function drawConsensus() {
     for (const [slice, row] of Object.entries(run.consensus)) {
       if (name !== "all" && slice !== name) continue;
       if (!row.after) continue;
-      const line = { x: run.rounds, mode: "lines", hovertemplate: "round %{x}: %{y:.3g}" };
+      const add = (distances, name, line, more) =>
+        traces.push(trace(run, positive(distances), name, line, { hovertemplate: "round %{x}: %{y:.3g}", ...more }));
+      const color = HUES[i % HUES.length];
       if (name === "all") {
-        traces.push({
-          ...line,
-          y: positive(row.after),
-          name: plainly(slice),
-          label: slice,
-          line: { width: 1.6, color: sliceHue(run, slice) },
-        });
+        add(row.after, slice, { width: 1.6, color: sliceHue(run, slice) });
         continue;
       }
-      const color = HUES[i % HUES.length];
-      traces.push(
-        {
-          ...line,
-          y: positive(row.before),
-          name: label("before mixing", run),
-          line: { color, width: 1.4 },
-          opacity: 0.5,
-        },
-        { ...line, y: positive(row.after), name: label("after mixing", run), line: { color, width: 2.2 } },
-      );
+      add(row.before, label("before mixing", run), { color, width: 1.4 }, { opacity: 0.5 });
+      add(row.after, label("after mixing", run), { color, width: 2.2 });
       if (known(row.bound).length)
-        traces.push({
-          ...line,
-          y: positive(row.bound),
-          name: label("theory allows", run),
-          line: { color: css("--soft"), width: 1.4, dash: "dash" },
-        });
+        add(row.bound, label("theory allows", run), { color: css("--soft"), width: 1.4, dash: "dash" });
     }
   }
-  legend("consensus-legend", name === "all" ? traces : []);
+  legend("consensus-legend", name === "all" ? named(traces) : []);
   const values = traces.flatMap((trace) => known(trace.y)),
     wide = Math.max(...values) > 30 * Math.min(...values);
   draw("consensus", traces, {
     showlegend: name !== "all",
     legend: { y: -0.26 },
-    yaxis: {
-      type: "log",
-      title: { text: "distance" },
-      exponentformat: "power",
-      ...(wide ? { dtick: 1 } : { dtick: "D2" }),
-    },
+    yaxis: { type: "log", title: { text: "distance" }, exponentformat: "power", dtick: wide ? 1 : "D2" },
   });
 }
 
@@ -326,7 +233,7 @@ function drawTimeline(run, events) {
   draw("timeline", traces, {
     height: 110 + 18 * order.length,
     showlegend: true,
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
+    legend: { y: 1.02, yanchor: "bottom" },
     margin: { l: 52, r: 12, t: 30, b: 40 },
     xaxis: { range: [-0.5, last + 0.5] },
     yaxis: {

@@ -33,16 +33,6 @@ const dot = (color) => {
   return made;
 };
 
-function pressable(element, act) {
-  element.addEventListener("click", act);
-  element.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      act();
-    }
-  });
-}
-
 // the first `texts` columns are text, the others numbers
 function table(head, rows, texts = 1) {
   const cell = (tag, part, i) => make(tag, i < texts ? { class: "text" } : {}, part);
@@ -54,6 +44,8 @@ function table(head, rows, texts = 1) {
   );
 }
 
+const tabulate = (id, head, rows, texts) => fill(id, ...table(head, rows, texts).children);
+
 // bytes as a person reads them: 86.1 kB
 function size(bytes) {
   if (bytes == null) return null;
@@ -63,7 +55,8 @@ function size(bytes) {
     : `${Math.round(bytes)} B`;
 }
 
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const sum = (values) => values.reduce((all, value) => all + value, 0);
+const mean = (values) => sum(values) / values.length;
 const std = (values) => Math.sqrt(mean(values.map((value) => (value - mean(values)) ** 2)));
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const known = (values) => values.filter((value) => value != null);
@@ -126,7 +119,9 @@ function drawRound() {
   drawCrossing(run, t);
 }
 
-function update() {
+// draw everything, with what has been chosen since
+function update(chosen = {}) {
+  Object.assign(page, chosen);
   const run = focused();
   document.title = page.runs.map((each) => each.name).join(", ");
   text("title", page.runs.length > 1 ? `${page.runs.length} runs` : run.name);
@@ -172,10 +167,7 @@ function begin() {
   page.runs.forEach((_, i) => page.shown.add(i));
   for (const group of document.querySelectorAll("[data-choice]")) {
     for (const button of group.children)
-      button.addEventListener("click", () => {
-        page[group.dataset.choice] = button.value;
-        update();
-      });
+      button.addEventListener("click", () => update({ [group.dataset.choice]: button.value }));
   }
   const listen = (id, name, act) => document.getElementById(id).addEventListener(name, act);
   listen("consensus-slice", "change", (event) => {
@@ -199,7 +191,7 @@ function begin() {
   });
   listen("play", "click", () => play(page.playing === null));
   listen("copy", "click", copy);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => update());
   update();
 }
 

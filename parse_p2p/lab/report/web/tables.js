@@ -2,28 +2,13 @@
 // What stands in tables: runs, types of agents, slices against theory, events, and what pid.json holds.
 
 function drawRuns() {
-  const head = [
-    "",
-    "run",
-    "method",
-    "data set",
-    "seed",
-    "rounds",
-    "accuracy",
-    "worst agent",
-    "bytes an agent and round",
-    "bytes in all",
-    "s a round",
-  ];
+  const head = ["", "run", "method", "data set", "seed", "rounds", "accuracy", "worst agent"];
+  head.push("bytes an agent and round", "bytes in all", "s a round");
   const rows = page.runs.map((run, i) => {
     const judged = run.agents.filter((agent) => agent.final && !coordinates(agent));
-    const worst = judged.reduce(
-      (low, agent) => (!low || agent.final.accuracy < low.final.accuracy ? agent : low),
-      null,
-    );
-    const bytes = Object.values(run.slices).reduce((sum, row) => sum + (row.total.at(-1) ?? 0), 0);
-    const done =
-      run.agents.reduce((sum, agent) => sum + (coordinates(agent) ? 0 : known(agent.sent).length), 0) * run.stride;
+    const worst = [...judged].sort((a, b) => a.final.accuracy - b.final.accuracy)[0];
+    const bytes = sum(Object.values(run.slices).map((row) => row.total.at(-1) ?? 0));
+    const done = sum(run.agents.map((agent) => (coordinates(agent) ? 0 : known(agent.sent).length))) * run.stride;
     const seconds = known(run.agents.flatMap((agent) => agent.seconds));
     return [
       chooser(run, i),
@@ -39,7 +24,7 @@ function drawRuns() {
       seconds.length ? median(seconds).toFixed(2) : "",
     ].map((part) => (part instanceof Node ? part : String(part)));
   });
-  fill("runs", ...table(head, rows, 4).children);
+  tabulate("runs", head, rows, 4);
   fill(
     "notes",
     ...page.runs.flatMap((run) =>
@@ -65,8 +50,7 @@ function radio(run, i) {
   const box = make("input", { type: "radio", name: "focus", "aria-label": `show ${run.name} in detail` });
   box.checked = page.focus === i;
   box.addEventListener("change", () => {
-    Object.assign(page, { focus: i, round: Infinity, agent: null, edge: null });
-    update();
+    update({ focus: i, round: Infinity, agent: null, edge: null });
   });
   return make("label", {}, box, " ", run.name);
 }
@@ -108,17 +92,8 @@ function drawTypes() {
       }),
     ]),
   );
-  const groups =
-    runs.length > 1
-      ? [
-          make(
-            "tr",
-            {},
-            make("th", {}),
-            ...runs.map((run, r) => make("th", { class: "group", colspan: columns[r].length }, run.name)),
-          ),
-        ]
-      : [];
+  const named = runs.map((run, r) => [run.name, { class: "group", colspan: columns[r].length }]);
+  const groups = runs.length > 1 ? [line("th", [["", {}], ...named])] : [];
   fill("types", make("thead", {}, ...groups, line("th", head)), make("tbody", {}, ...body));
 }
 
@@ -150,22 +125,8 @@ function drawContraction(run) {
       ];
     });
   document.getElementById("contraction-box").hidden = !rows.length;
-  fill(
-    "contraction",
-    ...table(
-      [
-        "slice",
-        "holders",
-        "ρ",
-        "left of the distance: median",
-        "most",
-        "rounds within ρ",
-        "rounds without all holders",
-      ],
-      rows,
-      1,
-    ).children,
-  );
+  const left = ["left of the distance: median", "most", "rounds within ρ", "rounds without all holders"];
+  tabulate("contraction", ["slice", "holders", "ρ", ...left], rows, 1);
 }
 
 function drawEvents(run) {

@@ -192,7 +192,7 @@ def test_codes_of_made_data_have_the_atoms_that_were_put_there(atoms, embedding)
     codes = []
     for x in data.inputs.values():
         rows = x.double().numpy()
-        codes.append(codebook(rows[:2000], 8, 0).codes(rows[2000:]))
+        codes.append(codebook(rows[:2000], 8, 0).predict(rows[2000:]))
     found = decompose(count(codes[0], codes[1], data.targets.numpy()[2000:], (8, 8, data.classes)))
     truth = ["redundant" in atoms, "unique" in atoms, "unique" in atoms, "synergistic" in atoms]
     assert found.atoms == pytest.approx([float(t) for t in truth], abs=0.02)
@@ -201,5 +201,5 @@ def test_codes_of_made_data_have_the_atoms_that_were_put_there(atoms, embedding)
 def test_too_few_codes_keep_an_arbitrary_part():
     """Three bits in a modality and two codes: most of what is there is lost, and nothing in the estimate says so."""
     data = bits.open(bits.Options(samples=6000), 0)
-    codes = [codebook(x.double().numpy(), 2, 0).codes(x.double().numpy()) for x in data.inputs.values()]
+    codes = [codebook(x.double().numpy(), 2, 0).predict(x.double().numpy()) for x in data.inputs.values()]
     assert decompose(count(codes[0], codes[1], data.targets.numpy(), (2, 2, 16))).total < 2.2

@@ -21,14 +21,14 @@ def test_codes_tell_clusters_apart_also_in_samples_not_seen():
     middles = 10 * drawn(0, 6, 4)
     label = np.random.default_rng(1).integers(0, 6, 600)
     x = middles[label] + 0.1 * drawn(2, 600, 4)
-    codes = probes.codebook(x[:300], 6, 0).codes(x[300:])
+    codes = probes.codebook(x[:300], 6, 0).predict(x[300:])
     assert len({(c, t) for c, t in zip(codes, label[300:], strict=True)}) == 6
-    assert np.array_equal(codes, probes.codebook(x[:300], 6, 0).codes(x[300:]))
+    assert np.array_equal(codes, probes.codebook(x[:300], 6, 0).predict(x[300:]))
 
 
 def test_a_codebook_is_no_larger_than_the_samples_are_different():
     x = np.repeat([[0.0], [1.0]], 5, axis=0)
-    assert len(probes.codebook(x, 8, 0).centres) == 2
+    assert len(probes.codebook(x, 8, 0).cluster_centers_) == 2
 
 
 def test_alignment_does_not_see_rotations_and_scale():
