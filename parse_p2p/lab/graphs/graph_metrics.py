@@ -127,7 +127,8 @@ def traffic(overlays: Overlays, codec: Codec) -> Counter[tuple[str, str]]:
     sent: Counter[tuple[str, str]] = Counter()
     for me, offered in overlays.offers.items():
         for key, region in offered.items():
-            sent[me, key.group] += _audience(overlays.graph(key), me) * codec.length(region.size)
+            audience = len(overlays.graph(key).graph[me])  # the successors, where edges go one way
+            sent[me, key.group] += audience * codec.length(region.size)
     return sent
 
 
@@ -178,11 +179,6 @@ def _partners(overlays: Overlays) -> Counter[str]:
     graphs = [(key, overlays.graph(key).graph) for key in overlays.keys]
     return Counter({me: len({peer for key, graph in graphs if key in offered for peer in graph[me]})
                     for me, offered in overlays.offers.items()})  # fmt: skip
-
-
-def _audience(overlay: Topology, me: PeerId) -> int:
-    """To how many an agent sends; the successors, where edges go one way."""
-    return len(overlay.graph[me])
 
 
 # rows

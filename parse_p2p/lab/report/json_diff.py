@@ -26,17 +26,3 @@ def changes(old: Any, new: Any) -> Patch | None:
 def _patch(inner: dict[str, Patch | None], **rest: list[Any]) -> Patch:
     at = {key: patch for key, patch in inner.items() if patch is not None}
     return ({"at": at} if at else {}) | {key: value for key, value in rest.items() if value}
-
-
-def applied(old: Any, patch: Patch) -> Any:
-    """``old`` with a patch, as the page does it; ``old`` itself is changed."""
-    if "is" in patch:
-        return patch["is"]
-    for key, inner in patch.get("at", {}).items():
-        place = int(key) if isinstance(old, list) else key
-        old[place] = applied(old[place] if isinstance(old, list) else old.get(place), inner)
-    for key in patch.get("gone", []):
-        del old[key]
-    if "more" in patch:
-        old.extend(patch["more"])
-    return old

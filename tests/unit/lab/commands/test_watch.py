@@ -9,10 +9,10 @@ import brokers
 import ports
 import pytest
 import running
+from patches import applied
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.commands.watch import Server, watch, welcome
-from parse_p2p.lab.report.json_diff import applied
 from parse_p2p.lab.report.live import Feed, source
 from parse_p2p.launch.run_folder import RunFolder
 

@@ -9,10 +9,11 @@ import pytest
 import running
 from hypothesis import given
 from hypothesis import strategies as st
+from patches import applied
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.report.json_diff import applied, changes
+from parse_p2p.lab.report.json_diff import changes
 from parse_p2p.lab.report.page import dumped
 from parse_p2p.lab.report.run_data import MOST_ROUNDS, REST, RunData
 from parse_p2p.launch.run_folder import RunFolder
