@@ -123,7 +123,7 @@ def parse_agent(
 
     level = LogLevel.QUIET if quiet else log_level
     named = {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed, "device": device}
-    plan, chosen = run.planned(topology, set or [], named, launcher, level)
+    plan, chosen = run.planned(topology, set or [], named, launcher, level, id is None)
     if id is not None and launcher != "local":
         raise ConfigError(f"--launcher {launcher} starts all agents of the file: leave out --id (or {ID})")
     if start_or_resume and id is None:

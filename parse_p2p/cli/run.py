@@ -32,12 +32,17 @@ LOOK = 0.2  # seconds between two looks at the logs
 
 
 def planned(
-    topology: Path, settings: Sequence[str], named: Mapping[str, Any], launcher: str, level: LogLevel
+    topology: Path, settings: Sequence[str], named: Mapping[str, Any], launcher: str, level: LogLevel, all_of_it: bool
 ) -> tuple[RunPlan, Launcher]:
-    """The plan of a run file, or of the shipped one of that name, as the launcher needs it. Raises ConfigError."""
+    """The plan of a run file, or of the shipped one of that name, as the launcher of its agents needs it.
+
+    The launcher is made ready where it has to start ``all_of_it``. Raises ConfigError.
+    """
     put = [run_file.setting(text) for text in settings]
     put += [(key, value) for key, value in named.items() if value is not None]
     chosen = _launcher(launcher)
+    if all_of_it:
+        chosen.prepare()
     file = shipped.find(topology)
     plan = RunPlan(chosen.adapt(run_file.load(file, put)))
     if file != topology and level is not LogLevel.QUIET:

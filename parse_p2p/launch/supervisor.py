@@ -109,10 +109,12 @@ class Supervisor:
 class Launcher:
     """A way to run all agents of a file.
 
-    ``adapt`` gives the run file as this way needs it; ``check`` raises ConfigError, before anything is written, where
-    the run cannot be. Agents are then started by entering the ``supervisor`` of a world, a folder and a first round.
+    ``prepare`` is called before anything is read or opened; ``adapt`` gives the run file as this way needs it;
+    ``check`` raises ConfigError, before anything is written, where the run cannot be. Agents are then started by
+    entering the ``supervisor`` of a plan, a folder and a first round.
     """
 
     adapt: Callable[[RunFile], RunFile]
     check: Callable[[RunPlan, RunFolder], None]
     supervisor: type[Supervisor]
+    prepare: Callable[[], None] = lambda: None

@@ -23,7 +23,7 @@ from parse_p2p.lab.experiments.ray_executor import RayExecutor
 from parse_p2p.lab.experiments.result_store import ResultStore
 from parse_p2p.lab.experiments.statistics import markdown
 from parse_p2p.lab.experiments.sweep import LocalExecutor, Sweep
-from parse_p2p.launch import exit_codes
+from parse_p2p.launch import exit_codes, fork_server
 
 RUNS = Path("runs") / "lab"
 WIDE = 150  # columns of a terminal from which on a table is shown whole
@@ -61,6 +61,7 @@ def compare(
         raise ConfigError(f"--out {folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
     console = Console()
     pool = RayExecutor if engine == "ray" else LocalExecutor
+    fork_server.begin()
     study = complete(chosen, folder, workers or default_workers(chosen), quiet, console, pool)
     tables = list(study.tables())
     for table in tables:

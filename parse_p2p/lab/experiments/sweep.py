@@ -29,6 +29,7 @@ from parse_p2p.core.events import Round, Start
 from parse_p2p.lab.experiments.experiment import Job, Labels
 from parse_p2p.lab.experiments.recorded_simulation import rehearse
 from parse_p2p.lab.experiments.result_store import Outcome, ResultStore, plain
+from parse_p2p.launch import fork_server
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.run_history import RunHistory
 from parse_p2p.methods.base import Method
@@ -76,9 +77,7 @@ class LocalExecutor(ProcessPoolExecutor):
 
     def __init__(self, workers: int) -> None:
         self._others = set(multiprocessing.active_children())
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["parse_p2p.launch.preload"])
-        super().__init__(workers, context, _begin)
+        super().__init__(workers, fork_server.context(), _begin)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures)

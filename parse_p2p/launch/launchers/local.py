@@ -1,7 +1,6 @@
 """All agents of a run on this host, one process each, from a fork server that has torch loaded."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import socket
@@ -9,6 +8,7 @@ from multiprocessing.context import ForkServerProcess
 
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.types import PeerId
+from parse_p2p.launch import fork_server
 from parse_p2p.launch.process import child
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.supervisor import Launcher, Supervisor
@@ -37,9 +37,7 @@ class LocalSupervisor(Supervisor):
     """Processes of this host."""
 
     def _launch(self, me: PeerId, start: int | None) -> Forked:
-        context = multiprocessing.get_context("forkserver")
-        discovery = type(self._plan.run.discovery).__module__
-        context.set_forkserver_preload(["parse_p2p.launch.preload", discovery])
+        context = fork_server.context(type(self._plan.run.discovery).__module__)
         arguments = (self._plan.run.model_dump(), me, self._folder, start)
         return Forked(context.Process(target=child, args=arguments, name=me))
 
@@ -72,4 +70,4 @@ def _refuse_if_taken(me: PeerId, address: str) -> None:
         raise cannot_listen(me, address, error.errno, error.strerror or str(error)) from None
 
 
-LAUNCHER = Launcher(adapt=lambda run: run, check=check, supervisor=LocalSupervisor)
+LAUNCHER = Launcher(adapt=lambda run: run, check=check, supervisor=LocalSupervisor, prepare=fork_server.begin)
