@@ -1,6 +1,6 @@
 """From a run file to agents: graph, data, models and overlays, all derived from the file and the seed alone.
 
-Every process of a run derives the same world, so nobody has to be told who shares what with whom.
+Every process of a run derives the same plan, so that who shares what with whom needs no messages.
 """
 
 import os
@@ -204,7 +204,7 @@ class RunPlan:
         return network
 
     def spec(self, me: PeerId, modalities: Modalities) -> AgentSpec:
-        """An agent's seat once it has these modalities."""
+        """An agent's entry once it has these modalities."""
         spec = self.specs[me]
         if modalities == spec.modalities:
             return spec
@@ -327,7 +327,7 @@ class RunPlan:
     # the machine
 
     def device(self, me: PeerId) -> torch.device:
-        """``auto`` deals the GPUs round to the agents and is the CPU where there is none."""
+        """``auto`` gives agents the GPUs in turn, and the CPU where there is none."""
         return devices.choose(self.specs[me].entry.device or self.run.device, me, list(self.specs).index(me))
 
     @property

@@ -1,4 +1,4 @@
-"""One agent less its network: a learner, a method's script for each round, and what is kept in between.
+"""State of one agent, independent of the transport: its learner, its method's script of a round, and what it keeps.
 
 The simulator and the real agent drive the very same object, which is why they end with the same parameters.
 """

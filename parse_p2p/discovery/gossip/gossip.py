@@ -102,7 +102,7 @@ class GossipDiscovery:
         if descriptor.id not in self._descriptors:
             raise MalformedFrame(f"{descriptor.id} is no agent of this run")
         if len(descriptor.addresses) not in (0, 2) or not all(map(_ENDPOINT.fullmatch, descriptor.addresses)):
-            raise MalformedFrame(f"the card of {descriptor.id} has other places than two that can be dialled, or none")
+            raise MalformedFrame(f"the card of {descriptor.id} has neither two endpoints that can be dialled nor none")
         if not replace(self._descriptors[descriptor.id], addresses=descriptor.addresses).alike(descriptor):
             raise WrongRun(f"{descriptor.id} senses or holds other than this run gives it: is it the same version?")
 
@@ -124,7 +124,7 @@ class GossipDiscovery:
             await self._send(peer, write(message))
 
     def _dial(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
-        if not addresses:  # it dials me, or the book has no room for it
+        if not addresses:  # it dials me, or the table of peers is full
             return
         data, control = addresses
         if peer in self._site.neighbours:
@@ -134,7 +134,7 @@ class GossipDiscovery:
 
 
 class GossipDiscoveryOptions(FoundOptions):
-    """Agents find each other from one contact, or a few, whose places all know."""
+    """Agents find each other from one contact, or a few, whose addresses all know."""
 
     contacts: dict[str, Annotated[str, AfterValidator(lambda text: text and agent_address(text))]] = Field(
         min_length=1,

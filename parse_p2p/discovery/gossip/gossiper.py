@@ -169,7 +169,7 @@ class Gossiper:
     def _message(
         self, peer: PeerId, shuffle: bool, asks: bool, descriptor: PeerDescriptor | None = None
     ) -> GossipMessage:
-        """``descriptor`` is the receiver's, where it is not in the book."""
+        """``descriptor`` is the receiver's, where it is not in the sample."""
         entry = self.sample.entries.get(peer)
         edges = self._edges(peer)
         if entry is not None:

@@ -106,7 +106,7 @@ class PeerSample:
         return len(offered) < RUMOURS_OF_ONE and sum(other.drawn for other in offered) < limit
 
     def meet(self, descriptor: PeerDescriptor, edges: dict[str, Edge]) -> Entry | None:
-        """Take in what an agent says of itself; None where the book is full."""
+        """Take in what an agent says of itself; None where the sample is full."""
         self._gone.pop(descriptor.id, None)
         entry = self.entries.get(descriptor.id)
         if (entry is None or not entry.spoken) and len(self.spoken) >= SPOKEN:

@@ -24,7 +24,7 @@ Each = Callable[[int, Mapping[PeerId, Mapping[str, float]], Ledger, float], None
 
 
 def rehearse(plan: RunPlan, each: Each, agent_states: list[AgentState]) -> None:
-    """Simulate a world; after each round all who are there are evaluated. Raises what the simulator raises."""
+    """Simulate a plan; after each round all who are there are evaluated. Raises what the simulator raises."""
     _refuse_faults(plan)
     people = {p.me: p for p in agent_states}
     began = time.process_time()
@@ -44,7 +44,7 @@ def _refuse_faults(plan: RunPlan) -> None:
 
 
 def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[AgentState]:
-    """Simulate a world into a folder that holds no run yet; its agents, as they ended."""
+    """Simulate a plan into a folder that holds no run yet; its agents, as they ended."""
     if folder.file.exists():
         raise ConfigError(f"{folder.path} holds a run already: name another folder")
     _refuse_faults(plan)

@@ -90,7 +90,7 @@ class GraphMetrics:
 
 
 def shape(plan: RunPlan) -> GraphMetrics:
-    """Measure a world. Raises ConfigError for a method with a coordinator, whose clients have no graph."""
+    """Measure the overlays of a plan. Raises ConfigError for a method with a coordinator, whose clients have no graph."""
     refuse_coordinator(plan)
     graph, seen = plan.topology.graph, _seen(plan)
     sent = _mean(seen, [traffic(overlays, plan.codec) for overlays in seen])

@@ -1,4 +1,4 @@
-"""From what a person names, a run file, a graph's file or a generator, to a world that can be looked at."""
+"""From what a person names, a run file, a graph's file or a generator, to a plan whose overlays can be measured."""
 
 import re
 from collections.abc import Mapping, Sequence
