@@ -20,7 +20,7 @@ from parse_p2p.core.types import PeerId
 from parse_p2p.lab.experiments.recorded_simulation import record, rehearse
 from parse_p2p.lab.graphs import graph_sources
 from parse_p2p.lab.graphs.export import annotated
-from parse_p2p.lab.graphs.graph_metrics import GraphMetrics, shape
+from parse_p2p.lab.graphs.graph_metrics import GraphMetrics, measure
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime.simulator import Ledger
 from parse_p2p.topology import graph_io
@@ -55,9 +55,9 @@ class Run:
         return sum(row["bytes"] for row in self.rows)
 
     @cached_property
-    def shape(self) -> GraphMetrics:
+    def graph_metrics(self) -> GraphMetrics:
         """Degrees, spectral gaps and bytes of the graph, as ``parse-lab topology`` prints them."""
-        return shape(self.plan)
+        return measure(self.plan)
 
     @property
     def gap(self) -> float:
@@ -65,7 +65,7 @@ class Run:
 
         Raises ConfigError where nothing is shared among peers, as under a method with a coordinator.
         """
-        slowest = self.shape.slowest
+        slowest = self.graph_metrics.slowest
         if slowest is None:
             raise ConfigError(f"under the method {self.plan.run.method!r} nothing is shared, and no graph has a gap")
         return slowest.gap

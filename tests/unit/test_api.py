@@ -9,7 +9,7 @@ from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.events import Round
-from parse_p2p.lab.graphs.graph_metrics import shape
+from parse_p2p.lab.graphs.graph_metrics import measure
 
 SMALL = {
     "dataset": "bits",
@@ -50,8 +50,8 @@ def test_its_numbers_are_those_of_the_table_and_of_the_graph(run):
     assert run.by_type()["audio"][-1] == pytest.approx(
         sum(row["accuracy"] for row in run.table() if row["round"] == 2 and row["type"] == "audio") / 2
     )
-    assert run.bytes == 3 * shape(run.plan).total
-    assert run.gap == shape(run.plan).slowest.gap
+    assert run.bytes == 3 * measure(run.plan).total
+    assert run.gap == measure(run.plan).slowest.gap
     assert dict(run.graph.nodes(data="modalities"))["a2"] == run.plan.kind("a2")
     assert repr(run) == f"<parse on bits: 6 agents, 3 rounds, accuracy {run.accuracy:.3f}>"
 
@@ -70,7 +70,7 @@ def test_attributes_of_nodes_and_generators_do_as_well():
     nx.set_node_attributes(graph, "audio+motion", "modalities")
     run = parse_p2p.run(graph, **SMALL | {"rounds": 1})
     assert {row["type"] for row in run.table()} == {"audio+motion"}
-    assert parse_p2p.run("star:5", **SMALL | {"rounds": 1}).shape.degree[2] == 4
+    assert parse_p2p.run("star:5", **SMALL | {"rounds": 1}).graph_metrics.degree[2] == 4
 
 
 @pytest.mark.parametrize("agents", [{"audio": 2, "motion": 1}, {0: ["audio"], 1: ["motion"], 2: ["audio"]}])

@@ -17,7 +17,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.graphs import graph_sources
 from parse_p2p.lab.graphs.export import annotated
-from parse_p2p.lab.graphs.graph_metrics import GraphMetrics, shape
+from parse_p2p.lab.graphs.graph_metrics import GraphMetrics, measure
 from parse_p2p.lab.graphs.search import Candidate
 from parse_p2p.lab.graphs.search import suggest as search
 from parse_p2p.topology import graph_io
@@ -73,7 +73,7 @@ def topology(
     if suggest:
         _suggest(plans[0], degree, _bytes(bytes), as_json)
     else:
-        _show([shape(plan) for plan in plans], compare or len(plans) > 1, as_json)
+        _show([measure(plan) for plan in plans], compare or len(plans) > 1, as_json)
 
 
 def _bytes(text: str | None) -> float | None:
@@ -159,7 +159,7 @@ def _suggest(plan: RunPlan, degree: int | None, nbytes: float | None, as_json: b
     console.print(f"{LEGEND} by the busiest agent; to paste:\n", highlight=False)
     for c in found[:3]:
         console.print(escape(c.line), highlight=False, soft_wrap=True)
-    now = shape(plan).slowest
+    now = measure(plan).slowest
     if now is not None:
         rounds = f"{_rounds(now.rounds)} rounds to 1e-3"
         console.print(f"\n{plan.run.name} as it is: gap {now.gap:.3f}, {rounds}", highlight=False)

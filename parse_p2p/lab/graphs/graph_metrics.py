@@ -89,8 +89,8 @@ class GraphMetrics:
         return plain
 
 
-def shape(plan: RunPlan) -> GraphMetrics:
-    """Measure the overlays of a plan. Raises ConfigError for a method with a coordinator, whose clients have no graph."""
+def measure(plan: RunPlan) -> GraphMetrics:
+    """Of the overlays of a plan. Raises ConfigError for a method with a coordinator, whose clients have no graph."""
     refuse_coordinator(plan)
     graph, seen = plan.topology.graph, _seen(plan)
     sent = _mean(seen, [traffic(overlays, plan.codec) for overlays in seen])

@@ -208,9 +208,9 @@ LIES = {
     "one that is not in the run": ([placed("c"), placed("d", id="stranger")], {}, "no agent of this run"),
     "other slices": ([placed("c", slices=frozenset({"head@all#01"}))], {}, "run gives it"),
     "other senses of another": ([placed("c"), placed("d", modalities=("video",))], {}, "run gives it"),
-    "half a place": ([placed("c", NOWHERE[:1])], {}, "places"),
-    "a file for a place": ([placed("c", ("ipc:///tmp/x",) * 2)], {}, "places"),
-    "any place": ([placed("c"), placed("d", ("tcp://*:7000", "tcp://*:7001"))], {}, "places"),
+    "half an address": ([placed("c", NOWHERE[:1])], {}, "endpoints"),
+    "a file for an address": ([placed("c", ("ipc:///tmp/x",) * 2)], {}, "endpoints"),
+    "any address": ([placed("c"), placed("d", ("tcp://*:7000", "tcp://*:7001"))], {}, "endpoints"),
     "ages from tomorrow": ([placed("c")], {"ages": [-1]}, "whole numbers"),
     "a fact too much": ([placed("c")], {"more": 1}, "eleven facts"),
 }

@@ -10,7 +10,7 @@ from plans import VARYING, finished, plan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.graphs import graph_sources
 from parse_p2p.lab.graphs.export import annotated
-from parse_p2p.lab.graphs.graph_metrics import contraction, shape, traffic
+from parse_p2p.lab.graphs.graph_metrics import contraction, measure, traffic
 from parse_p2p.topology import generators, graph_io
 from parse_p2p.topology.spectrum import rounds_to, slem
 from parse_p2p.topology.weights import metropolis
@@ -31,20 +31,20 @@ def sent(built):
 @pytest.mark.parametrize("method", ["parse", "dsgd-modality", "harmony", "local"])
 def test_the_bytes_that_are_foretold_are_those_of_the_run(method, codec):
     built = plan(MIX, "torus", method=method, codec=codec)
-    rounds, graph_shape = sent(built), shape(built)
-    assert graph_shape.total == pytest.approx(np.mean([sum(row.values()) for row in rounds]))
-    for kind in graph_shape.types:
+    rounds, metrics = sent(built), measure(built)
+    assert metrics.total == pytest.approx(np.mean([sum(row.values()) for row in rounds]))
+    for kind in metrics.types:
         mine = [row[me] for row in rounds for me in built.peers if built.kind(me) == kind.type]
         assert kind.bytes == pytest.approx(np.mean(mine))
-    assert graph_shape.bytes[0] == pytest.approx(graph_shape.total / 10)
+    assert metrics.bytes[0] == pytest.approx(metrics.total / 10)
 
 
 @pytest.mark.parametrize("kind", VARYING)
 def test_the_bytes_of_a_graph_that_varies_are_their_mean_over_the_run(kind):
     built = plan(MIX, varying=VARYING[kind], rounds=6)
-    graph_shape = shape(built)
-    assert graph_shape.total == pytest.approx(np.mean([sum(row.values()) for row in sent(built)]))
-    assert "varying" in graph_shape.notes[0]
+    metrics = measure(built)
+    assert metrics.total == pytest.approx(np.mean([sum(row.values()) for row in sent(built)]))
+    assert "varying" in metrics.notes[0]
 
 
 def test_the_bytes_of_each_agent_are_those_of_its_plan():
@@ -59,30 +59,30 @@ def test_the_bytes_of_each_agent_are_those_of_its_plan():
 @pytest.mark.parametrize(("exchange", "factor"), [("push-sum", 2), ("acknowledged", 1.5)])
 def test_what_other_exchanges_send_is_as_much_more_as_is_said(exchange, factor):
     built = plan(MIX, options={"exchange": exchange})
-    graph_shape = shape(built)
-    assert sum(sent(built)[-1].values()) == pytest.approx(factor * graph_shape.total, rel=0.15)  # slices here are tiny
-    assert f"{exchange} sends about {factor} times" in graph_shape.notes[0]
+    metrics = measure(built)
+    assert sum(sent(built)[-1].values()) == pytest.approx(factor * metrics.total, rel=0.15)  # slices here are tiny
+    assert f"{exchange} sends about {factor} times" in metrics.notes[0]
 
 
 def test_a_ring_of_eight():
-    graph_shape = shape(graph_sources.plan("ring:8", {"audio": 8}, [("dataset", "bits")]))
+    metrics = measure(graph_sources.plan("ring:8", {"audio": 8}, [("dataset", "bits")]))
     rho = 1 - 2 / 3 * (1 - math.cos(2 * math.pi / 8))
-    assert (graph_shape.agents, graph_shape.edges, graph_shape.degree, graph_shape.diameter) == (8, 8, (2, 2, 2), 4)
-    assert graph_shape.slowest.rho == pytest.approx(rho) and graph_shape.slowest.gap == pytest.approx(1 - rho)
-    assert graph_shape.slowest.rounds == pytest.approx(math.log(1e-3) / math.log(rho))
-    assert [(t.type, t.agents, t.partners) for t in graph_shape.types] == [("audio", 8, 2)]
+    assert (metrics.agents, metrics.edges, metrics.degree, metrics.diameter) == (8, 8, (2, 2, 2), 4)
+    assert metrics.slowest.rho == pytest.approx(rho) and metrics.slowest.gap == pytest.approx(1 - rho)
+    assert metrics.slowest.rounds == pytest.approx(math.log(1e-3) / math.log(rho))
+    assert [(t.type, t.agents, t.partners) for t in metrics.types] == [("audio", 8, 2)]
 
 
 def test_connected_components_never_agree():
-    graph_shape = shape(plan(MIX, overlay="induced", method="dsgd-task"))
-    torn = [group for group in graph_shape.groups if group.connected_components > 1]
+    metrics = measure(plan(MIX, overlay="induced", method="dsgd-task"))
+    torn = [group for group in metrics.groups if group.connected_components > 1]
     assert torn and all(group.gap == pytest.approx(0) and group.rounds == math.inf for group in torn)
-    assert graph_shape.plain()["groups"][graph_shape.groups.index(torn[0])]["rounds"] is None
+    assert metrics.plain()["groups"][metrics.groups.index(torn[0])]["rounds"] is None
 
 
 def test_a_method_with_a_coordinator_has_no_graph():
     with pytest.raises(ConfigError, match="exchange with a coordinator"):
-        shape(plan(method="fedavg"))
+        measure(plan(method="fedavg"))
 
 
 # rates of graphs that vary
@@ -98,15 +98,15 @@ def test_mixing_by_one_matrix_again_and_again_has_its_rate(graph):
 
 def test_one_peer_exponential_is_done_after_log2_n_rounds():
     settings = [("dataset", "bits"), ("varying.kind", "one-peer-exponential")]
-    graph_shape = shape(graph_sources.plan("ring:16", {"audio": 16}, settings))
-    assert {(group.rounds, round(group.rho, 6)) for group in graph_shape.groups} == {(4, 0)}
+    metrics = measure(graph_sources.plan("ring:16", {"audio": 16}, settings))
+    assert {(group.rounds, round(group.rho, 6)) for group in metrics.groups} == {(4, 0)}
 
 
 @pytest.mark.parametrize(("kind", "squared"), [("matching", 14 / 30), ("regular", (16 - 5) / (5 * 15))])
 def test_the_rate_of_random_graphs_is_near_what_the_theory_says_of_their_mean(kind, squared):
     """The mean square is an upper bound of the geometric mean; the norm of a product a little slower than it."""
-    graph_shape = shape(graph_sources.plan("ring:16", {"audio": 16}, [("dataset", "bits"), ("varying.kind", kind)]))
-    assert graph_shape.slowest.rho == pytest.approx(math.sqrt(squared), rel=0.3)
+    metrics = measure(graph_sources.plan("ring:16", {"audio": 16}, [("dataset", "bits"), ("varying.kind", kind)]))
+    assert metrics.slowest.rho == pytest.approx(math.sqrt(squared), rel=0.3)
 
 
 def test_nobody_ever_meets():
@@ -137,7 +137,7 @@ def test_an_exported_graph_gives_the_same_plan_again(tmp_path, source, suffix):
 def test_what_crosses_the_edges_of_an_exported_graph_is_all_that_is_sent():
     built = plan(MIX, "torus")
     graph = annotated(built)
-    assert sum(nbytes for *_, nbytes in graph.edges(data="bytes")) == shape(built).total
+    assert sum(nbytes for *_, nbytes in graph.edges(data="bytes")) == measure(built).total
     given = [edge for *edge, is_given in graph.edges(data="given") if is_given]
     assert set(map(frozenset, given)) == set(map(frozenset, built.topology.graph.edges))
     assert len(graph.edges) > len(given)

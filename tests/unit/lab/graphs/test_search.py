@@ -5,7 +5,7 @@ from plans import plan
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.graphs import graph_sources
-from parse_p2p.lab.graphs.graph_metrics import shape
+from parse_p2p.lab.graphs.graph_metrics import measure
 from parse_p2p.lab.graphs.search import suggest
 
 BITS = [("dataset", "bits")]
@@ -26,7 +26,7 @@ def test_no_agent_has_more_neighbours_than_the_budget(sixteen, degree):
 
 @pytest.mark.parametrize("times", [1, 1.5])
 def test_no_agent_sends_more_than_the_budget(sixteen, times):
-    budget = times * shape(sixteen).bytes[1]
+    budget = times * measure(sixteen).bytes[1]
     found = suggest(sixteen, degree=4, nbytes=budget)
     assert "ring" in [candidate.generator for candidate in found]
     assert all(candidate.bytes <= budget and candidate.degree <= 4 for candidate in found)
@@ -35,9 +35,9 @@ def test_no_agent_sends_more_than_the_budget(sixteen, times):
 def test_what_is_said_of_a_suggestion_is_what_the_run_gets(sixteen):
     for candidate in suggest(sixteen, degree=4)[:4]:
         graph = {"generator": candidate.generator, "args": candidate.args}
-        graph_shape = shape(graph_sources.plan("ring:16", None, [*BITS, ("graph", graph)]))
-        assert graph_shape.slowest.gap == pytest.approx(candidate.gap)
-        assert (graph_shape.bytes[1], graph_shape.total) == (candidate.bytes, candidate.total)
+        metrics = measure(graph_sources.plan("ring:16", None, [*BITS, ("graph", graph)]))
+        assert metrics.slowest.gap == pytest.approx(candidate.gap)
+        assert (metrics.bytes[1], metrics.total) == (candidate.bytes, candidate.total)
 
 
 @pytest.mark.parametrize(("degree", "least"), [(3, 0.13), (4, 0.40)])
