@@ -21,8 +21,8 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
-from parse_p2p.core.slices import Holder, Sharing
-from parse_p2p.core.types import PeerId
+from parse_p2p.core.slices import Holder, Region, Sharing
+from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, split_groups, standardise
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.partition import PARTITIONS
@@ -30,7 +30,7 @@ from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
 from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Method
-from parse_p2p.models.base import Build, Network, initialise, load_weights
+from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network, initialise, load_weights
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
@@ -218,9 +218,14 @@ class RunPlan:
         return {me: self._holder(spec) for me, spec in self.specs.items()}
 
     def _holder(self, spec: AgentSpec) -> Holder:
-        with torch.device("meta"):  # no memory is taken for the parameters
-            network = self.network(spec)
-        return Holder(spec.id, spec.modalities, regions(network.parts()), network.dimensions, spec.task)
+        components, dimensions = _layout(
+            plugins.load(plugins.NETWORKS, spec.model.network),
+            tuple((m, self.data[0].shape(m)) for m in spec.modalities),
+            self.classes(spec),
+            spec.model,
+            tuple(spec.encoders.items()),
+        )
+        return Holder(spec.id, spec.modalities, components, dimensions, spec.task)
 
     def _holders(self, round: int, membership: Membership) -> list[Holder]:
         """Who is there in a round, each with what it then has."""
@@ -340,6 +345,20 @@ class RunPlan:
     def endpoints(self) -> Endpoints:
         """Where the agents listen, and with which keys."""
         return Endpoints(self.run, {me: spec.entry for me, spec in self.specs.items()})
+
+
+@lru_cache(256)
+def _layout(
+    build: Build,
+    shapes: tuple[tuple[Modality, tuple[int, ...]], ...],
+    classes: int,
+    options: ModelOptions,
+    encoders: tuple[tuple[Modality, EncoderOptions], ...],
+) -> tuple[Mapping[str, Region], tuple[int, int] | None]:
+    """The components and the dimensions of a network: built once for all agents that have the same."""
+    with torch.device("meta"):  # no memory is taken for the parameters
+        network = build(dict(shapes), classes, options, dict(encoders))
+    return regions(network.parts()), network.dimensions
 
 
 def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:

@@ -1,139 +1,140 @@
 """Every method that is found, on every network it is made for: it runs, repeats, resumes, counts and learns."""
 
 import math
-from functools import cache
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 from plans import differing, finished, plan, under
 from pydantic import ValidationError
 
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.message import Message
-from parse_p2p.core.types import Role
+from parse_p2p.core.types import Metrics, PeerId, Role
 from parse_p2p.launch.results import train_alone
 from parse_p2p.methods.base import Exchange
-from parse_p2p.runtime.simulator import simulate
+from parse_p2p.runtime.agent_state import AgentState
+from parse_p2p.runtime.simulator import Ledger, simulate
 
 METHODS = {name: plugins.load(plugins.METHODS, name) for name in plugins.known(plugins.METHODS)}
 CASES = [(name, network) for name, method in METHODS.items() for network in method.networks]
 ROUNDS = 4
-
-each = pytest.mark.parametrize(("method", "network"), CASES)
 
 
 def made(method, network, **changes):
     return plan(method=method, model={"network": network}, rounds=ROUNDS, **changes)
 
 
-@cache
-def recorded(method, network):
-    """One run from end to end, its metrics, and the states of its agents after each round."""
-    w, kept = made(method, network), []
-    agent_states = w.agent_states()
+@dataclass
+class Recorded:
+    """A run from end to end, which tests only read."""
+
+    plan: RunPlan
+    agent_states: dict[PeerId, AgentState] = field(default_factory=dict)
+    metrics: dict[PeerId, Metrics] = field(default_factory=dict)
+    states: list[dict[PeerId, dict[str, torch.Tensor]]] = field(default_factory=list)  # of all agents after each round
+    ledgers: list[Ledger] = field(default_factory=list)
+
+
+# of the module, so that tests go method by method, and one run at a time is made and kept
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def recorded(case):
+    run = Recorded(made(*case))
+    agent_states = run.plan.agent_states()
 
     def watch(round, metrics, ledger):
-        kept.append({agent.me: agent.state() for agent in agent_states})
+        run.states.append({agent.me: agent.state() for agent in agent_states})
+        run.ledgers.append(ledger)
 
-    metrics = simulate(agent_states, ROUNDS, codec=w.codec, watch=watch)
-    return {agent.me: agent for agent in agent_states}, metrics, kept
-
-
-def plain(method, network):
-    """The agents at the end of that run and their metrics, for all tests that only read them."""
-    return recorded(method, network)[:2]
+    run.metrics = simulate(agent_states, ROUNDS, codec=run.plan.codec, watch=watch)
+    run.agent_states = {agent.me: agent for agent in agent_states}
+    return run
 
 
-@each
-def test_a_run_ends_with_finite_parameters_and_a_loss(method, network):
-    agent_states, metrics = plain(method, network)
-    assert metrics.keys() == agent_states.keys()
-    for me, agent in agent_states.items():
+def total(ledgers):
+    return sum(n for ledger in ledgers for links in ledger.values() for link in links.values() for n in link.values())
+
+
+def test_a_run_ends_with_finite_parameters_and_a_loss(recorded):
+    assert recorded.metrics.keys() == recorded.agent_states.keys()
+    for me, agent in recorded.agent_states.items():
         assert agent.learner.buffer.values.isfinite().all()
-        assert agent.role == Role.COORDINATOR or math.isfinite(metrics[me]["loss"])
+        assert agent.role == Role.COORDINATOR or math.isfinite(recorded.metrics[me]["loss"])
 
 
-@each
-def test_the_same_seed_gives_the_same_run_to_the_last_bit(method, network):
+def test_the_same_seed_gives_the_same_run_to_the_last_bit(case, recorded):
     torch.manual_seed(1)
-    again, metrics = finished(made(method, network))
-    assert differing(plain(method, network)[0], again) == []
-    assert metrics == plain(method, network)[1]
+    again, metrics = finished(made(*case))
+    assert differing(recorded.agent_states, again) == []
+    assert metrics == recorded.metrics
 
 
-@each
-def test_another_seed_gives_another_run(method, network):
-    other, _ = finished(made(method, network, seed=1))
-    for me, agent in plain(method, network)[0].items():
-        assert not torch.equal(agent.learner.buffer.values, other[me].learner.buffer.values)
+def test_another_seed_gives_another_run(case, recorded):
+    other, _ = finished(made(*case, seed=1), rounds=1)
+    for me, state in recorded.states[0].items():
+        assert not torch.equal(state["parameters"], other[me].state()["parameters"])
 
 
-@each
 @pytest.mark.parametrize("middle", range(1, ROUNDS))
-def test_a_run_resumed_from_its_state_is_the_run_that_was_not_interrupted(method, network, middle):
-    kept = recorded(method, network)[2][middle - 1]
-    second = made(method, network).agent_states()
+def test_a_run_resumed_from_its_state_is_the_run_that_was_not_interrupted(case, recorded, middle):
+    second = made(*case).agent_states()
     for agent in second:
-        agent.restore(kept[agent.me])
+        agent.restore(recorded.states[middle - 1][agent.me])
     simulate(second, ROUNDS, start=middle)
-    assert differing(plain(method, network)[0], {agent.me: agent for agent in second}) == []
+    assert differing(recorded.agent_states, {agent.me: agent for agent in second}) == []
 
 
-@each
-def test_a_state_is_a_copy(method, network):
-    agent = made(method, network).agent_states()[0]
+def test_a_state_is_a_copy(case):
+    agent = made(*case).agent_states()[0]
     kept = agent.state()
     before = {name: tensor.clone() for name, tensor in kept.items()}
     simulate([agent], 1)
     assert all(torch.equal(kept[name], before[name]) for name in kept)
 
 
-@pytest.mark.parametrize(("method", "network"), [case for case in CASES if not METHODS[case[0]].public])
-def test_the_ledger_holds_what_the_plan_foretold(method, network):
-    w, seen = made(method, network), []
-
-    def watch(round, metrics, ledger):
+@pytest.mark.parametrize("case", [case for case in CASES if not METHODS[case[0]].public], indirect=True, ids="-".join)
+def test_the_ledger_holds_what_the_plan_foretold(recorded):
+    w = recorded.plan
+    assert len(recorded.ledgers) == ROUNDS
+    for round, ledger in enumerate(recorded.ledgers):
         for me in w.specs:
             exchange_plan, sent = w.overlays(round).plan(me), ledger.get(me, {})
             assert {peer: {str(key) for key in keys} for peer, keys in exchange_plan.links.items()} == {
                 peer: set(by_slice) for peer, by_slice in sent.items()
             }
             assert sum(sum(by_slice.values()) for by_slice in sent.values()) == exchange_plan.payload()
-        seen.append(round)
-
-    finished(w, watch=watch)
-    assert seen == list(range(ROUNDS))
 
 
-@each
-def test_a_lossy_codec_halves_the_ledger_and_changes_the_run_a_little(method, network):
-    total = {"raw": 0, "bf16": 0}
-    for codec in total:
-
-        def watch(round, metrics, ledger, codec=codec):
-            total[codec] += sum(n for links in ledger.values() for link in links.values() for n in link.values())
-
-        agent_states, _ = finished(made(method, network, codec=codec), watch=watch)
-        assert all(agent.learner.buffer.values.isfinite().all() for agent in agent_states.values())
-    assert total["bf16"] * 2 == total["raw"]
+def test_a_lossy_codec_halves_the_ledger_and_changes_the_run_a_little(case, recorded):
+    ledgers = []
+    agent_states, _ = finished(made(*case, codec="bf16"), watch=lambda round, metrics, ledger: ledgers.append(ledger))
+    assert all(agent.learner.buffer.values.isfinite().all() for agent in agent_states.values())
+    assert recorded.plan.run.codec == "raw"
+    assert total(ledgers) * 2 == total(recorded.ledgers)
 
 
-@each
-def test_agents_of_one_type_are_served_alike(method, network):
-    w = made(method, network)
+def test_agents_of_one_type_are_served_alike(recorded):
+    w = recorded.plan
     kinds = {me: "+".join(w.specs[me].modalities) for me in w.peers}
     for kind in set(kinds.values()):
         payloads = {w.overlays(0).plan(me).payload() for me in w.peers if kinds[me] == kind}
         assert len(payloads) == 1, kind
 
 
-@each
-def test_it_learns(method, network):
+def test_it_learns(case):
+    method, network = case
     w = plan(
+        {"audio": 1, "motion": 1, "audio+motion": 2},
         method=method,
         model={"network": network},
-        data={"samples": 1400, "atoms": ["redundant", "unique"]},
+        data={"samples": 1000, "atoms": ["redundant", "unique"]},
         rounds=8,
     )
     agent_states, _ = finished(w)
@@ -155,8 +156,8 @@ def test_a_method_says_what_it_is(name):
     assert set(method.networks) <= set(plugins.known(plugins.NETWORKS))
     with pytest.raises(ValidationError, match=r"no such key|not permitted"):
         method.options.model_validate({"an option that there is not": 1})
-    for field, info in method.options.model_fields.items():
-        assert info.description, f"options.{field} has no description"
+    for option, info in method.options.model_fields.items():
+        assert info.description, f"options.{option} has no description"
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -13,6 +13,7 @@ import yaml
 
 FOUR = {"audio": 2, "motion": 1, "audio+motion": 1}
 HERE = {"security": "none", "resources": {"cpus": 0.5}}
+NEW = ["env"]  # started anew, for Ray starts threads when it is loaded
 PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
 
 pytestmark = pytest.mark.timeout(400)
@@ -35,7 +36,7 @@ def nodes(out, plan, again=False):
 
 
 def everything(file, out, *arguments):
-    return running.everything(file, out, "--launcher", "ray", *arguments)
+    return running.everything(file, out, "--launcher", "ray", *arguments, under=NEW)
 
 
 def test_agents_spread_over_the_nodes_end_as_the_simulator_does(cluster, tmp_path):
@@ -50,7 +51,7 @@ def test_agents_of_a_lost_node_go_on_at_another_and_all_leave_checkpoints_when_i
     slow = {"data": {"samples": 2400}, "train": {"batch": 8, "epochs": 3}, "clocks": {"heartbeat": 0.2, "lost": 10}}
     ring, out = plan(rounds=2000, **slow), tmp_path / "run"  # its end is not awaited
     file = running.write(ring, tmp_path)
-    with running.started(file, out, "--launcher", "ray", "--quiet", "--no-alone") as process:
+    with running.started(file, out, "--launcher", "ray", "--quiet", "--no-alone", under=NEW) as process:
         for me in ring.specs:
             running.until_round(out, me, 1)
         before = nodes(out, ring)

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import loaded
 import plans
 
 from parse_p2p.config import run_file
@@ -131,16 +132,24 @@ def write(plan, folder):
 
 @contextmanager
 def started(file, out, *arguments, under=()):
-    """``parse-agent`` in a process group of its own, of which nothing is left in the end."""
-    command = [*under, COMMAND, "--topology", file, "--out", out, *arguments]
-    process = subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},  # for the plug-ins of tests
-    )
+    """``parse-agent`` in a process group of its own, of which nothing is left in the end.
+
+    It begins loaded; with ``under``, the words of a command that starts another, it is that command that is started.
+    """
+    command = [*map(str, under), str(COMMAND), "--topology", str(file), "--out", str(out), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}  # for the plug-ins of tests
+    process: subprocess.Popen[str] | loaded.Command
+    if under:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=environment,
+        )
+    else:
+        process = loaded.Command(command[1:], environment)
     try:
         yield process
     finally:
@@ -152,8 +161,11 @@ def end(process):
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    process.stdout.close()
-    process.stderr.close()
+    if isinstance(process, loaded.Command):
+        process.close()
+    else:
+        process.stdout.close()
+        process.stderr.close()
 
 
 def ended(process):

@@ -1,7 +1,9 @@
 """Whole runs on graphs that change every round: the mean stays, only the round's links carry, resuming is exact."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ from plans import VARYING, differing, finished, mixing_only, plan, under
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import PeerId
 from parse_p2p.methods import parse
-from parse_p2p.runtime.simulator import simulate
+from parse_p2p.runtime.agent_state import AgentState
+from parse_p2p.runtime.simulator import Ledger, simulate
 
 ROUNDS = 4
 MET = [[t, f"a{i}", f"a{j}"] for t in range(3) for i in range(7) for j in range(i) if (i + j + t) % 3]
@@ -20,8 +24,34 @@ KINDS = VARYING | {
 }
 symmetric = pytest.mark.parametrize("varying", [v for k, v in KINDS.items() if k != "el-local"])
 each = pytest.mark.parametrize("varying", KINDS.values(), ids=KINDS.keys())
-both_methods = pytest.mark.parametrize("method", ["parse", "harmony"])  # one table, and two in turn
+METHODS = ["parse", "harmony"]  # one table, and two in turn
 made = partial(plan, rounds=ROUNDS)
+
+
+@dataclass
+class Recorded:
+    """A run from end to end, which tests only read."""
+
+    again: Callable[[], RunPlan]
+    agent_states: dict[PeerId, AgentState]
+    ledgers: list[Ledger]
+    states: list[dict[PeerId, dict[str, torch.Tensor]]]  # of all agents after each round
+
+
+# of the module, so that tests go run by run, and one at a time is made and kept
+@pytest.fixture(scope="module", params=product(METHODS, KINDS), ids="-".join)
+def recorded(request):
+    method, kind = request.param
+    again = partial(made, method=method, varying=KINDS[kind])
+    agent_states = again().agent_states()
+    run = Recorded(again, {agent.me: agent for agent in agent_states}, [], [])
+
+    def watch(round, metrics, ledger):
+        run.ledgers.append(ledger)
+        run.states.append({agent.me: agent.state() for agent in agent_states})
+
+    simulate(agent_states, ROUNDS, codec=again().codec, watch=watch)
+    return run
 
 
 @symmetric
@@ -55,12 +85,9 @@ def test_4_mixing_equal_models_changes_nothing_to_the_last_bit(varying):
     assert all(torch.equal(p.learner.buffer.values, before[p.me]) for p in agent_states)
 
 
-@each
-@both_methods
-def test_A3_the_ledger_counts_the_links_of_the_round_and_no_others(method, varying):
-    w, carried = made(method=method, varying=varying), []
-
-    def watch(round, metrics, ledger):
+def test_A3_the_ledger_counts_the_links_of_the_round_and_no_others(recorded):
+    w, carried = recorded.again(), []
+    for round, ledger in enumerate(recorded.ledgers):
         overlays, links = w.overlays(round), set()
         for me in w.specs:
             for peer, keys in overlays.plan(me).links.items():
@@ -72,23 +99,17 @@ def test_A3_the_ledger_counts_the_links_of_the_round_and_no_others(method, varyi
         assert links == {(me, peer) for me, row in ledger.items() for peer in row}
         assert all(peer in w.neighbours(me) for me, peer in links)
         carried.append(links)
-
-    finished(w, watch=watch)
     assert len(carried) == ROUNDS
     assert len({frozenset(links) for links in carried}) > 1, "the graph is the same in every round"
 
 
-@each
-@both_methods
 @pytest.mark.parametrize("middle", range(1, ROUNDS))
-def test_A4_a_resumed_run_ends_as_one_that_was_not_interrupted(method, varying, middle):
-    whole, _ = finished(made(method=method, varying=varying))
-    first, _ = finished(made(method=method, varying=varying), rounds=middle)
-    second = made(method=method, varying=varying).agent_states()
+def test_A4_a_resumed_run_ends_as_one_that_was_not_interrupted(recorded, middle):
+    second = recorded.again().agent_states()
     for agent in second:
-        agent.restore(first[agent.me].state())
+        agent.restore(recorded.states[middle - 1][agent.me])
     simulate(second, ROUNDS, start=middle)
-    assert differing(whole, {agent.me: agent for agent in second}) == []
+    assert differing(recorded.agent_states, {agent.me: agent for agent in second}) == []
 
 
 def test_A5_a_graph_whose_edges_never_fail_is_the_fixed_one():

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import loaded
 import pytest
 import yaml
 
@@ -46,11 +48,25 @@ def experiment(folder, base=BASE, **changes):
     return path
 
 
+@contextmanager
+def started(path, out, *arguments):
+    """``parse-lab compare`` in a process group of its own, of which nothing is left in the end."""
+    words = ["compare", str(path), "--out", str(out), *arguments]
+    process = loaded.Command(words, dict(os.environ), loaded.LAB)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.close()
+
+
 def compared(path, out, *arguments):
-    done = subprocess.run([*PROGRAM, str(path), "--out", str(out), "--workers", "1", *arguments],
-                          capture_output=True, text=True, timeout=150)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with started(path, out, "--workers", "1", *arguments) as process:
+        said, complaint = process.communicate(timeout=150)
+        assert process.returncode == 0, complaint
+    return said
 
 
 @pytest.mark.timeout(400)
@@ -58,15 +74,14 @@ def test_interrupted_twice_and_resumed_it_ends_with_the_same_tables_as_uninterru
     path = experiment(tmp_path, axes={"method": ["parse", "local"]}, seeds=[0])
     out = tmp_path / "cut"
     for enough in (1, 3):
-        running = subprocess.Popen([*PROGRAM, str(path), "--out", str(out), "--workers", "1"], text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
-        late = time.monotonic() + 120
-        while len(list((out / "outcomes").glob("*.json"))) < enough:
-            assert running.poll() is None and time.monotonic() < late, running.communicate()
-            time.sleep(0.02)
-        os.killpg(running.pid, signal.SIGINT)
-        said, _ = running.communicate(timeout=60)
-        assert running.returncode == 130 and "The same command goes on" in said
+        with started(path, out, "--workers", "1") as running:
+            late = time.monotonic() + 120
+            while len(list((out / "outcomes").glob("*.json"))) < enough:
+                assert running.returncode is None and time.monotonic() < late, running.communicate(timeout=0)
+                time.sleep(0.02)
+            os.killpg(running.pid, signal.SIGINT)
+            said, _ = running.communicate(timeout=60)
+            assert running.returncode == 130 and "The same command goes on" in said
     kept = {file.name: file.stat().st_mtime_ns for file in (out / "outcomes").glob("*.json")}
     compared(path, out)
     compared(path, tmp_path / "whole", "--picture")
@@ -159,9 +174,11 @@ def test_csv_has_a_line_for_each_agent_and_round_and_a_broken_outcome_names_its_
 
 
 def failed(path, out):
-    done = subprocess.run([*PROGRAM, str(path), "--out", str(out)], capture_output=True, text=True, timeout=150)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stderr
+    with started(path, out) as process:
+        _, complaint = process.communicate(timeout=150)
+        code = process.returncode
+    assert "Traceback" not in complaint
+    return code, complaint
 
 
 def test_the_key_of_a_run_knows_what_decides_its_numbers(tmp_path):
