@@ -109,7 +109,7 @@ def _print(one: GraphMetrics, console: Console) -> None:
                   f"{one.edges} edges, degree {degrees}, {across}", highlight=False)  # fmt: skip
     mean, busiest = map(size, one.bytes)
     console.print(f"an agent sends {mean} a round (the busiest {busiest}), all {size(one.total)}\n", highlight=False)
-    groups = Columns(("slices of group", "holders", "parts", "gap", "ρ", "rounds", "bytes"), first=GROUP)
+    groups = Columns(("slices of group", "holders", "components", "gap", "ρ", "rounds", "bytes"), first=GROUP)
     for g in one.groups:
         connected_components = (
             f"[red]{g.connected_components}[/]" if g.connected_components > 1 else str(g.connected_components)
