@@ -6,7 +6,7 @@ All of it is read from the agents' event logs, so it shows what happened, whoeve
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
@@ -19,7 +19,9 @@ from parse_p2p.cli.program import LogLevel
 from parse_p2p.cli.terminal import Columns
 from parse_p2p.core.events import Event, Joined, Level, Round
 from parse_p2p.core.types import PeerId
-from parse_p2p.launch.run_history import AgentHistory, RunHistory
+
+if TYPE_CHECKING:
+    from parse_p2p.launch.run_history import AgentHistory, RunHistory
 
 COLUMNS = ("agent", "modalities", "round", "loss", "accuracy", "peers", "out", "in", "s/round", "")
 BAR = 40  # characters
@@ -39,7 +41,7 @@ LONGEST_FACT = 60  # characters; a sketch has thousands, which are in the log
 class RunView:
     """The agents of a run as their logs tell them; means and worst are over all but the coordinator."""
 
-    def __init__(self, history: RunHistory, rounds: int, first: int, coordinator: PeerId | None = None) -> None:
+    def __init__(self, history: "RunHistory", rounds: int, first: int, coordinator: PeerId | None = None) -> None:
         self.agents = history.agents
         self.coordinator = coordinator
         self.rounds = rounds
@@ -129,7 +131,7 @@ def _mean(values: Iterable[float | None]) -> float:
     return sum(found) / max(1, len(found))
 
 
-def _cells(me: PeerId, agent: AgentHistory) -> list[str]:
+def _cells(me: PeerId, agent: "AgentHistory") -> list[str]:
     last = agent.latest
     state = STATES.get(agent.state, f"[red]{agent.state}")
     if last is None:

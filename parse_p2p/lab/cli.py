@@ -1,4 +1,7 @@
-"""``parse-lab``: from runs to knowledge. Each command is a file of its own beside this one."""
+"""``parse-lab``: from runs to knowledge. Each command is a file of its own below this one.
+
+None imports torch before it begins: help answers at once.
+"""
 
 from parse_p2p.cli import program
 from parse_p2p.cli.program import Version

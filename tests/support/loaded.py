@@ -1,21 +1,15 @@
 """Commands as processes of their own that begin with everything loaded, for most of what a command costs is torch.
 
 Such a process is forked from one that has imported the package, as each agent is from the fork server of its launcher.
-The fork server that it needs itself is forked from it likewise, and not loaded anew.
 """
 
 import importlib
 import io
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from multiprocessing import util
 from tempfile import TemporaryDirectory
 
 AGENT = "parse_p2p.cli.agent"
@@ -86,25 +80,4 @@ def _run(
     os.environ.update(environment)
     sys.argv = [program, *arguments]
     os.setsid()  # which tells that all this is done
-    util.spawnv_passfds = partial(_forked, util.spawnv_passfds)
     importlib.import_module(program).main()
-
-
-def _forked(anew: Callable[..., int], path: str, arguments: list[str], descriptors: list[int]) -> int:
-    """Run ``python … -c text`` in a fork of this process, which keeps of it what a program started anew does."""
-    if threading.active_count() > 1:  # a fork would have the locks they hold, for ever
-        return anew(path, arguments, descriptors)
-    sys.stdout.flush()
-    if pid := os.fork():
-        return pid
-    try:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        last = 2
-        for descriptor in sorted([*descriptors, os.sysconf("SC_OPEN_MAX")]):  # all others, as exec does
-            os.closerange(last + 1, descriptor)
-            last = descriptor
-        exec(arguments[-1], {})
-    finally:
-        os._exit(1)

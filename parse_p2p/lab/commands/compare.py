@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -16,14 +15,11 @@ from rich.table import Table as Shown
 
 from parse_p2p import __version__
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.experiments import experiment as experiments
-from parse_p2p.lab.experiments.experiment import Experiment
-from parse_p2p.lab.experiments.experiment_tables import Study, Table
-from parse_p2p.lab.experiments.ray_executor import RayExecutor
-from parse_p2p.lab.experiments.result_store import ResultStore
-from parse_p2p.lab.experiments.statistics import markdown
-from parse_p2p.lab.experiments.sweep import LocalExecutor, Sweep
 from parse_p2p.launch import exit_codes, fork_server
+
+if TYPE_CHECKING:
+    from parse_p2p.lab.experiments.experiment import Experiment
+    from parse_p2p.lab.experiments.experiment_tables import Study, Table
 
 RUNS = Path("runs") / "lab"
 WIDE = 150  # columns of a terminal from which on a table is shown whole
@@ -45,6 +41,9 @@ def compare(
 
     Interrupted, the same command goes on where it stopped; what is done is never run again.
     """
+    from parse_p2p.lab.experiments import experiment as experiments  # with torch
+    from parse_p2p.lab.experiments.ray_executor import RayExecutor
+
     chosen = experiments.load(experiment)
     if engine is not None and engine not in ("simulator", "processes", "ray"):
         raise ConfigError(f"--engine {engine}: take simulator, processes or ray")
@@ -60,7 +59,7 @@ def compare(
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
     console = Console()
-    pool = RayExecutor if engine == "ray" else LocalExecutor
+    pool = RayExecutor if engine == "ray" else None
     fork_server.begin()
     study = complete(chosen, folder, workers or default_workers(chosen), quiet, console, pool)
     tables = list(study.tables())
@@ -76,15 +75,19 @@ def compare(
     console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
-def default_workers(experiment: Experiment) -> int:
+def default_workers(experiment: "Experiment") -> int:
     """One for each core; real processes fill the cores by themselves."""
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 1 if experiment.engine == "processes" else mine
 
 
-def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, console: Console,
-             pool: Callable[[int], Executor] = LocalExecutor) -> Study:  # fmt: skip
-    """Run what is missing, with a bar that says how long it will take."""
+def complete(experiment: "Experiment", folder: Path, workers: int, quiet: bool, console: Console,
+             pool: Callable[[int], Executor] | None = None) -> "Study":  # fmt: skip
+    """Run what is missing, in processes of this host or in a ``pool``, with a bar that says how long it will take."""
+    from parse_p2p.lab.experiments.experiment_tables import Study
+    from parse_p2p.lab.experiments.result_store import ResultStore
+    from parse_p2p.lab.experiments.sweep import LocalExecutor, Sweep
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=quiet, transient=True, speed_estimate_period=3600) as bar:
@@ -96,7 +99,7 @@ def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, co
             bar.update(task, completed=done)
 
         try:
-            with Sweep(ResultStore(folder / "outcomes"), workers, on_progress, pool) as sweep:
+            with Sweep(ResultStore(folder / "outcomes"), workers, on_progress, pool or LocalExecutor) as sweep:
                 study = Study(experiment, sweep)
                 study.run()
         except KeyboardInterrupt:
@@ -106,7 +109,7 @@ def complete(experiment: Experiment, folder: Path, workers: int, quiet: bool, co
     return study
 
 
-def shown(table: Table, width: int) -> Shown:
+def shown(table: "Table", width: int) -> Shown:
     """For the terminal; a narrow one shows the most telling columns, and ``tables.md`` has them all."""
     title = escape(", ".join(table.common.values())) or None
     shown = Shown(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
@@ -118,8 +121,12 @@ def shown(table: Table, width: int) -> Shown:
     return shown
 
 
-def written(study: Study, tables: list[Table], level: str = "#") -> list[str]:
+def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str]:
     """Everything about an experiment in Markdown."""
+    import torch
+
+    from parse_p2p.lab.experiments.statistics import markdown
+
     experiment = study.experiment
     tune = experiment.tune
     seeds = ", ".join(map(str, experiment.seeds))
@@ -147,7 +154,7 @@ def _short(path: Path) -> str:
     return str(Path(path.parent.name) / path.name)
 
 
-def _picture(study: Study, path: Path) -> Path:
+def _picture(study: "Study", path: Path) -> Path:
     try:
         from parse_p2p.lab.experiments.curves import draw
     except ModuleNotFoundError:

@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,7 +11,9 @@ from rich.console import Console
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import Tail
 from parse_p2p.core.events import Round
-from parse_p2p.launch.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from parse_p2p.launch.run_folder import RunFolder
 
 SHOWN = ("accuracy", "loss", "test_loss", "seconds", "alive", "late")  # beside the bytes by slice
 
@@ -21,6 +23,8 @@ def tensorboard(
     out: Annotated[Path | None, typer.Option(help="Where to; by default a folder tensorboard in each run.")] = None,
 ) -> None:
     """Write runs for TensorBoard: accuracy, loss and bytes by slice, an agent a curve."""
+    from parse_p2p.launch.run_folder import RunFolder  # with torch
+
     console = Console()
     if out is not None and (
         twice := [path.name for i, path in enumerate(run) if path.name in {p.name for p in run[:i]}]
@@ -33,7 +37,7 @@ def tensorboard(
         console.print(f"written: {target}; look at it with tensorboard --logdir {target}", soft_wrap=True, markup=False)
 
 
-def export(folder: RunFolder, target: Path) -> None:
+def export(folder: "RunFolder", target: Path) -> None:
     """Anew each time. Raises ConfigError without the package tensorboardX."""
     try:
         from tensorboardX import SummaryWriter

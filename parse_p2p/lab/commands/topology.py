@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,15 +12,12 @@ from rich.markup import escape
 from parse_p2p.cli import terminal
 from parse_p2p.cli.progress import size
 from parse_p2p.cli.terminal import Columns
-from parse_p2p.config import run_file
-from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.graphs import graph_sources
-from parse_p2p.lab.graphs.export import annotated
-from parse_p2p.lab.graphs.graph_metrics import GraphMetrics, measure
-from parse_p2p.lab.graphs.search import Candidate
-from parse_p2p.lab.graphs.search import suggest as search
-from parse_p2p.topology import graph_io
+
+if TYPE_CHECKING:
+    from parse_p2p.config.run_plan import RunPlan
+    from parse_p2p.lab.graphs.graph_metrics import GraphMetrics
+    from parse_p2p.lab.graphs.search import Candidate
 
 LEGEND = "\nrounds: until 1e-3 of a disagreement is left; bytes: sent in a round"
 GROUP = ("slices of group", "gap", "rounds", "bytes")  # what is seen of the overlays of a group in any case
@@ -52,6 +49,10 @@ def topology(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Degrees, spectral gaps and bytes of a graph, before anybody trains on it."""
+    from parse_p2p.config import run_file  # with torch
+    from parse_p2p.lab.graphs import graph_sources
+    from parse_p2p.lab.graphs.graph_metrics import measure
+
     if (degree is not None or bytes is not None) and not suggest:
         raise ConfigError("--degree and --bytes are a budget: add --suggest")
     if len(source) > 1 and (picture or export or suggest):
@@ -65,6 +66,9 @@ def topology(
     counts = None if mix is None else graph_sources.parse_mix(mix)
     plans = [graph_sources.plan(name, counts, settings) for name in source]
     if export is not None:
+        from parse_p2p.lab.graphs.export import annotated
+        from parse_p2p.topology import graph_io
+
         graph_io.write(annotated(plans[0]), export)
     if picture is not None:
         from parse_p2p.lab.graphs.picture import drawn, save
@@ -89,7 +93,7 @@ def _bytes(text: str | None) -> float | None:
     raise ConfigError(f"--bytes {text}: write a size such as 100kB or 2MB")
 
 
-def _show(shapes: list[GraphMetrics], compare: bool, as_json: bool) -> None:
+def _show(shapes: "list[GraphMetrics]", compare: bool, as_json: bool) -> None:
     console = terminal.console()
     if as_json:
         plain = [each.plain() for each in shapes]
@@ -101,7 +105,7 @@ def _show(shapes: list[GraphMetrics], compare: bool, as_json: bool) -> None:
         _print(shapes[0], console)
 
 
-def _print(one: GraphMetrics, console: Console) -> None:
+def _print(one: "GraphMetrics", console: Console) -> None:
     least, average, most = one.degree
     degrees = f"{least}" if least == most else f"{least} to {most} (mean {average:.1f})"
     across = "in pieces" if one.diameter is None else f"diameter {one.diameter}"
@@ -109,7 +113,7 @@ def _print(one: GraphMetrics, console: Console) -> None:
                   f"{one.edges} edges, degree {degrees}, {across}", highlight=False)  # fmt: skip
     mean, busiest = map(size, one.bytes)
     console.print(f"an agent sends {mean} a round (the busiest {busiest}), all {size(one.total)}\n", highlight=False)
-    groups = Columns(("slices of group", "holders", "parts", "gap", "ρ", "rounds", "bytes"), first=GROUP)
+    groups = Columns(("slices of group", "holders", "components", "gap", "ρ", "rounds", "bytes"), first=GROUP)
     for g in one.groups:
         connected_components = (
             f"[red]{g.connected_components}[/]" if g.connected_components > 1 else str(g.connected_components)
@@ -127,7 +131,7 @@ def _print(one: GraphMetrics, console: Console) -> None:
         console.print(f"\n[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
 
 
-def compared(shapes: list[GraphMetrics]) -> Columns:
+def compared(shapes: "list[GraphMetrics]") -> Columns:
     """One row per graph, with its slowest slices."""
     names = ("graph", "agents", "degree", "across", "gap", "rounds", "of group", "mean", "most bytes")
     table = Columns(names, first=("graph", "gap", "rounds", "most bytes"), left=["of group"])
@@ -142,8 +146,11 @@ def compared(shapes: list[GraphMetrics]) -> Columns:
     return table
 
 
-def _suggest(plan: RunPlan, degree: int | None, nbytes: float | None, as_json: bool) -> None:
-    found = search(plan, degree, nbytes)
+def _suggest(plan: "RunPlan", degree: int | None, nbytes: float | None, as_json: bool) -> None:
+    from parse_p2p.lab.graphs.graph_metrics import measure
+    from parse_p2p.lab.graphs.search import suggest
+
+    found = suggest(plan, degree, nbytes)
     console = terminal.console()
     if as_json:
         typer.echo(json.dumps([_plain(candidate) for candidate in found], indent=1))
@@ -165,7 +172,7 @@ def _suggest(plan: RunPlan, degree: int | None, nbytes: float | None, as_json: b
         console.print(f"\n{plan.run.name} as it is: gap {now.gap:.3f}, {rounds}", highlight=False)
 
 
-def _plain(candidate: Candidate) -> dict[str, object]:
+def _plain(candidate: "Candidate") -> dict[str, object]:
     rounds = candidate.rounds if math.isfinite(candidate.rounds) else None
     return {**vars(candidate), "rounds": rounds, "line": candidate.line}
 

@@ -52,13 +52,19 @@ def test_examples_are_a_line_each_at_80_columns(name, program):
     assert len(lines) > 8 and all(line.startswith(f"{name} ") for line in lines)
 
 
-QUICK = [["--help"], ["--version"], ["init", "--help"], ["check", "--help"], ["init", "ring", "--out", "/dev/null"]]
+QUICK = [
+    *([name, option] for name in PROGRAMS for option in ("--help", "--version")),
+    *(["parse-agent", *arguments] for arguments in (["init", "--help"], ["init", "ring", "--out", "/dev/null"])),
+    *([name, *command, "--help"] for name, command in (("parse-agent", ("check",)), ("parse-lab", ("topology",)))),
+]
 
 
 @pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
 def test_what_can_be_answered_at_once_does_not_import_torch(arguments):
     code = (
-        "import sys, atexit; from parse_p2p.cli.agent import main; sys.argv = ['parse-agent', *sys.argv[1:]]\n"
+        "import sys, atexit; sys.argv = sys.argv[1:]\n"
+        "if sys.argv[0] == 'parse-lab': from parse_p2p.lab.cli import main\n"
+        "else: from parse_p2p.cli.agent import main\n"
         "atexit.register(lambda: print('torch' in sys.modules))\n"
         "main()"
     )

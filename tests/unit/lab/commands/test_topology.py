@@ -30,9 +30,16 @@ def lab(monkeypatch, capsys, tmp_path):
 def test_one_graph_fits_the_terminal(lab):
     code, out, _ = lab("ring:8", *BITS)
     assert code == 0 and "8 agents, 8 edges, degree 2, diameter 4" in out
-    [row] = [line.split() for line in out.splitlines() if line.startswith("all ")]
-    assert row[1:6] == ["8", "1", "0.195", "0.8047", "32"]
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_every_overlay_has_a_row(lab):
+    _, out, _ = lab("ring:8", *BITS, columns=100)
+    lines = out.splitlines()
+    [head] = [line.removeprefix("slices of group").split() for line in lines if line.startswith("slices of group")]
+    assert head == ["holders", "components", "gap", "ρ", "rounds", "bytes"]
+    [row] = [line.split() for line in lines if line.startswith("all ")]
+    assert row[1:6] == ["8", "1", "0.195", "0.8047", "32"]
 
 
 def test_a_shipped_one_is_found_by_name_and_a_generator_is_one_all_the_same(lab):

@@ -1,0 +1,117 @@
+"""The tutorial can be followed: its commands are run as they stand there, and print what it shows."""
+
+import itertools
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from paths import ROOT
+
+from parse_p2p.cli.agent import app as agent_app
+from parse_p2p.lab.cli import app as lab_app
+
+DOCS = ROOT / "docs"
+FIRST_RUN, FIRST_EXPERIMENT = (DOCS / "tutorial" / f"first-{name}.md" for name in ("run", "experiment"))
+APPS = {"parse-agent": agent_app, "parse-lab": lab_app}
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+ROW = re.compile(r"^ *(\S+)  +(?:\d|all)", re.MULTILINE)
+
+
+def blocks(page):
+    """The language and the text of every block of a page."""
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def commands(page):
+    """The lines of a page that begin with one of our programs, without comments."""
+    return [
+        line
+        for language, text in blocks(page)
+        for line in text.splitlines()
+        if not language and line.partition(" ")[0] in APPS
+    ]
+
+
+def shown(page, command):
+    """What the page shows to come of a command: the block after that which ends with it."""
+    found = blocks(page)
+    [output] = [after for (_, text), (_, after) in itertools.pairwise(found) if text.endswith(f"{command}\n")]
+    return output
+
+
+def figures(text):
+    """A text with every number, and the room it takes, alike."""
+    return re.sub(r" +", " ", re.sub(r"\d[\d.]*", "#", text))
+
+
+def program(line, folder):
+    """Standard output and standard error of a command line."""
+    name, *arguments = shlex.split(line, comments=True)
+    ran = subprocess.run(
+        [Path(sys.executable).with_name(name), *arguments], cwd=folder, capture_output=True, text=True, timeout=170
+    )
+    return ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_every_command_and_option_of_a_page_is_one_that_there_is(page, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for line in commands(page):
+        name, *arguments = shlex.split(line.partition(" | ")[0], comments=True)
+        parsed: Any = typer.main.get_command(APPS[name])
+        for command in (parsed, *parsed.commands.values()):
+            command.callback = None  # it is read, not run
+        parsed.main(arguments, prog_name=name, standalone_mode=False)
+
+
+def test_the_tutorial_shows_the_commands_one_begins_with():
+    begun = {tuple(line.split()[:2]) for line in commands(FIRST_RUN)}
+    assert {("parse-agent", name) for name in ("--topology", "init", "check", "summary")} <= begun
+
+
+def test_a_run_file_is_written_checked_and_explained_as_the_page_shows(tmp_path):
+    program("parse-agent init ring", tmp_path)
+    file = tmp_path / "ring.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert text.partition("\n\n")[2] == shown(FIRST_RUN, "parse-agent init ring")
+    file.write_text(text.replace("method: parse ", "method: prase ").replace("rounds: 20", "rounds: 0"))
+    assert program("parse-agent check ring.yaml", tmp_path) == shown(FIRST_RUN, "parse-agent check ring.yaml")
+    file.write_text(text)
+    said = program("parse-agent check ring.yaml", tmp_path)
+    assert f"```text\n{said}```" in FIRST_RUN.read_text(encoding="utf-8")
+    command = "parse-agent check ring.yaml --set partition.kind=dirichlet"
+    assert program(command, tmp_path) == shown(FIRST_EXPERIMENT, command)
+
+
+def test_a_shipped_topology_runs_and_is_summarised_as_the_page_shows(tmp_path):
+    """But for the figures, which are those of 20 rounds there and of two here."""
+    [command] = {line for line in commands(FIRST_RUN) if line == "parse-agent --topology ring"}
+    said = program(f"{command} --rounds 2", tmp_path)
+    lines, table = (
+        text for language, text in blocks(FIRST_RUN) if language == "text" and "worst" in text.split("\n")[0]
+    )
+    [form] = set(figures(lines).splitlines())
+    assert figures(said).splitlines().count(form) == 2
+    assert table.splitlines()[0] in said and set(ROW.findall(table)) <= set(ROW.findall(said))
+    summary = "parse-agent summary runs/ring-parse-htad-s0 --json"
+    found = json.loads(program(summary, tmp_path))
+    begun = shown(FIRST_RUN, f"{summary} | head -16").splitlines()
+    assert figures("\n".join(begun)) == figures("\n".join(json.dumps(found, indent=1).splitlines()[:16]))
+    assert {path.name for path in (tmp_path / "runs" / "ring-parse-htad-s0").iterdir()} == {
+        "run.yaml", "summary.json", "agents",
+    }  # fmt: skip
+
+
+def test_the_experiment_compares_what_the_page_shows(tmp_path):
+    program("parse-agent init ring", tmp_path)
+    file = next(text for language, text in blocks(FIRST_EXPERIMENT) if language == "yaml")
+    (tmp_path / "first.yaml").write_text(file, encoding="utf-8")
+    command = "parse-lab compare first.yaml --seeds 1"
+    table = program(command, tmp_path).partition("written:")[0]
+    assert figures(table).split() == figures(shown(FIRST_EXPERIMENT, command)).split()
