@@ -62,6 +62,7 @@ def test_the_others_go_on_without_one_that_died_and_take_it_in_again(tmp_path):
     with running.started(file, out, "--quiet", "--no-alone") as process:
         running.until_round(out, "a1", 3)
         os.kill(running.events(out, "a1", "start")[0]["pid"], signal.SIGKILL)
+        running.until_left_out(plan, out, "a1")
         with running.started(file, out, "--id", "a1", "--resume") as back:
             running.until(lambda: len(running.events(out, "a1", "joined")) == 2)
             assert not any(running.events(out, me, "end") for me in plan.specs), "the others were done before it came"

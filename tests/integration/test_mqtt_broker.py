@@ -95,6 +95,7 @@ def test_one_that_is_killed_is_marked_gone_and_found_again_at_its_new_address(br
         running.until_round(out, "a1", 1)
         os.kill(running.events(out, "a1", "start")[0]["pid"], signal.SIGKILL)
         _, before = ear.until(lambda _, said: said and said["gone"])
+        running.until_left_out(plan, out, "a1")
         with running.started(file, out, "--id", "a1", "--resume"):
             _, after = ear.until(lambda _, said: said and not said["gone"])
             running.until(lambda: len(running.events(out, "a1", "joined")) == 2)

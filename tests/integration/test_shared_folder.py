@@ -30,6 +30,7 @@ def test_one_that_is_killed_is_found_again_at_its_new_address(tmp_path):
         running.until_round(out, "a1", 1)
         os.kill(running.events(out, "a1", "start")[0]["pid"], signal.SIGKILL)
         before = left.read_text()
+        running.until_left_out(plan, out, "a1")
         with running.started(file, out, "--id", "a1", "--resume"):
             running.until(lambda: len(running.events(out, "a1", "joined")) == 2)
             again = running.events(out, "a1", "joined")[1]["round"]

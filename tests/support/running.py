@@ -212,6 +212,12 @@ def until_round(out, me, round):
     until(lambda: any(event["round"] >= round for event in events(out, me, "round")))
 
 
+def until_left_out(plan, out, who):
+    """Wait until each of an agent's neighbours has finished a round without it."""
+    for me in plan.neighbours(who):
+        until(lambda me=me: any(who not in event["sent"] for event in events(out, me, "round")))
+
+
 def _read(path):
     try:
         return path.read_text()
