@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from parse_p2p.cli.init import written
+from parse_p2p.cli.init import COLUMN, written
 from parse_p2p.config import run_file, shipped
 from parse_p2p.config.schema import schema
 
@@ -43,6 +43,23 @@ def test_what_an_item_of_a_list_is_stands_behind_it(here):
     )
     lines = written("changing", here / "x.yaml").splitlines()
     assert any(re.search(r"gain: \[motion\]\} +# modalities that the agent gets$", line) for line in lines)
+
+
+def test_a_section_of_the_shipped_file_is_kept_as_it_is(here, monkeypatch):
+    shutil.copytree(shipped.folder(), here / "topologies")
+    monkeypatch.setattr(shipped, "folder", lambda: here / "topologies")
+    with (here / "topologies" / "ring.yaml").open("a") as file:
+        file.write("train: {lr: 0.1, schedule: cosine}\npartition: {kind: iid}\n")
+    keys = yaml.safe_load(written("ring", here / "x.yaml"))
+    assert (keys["train"], keys["partition"]) == ({"lr": 0.1, "schedule": "cosine"}, {"kind": "iid"})
+
+
+@pytest.mark.parametrize("name", ["ring", "changing"])
+def test_comments_stand_below_each_other_and_near(name, here):
+    lines = written(name, here / "x.yaml").partition("\n\n")[2].splitlines()
+    keys, columns = zip(*((line[: line.index("  #")].rstrip(), line.index("  #")) for line in lines), strict=True)
+    column = min(max(map(len, keys)), COLUMN)
+    assert [at for key, at in zip(keys, columns, strict=True) if at != max(column, len(key))] == []
 
 
 @pytest.mark.parametrize("name", shipped.beginnings())

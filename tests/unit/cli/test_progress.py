@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from parse_p2p.cli.program import LogLevel
-from parse_p2p.cli.progress import RunView, Screen
-from parse_p2p.core.events import Found, Lost, Round
+from parse_p2p.cli.progress import RunView, Screen, clock, size
+from parse_p2p.core.events import Event, Failed, Found, Joined, Left, Lost, Resumed, Round
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.run_history import RunHistory
 
@@ -79,3 +79,72 @@ def test_the_bar_goes_where_it_has_no_room():
 def test_a_terminal_that_cannot_redraw_gets_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     assert screen(LogLevel.NORMAL, terminal=True).count("\n") == 1
+
+
+# what a view makes of the logs
+
+
+def view(*happened: Event, rounds=10, first=0, coordinator=None):
+    """What there is to see of these events, and the notes that they are worth."""
+    history = RunHistory(RunFolder(Path("nowhere")), KINDS, rounds)
+    seen = RunView(history, rounds, first, coordinator)
+    return seen, [note for event in happened for note in seen.take(history.take(event.agent, event))]
+
+
+def test_who_has_left_counts_no_more():
+    seen, notes = view(*ROUND, Left(agent="a1", round=1))
+    assert seen.accuracy() == {"a0": 0.75, "a2": 0.75} and notes == ["round 2: a1 has left"]
+
+
+@pytest.mark.parametrize("gone", [Left(agent="a1", round=1), Failed(agent="a1", why="no disk")])
+def test_nobody_waits_for_the_rounds_of_who_is_gone(gone):
+    after = [of_round(1, "a0"), of_round(1, "a2")]
+    assert view(*ROUND, *after)[0].complete() == 1 and view(*ROUND, *after, gone)[0].complete() == 2
+
+
+def test_a_resumed_run_goes_on_from_the_round_of_its_checkpoints():
+    seen, _ = view(*(of_round(4, me) for me in ("a0", "a1")), first=4)
+    assert seen.complete() == 4, "a2 has none yet"
+    assert list(seen.finished_lines()) == []
+    seen, _ = view(*(of_round(4, me) for me in KINDS), first=4)
+    [line] = seen.finished_lines()
+    assert line.startswith("round   5/10") and list(seen.finished_lines()) == []
+
+
+def test_agents_that_join_again_are_no_news():
+    joined = Joined(agent="a0", round=4)
+    assert view(joined)[1] == ["round 5: a0 has joined"]
+    assert view(Resumed(agent="a0", round=4), joined)[1] == []
+
+
+def test_means_are_without_the_coordinator():
+    seen, _ = view(*ROUND, coordinator="a1")
+    [line] = seen.finished_lines()
+    assert "accuracy 0.750  worst a0 0.750" in line
+
+
+def test_the_last_three_notes_are_shown_below_the_table():
+    lost = [Lost(agent="a0", peer=peer, round=0) for peer in ("b", "c", "d", "e")]
+    shown = screen(LogLevel.NORMAL, terminal=True, events=lost)
+    assert [peer for peer in "bcde" if f"a0 lost its neighbour {peer}" in shown] == ["c", "d", "e"]
+
+
+def test_the_time_left_is_that_of_the_rounds_left(monkeypatch):
+    seen, _ = view(*(of_round(5, me) for me in KINDS), first=4)
+    monkeypatch.setattr("time.monotonic", lambda: seen.began + 10)
+    printed = io.StringIO()
+    Console(width=40, file=printed).print(seen.table())
+    assert "round 6 of 10, 0:10, about 0:20 left" in printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "said"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (86_100, "86.1 kB"), (1e6, "1.0 MB"), (1e9, "1.0 GB"),
+     (2.5e12, "2500.0 GB")],
+)  # fmt: skip
+def test_bytes_are_said_as_a_person_reads_them(nbytes, said):
+    assert size(nbytes) == said
+
+
+def test_a_time_is_minutes_and_seconds():
+    assert [clock(seconds) for seconds in (0.0, 59.9, 65.0, 3600.0)] == ["0:00", "0:59", "1:05", "60:00"]

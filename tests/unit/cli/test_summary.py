@@ -7,9 +7,11 @@ import pytest
 from rich.console import Console
 
 from parse_p2p.cli import run_summary
+from parse_p2p.cli.progress import RunView
 from parse_p2p.lab.experiments.recorded_simulation import record
 from parse_p2p.launch.results import Summary, TypeSummary
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.run_history import RunHistory
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +20,17 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("finished") / "run"
     record(plans.plan({"audio": 1, "motion": 1}, rounds=2), RunFolder(path), lambda *arguments: None)
     return path
+
+
+@pytest.fixture
+def half(folder, tmp_path):
+    """The same run, of which one agent's log is elsewhere."""
+    for file in folder.rglob("*"):
+        if file.is_file() and file.suffix in (".yaml", ".jsonl") and "a1" not in file.parts:
+            target = tmp_path / "half" / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    return tmp_path / "half"
 
 
 def test_json_is_all_there_is_and_its_keys_are_stable(folder, agent):
@@ -45,21 +58,41 @@ def test_json_after_waiting_is_no_less_alone(folder, agent):
     assert (code, err) == (0, "") and json.loads(out)["types"][0]["alone"] is None
 
 
-def test_who_has_not_come_to_an_end_is_missing_by_name(folder, agent, tmp_path):
-    for file in folder.rglob("*"):
-        if file.is_file() and file.suffix in (".yaml", ".jsonl") and "a1" not in file.parts:
-            target = tmp_path / "half" / file.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
-    code, out, err = agent("summary", tmp_path / "half", "--json", "--no-alone")
+def test_who_has_not_come_to_an_end_is_missing_by_name(half, agent):
+    code, out, err = agent("summary", half, "--json", "--no-alone")
     assert (code, err) == (1, "") and json.loads(out)["missing"] == {"a1": "has logged nothing here"}
-    code, out, err = agent("summary", tmp_path / "half", "--no-alone")
+    code, out, err = agent("summary", half, "--no-alone")
     assert code == 1 and out.endswith("a1 has logged nothing here\n")
 
 
 def test_a_folder_without_a_run_is_refused_without_json(agent, tmp_path):
     code, out, err = agent("summary", tmp_path, "--json")
     assert (code, out) == (2, "") and err.startswith(f"error: there is no run in {tmp_path}")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_bytes_are_of_the_rounds_that_were_run(folder, tmp_path, first):
+    plan = RunFolder(folder).open()
+    history = RunHistory.of(plan, RunFolder(folder))
+    list(history.read())
+    view = RunView(history, plan.run.rounds, first)
+    found = run_summary.conclude(plan, RunFolder(tmp_path), view, 1.0, alone=False, quiet=True, keep=False)
+    assert found.rounds == 2 - first and found.bytes_per_round == found.bytes_total / 2 / found.rounds
+    assert not RunFolder(tmp_path).summary.exists()
+
+
+def test_the_summary_is_kept_where_all_are_at_their_end(agent, folder, half):
+    for run in (folder, half):
+        RunFolder(run).summary.unlink(missing_ok=True)
+        agent("summary", run, "--no-alone")
+    assert json.loads(RunFolder(folder).summary.read_text())["method"] == "parse"
+    assert not RunFolder(half).summary.exists()
+
+
+def test_agents_that_train_alone_anyway_are_not_trained_again(agent, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    record(plans.plan({"audio": 1, "motion": 1}, rounds=2, method="local"), run, lambda *arguments: None)
+    assert [row["alone"] for row in json.loads(agent("summary", run.path, "--json")[1])["types"]] == [None, None]
 
 
 ROWS = [TypeSummary("audio", 3, 0.75, 0.01, 0.7, "a0", 0.5, 0.02, None),

@@ -125,9 +125,10 @@ def test_skipping_passes_over_what_is_there(tmp_path):
     assert events(tail) == [("b", None)]
 
 
-def test_skipping_passes_over_an_unfinished_line_as_a_whole(tmp_path):
+@pytest.mark.parametrize("before", ['{"event": "a"}\n', ""])
+def test_skipping_passes_over_an_unfinished_line_as_a_whole(tmp_path, before):
     path, tail = tmp_path / "log", Tail(tmp_path / "log")
-    path.write_text('{"event": "a"}\n{"eve')
+    path.write_text(before + '{"eve')
     tail.skip()
     with path.open("a") as file:
         file.write('nt": "b"}\n{"event": "c"}\n')

@@ -135,6 +135,11 @@ def test_sentences_are_no_longer_than_a_line_of_the_report():
     assert len(events.read({"event": "lost", "round": 0, "peer": "y" * 999}).says) == LONGEST
 
 
+def test_a_list_is_named_whole_as_far_as_there_is_room():
+    names = [f"a{i}" for i in range(events.NAMED + 1)]
+    assert events.listed(names[:-1]) == ", ".join(names[:-1]) and events.listed(names).endswith("a63 and 1 more")
+
+
 class Colour(StrEnum):
     RED = "red"
 

@@ -100,6 +100,27 @@ def test_a_run_resumed_from_before_a_change_has_not_changed_yet(folder):
     assert agent.kinds == {0: "audio", 15: "audio+motion"} and agent.kind == "audio+motion"
 
 
+@pytest.mark.parametrize(("round", "kinds"), [(0, [0]), (9, [0]), (10, [0, 10])])
+def test_an_agent_that_is_resumed_senses_what_it_did_in_that_round(folder, round, kinds):
+    agent = RunHistory(folder, KINDS, 30).agents["a0"]
+    agent.take(events.ModalitiesChanged(round=10, modalities=["motion"]))
+    agent.take(events.Resumed(round=round))
+    assert list(agent.kinds) == kinds
+
+
+def test_rounds_of_which_the_log_says_nothing_are_done_too(folder):
+    agent = RunHistory(folder, KINDS, 30).agents["a0"]
+    agent.take(events.Round(round=7))
+    assert agent.done == 8
+
+
+def test_an_agent_is_heard_when_its_last_event_happened_whichever_is_read_last(folder):
+    agent = RunHistory(folder, KINDS, 30).agents["a0"]
+    for time in (5.0, 9.0, 7.0):
+        agent.take(events.Round(round=0, time=time))
+    assert agent.heard == 9.0
+
+
 def test_rounds_beyond_the_last_are_not_kept(folder):
     history = RunHistory(folder, KINDS, 2)
     for round in (1, 2, 2**31):
