@@ -1,14 +1,14 @@
 """The tutorial can be followed: its commands are run as they stand there, and print what it shows."""
 
+import contextlib
 import itertools
 import json
+import os
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
+import loaded
 import pytest
 import typer
 from paths import ROOT
@@ -19,6 +19,7 @@ from parse_p2p.lab.cli import app as lab_app
 DOCS = ROOT / "docs"
 FIRST_RUN, FIRST_EXPERIMENT = (DOCS / "tutorial" / f"first-{name}.md" for name in ("run", "experiment"))
 APPS = {"parse-agent": agent_app, "parse-lab": lab_app}
+PROGRAMS = {"parse-agent": loaded.AGENT, "parse-lab": loaded.LAB}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ROW = re.compile(r"^ *(\S+)  +(?:\d|all)", re.MULTILINE)
 
@@ -53,10 +54,11 @@ def figures(text):
 def program(line, folder):
     """Standard output and standard error of a command line."""
     name, *arguments = shlex.split(line, comments=True)
-    ran = subprocess.run(
-        [Path(sys.executable).with_name(name), *arguments], cwd=folder, capture_output=True, text=True, timeout=170
-    )
-    return ran.stdout + ran.stderr
+    with contextlib.chdir(folder):
+        process = loaded.Command(arguments, dict(os.environ), PROGRAMS[name])
+    said = "".join(process.communicate(timeout=170))
+    process.close()
+    return said
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
