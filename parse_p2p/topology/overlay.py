@@ -6,7 +6,8 @@ a graph of its own over its holders (arXiv 2601.10012v2 speaks of modality-condi
 
 import copy
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -87,15 +88,18 @@ class Overlays:
         self.offers = {id: offers(sharing, holder) for id, holder in self.members.items()}
         self._lay: Callable[[frozenset[PeerId]], Topology] = topology.over
         self._graphs: dict[frozenset[PeerId], Topology] = {}
+        self._plans: dict[PeerId, Plan] = {}
+        found: defaultdict[SliceKey, list[PeerId]] = defaultdict(list)
+        for id, offered in self.offers.items():
+            for key in offered:
+                found[key].append(id)
+        self.keys = tuple(sorted(found))
+        self._holders = {key: frozenset(found[key]) for key in self.keys}
         for key in self.keys:
-            self._refuse_unequal(key)
-
-    @cached_property
-    def keys(self) -> tuple[SliceKey, ...]:
-        return tuple(sorted({key for offered in self.offers.values() for key in offered}))
+            self._refuse_unequal(key, found[key])
 
     def holders(self, key: SliceKey) -> frozenset[PeerId]:
-        return frozenset(peer for peer, offered in self.offers.items() if key in offered)
+        return self._holders.get(key, frozenset())
 
     def graph(self, key: SliceKey) -> Topology:
         """The overlay of a slice; slices with the same holders have the same one."""
@@ -111,7 +115,7 @@ class Overlays:
         """The same slices on other graphs: ``draw`` makes each of the one that is laid here, when it is asked for."""
         other = copy.copy(self)
         other._lay = lambda chosen: draw(self.over(chosen))
-        other._graphs = {}
+        other._graphs, other._plans = {}, {}
         return other
 
     def layout(self, me: PeerId) -> str:
@@ -130,6 +134,12 @@ class Overlays:
         return {key.group: self.graph(key) for key in self.keys}
 
     def plan(self, me: PeerId) -> Plan:
+        """What an agent exchanges, with whom, and with what weights."""
+        if me not in self._plans:
+            self._plans[me] = self._plan(me)
+        return self._plans[me]
+
+    def _plan(self, me: PeerId) -> Plan:
         regions = self.offers[me]
         if self.coordinator is not None:
             return Plan(me, regions, {}, self.members, self.coordinator, self.offers)
@@ -137,8 +147,8 @@ class Overlays:
         audience = {key: self.graph(key).audience(me) for key in weights}
         return Plan(me, regions, weights, self.members, audience=audience)
 
-    def _refuse_unequal(self, key: SliceKey) -> None:
-        first, *rest = [p for p in self.members if key in self.offers[p]]
+    def _refuse_unequal(self, key: SliceKey, holders: Sequence[PeerId]) -> None:
+        first, *rest = holders
         mine = self.offers[first][key]
         for other in rest:
             theirs = self.offers[other][key]
