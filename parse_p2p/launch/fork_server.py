@@ -1,14 +1,16 @@
 """The fork server that agents' processes come from, which has torch loaded so that each of them need not."""
 
+import contextlib
 import multiprocessing
 import os
-import resource
 import sys
 import threading
 from collections.abc import Sequence
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
-from unittest import mock
+from typing import Any
+
+_spawn = util.spawnv_passfds
 
 
 def context(*modules: str) -> ForkServerContext:
@@ -28,25 +30,45 @@ def begin() -> None:
         return
     resource_tracker.ensure_running()
     context()
-    with mock.patch.object(util, "spawnv_passfds", _fork):
+    util.spawnv_passfds = _fork
+    try:
         forkserver.ensure_running()
+    finally:
+        util.spawnv_passfds = _spawn
 
 
-def _fork(path: bytes, args: Sequence[str], descriptors: Sequence[int]) -> int:
+def _fork(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
     """``spawnv_passfds`` of the standard library by a copy of this process: run its last argument, a line of Python."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    util._flush_std_streams()  # type: ignore[attr-defined]
     if process := os.fork():
         return process
     try:
-        first = 3  # those of the terminal stay too
-        for kept in sorted({*descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[0]}):
-            if kept > first:
-                os.closerange(first, kept)
-            first = max(first, kept + 1)
+        _forget()
+        _close_all_but(passfds)
         exec(args[-1])
     except Exception:
         sys.excepthook(*sys.exc_info())
-        sys.stderr.flush()
+        util._flush_std_streams()  # type: ignore[attr-defined]
     finally:
         os._exit(0)
+
+
+def _forget() -> None:
+    """Leave the modules as a new interpreter has them, or no process that comes of this one could start its own."""
+    util.spawnv_passfds = _spawn
+    forkserver._forkserver._lock = threading.Lock()  # type: ignore[attr-defined] # the launcher held the one copied
+    tracker = resource_tracker._resource_tracker
+    tracker._fd = tracker._pid = None  # type: ignore[attr-defined] # its descriptor will be closed
+
+
+def _close_all_but(descriptors: Sequence[int]) -> None:
+    """Close what the launcher has open, but for the terminal's."""
+    try:
+        opened = list(map(int, os.listdir("/dev/fd")))  # the limit may be far above, or none
+    except OSError:
+        util.close_all_fds_except([0, 1, 2, *descriptors])
+        return
+    for descriptor in opened:
+        if descriptor > 2 and descriptor not in descriptors:
+            with contextlib.suppress(OSError):  # the one by which they were listed
+                os.close(descriptor)

@@ -1,5 +1,6 @@
 """What a process of the fork server finds, and a launcher that asks it."""
 
+import multiprocessing
 import os
 import sys
 
@@ -11,6 +12,27 @@ def look(queue, descriptor):
     copied, opened = "colorsys" in sys.modules, os.path.exists(f"/proc/{os.getppid()}/fd/{descriptor}")
     queue.put((copied, opened, torch.get_num_threads()))
     sys.exit(7)
+
+
+def start(method):
+    """Start a process in turn, and end as it ended."""
+    process = multiprocessing.get_context(method).Process(target=sys.exit, args=(9,))
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+
+
+def started(method):
+    """Print how a process ended that was started by one of the fork server."""
+    from parse_p2p.launch import fork_server
+
+    fork_server.begin()
+    process = fork_server.context().Process(target=start, args=(method,))
+    process.start()
+    process.join(60)
+    process.kill()
+    process.join()
+    sys.stdout.write(str(process.exitcode))
 
 
 def main(threads):
@@ -30,8 +52,8 @@ def main(threads):
     process.start()
     found = queue.get()
     process.join()
-    sys.stdout.write(" ".join(map(str, (*found, process.exitcode))))
+    (sys.stdout or sys.stderr).write(" ".join(map(str, (*found, process.exitcode))))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    (started if sys.argv[1] in multiprocessing.get_all_start_methods() else main)(sys.argv[1])
