@@ -69,6 +69,7 @@ class RunPlan:
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
         self._holders_of: dict[tuple[PeerId, Modalities], Holder] = {}
         self._drawn = lru_cache(RECENT)(self._draw)
+        self._layout = lru_cache(None)(_layout)  # of this plan only: in a notebook an encoder may be written anew
         for problem in self.problems() if refuse else ():
             raise ConfigError(problem)
 
@@ -218,7 +219,7 @@ class RunPlan:
         return {me: self._holder(spec) for me, spec in self.specs.items()}
 
     def _holder(self, spec: AgentSpec) -> Holder:
-        components, dimensions = _layout(
+        components, dimensions = self._layout(
             plugins.load(plugins.NETWORKS, spec.model.network),
             tuple((m, self.data[0].shape(m)) for m in spec.modalities),
             self.classes(spec),
@@ -347,7 +348,6 @@ class RunPlan:
         return Endpoints(self.run, {me: spec.entry for me, spec in self.specs.items()})
 
 
-@lru_cache(256)
 def _layout(
     build: Build,
     shapes: tuple[tuple[Modality, tuple[int, ...]], ...],
@@ -355,7 +355,7 @@ def _layout(
     options: ModelOptions,
     encoders: tuple[tuple[Modality, EncoderOptions], ...],
 ) -> tuple[Mapping[str, Region], tuple[int, int] | None]:
-    """The components and the dimensions of a network: built once for all agents that have the same."""
+    """The components and the dimensions of a network."""
     with torch.device("meta"):  # no memory is taken for the parameters
         network = build(dict(shapes), classes, options, dict(encoders))
     return regions(network.parts()), network.dimensions

@@ -1,6 +1,10 @@
 """A plan that cannot be run is refused when it is made, before anything is written; one that is made never changes."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
+import torch
 from plans import plan
 
 from parse_p2p.core.errors import ConfigError
@@ -33,3 +37,21 @@ def test_what_an_agent_learns_while_it_runs_is_its_own():
     assert not one.present(other.me, 2) and other.present(other.me, 2)
     assert other.me not in one.overlays(2).members and other.me in other.overlays(2).members
     assert made.membership.of(other.me, 2)
+
+
+def test_an_encoder_that_was_written_anew_is_laid_out_as_it_is_now(monkeypatch):
+    def regions(width):
+        def build(shape, options):
+            sizes = (torch.Size(shape).numel(), width, options.width)
+            return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(*sizes[:2]), torch.nn.Linear(*sizes[1:]))
+
+        monkeypatch.setitem(sys.modules, "changing.encoder", SimpleNamespace(build=build))
+        made = plan(model={"encoder": {"kind": "changing.encoder"}})
+        me = made.peers[0]
+        return sum(region.size for region in made.holders[me].regions.values()), made.agent_state(
+            me
+        ).learner.buffer.size
+
+    for width in (8, 16):
+        laid_out, has = regions(width)
+        assert laid_out == has
