@@ -26,7 +26,7 @@ def begin() -> None:
     The standard library starts it in a new interpreter, which would load all that is loaded here, torch above all, once
     more. Of a process that has threads no copy may be made: then it is left to the standard library.
     """
-    if threading.active_count() > 1:
+    if len(sys._current_frames()) > 1:  # the module threading knows only of those that it has started
         return
     resource_tracker.ensure_running()
     context()
@@ -63,12 +63,7 @@ def _forget() -> None:
 
 def _close_all_but(descriptors: Sequence[int]) -> None:
     """Close what the launcher has open, but for the terminal's."""
-    try:
-        opened = list(map(int, os.listdir("/dev/fd")))  # the limit may be far above, or none
-    except OSError:
-        util.close_all_fds_except([0, 1, 2, *descriptors])
-        return
-    for descriptor in opened:
+    for descriptor in map(int, os.listdir("/dev/fd")):  # the limit may be far above, or none
         if descriptor > 2 and descriptor not in descriptors:
             with contextlib.suppress(OSError):  # the one by which they were listed
                 os.close(descriptor)

@@ -37,6 +37,7 @@ def started(method):
 
 def main(threads):
     """Load a module that nobody else does, begin, and print what a process finds."""
+    import _thread
     import colorsys  # noqa: F401
     import threading
 
@@ -44,7 +45,14 @@ def main(threads):
 
     os.dup2(os.open(os.devnull, os.O_RDONLY), 40)
     if threads == "threads":
-        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        runs = threading.Event()
+
+        def wait() -> None:
+            runs.set()
+            threading.Event().wait()
+
+        _thread.start_new_thread(wait, ())  # of which the module threading does not know
+        runs.wait()
     fork_server.begin()
     context = fork_server.context()
     queue = context.SimpleQueue()
