@@ -1,6 +1,8 @@
 """What all tests have in common; its place also makes ``plans`` importable from every folder of tests."""
 
+import signal
 import sys
+import threading
 
 import pytest
 import torch
@@ -10,6 +12,10 @@ from parse_p2p.cli.agent import main
 
 settings.register_profile("untimed", deadline=None)  # nothing timed decides a test
 settings.load_profile("untimed")
+
+# ignored where a shell runs the tests in the background, and by all that they start: no test of Ctrl-C could pass
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
