@@ -22,7 +22,7 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region, Sharing
-from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, split_groups, standardise
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.partition import PARTITIONS
@@ -30,7 +30,7 @@ from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
 from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Method
-from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network, initialise, load_weights
+from parse_p2p.models.base import Build, Network, initialise, load_weights
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
@@ -69,7 +69,8 @@ class RunPlan:
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
         self._holders_of: dict[tuple[PeerId, Modalities], Holder] = {}
         self._drawn = lru_cache(RECENT)(self._draw)
-        self._layout = lru_cache(None)(_layout)  # of this plan only: in a notebook an encoder may be written anew
+        # by what networks are made of; of this plan only, for in a notebook an encoder may be written anew
+        self._layouts: dict[tuple[Any, ...], tuple[Mapping[str, Region], tuple[int, int] | None]] = {}
         for problem in self.problems() if refuse else ():
             raise ConfigError(problem)
 
@@ -219,14 +220,12 @@ class RunPlan:
         return {me: self._holder(spec) for me, spec in self.specs.items()}
 
     def _holder(self, spec: AgentSpec) -> Holder:
-        components, dimensions = self._layout(
-            plugins.load(plugins.NETWORKS, spec.model.network),
-            tuple((m, self.data[0].shape(m)) for m in spec.modalities),
-            self.classes(spec),
-            spec.model,
-            tuple(spec.encoders.items()),
-        )
-        return Holder(spec.id, spec.modalities, components, dimensions, spec.task)
+        key = (spec.modalities, self.classes(spec), spec.model, *spec.encoders.items())
+        if key not in self._layouts:
+            with torch.device("meta"):  # no memory is taken for the parameters
+                network = self.network(spec)
+            self._layouts[key] = regions(network.parts()), network.dimensions
+        return Holder(spec.id, spec.modalities, *self._layouts[key], spec.task)
 
     def _holders(self, round: int, membership: Membership) -> list[Holder]:
         """Who is there in a round, each with what it then has."""
@@ -346,19 +345,6 @@ class RunPlan:
     def endpoints(self) -> Endpoints:
         """Where the agents listen, and with which keys."""
         return Endpoints(self.run, {me: spec.entry for me, spec in self.specs.items()})
-
-
-def _layout(
-    build: Build,
-    shapes: tuple[tuple[Modality, tuple[int, ...]], ...],
-    classes: int,
-    options: ModelOptions,
-    encoders: tuple[tuple[Modality, EncoderOptions], ...],
-) -> tuple[Mapping[str, Region], tuple[int, int] | None]:
-    """The components and the dimensions of a network."""
-    with torch.device("meta"):  # no memory is taken for the parameters
-        network = build(dict(shapes), classes, options, dict(encoders))
-    return regions(network.parts()), network.dimensions
 
 
 def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:
