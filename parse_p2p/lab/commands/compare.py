@@ -60,7 +60,8 @@ def compare(
         raise ConfigError(f"--out {folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
     console = Console()
     pool = RayExecutor if engine == "ray" else None
-    fork_server.begin()
+    if pool is None:
+        fork_server.begin()
     study = complete(chosen, folder, workers or default_workers(chosen), quiet, console, pool)
     tables = list(study.tables())
     for table in tables:
