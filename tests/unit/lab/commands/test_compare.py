@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import loaded
 import pytest
+import running
 import yaml
 
 from parse_p2p.core.errors import ConfigError
@@ -56,10 +57,7 @@ def started(path, out, *arguments):
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.close()
+        running.end(process)
 
 
 def compared(path, out, *arguments):
