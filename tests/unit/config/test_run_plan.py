@@ -55,3 +55,16 @@ def test_an_encoder_that_was_written_anew_is_laid_out_as_it_is_now(monkeypatch):
     for width in (8, 16):
         laid_out, has = regions(width)
         assert laid_out == has
+
+
+def test_agents_that_differ_in_an_encoder_alone_are_laid_out_apart():
+    """Those that are equal have the same layout, which is why it is made once for all of them."""
+    agents = [
+        {"id": me, "modalities": ["audio"], "encoders": {"audio": {"width": w}}}
+        for me, w in {"a": 4, "b": 4, "c": 9}.items()
+    ]
+    made = plan(agents=agents, method="local")
+    a, b, c = ({name: region.size for name, region in made.holders[me].regions.items()} for me in made.peers)
+    assert a == b != c
+    held = sum(made.agent_state(me).learner.buffer.size for me in made.peers)
+    assert held == sum(map(sum, (a.values(), b.values(), c.values())))
