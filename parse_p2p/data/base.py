@@ -38,6 +38,7 @@ class Dataset:
     groups   int64 (N,) or None: the natural client, such as the person, each sample comes from
     ceiling  the best accuracy any model can reach with these modalities, where a closed form is known
     shows    what these modalities show of classes, there too: those that show the same are equally likely
+    labels   the names of the classes, or none where they have only numbers
 
     Raises ConfigError where lengths differ or a target is not a class.
     """
@@ -49,6 +50,7 @@ class Dataset:
     groups: Tensor | None = None
     ceiling: Callable[[frozenset[Modality]], float] | None = None
     shows: Callable[[frozenset[Modality], Tensor], Tensor] | None = None
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         columns: list[tuple[str, Tensor | None]] = [*self.inputs.items(), ("groups", self.groups)]
@@ -60,6 +62,10 @@ class Dataset:
                 )
         if len(self) and not 0 <= int(self.targets.min()) <= int(self.targets.max()) < self.classes:
             raise ConfigError(f"data set {self.name!r} has targets outside 0 to {self.classes - 1}")
+        if self.labels and len(self.labels) != self.classes:
+            raise ConfigError(
+                f"data set {self.name!r} has {self.classes} classes but {len(self.labels)} labels; name each class"
+            )
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -68,6 +74,11 @@ class Dataset:
     def modalities(self) -> tuple[Modality, ...]:
         """The names of the inputs, sorted."""
         return tuple(sorted(self.inputs))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, their numbers where they have none."""
+        return self.labels or tuple(map(str, range(self.classes)))
 
     def shape(self, modality: Modality) -> tuple[int, ...]:
         """The shape of one sample of this modality, without the sample axis. Raises ConfigError where it is unknown."""
@@ -143,17 +154,54 @@ def split_groups(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Da
     return dataset.select(np.flatnonzero(~test)), dataset.select(np.flatnonzero(test))
 
 
-def standardise(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
-    """Scale both data sets by the mean and standard deviation of train, per feature (vectors) or channel (others).
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Scales one modality: ``(x − mean) / deviation`` per feature (vectors) or channel (others), in double precision.
 
-    What is constant in train becomes 0 in both: nothing can be learnt from it, and it gives no unit.
+    Both have the axes of a batch, of size 1 but for the second; None leave x as it is. Where the deviation is 0 x
+    becomes 0: nothing can be learnt from what is constant, and it gives no unit.
     """
-    scalers = {m: _scaler(x) for m, x in train.inputs.items()}
 
-    def scaled(dataset: Dataset) -> Dataset:
-        return replace(dataset, inputs={m: scalers[m](x) for m, x in dataset.inputs.items()})
+    mean: Tensor | None = None
+    deviation: Tensor | None = None
 
-    return scaled(train), scaled(test)
+    @staticmethod
+    def none() -> "Scale":
+        """Leaves everything as it is."""
+        return Scale()
+
+    @staticmethod
+    def of(x: Tensor) -> "Scale":
+        """To mean 0 and standard deviation 1 of these samples, (N, ...)."""
+        axes = [0, *range(2, x.ndim)]
+        # In double: beside a large offset a float32 mean is off by a noticeable part of the deviation.
+        deviation, mean = torch.std_mean(x.double(), axes, correction=0, keepdim=True)
+        constant = x.amax(axes, keepdim=True) == x.amin(axes, keepdim=True)
+        return Scale(mean, torch.where(constant, 0.0, deviation))
+
+    @staticmethod
+    def given(mean: Sequence[float], deviation: Sequence[float], axes: int) -> "Scale":
+        """By these numbers, for samples with so many axes."""
+        size = (1, -1) + (1,) * (axes - 1)
+        return Scale(*(torch.tensor(x, dtype=torch.float64).view(size) for x in (mean, deviation)))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (N, ...) scaled, float32."""
+        if self.mean is None or self.deviation is None:
+            return x
+        factor = torch.where(self.deviation == 0, 0.0, 1.0 / self.deviation)
+        return ((x.double() - self.mean) * factor).float()
+
+
+def scaled(dataset: Dataset, scales: Mapping[Modality, Scale]) -> Dataset:
+    """The data set with each of its modalities scaled."""
+    return replace(dataset, inputs={m: scales[m](x) for m, x in dataset.inputs.items()})
+
+
+def standardise(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
+    """Scale both data sets by the mean and standard deviation of train, see ``Scale.of``."""
+    scales = {m: Scale.of(x) for m, x in train.inputs.items()}
+    return scaled(train, scales), scaled(test, scales)
 
 
 def refuse_unlike(public: Dataset, train: Dataset) -> None:
@@ -194,15 +242,6 @@ def packaged_file(package: str, inside: str, remedy: str) -> Path:
         if (path := Path(place, inside)).is_file():
             return path
     raise ConfigError(f"{inside!r} of the Python package {package!r} is not installed; {remedy}")
-
-
-def _scaler(x: Tensor) -> Callable[[Tensor], Tensor]:
-    axes = [0, *range(2, x.ndim)]
-    # In double: beside a large offset a float32 mean is off by a noticeable part of the deviation.
-    deviation, mean = torch.std_mean(x.double(), axes, correction=0, keepdim=True)
-    constant = x.amax(axes, keepdim=True) == x.amin(axes, keepdim=True)
-    factor = torch.where(constant, 0.0, 1.0 / deviation)
-    return lambda values: ((values.double() - mean) * factor).float()
 
 
 def _index(rows: Rows) -> Tensor:

@@ -35,7 +35,7 @@ def open(options: Options, seed: int) -> Dataset:
     label = header.index("class")
     names, targets = np.unique([row[label] for row in rows], return_inverse=True)
     inputs = {m: _columns(rows, header, prefix) for m, prefix in PREFIXES.items()}
-    return Dataset("htad", inputs, torch.from_numpy(targets), len(names))
+    return Dataset("htad", inputs, torch.from_numpy(targets), len(names), labels=tuple(map(str, names)))
 
 
 def _columns(rows: list[list[str]], header: list[str], prefix: str) -> torch.Tensor:

@@ -53,4 +53,5 @@ def seen_as(task: TaskOptions, dataset: Dataset) -> Dataset:
     for k, group in enumerate(task.classes):
         new[list(group)] = k
     mine = dataset.select(torch.nonzero(new[dataset.targets] >= 0).flatten())
-    return replace(mine, targets=new[mine.targets], classes=len(task.classes), ceiling=None, shows=None)
+    labels = tuple("+".join(dataset.class_names[c] for c in group) for group in task.classes)
+    return replace(mine, targets=new[mine.targets], classes=len(task.classes), ceiling=None, shows=None, labels=labels)

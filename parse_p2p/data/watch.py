@@ -39,6 +39,7 @@ def open(options: Options, seed: int) -> Dataset:
         torch.from_numpy(np.repeat(data["y"], counts)).long(),
         classes=len(data["y_labels"]),
         groups=torch.from_numpy(np.repeat(client.ravel(), counts)),
+        labels=tuple(map(str, data["y_labels"])),
     )
 
 

@@ -19,10 +19,10 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.plugin_options import Named, OptionsBeside
 from parse_p2p.core.types import Kind, Modality
+from parse_p2p.data.schema import BY_AXES
 from parse_p2p.models.parameter_buffer import Parts
 
 MARK = "m·"  # before every key of a ModuleDict
-BY_AXES = {1: "vector", 2: "series", 3: "image"}
 
 InputShapes = Mapping[Modality, tuple[int, ...]]
 """The shape of one sample of each modality of an agent."""

@@ -6,7 +6,8 @@ from plans import inputs, plan
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.models.base import BY_AXES, EncoderOptions, initialise, trunk
+from parse_p2p.data.schema import BY_AXES
+from parse_p2p.models.base import EncoderOptions, initialise, trunk
 
 SHAPES: dict[int, list[tuple[int, ...]]] = {
     1: [(1,), (16,), (561,)],

@@ -1,0 +1,160 @@
+"""What the data of all agents of a run have in common: modalities, their kinds and shapes, and the classes by name.
+
+Networks and overlays follow from it alone, so that nobody has to see another's samples. ``schema_of`` says what a data
+set is; ``conform`` makes a data set what a schema says, or refuses it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.types import Modality
+from parse_p2p.data.base import Dataset, Scale
+
+AXES = {"vector": ("features",), "series": ("channels", "steps"), "image": ("channels", "height", "width")}
+"""What the axes of a sample are, by its kind."""
+
+BY_AXES = {len(axes): kind for kind, axes in AXES.items()}
+
+
+class Statistics(BaseModel):
+    """Numbers to scale by: one per feature of a vector, or channel of anything else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: tuple[float, ...] = Field(description="subtracted")
+    deviation: tuple[float, ...] = Field(description="divided by; 0 of what is constant, which becomes 0")
+
+    @model_validator(mode="after")
+    def _as_long(self) -> Self:
+        if len(self.mean) != len(self.deviation):
+            raise ValueError(f"mean has {len(self.mean)} numbers and deviation {len(self.deviation)}; give as many")
+        if not all(0 <= each < float("inf") for each in self.deviation):
+            raise ValueError("a deviation is a number from 0")
+        return self
+
+
+class ModalitySchema(BaseModel):
+    """One modality: what a sample of it is, and how it is scaled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["vector", "series", "image"] = Field(description="what a sample is")
+    shape: tuple[int, ...] = Field(
+        min_length=1, description="vector [features], series [channels, steps], image [channels, height, width]"
+    )
+    scale: Literal["own", "all", "none"] | Statistics = Field(
+        "own",
+        description="to mean 0 and deviation 1 by an agent's own training samples or by those of all agents (of a "
+        "shared set), or not; or by given mean and deviation",
+    )
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        axes = AXES[self.kind]
+        if len(self.shape) != len(axes) or min(self.shape) < 1:
+            raise ValueError(f"the shape of {_an(self.kind)} is [{', '.join(axes)}], each from 1")
+        if isinstance(self.scale, Statistics) and len(self.scale.mean) != self.shape[0]:
+            raise ValueError(f"scale has {len(self.scale.mean)} numbers for {self.shape[0]} {axes[0]}")
+        return self
+
+    def __str__(self) -> str:
+        return described(self.kind, self.shape)
+
+
+class DataSchema(BaseModel):
+    """What agents agree on of their data: the modalities that there are, and the classes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    modalities: dict[Modality, ModalitySchema] = Field(min_length=1, description="each by its name")
+    classes: tuple[str, ...] = Field(
+        min_length=2, description="their names, in the order of the network's outputs; not every agent has all"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
+            raise ValueError(f"the class {twice[0]!r} stands here twice; name each once")
+        return self
+
+    def shapes(self, modalities: Sequence[Modality]) -> dict[Modality, tuple[int, ...]]:
+        """The shape of a sample of each of these. Raises ConfigError where one is unknown."""
+        for m in modalities:
+            if m not in self.modalities:
+                raise ConfigError(f"data_schema: there is no modality {m!r}: {nearest(m, self.modalities)}")
+        return {m: self.modalities[m].shape for m in modalities}
+
+
+def described(kind: str, shape: Sequence[int]) -> str:
+    """Such as ``series of 3 channels, 50 steps``."""
+    return f"{kind} of " + ", ".join(f"{size} {axis}" for size, axis in zip(shape, AXES[kind], strict=True))
+
+
+def schema_of(dataset: Dataset, scale: Literal["own", "all", "none"]) -> DataSchema:
+    """The schema of a data set; the kinds are told by the number of axes.
+
+    Raises ConfigError where a sample has more axes than any kind.
+    """
+    found = {}
+    for m in dataset.modalities:
+        shape = dataset.shape(m)
+        if len(shape) not in BY_AXES:
+            raise ConfigError(
+                f"a sample of {m!r} in {dataset.name!r} has the shape {list(shape)}: give vectors [features], series "
+                "[channels, steps] or images [channels, height, width]"
+            )
+        found[m] = ModalitySchema(kind=BY_AXES[len(shape)], shape=shape, scale=scale)  # type: ignore[arg-type]
+    return DataSchema(modalities=found, classes=dataset.class_names)
+
+
+def conform(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality], whose: str) -> Dataset:
+    """The samples with these modalities, as the schema says: targets numbered by its classes.
+
+    ``whose`` begins every sentence, such as ``the data of a3 (site3.csv)``. Raises ConfigError for a modality that is
+    missing or of another shape, and for a class that the schema does not have, naming both sides.
+    """
+    for problem in unlike(dataset, schema, modalities):
+        raise ConfigError(f"{whose}: {problem}")
+    number = {name: k for k, name in enumerate(schema.classes)}
+    order = torch.tensor([number.get(name, -1) for name in dataset.class_names])
+    seen = dataset.select(range(len(dataset)), modalities)
+    seen = replace(seen, targets=order[dataset.targets], classes=len(schema.classes), labels=schema.classes)
+    # what a closed form says of classes holds for the numbers that they had
+    return seen if dataset.class_names == schema.classes else replace(seen, ceiling=None, shows=None)
+
+
+def unlike(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality]) -> Iterator[str]:
+    """Where a data set is not what a schema says, each a sentence that names both sides."""
+    for m in modalities:
+        if m not in dataset.modalities:
+            yield f"there is no modality {m!r} in it: {nearest(m, dataset.modalities)}"
+            continue
+        wanted, shape = schema.modalities[m], dataset.shape(m)
+        if shape != wanted.shape:
+            kind = BY_AXES.get(len(shape))
+            found = described(kind, shape) if kind else f"of shape {list(shape)}"
+            yield f"{m!r} is a {found} here, and {_an(str(wanted))} in data_schema"
+    there = sorted(set(dataset.targets.tolist()))
+    if unknown := [dataset.class_names[t] for t in there if dataset.class_names[t] not in schema.classes]:
+        yield f"the class {unknown[0]!r} is not in data_schema.classes: {nearest(unknown[0], schema.classes)}"
+
+
+def scales(schema: DataSchema) -> Mapping[Modality, Scale | None]:
+    """The given statistics of each modality; None where they are those of samples."""
+    found: dict[Modality, Scale | None] = {}
+    for m, each in schema.modalities.items():
+        found[m] = None
+        if isinstance(each.scale, Statistics):
+            found[m] = Scale.given(each.scale.mean, each.scale.deviation, len(each.shape))
+        elif each.scale == "none":
+            found[m] = Scale.none()
+    return found
+
+
+def _an(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
