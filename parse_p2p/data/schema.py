@@ -108,7 +108,7 @@ def schema_of(dataset: Dataset, scale: Literal["own", "all", "none"]) -> DataSch
                 f"a sample of {m!r} in {dataset.name!r} has the shape {list(shape)}: give vectors [features], series "
                 "[channels, steps] or images [channels, height, width]"
             )
-        found[m] = ModalitySchema(kind=BY_AXES[len(shape)], shape=shape, scale=scale)  # type: ignore[arg-type]
+        found[m] = ModalitySchema(kind=BY_AXES[len(shape)], shape=shape, scale=scale)
     return DataSchema(modalities=found, classes=dataset.class_names)
 
 
