@@ -35,7 +35,7 @@ def tell(
         raise ConfigError("tell it what to gain or lose, as --gain audio")
     lines = [json.dumps(each) for each in orders]
     for line in lines:
-        order(line, plan.data[0].modalities)
+        order(line, plan.sensed)
     if not folder.events(PeerId(id)).exists():
         raise ConfigError(f"{id} has never run in {run}: tell it on the host where it does")
     with folder.orders(PeerId(id)).open("a", encoding="utf-8") as file:

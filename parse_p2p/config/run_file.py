@@ -29,11 +29,13 @@ from parse_p2p.config.sections import (
     ResourcesEntry,
     Section,
 )
+from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.plugin_options import SENTENCE
 from parse_p2p.data.label_spaces import TaskOptions
+from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import StreamOptions
 from parse_p2p.discovery.base import DiscoveryOptions
 from parse_p2p.discovery.static import StaticOptions
@@ -47,6 +49,9 @@ from parse_p2p.wire.faults.base import Fault
 Loc = tuple[str | int, ...]
 
 TaskName = Annotated[str, Field(pattern=NAME)]
+
+OWN = "own"
+"""As ``dataset``: every agent has a source of its own."""
 
 NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError)
 """What the YAML reader raises: for broken text, for a date that is none, for tags it cannot make, for depth."""
@@ -63,8 +68,12 @@ class RunFile(Section):
     agents: list[AgentEntry] | MixEntry = Field(description="how many agents of each type, or a list of them")
     method: str = Field("parse", description="how the agents learn together; parse-agent --describe NAME says more")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's options")
-    dataset: str = Field("htad", description="what the agents learn from")
-    data: dict[str, Any] = Field(default_factory=dict, description="the data set's options")
+    dataset: str = Field("htad", description="what the agents learn from; own: each has a source of its own")
+    data: dict[str, Any] = Field(
+        default_factory=dict, description="the data set's options; with own what the agents' sources have in common"
+    )
+    data_schema: DataSchema | None = Field(None, description="modalities and classes; none: those of the data set")
+    fingerprint: str | None = Field(None, description="of the data set, filled in when a run begins")
     tasks: dict[TaskName, TaskOptions] = Field(default_factory=dict, description="label spaces, for agents to name")
     partition: PartitionEntry = Field(PartitionEntry(), description="how the training samples are dealt to the agents")
     public: PublicEntry | None = Field(None, description="the coordinator's own data set, for methods that need one")
@@ -98,15 +107,19 @@ class RunFile(Section):
     def agreed(self) -> dict[str, Any]:
         """What all agents of a run must have the same."""
         mine = dict.fromkeys(
-            ("device", "resources", "checkpoint", "bind", "base_port", "discovery", "keyring", "limits"),
+            ("name", "device", "resources", "checkpoint", "bind", "base_port", "discovery", "keyring", "limits"),
             True,
         )
         same = self.model_dump(mode="json", exclude={**mine, "graph": {"file"}, "varying": {"file"}})
         if isinstance(self.agents, list):  # hosts may know an agent by different addresses
-            host_keys = ("bind", "dial_only")
+            host_keys = ("bind", "dial_only", "data", "test_data")
             same["agents"] = [
                 {k: v for k, v in entry.items() if k not in host_keys} | {"address": None} for entry in same["agents"]
             ]
+        # where a host keeps its copy is its own business; that the copies are equal the fingerprint says
+        same["data"] = {} if self.dataset == OWN else _without_paths(self.dataset, self.data)
+        if self.public is not None and self.public.dataset is not None:
+            same["public"]["data"] = _without_paths(self.public.dataset, self.public.data)
         return same
 
     def digest(self) -> str:
@@ -158,15 +171,18 @@ def complete(
     """
     raw.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:64] or "run")
     overridden = [_put(raw, key, value) for key, value in settings]
-    if isinstance(raw.setdefault("keyring", "keys"), str):
-        raw["keyring"] = os.path.abspath(path.parent / raw["keyring"])
-    _beside(path, raw, "discovery", "folder")
-    graph_file = _beside(path, raw, "graph")
-    if graph_file is not None and raw["graph"].keys() <= {"file", "args"}:  # a run that was written down has the rest
-        raw["graph"] |= graph_io.entry(graph_io.read(graph_file))
-    trace_file = _beside(path, raw, "varying")
-    if trace_file is not None and "contacts" not in raw["varying"]:  # likewise
-        raw["varying"]["contacts"] = contact_trace.read(Path(trace_file))
+    if "dataset" not in raw and ("data_schema" in raw or any("data" in entry for entry in _listed(raw))):
+        raw["dataset"] = OWN
+    raw.setdefault("keyring", "keys")
+    for loc in list(_paths(raw)):
+        given = any(loc[: len(o)] == o or o[: len(loc)] == loc for o in overridden)
+        _make_absolute(raw, loc, Path() if given else path.parent, path)
+    graph, varying = raw.get("graph"), raw.get("varying")
+    # a run that was written down has what stands in these files
+    if isinstance(graph, dict) and isinstance(graph.get("file"), str) and graph.keys() <= {"file", "args"}:
+        graph |= graph_io.entry(graph_io.read(graph["file"]))
+    if isinstance(varying, dict) and isinstance(varying.get("file"), str) and "contacts" not in varying:
+        varying["contacts"] = contact_trace.read(Path(varying["file"]))
     return KeyLocations(path, lines, overridden)
 
 
@@ -190,15 +206,59 @@ def setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {key}: {value!r} is no value: quote it, or write a list as [1, 1, 1]") from None
 
 
-def _beside(path: Path, raw: Mapping[str, Any], section: str, key: str = "file") -> str | None:
-    """The file that a section names, which lies beside the run file; its path is made absolute in place."""
-    named = raw.get(section)
-    if not isinstance(named, dict) or not isinstance(named.get(key), str):
-        return None
-    if "\0" in named[key]:
-        raise ConfigError(f"{path}: {section}.{key}: {named[key]!r} is no file name")
-    named[key] = os.path.abspath(path.parent / named[key])
-    return str(named[key])
+def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:
+    """Where in a run file paths may stand."""
+    yield from (("keyring",), ("discovery", "folder"), ("graph", "file"), ("varying", "file"))
+    yield ("model", "encoder", "weights")
+    yield from (("data", key) for key in _path_options(raw.get("dataset"), raw.get("data")))
+    public = raw.get("public")
+    if isinstance(public, dict):
+        yield from (("public", "data", key) for key in _path_options(public.get("dataset"), public.get("data")))
+    for i, entry in enumerate(_listed(raw)):
+        yield ("agents", i, "model", "encoder", "weights")
+        yield from (("agents", i, "encoders", m, "weights") for m in _mapping(entry.get("encoders")))
+        for part in ("data", "test_data"):
+            source = _mapping(raw.get("data")) | _mapping(entry.get(part))
+            yield from (("agents", i, part, key) for key in _path_options(OWN, source))
+
+
+def _path_options(dataset: object, values: object) -> list[str]:
+    """The options of a data set, or of an agent's own source, that are paths."""
+    kind = (
+        _mapping(values).get("kind", "auto") if dataset == OWN else dataset or RunFile.model_fields["dataset"].default
+    )
+    try:
+        model = plugins.module(plugins.DATA, str(kind)).Options
+    except (ConfigError, AttributeError):  # told by the path, or there is none of this name, of which others complain
+        return ["path"]
+    return [key for key, field in model.model_fields.items() if field.annotation in (Path, Path | None)]
+
+
+def _without_paths(dataset: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    paths = _path_options(dataset, values)
+    return {key: value for key, value in values.items() if key not in paths}
+
+
+def _make_absolute(raw: Any, loc: Loc, folder: Path, path: Path) -> None:
+    """Make the path at a place of a run file absolute, in place, if there is one."""
+    for part in loc[:-1]:
+        raw = raw[part] if isinstance(part, int) else _mapping(raw).get(part)
+    named = _mapping(raw).get(loc[-1])
+    if not isinstance(named, str):
+        return
+    if "\0" in named:
+        raise ConfigError(f"{path}: {'.'.join(map(str, loc))}: {named!r} is no file name")
+    raw[loc[-1]] = os.path.abspath(folder / os.path.expanduser(named))
+
+
+def _listed(raw: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entries of a list of agents; others complain of what is none."""
+    agents = raw.get("agents")
+    return [_mapping(entry) for entry in agents] if isinstance(agents, list) else []
+
+
+def _mapping(value: object) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 class KeyLocations:

@@ -9,10 +9,10 @@ from copy import copy
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from parse_p2p.config import validation
+from parse_p2p.config.agent_data import Part, agent_data
 from parse_p2p.config.endpoints import Endpoints
 from parse_p2p.config.roster import AgentSpec, agent_ids, read_roster, specs
 from parse_p2p.config.roster import spec as spec_of
@@ -23,9 +23,9 @@ from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region, Sharing
 from parse_p2p.core.types import PeerId
-from parse_p2p.data.base import Dataset, refuse_unlike, silent, split, split_groups, standardise
+from parse_p2p.data.base import Dataset, silent
 from parse_p2p.data.label_spaces import seen_as
-from parse_p2p.data.partition import PARTITIONS
+from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
 from parse_p2p.learning.learner import Learner
@@ -60,11 +60,16 @@ class RunPlan:
                 f"{nearest(run.model.network, self.method.networks)}"
             )
         roster = read_roster(run, self.method)
-        self.run = run = roster.run
         self.coordinator = roster.coordinator
         self.topology = roster.topology
-        self.specs = {spec.id: spec for spec in specs(run, roster)}
+        self.specs = {spec.id: spec for spec in specs(roster.run, roster)}
         self.peers = [me for me in self.specs if me != self.coordinator]
+        self.data = agent_data(roster.run, self.peers, self.coordinator)
+        try:
+            self.run = self.data.run
+        except ConfigError:  # of which problems tell
+            self.run = roster.run
+        run = self.run
         self.membership = planned({me: self.specs[me].modalities for me in self.peers}, run.events or ())
         self._overlays: dict[tuple[Any, ...], Overlays] = {}
         self._holders_of: dict[tuple[PeerId, Modalities], Holder] = {}
@@ -78,28 +83,25 @@ class RunPlan:
         """Everything that the run file asks and that cannot be, each a sentence; found only as far as one reads on."""
         run, specs, method = self.run, self.specs.values(), self.method
         fits = True
-        for problem in _found(
-            lambda: validation.unlike(run, method, specs, self.data[0], self.public),
-            self._impossible_partition,
-        ):
+        for problem in _found(lambda: validation.unlike(run, method, specs, self.schema), self.data.problems):
             fits = False
             yield problem
         yield from _found(
             lambda: validation.impossible_varying(run, method),
-            lambda: validation.impossible_events(run, method, self.data[0]),
+            lambda: validation.impossible_events(run, method, self.schema),
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
             lambda: validation.unknown_sensors(run, specs),
         )
         if fits:  # there are no networks, and so no overlays, for modalities that the data do not have
             yield from _found(
-                lambda: validation.impossible_tasks(run, specs, self.data[0], self.share),
+                lambda: validation.impossible_tasks(run, specs, self.schema, self._samples_of_task),
                 self._disconnected,
                 lambda: validation.unreachable_pairs(specs, self.neighbours),
             )
 
-    def _impossible_partition(self) -> Iterable[str]:
-        self.shares  # noqa: B018 -- raises ConfigError
-        return ()
+    def _samples_of_task(self, me: PeerId) -> bool:
+        """Whether an agent has samples of its task; of one with a source of its own nobody else knows."""
+        return not self.data.dealt or all(map(len, self.share(me)))
 
     def _disconnected(self) -> Iterable[str]:
         needed = self.laid(0).keys and not self.method.centralised
@@ -113,59 +115,25 @@ class RunPlan:
 
     # data
 
-    @cached_property
-    def data(self) -> tuple[Dataset, Dataset]:
-        """What the agents train on, all together, and the test set."""
-        return self._parts[0], self._parts[1]
-
     @property
-    def public(self) -> Dataset | None:
-        """The coordinator's data set: nobody's private sample is in it."""
-        return self._parts[2]
+    def schema(self) -> DataSchema:
+        """Modalities, shapes and classes of the data."""
+        return self.data.schema
 
-    @cached_property
-    def _parts(self) -> tuple[Dataset, Dataset, Dataset | None]:
-        run = self.run
-        opened = _open(run.dataset, run.data, "data", run.seed)
-        cut = split_groups if run.test_by == "group" else split
-        train, test = standardise(*cut(opened, run.test, run.seed))
-        if run.public is None:
-            return train, test, None
-        if run.public.share is not None:
-            private, public = split(train, run.public.share, run.seed)
-            return private, test, public
-        named = _open(run.public.dataset or "", run.public.data, "public.data", run.seed)
-        refuse_unlike(named, train)
-        return train, test, standardise(named, named)[0]
-
-    @cached_property
-    def shares(self) -> dict[PeerId, np.ndarray[Any, np.dtype[np.int64]]]:
-        """The rows of the training pool that each agent holds."""
-        entry = self.run.partition
-        if entry.kind not in PARTITIONS:
-            near = nearest(entry.kind, PARTITIONS)
-            raise ConfigError(f"partition.kind: there is no partition {entry.kind!r}: {near}")
-        rng = np.random.default_rng(self.run.seed)
-        rows = PARTITIONS[entry.kind](self.data[0], len(self.peers), rng, entry.alpha)
-        return dict(zip(self.peers, rows, strict=True))
-
-    def share(self, me: PeerId, modalities: Modalities | None = None) -> tuple[Dataset, Dataset]:
-        """An agent's training samples and the test set, both of its task and with its modalities only, or those given.
-
-        A coordinator trains on the public samples, if there are any.
-        """
-        train, test = self.data
-        modalities = modalities or self.specs[me].modalities
-        if me == self.coordinator:
-            public = train.select([]) if self.public is None else self.public
-            return public.select(np.arange(len(public)), modalities), test.select(np.arange(len(test)), modalities)
-        mine = train.select(self.shares[me], modalities), test.select(np.arange(len(test)), modalities)
+    def share(self, me: PeerId, modalities: Modalities | None = None) -> Part:
+        """An agent's training and test samples, both of its task and with its modalities only, or those given."""
+        mine = self.data.share(me, modalities or self.specs[me].modalities)
         task = self.run.tasks.get(self.specs[me].task)
         return mine if task is None else (seen_as(task, mine[0]), seen_as(task, mine[1]))
 
+    def ceiling(self, me: PeerId) -> float | None:
+        """The best accuracy that any model can reach with what an agent ends with, where a closed form is known."""
+        known = None if self.specs[me].task or self.run.stream else self.data.ceiling
+        return None if known is None else known(frozenset(self.senses(me, self.run.rounds - 1)))
+
     def classes(self, spec: AgentSpec) -> int:
         """The number of classes that an agent tells apart."""
-        return len(self.run.tasks[spec.task].classes) if spec.task else self.data[0].classes
+        return len(self.run.tasks[spec.task].classes) if spec.task else len(self.schema.classes)
 
     def tasks(self, me: PeerId, modalities: Modalities | None = None) -> Stream | None:
         """An agent's stream of tasks, where the run has them; the coordinator has none."""
@@ -174,6 +142,11 @@ class RunPlan:
         return stream(
             *self.share(me, modalities), self.peers.index(me), len(self.peers), self.run.stream, self.run.seed
         )
+
+    @property
+    def sensed(self) -> Modalities:
+        """All modalities that there are, sorted."""
+        return tuple(sorted(self.schema.modalities))
 
     def senses(self, me: PeerId, round: int) -> Modalities:
         """What an agent has in a round; what the file says where it is not there."""
@@ -190,8 +163,7 @@ class RunPlan:
 
     def network(self, spec: AgentSpec) -> Network:
         build: Build = plugins.load(plugins.NETWORKS, spec.model.network)
-        shapes = {m: self.data[0].shape(m) for m in spec.modalities}
-        return build(shapes, self.classes(spec), spec.model, spec.encoders)
+        return build(self.schema.shapes(spec.modalities), self.classes(spec), spec.model, spec.encoders)
 
     def initialised(self, spec: AgentSpec) -> Network:
         """The network with its first parameters: equal components start equal, unless ``model.init`` is own."""
@@ -280,9 +252,9 @@ class RunPlan:
         build = partial(self.learner, me, device=device)
         variants, first = None, self.specs[me].modalities
         if self.run.events is not None:
-            variants = LearnerVariants(self.data[0].modalities, build)
+            variants = LearnerVariants(self.sensed, build)
             first = self.senses(me, self.spans[me].start)
-        public = self.public if me == self.coordinator else None
+        public = self.data.public_of(me, self.specs[me].modalities) if me == self.coordinator else None
         return AgentState(
             me,
             self.specs[me].role,
@@ -345,12 +317,6 @@ class RunPlan:
     def endpoints(self) -> Endpoints:
         """Where the agents listen, and with which keys."""
         return Endpoints(self.run, {me: spec.entry for me, spec in self.specs.items()})
-
-
-def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:
-    module = plugins.module(plugins.DATA, name)
-    dataset: Dataset = module.open(options(module.Options, values, where), seed)
-    return dataset
 
 
 def _found(*checks: Callable[[], Iterable[str]]) -> Iterator[str]:

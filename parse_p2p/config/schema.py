@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_file import OWN, RunFile
 from parse_p2p.core import plugins
 from parse_p2p.core.plugins import PluginKind
 from parse_p2p.data.partition import PARTITIONS
@@ -34,6 +34,13 @@ PLUGINS: Mapping[tuple[str, str], PluginKind] = {
     ("EncoderOptions", "kind"): plugins.ENCODERS,
 }
 """Keys whose value names a plug-in: one that is shipped, or a module by its dotted name."""
+
+WORDS: Mapping[tuple[str, str], list[str]] = {
+    ("RunFile", "dataset"): [OWN],
+    ("ModelOptions", "network"): ["auto"],
+    ("EncoderOptions", "kind"): ["auto"],
+}
+"""What those keys may say besides."""
 
 CHOICES: Mapping[tuple[str, str], Iterable[str]] = {
     ("RunFile", "overlay"): OVERLAYS,
@@ -84,7 +91,7 @@ def _values() -> Iterator[tuple[tuple[str, str], Schema]]:
     """What the values of some keys may be, that the sections leave to the readers of those keys."""
     dotted: Schema = {"type": "string", "pattern": r"\."}
     for at, kind in PLUGINS.items():
-        more = ["auto"] if at in (("ModelOptions", "network"), ("EncoderOptions", "kind")) else []
+        more = WORDS.get(at, [])
         none: list[Schema] = [{"type": "null"}] if at == ("PublicEntry", "dataset") else []
         yield at, {"anyOf": [{"enum": [*more, *plugins.known(kind)]}, dotted, *none]}
     for at, choices in CHOICES.items():

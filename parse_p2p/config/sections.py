@@ -35,6 +35,8 @@ class AgentEntry(Section):
     modalities: list[str] | None = Field(None, min_length=1, description="a coordinator has those of all its clients")
     encoders: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to model.encoder")
     model: dict[str, Any] = Field(default_factory=dict, description="changes to model")
+    data: dict[str, Any] | None = Field(None, description="its own source, as {path: site3.csv}; changes to data")
+    test_data: dict[str, Any] | None = Field(None, description="a source to test with; none: a share of its data")
     task: str | None = Field(None, description="one of tasks; none: all classes of the data set")
     address: Entrance | None = Field(None, description="tcp://host:port, where others dial it; port + 1 is taken too")
     bind: Binding | None = Field(None, description="IP address of its host that it listens on; none: address's host")

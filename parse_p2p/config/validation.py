@@ -3,28 +3,27 @@
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from parse_p2p.config.roster import AgentSpec
-from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_file import OWN, RunFile
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
-from parse_p2p.data.base import Dataset
 from parse_p2p.data.label_spaces import refuse_unknown
+from parse_p2p.data.schema import DataSchema
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import LatentOptions
 from parse_p2p.topology.graph import Topology
 from parse_p2p.wire.faults.base import SensorFault, refuse_unknown_agents
 
 
-def unlike(
-    run: RunFile, method: Method, specs: Iterable[AgentSpec], train: Dataset, public: Dataset | None
-) -> Iterator[str]:
+def unlike(run: RunFile, method: Method, specs: Iterable[AgentSpec], schema: DataSchema) -> Iterator[str]:
     """Agents that do not fit the data, or the method."""
-    known = train.modalities
+    known = schema.modalities
+    source = "data_schema" if run.dataset == OWN else f"the data set {run.dataset!r}"
     for spec in specs:
         for modality in spec.modalities:
             if modality not in known:
                 yield (
-                    f"agents: {spec.id} is to have the modality {modality!r}, which the data set "
-                    f"{run.dataset!r} does not hold: {nearest(modality, known)}"
+                    f"agents: {spec.id} is to have the modality {modality!r}, which {source} does not hold: "
+                    f"{nearest(modality, known)}"
                 )
         own, common = (options.read(LatentOptions).latent for options in (spec.model, run.model))
         if method.centralised and own != common:
@@ -32,7 +31,7 @@ def unlike(
                 f"agents: {spec.id} has model.latent {own} and the run {common}: "
                 "with a coordinator all must have the same"
             )
-    if method.public and public is None:
+    if method.public and run.public is None and run.dataset != OWN:
         yield (
             f"the method {method.name!r} needs a public data set at its coordinator: "
             "add public: {share: 0.15} to the file, or --set public.share=0.15"
@@ -66,16 +65,16 @@ def unknown_sensors(run: RunFile, specs: Iterable[AgentSpec]) -> Iterator[str]:
 
 
 def impossible_tasks(
-    run: RunFile, specs: Iterable[AgentSpec], train: Dataset, share: Callable[[PeerId], tuple[Dataset, Dataset]]
+    run: RunFile, specs: Iterable[AgentSpec], schema: DataSchema, has_samples: Callable[[PeerId], bool]
 ) -> Iterator[str]:
     """Tasks that the data do not have, or an agent has nothing of."""
     for name, task in run.tasks.items():
         try:
-            refuse_unknown(name, task, train)
+            refuse_unknown(name, task, schema)
         except ConfigError as error:
             yield str(error)
     for spec in specs:
-        if spec.task and not all(map(len, share(spec.id))):
+        if spec.task and not has_samples(spec.id):
             yield (
                 f"agents: {spec.id} has no samples of its task {spec.task!r} to train on, or none to test with: "
                 "give the task more classes, or agents larger shares"
@@ -95,7 +94,7 @@ def impossible_varying(run: RunFile, method: Method) -> Iterator[str]:
         yield f"varying: its graphs have Metropolis weights, not {run.weights}: leave weights out"
 
 
-def impossible_events(run: RunFile, method: Method, train: Dataset) -> Iterator[str]:
+def impossible_events(run: RunFile, method: Method, schema: DataSchema) -> Iterator[str]:
     """Changes that cannot be."""
     if run.events is not None and method.centralised:
         yield (
@@ -104,10 +103,11 @@ def impossible_events(run: RunFile, method: Method, train: Dataset) -> Iterator[
         )
     for event in run.events or ():
         for modality in event.gain or ():
-            if modality not in train.modalities:
+            if modality not in schema.modalities:
+                source = "data_schema" if run.dataset == OWN else f"the data set {run.dataset!r}"
                 yield (
-                    f"events: {event.agent} is to gain {modality!r}, which the data set {run.dataset!r} does "
-                    f"not hold: {nearest(modality, train.modalities)}"
+                    f"events: {event.agent} is to gain {modality!r}, which {source} does not hold: "
+                    f"{nearest(modality, schema.modalities)}"
                 )
         if event.round is not None and event.round >= run.rounds:
             yield f"events: round {event.round} of {event.agent} never comes: rounds is {run.rounds}"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.schema import DataSchema
 
 
 class TaskOptions(BaseModel):
@@ -35,12 +36,12 @@ class TaskOptions(BaseModel):
         return classes
 
 
-def refuse_unknown(name: str, task: TaskOptions, dataset: Dataset) -> None:
-    """Raise ConfigError where the task names a class that the data set does not have."""
+def refuse_unknown(name: str, task: TaskOptions, schema: DataSchema) -> None:
+    """Raise ConfigError where the task names a class that the data do not have."""
     for c in (c for group in task.classes for c in group):
-        if not 0 <= c < dataset.classes:
+        if not 0 <= c < len(schema.classes):
             raise ConfigError(
-                f"tasks.{name}.classes: {dataset.name!r} has no class {c}; its classes are 0 to {dataset.classes - 1}"
+                f"tasks.{name}.classes: the data have no class {c}; their classes are 0 to {len(schema.classes) - 1}"
             )
 
 

@@ -170,7 +170,7 @@ def announcer(plan: RunPlan, agent_state: AgentState, folder: RunFolder) -> Anno
     if plan.run.events is None:
         return None
     me = agent_state.me
-    return Announcer(agent_state, plan.data[0].modalities, folder.announced(me), folder.orders(me))
+    return Announcer(agent_state, plan.sensed, folder.announced(me), folder.orders(me))
 
 
 def run_here(plan: RunPlan, me: PeerId, folder: RunFolder, start: int | None) -> int:

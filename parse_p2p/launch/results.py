@@ -77,7 +77,6 @@ def _row(
     alone: Mapping[PeerId, float] | None,
 ) -> TypeSummary:
     worst = min(agents, key=lambda me: accuracy[me])
-    ceiling = plan.share(worst)[1].ceiling
     alone_there = [alone[me] for me in agents if me in alone] if alone is not None else None
     return TypeSummary(
         type=kind,
@@ -88,7 +87,7 @@ def _row(
         worst_agent=worst,
         alone=statistics.mean(alone_there) if alone_there else None,
         alone_std=statistics.pstdev(alone_there) if alone_there else None,
-        ceiling=ceiling(frozenset(plan.senses(worst, plan.run.rounds - 1))) if ceiling is not None else None,
+        ceiling=plan.ceiling(worst),
     )
 
 

@@ -21,6 +21,9 @@ from parse_p2p.runtime import announcements, checkpoint
 
 RUNS = Path("runs")
 
+DERIVED = ("data_schema", "fingerprint")
+"""Keys of a run that follow from others, which are named first where they differ."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -69,7 +72,7 @@ class RunFolder:
     def recall(self, plan: RunPlan) -> RunPlan:
         """The plan with the changes that agents of this host have announced so far."""
         files = {me: self.announced(me) for me in plan.peers}
-        return plan.with_changes(announcements.recalled(files, plan.data[0].modalities))
+        return plan.with_changes(announcements.recalled(files, plan.sensed))
 
     def write(self, run: RunFile) -> None:
         """Keep the resolved run file; several agents may do so at once."""
@@ -136,7 +139,8 @@ def _refuse_other(folder: RunFolder, run: RunFile) -> None:
     # more rounds may be asked of an old run; anything else would make it another run
     if before.model_copy(update={"rounds": run.rounds}).digest() != run.digest():
         old, new = before.agreed(), run.agreed()
-        odd = next((key for key in old if old[key] != new[key] and key != "rounds"), "run")
+        keys = sorted(old, key=DERIVED.__contains__)
+        odd = next((key for key in keys if old[key] != new[key] and key != "rounds"), "run")
         raise ConfigError(
             f"{folder.file} was made with another {odd} ({old[odd]!r}, now {new[odd]!r}): "
             "resume with the options it was started with, or name another folder with --out"

@@ -80,8 +80,8 @@ def test_the_arrays_of_the_data_page_can_be_trained_on(tmp_path, monkeypatch):
     saves, _ = blocks(DOCS / "how-to" / "data.md", "python")
     exec(compile(saves, "data.md", "exec"), {})
     built = plan(dataset="npz", data={"path": "mine.npz"}, partition={"kind": "group"})
-    assert built.data[0].modalities == ("audio", "motion") and built.data[0].classes == 4
-    assert {len(np.unique(built.data[0].groups[rows])) for rows in built.shares.values()} >= {1}
+    assert built.data.train.modalities == ("audio", "motion") and built.data.train.classes == 4
+    assert {len(np.unique(built.data.train.groups[rows])) for rows in built.data.shares.values()} >= {1}
 
 
 def test_the_data_set_of_the_data_page_is_one(tmp_path, monkeypatch):

@@ -47,4 +47,4 @@ def test_the_overlay_of_every_group_is_connected(plan):
 
 def test_every_agent_has_somebody_to_talk_to_and_something_to_learn_from(plan):
     assert all(plan.neighbours(me) for me in plan.specs)
-    assert all(len(rows) for rows in plan.shares.values())
+    assert all(len(rows) for rows in plan.data.shares.values())

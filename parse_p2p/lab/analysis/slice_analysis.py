@@ -114,14 +114,19 @@ def analyse(plan: RunPlan, learners: Mapping[PeerId, Learner], round: int, k: in
                 found["slice_info"] += slice_info(view)
                 found["leak"] += leak(view)
                 found["use"] += use(view)
-        probed = {m: x[: consensus.PROBED] for m, x in plan.data[1].inputs.items()}
-        found["agreement"] = consensus.agreement(learners, probed)
+        found["agreement"] = consensus.agreement(learners, _probed(plan))
         found["conflict"] = consensus.conflict(learners)
         found["pooled"] = list(pooled(plan, views, k))
     found["notes"] = list(_notes(plan, views, found, k))
     for topic in TOPICS[:-1]:
         found[topic] = [{"round": round} | record for record in found[topic]]
     return found
+
+
+def _probed(plan: RunPlan) -> dict[Modality, Tensor]:
+    """Test samples of each modality that all agents are asked about: those of the first that has it."""
+    holders = {m: me for me in reversed(plan.peers) for m in plan.specs[me].modalities}
+    return {m: plan.data.share(me, [m])[1].inputs[m][: consensus.PROBED] for m, me in sorted(holders.items())}
 
 
 def dataset_pid(view: View, k: int) -> list[Record]:

@@ -48,22 +48,25 @@ Progress = Callable[[int, int], None]
 def key_of(run: RunFile, engine: str, measures: Sequence[str]) -> str:
     """The digest of all that decides a run's numbers: defaults of plug-ins and the contents of files too."""
     method: Method = plugins.load(plugins.METHODS, run.method)
-    dataset = plugins.module(plugins.DATA, run.dataset)
-    filled = [
-        run_file.options(method.options, run.options, "options"),
-        run_file.options(dataset.Options, run.data, "data"),
-    ]
+    filled = [run_file.options(method.options, run.options, "options")]
+    if run.dataset != run_file.OWN:
+        filled.append(run_file.options(plugins.module(plugins.DATA, run.dataset).Options, run.data, "data"))
     text = json.dumps([
-        REVISION, torch.__version__, run.model_copy(update={"name": "run"}).digest(), engine, sorted(measures),
+        REVISION, torch.__version__, run.digest(), engine, sorted(measures),
         *(options.model_dump(mode="json") for options in filled), *map(_contents, _files(run)),
     ])  # fmt: skip
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def _files(run: RunFile) -> list[str]:
-    """What data and encoders name that is a file."""
-    named = [*run.data.values(), *(run.public.data.values() if run.public else []), run.model.encoder.weights]
-    return [text for text in named if isinstance(text, str) and Path(text).is_file()]
+    """What data and encoders name that is a file, and the files in folders that they name."""
+    sources = [run.data, run.public.data if run.public else {}]
+    if isinstance(run.agents, list):
+        sources += [source for entry in run.agents for source in (entry.data, entry.test_data) if source]
+    named = [value for source in sources for value in source.values()] + [run.model.encoder.weights]
+    paths = [Path(text) for text in named if isinstance(text, str)]
+    inside = (file for path in paths if path.is_dir() for file in sorted(path.rglob("*")))
+    return [str(path) for path in (*paths, *inside) if path.is_file()]
 
 
 @cache
@@ -185,9 +188,8 @@ def one(run: RunFile, key: str, engine: str, measures: Sequence[str], folder: Pa
     outcome.versions = versions
     outcome.kinds = {me: plan.kind(me, last) for me in plan.peers}
     for me in plan.peers:
-        ceiling = plan.share(me)[1].ceiling
-        if ceiling is not None and run.stream is None:
-            outcome.ceilings[plan.kind(me, last)] = ceiling(frozenset(plan.senses(me, last)))
+        if (ceiling := plan.ceiling(me)) is not None:
+            outcome.ceilings[plan.kind(me, last)] = ceiling
     return outcome
 
 

@@ -13,7 +13,7 @@ from parse_p2p.runtime.agent_state import AgentState
 def measure(plan: RunPlan, agent_states: Mapping[str, AgentState]) -> dict[str, float]:
     """Nothing where there is no coordinator with public data and embeddings."""
     hub = plan.coordinator
-    if hub is None or plan.public is None or plan.run.model.network != "embedding":
+    if hub is None or agent_states[hub].public is None or plan.run.model.network != "embedding":
         return {}
     inputs = agent_states[hub].learner.data.inputs
     theirs, found = represent(agent_states[hub].learner, inputs), []

@@ -43,7 +43,8 @@ class LocalSupervisor(Supervisor):
 
 
 def check(plan: RunPlan, folder: RunFolder) -> None:
-    """Raise ConfigError before anything is written for a device or a port that cannot be had."""
+    """Raise ConfigError before anything is written for a device, a port or a source of data that cannot be had."""
+    plan.data.check_sources()
     for me in plan.specs:
         plan.device(me)
     refuse_occupied(plan, folder)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.label_spaces import TaskOptions, refuse_unknown, seen_as
+from parse_p2p.data.schema import schema_of
 
 CLASSES = 6
 
@@ -57,6 +58,6 @@ def test_what_is_no_label_space_is_refused(classes, said):
 
 
 @pytest.mark.parametrize("odd", [-1, 6])
-def test_a_class_that_the_data_set_lacks_is_named(odd):
-    with pytest.raises(ConfigError, match=f"^tasks.t.classes: 'd' has no class {odd}; its classes are 0 to 5$"):
-        refuse_unknown("t", TaskOptions(classes=((0,), (odd,))), dataset([0]))
+def test_a_class_that_the_data_lack_is_named(odd):
+    with pytest.raises(ConfigError, match=f"^tasks.t.classes: the data have no class {odd}; their classes are 0 to 5$"):
+        refuse_unknown("t", TaskOptions(classes=((0,), (odd,))), schema_of(dataset([0]), "all"))

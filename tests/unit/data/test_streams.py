@@ -8,7 +8,8 @@ from parse_p2p.data.streams import StreamOptions, change, join, stream
 from parse_p2p.runtime.simulator import simulate
 
 STREAM = {"tasks": 2, "groups": 2, "rounds": 2}
-DATA = plan(data={"samples": 1600}).data
+BITS = plan(data={"samples": 1600}).data
+DATA = BITS.train, BITS.test
 
 
 def rule(seen, plain=DATA[0]):

@@ -41,7 +41,7 @@ def by_hand(w, rounds):
 @pytest.mark.parametrize("network", ["fission", "monolithic"])
 def test_a_run_is_local_training_and_the_average_by_sample_count(network):
     w = plan(method="fedavg", model={"network": network}, rounds=3, **PLAIN)
-    assert len({len(rows) for rows in w.shares.values()}) > 1, "unequal shares are the point"
+    assert len({len(rows) for rows in w.data.shares.values()}) > 1, "unequal shares are the point"
     ours, _ = finished(w)
     want = by_hand(w, 3)
     for me in w.peers:
@@ -64,7 +64,7 @@ def test_only_the_owners_of_a_modality_count_for_its_encoder():
         w = plan({"audio": 2, "motion": 2}, method="fedavg", rounds=1)
         for me in w.peers:
             if w.specs[me].modalities == ("motion",):
-                w.shares[me] = w.shares[me][:samples_of_motion]
+                w.data.shares[me] = w.data.shares[me][:samples_of_motion]
         hub = finished(w)[0]["hub"].learner
         return hub.buffer.view(hub.buffer.regions["trunk.audio"]).clone()
 

@@ -294,7 +294,7 @@ def test_A11_clients_of_all_architectures_take_part():
 @pytest.mark.parametrize("gff", [True, False])
 def test_A12_bytes_are_those_of_the_formula(gff):
     w, ledgers = made(options={"gff": gff}, partition={"kind": "dirichlet", "alpha": 0.5}), []
-    assert len({len(rows) for rows in w.shares.values()}) > 1, "the bytes must not depend on the private samples"
+    assert len({len(rows) for rows in w.data.shares.values()}) > 1, "the bytes must not depend on the private samples"
     agent_states, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
     hub = agent_states["hub"].learner
     rows = 4 * hub.samples * 12

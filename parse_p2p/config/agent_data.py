@@ -1,0 +1,364 @@
+"""Where the samples of each agent come from: a data set that all hosts have, dealt out, or a source of its own.
+
+Both know the schema of the data, on which networks and overlays are built, without opening anything where the run file
+has it. Samples are read by the process that needs them: of agents with sources of their own, each by its own.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from parse_p2p.config.run_file import OWN, RunFile, options
+from parse_p2p.config.sections import AgentEntry, PartitionEntry
+from parse_p2p.core import plugins
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.data.base import Dataset, Scale, refuse_unlike, scaled, split, split_groups
+from parse_p2p.data.partition import PARTITIONS
+from parse_p2p.data.schema import DataSchema, conform, scales, schema_of
+
+Part = tuple[Dataset, Dataset]
+"""Samples to train on and samples to test with."""
+
+
+class AgentData(Protocol):
+    """The data of a run's agents. Raises ConfigError, wherever it has to read them, for what cannot be used."""
+
+    @property
+    def run(self) -> RunFile:
+        """The run file with all that its agents agree on of their data."""
+
+    @property
+    def schema(self) -> DataSchema:
+        """Modalities, shapes and classes."""
+
+    @property
+    def ceiling(self) -> Callable[[frozenset[Modality]], float] | None:
+        """The best accuracy that any model can reach with some modalities, where a closed form is known."""
+
+    @property
+    def dealt(self) -> bool:
+        """Whether there is one pool of samples, of which any process may open everything."""
+
+    def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
+        """An agent's samples, with these modalities only, scaled."""
+
+    def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        """The coordinator's data set: nobody's private sample is in it."""
+
+    def problems(self) -> Iterator[str]:
+        """What the run file asks of the data and cannot be, each a sentence."""
+
+    def check_sources(self) -> None:
+        """Raise ConfigError where an agent's source is not on this host; nothing is opened."""
+
+
+class SharedData:
+    """One data set that every host has, dealt to the agents by a partition.
+
+    ``train`` is what the agents train on, all together, ``test`` the test set; ``coordinator`` is none of ``peers``.
+    """
+
+    dealt = True
+
+    def __init__(self, run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None) -> None:
+        self._given = run
+        self._peers = peers
+        self._coordinator = coordinator
+
+    @cached_property
+    def run(self) -> RunFile:
+        if self._given.data_schema is not None and self._given.fingerprint is not None:
+            return self._given
+        found = {"data_schema": self.schema, "fingerprint": self._fingerprint}
+        return self._given.model_copy(update=found)
+
+    @cached_property
+    def schema(self) -> DataSchema:
+        return self._given.data_schema or schema_of(self._opened, "all")
+
+    @property
+    def ceiling(self) -> Callable[[frozenset[Modality]], float] | None:
+        return self.test.ceiling
+
+    @property
+    def train(self) -> Dataset:
+        return self._parts[0]
+
+    @property
+    def test(self) -> Dataset:
+        return self._parts[1]
+
+    @property
+    def public(self) -> Dataset | None:
+        return self._parts[2]
+
+    def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        return self.public
+
+    @cached_property
+    def shares(self) -> dict[PeerId, NDArray[np.int64]]:
+        """The rows of ``train`` that each agent holds."""
+        entry = self._given.partition
+        if entry.kind not in PARTITIONS:
+            near = nearest(entry.kind, PARTITIONS)
+            raise ConfigError(f"partition.kind: there is no partition {entry.kind!r}: {near}")
+        rng = np.random.default_rng(self._given.seed)
+        rows = PARTITIONS[entry.kind](self.train, len(self._peers), rng, entry.alpha)
+        return dict(zip(self._peers, rows, strict=True))
+
+    def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
+        """An agent's training samples and the test set; a coordinator trains on the public samples, if any."""
+        if me == self._coordinator:
+            mine = self.train.select([]) if self.public is None else self.public
+            train = mine.select(range(len(mine)), modalities)
+        else:
+            train = self.train.select(self.shares[me], modalities)
+        test = self.test.select(range(len(self.test)), modalities)
+        own = {m: Scale.of(x) if self._by_own(m) and len(x) else Scale() for m, x in train.inputs.items()}
+        return scaled(train, own), scaled(test, own)
+
+    def problems(self) -> Iterator[str]:
+        if any(entry.data or entry.test_data for entry in _entries(self._given)):
+            yield (
+                f"dataset: an agent has data of its own, and {self._given.dataset!r} is dealt to all: set dataset: "
+                f"{OWN}, or leave out the data of agents"
+            )
+        if self._given.fingerprint is None:  # else they were dealt before
+            self.shares  # noqa: B018 -- raises ConfigError
+
+    def check_sources(self) -> None:
+        pass
+
+    @cached_property
+    def _opened(self) -> Dataset:
+        run = self._given
+        found = _open(run.dataset, run.data, "data", run.seed)
+        if run.data_schema is None:
+            return found
+        return conform(found, run.data_schema, list(run.data_schema.modalities), f"the data set {found.name!r}")
+
+    @cached_property
+    def _named_public(self) -> Dataset | None:
+        public = self._given.public
+        if public is None or public.dataset is None:
+            return None
+        return _open(public.dataset, public.data, "public.data", self._given.seed)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Of all samples: equal on hosts whose copies are."""
+        hashed = hashlib.blake2b(digest_size=8)
+        for dataset in filter(None, (self._opened, self._named_public)):
+            _hash(dataset, hashed.update)
+        return hashed.hexdigest()
+
+    @cached_property
+    def _parts(self) -> tuple[Dataset, Dataset, Dataset | None]:
+        run = self._given
+        if run.fingerprint not in (None, self._fingerprint):
+            raise ConfigError(
+                f"the data set {run.dataset!r} holds other samples here than where the run began (fingerprint "
+                f"{self._fingerprint}, there {run.fingerprint}): give every host the same copy"
+            )
+        cut = split_groups if run.test_by == "group" else split
+        train, test = cut(self._opened, run.test, run.seed)
+        of_all = self._scales(train)
+        train, test = scaled(train, of_all), scaled(test, of_all)
+        if run.public is None:
+            return train, test, None
+        if run.public.share is not None:
+            private, public = split(train, run.public.share, run.seed)
+            return private, test, public
+        named = self._named_public
+        assert named is not None  # since a public set is a share or has a name
+        refuse_unlike(named, train)
+        named = named.select(range(len(named)), train.modalities)
+        return train, test, scaled(named, self._scales(named))
+
+    def _scales(self, samples: Dataset) -> dict[Modality, Scale]:
+        """Those of all agents together; of a modality that each scales by its own samples nothing is changed."""
+        given = scales(self.schema)
+        return {
+            m: given[m] or (Scale() if self._by_own(m) else Scale.of(samples.inputs[m])) for m in samples.modalities
+        }
+
+    def _by_own(self, modality: Modality) -> bool:
+        return self.schema.modalities[modality].scale == "own"
+
+
+class OwnData:
+    """Agents with sources of their own: ``source`` says where an agent's samples are.
+
+    The run file's ``data`` holds what their sources have in common; ``{id}`` in a path stands for an agent's id.
+    """
+
+    dealt = False
+    ceiling = None
+
+    def __init__(self, run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None) -> None:
+        self.run = run
+        self._agents = [*peers, *([] if coordinator is None else [coordinator])]
+        self._coordinator = coordinator
+        self._opened: dict[tuple[PeerId, bool], Dataset] = {}
+
+    @property
+    def schema(self) -> DataSchema:
+        if self.run.data_schema is None:
+            raise ConfigError(
+                "data_schema: agents with data of their own have to agree on modalities and classes: add what "
+                "parse-agent data schema SOURCE prints"
+            )
+        return self.run.data_schema
+
+    def source(self, me: PeerId, to_test: bool = False) -> "Source | None":
+        """Where an agent's samples are, or those that it tests with if they are apart."""
+        entry = next((e for e in _entries(self.run) if e.id == me), None)
+        own = None if entry is None else entry.test_data if to_test else entry.data
+        if to_test and own is None:
+            return None
+        common = {} if entry is not None and entry.role == "coordinator" else self.run.data
+        values = {key: _for(me, value) for key, value in (common | (own or {})).items()}
+        return Source(values, f"agents: {me}.{'test_data' if to_test else 'data'}") if values else None
+
+    def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
+        """An agent's own samples: all to train on where it has others to test with, else with a share to test with."""
+        train = self._conforming(me, False, modalities)
+        if self.source(me, to_test=True) is not None:
+            test = self._conforming(me, True, modalities)
+        else:
+            cut = split_groups if self.run.test_by == "group" else split
+            train, test = cut(train, self.run.test, self.run.seed)
+        given = scales(self.schema)
+        mine = {m: given[m] or Scale.of(x) for m, x in train.inputs.items()}
+        return scaled(train, mine), scaled(test, mine)
+
+    def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        return self.share(coordinator, modalities)[0]
+
+    def problems(self) -> Iterator[str]:
+        run = self.run
+        schema = self.schema  # raises ConfigError
+        for m, each in schema.modalities.items():
+            if each.scale == "all":
+                yield (
+                    f"data_schema.modalities.{m}.scale: no agent sees the samples of all where they have data of their "
+                    "own: take own, none, or a given mean and deviation"
+                )
+        if run.public is not None:
+            yield "public: where agents have data of their own, give the coordinator its data at its entry instead"
+        if run.partition != PartitionEntry():
+            yield "partition: agents have data of their own, and nothing is dealt: leave it out"
+
+    def check_sources(self) -> None:
+        for me in self._agents:
+            for to_test in (False, True):
+                source = self.source(me, to_test)
+                if source is not None:
+                    source.check()
+                elif not to_test:
+                    raise ConfigError(self._without(me))
+
+    def _conforming(self, me: PeerId, to_test: bool, modalities: Sequence[Modality]) -> Dataset:
+        source = self.source(me, to_test)
+        if source is None:
+            raise ConfigError(self._without(me))
+        if (me, to_test) not in self._opened:
+            self._opened[me, to_test] = source.open(self.run.seed)
+        opened = self._opened[me, to_test]
+        return conform(opened, self.schema, modalities, f"the data of {me} ({opened.name})")
+
+    def _without(self, me: PeerId) -> str:
+        if me == self._coordinator:
+            return f"agents: the coordinator {me} has no data to be tested on: add data: {{path: ...}} to its entry"
+        return f"agents: {me} has no data: add data: {{path: ...}} to its entry, or start it with --id {me} --data PATH"
+
+
+class Source:
+    """A source of samples: the ``kind`` of file or code and its options, as they stand in a run file at ``where``."""
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self._values = dict(values)
+        self._where = where
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder, of a source that has one."""
+        path = self._values.get("path")
+        return None if path is None else Path(path)
+
+    def check(self) -> None:
+        """Raise ConfigError for options that are wrong, or a file that is not there; nothing is opened."""
+        self._module_and_options()
+        if self.path is not None and not self.path.exists():
+            raise ConfigError(f"{self._where}: {self.path} does not exist on this host: correct the path")
+
+    def open(self, seed: int) -> Dataset:
+        """Read the samples. Raises ConfigError."""
+        module, chosen = self._module_and_options()
+        found: Dataset = module.open(chosen, seed)
+        return found
+
+    def _module_and_options(self) -> tuple[Any, BaseModel]:
+        values = dict(self._values)
+        kind = str(values.pop("kind", "auto"))
+        module = plugins.module(plugins.DATA, self._told() if kind == "auto" else kind)
+        return module, options(module.Options, values, self._where)
+
+    def _told(self) -> str:
+        """The kind of source that recognises the path."""
+        known = plugins.names(plugins.SOURCES)
+        if self.path is None:
+            raise ConfigError(f"{self._where}: give a path, or the kind of the source: {', '.join(known)}")
+        if not self.path.exists():
+            raise ConfigError(f"{self._where}: {self.path} does not exist on this host: correct the path")
+        found = [name for name in known if plugins.load(plugins.SOURCES, name)(self.path)]
+        if len(found) != 1:
+            several = f"it could be {' or '.join(found)}" if found else "no kind of source recognises it"
+            raise ConfigError(f"{self._where}: {self.path}: {several}; say which: kind: {', '.join(found or known)}")
+        return found[0]
+
+
+def agent_data(run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None) -> AgentData:
+    """The data of a run's agents; ``coordinator`` is none of ``peers``."""
+    return (OwnData if run.dataset == OWN else SharedData)(run, peers, coordinator)
+
+
+def with_source(run: RunFile, me: PeerId, values: dict[str, Any]) -> RunFile:
+    """The run with another source for one agent, whose own options stay where the source has none.
+
+    Raises ConfigError where agents have no sources of their own.
+    """
+    if run.dataset != OWN:
+        raise ConfigError(f"--data: the run deals {run.dataset!r} to its agents: set dataset: {OWN} and a data_schema")
+    if not isinstance(run.agents, list):  # this process runs one agent, and what others read is not agreed on
+        return run.model_copy(update={"data": run.data | values})
+    entries = [e.model_copy(update={"data": (e.data or {}) | values}) if e.id == me else e for e in run.agents]
+    return run.model_copy(update={"agents": entries})
+
+
+def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:
+    module = plugins.module(plugins.DATA, name)
+    dataset: Dataset = module.open(options(module.Options, values, where), seed)
+    return dataset
+
+
+def _entries(run: RunFile) -> Sequence[AgentEntry]:
+    """The entries of a list of agents; those of a mix have nothing of their own."""
+    return run.agents if isinstance(run.agents, list) else ()
+
+
+def _for(me: PeerId, value: Any) -> Any:
+    return value.replace("{id}", me) if isinstance(value, str) else value
+
+
+def _hash(dataset: Dataset, update: Callable[[bytes | memoryview], object]) -> None:
+    update(repr([dataset.class_names, [(m, dataset.shape(m)) for m in dataset.modalities], len(dataset)]).encode())
+    for column in (*(dataset.inputs[m] for m in dataset.modalities), dataset.targets, dataset.groups):
+        update(b"" if column is None else column.contiguous().numpy().data)
