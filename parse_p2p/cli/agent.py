@@ -32,6 +32,7 @@ EXAMPLES = """
   parse-agent --topology ring.yaml --resume          go on where it stopped
   parse-agent --topology ring.yaml --id a3 --resume  bring one agent back
   parse-agent --topology ring.yaml --id a3 --start-or-resume
+  parse-agent --topology study.yaml --id a3 --data site3.csv
   parse-agent --topology ring.yaml --launcher ray    on a Ray cluster
   parse-agent summary runs/ring-parse-htad-s0 --wait
   parse-agent tell runs/ring-parse-htad-s0 --id a3 --gain audio
@@ -77,6 +78,10 @@ def parse_agent(
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
     device: Annotated[
         str | None, typer.Option(help="auto (each agent the next GPU, the CPU where there is none), cpu or cuda:0.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="With --id: the file or folder of this agent's own data, or {kind: csv, path: ...}."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one in runs/.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="Any key of the file, as train.lr=0.1; repeatable.")] = None,
@@ -128,8 +133,10 @@ def parse_agent(
         raise ConfigError(f"--launcher {launcher} starts all agents of the file: leave out --id (or {ID})")
     if start_or_resume and id is None:
         raise ConfigError("--start-or-resume is for one agent: add its --id, or take --resume")
+    if data is not None and id is None:
+        raise ConfigError("--data is for one agent: add its --id, or write each agent's data into the file")
     if id is not None:
-        run.one_agent(plan, run.agent_named(id, plan), out, resume, start_or_resume)
+        run.one_agent(plan, run.agent_named(id, plan), out, resume, start_or_resume, data)
     else:
         run.all_agents(plan, chosen, out, resume, level, alone)
 

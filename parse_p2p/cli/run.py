@@ -1,5 +1,6 @@
 """Run the agents of a plan on this host, or one of them, and show what they do."""
 
+import os
 import shlex
 import signal
 import sys
@@ -15,6 +16,7 @@ from parse_p2p.cli import run_summary, terminal
 from parse_p2p.cli.program import LogLevel
 from parse_p2p.cli.progress import RunView, Screen
 from parse_p2p.config import run_file, shipped
+from parse_p2p.config.agent_data import with_source
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
@@ -69,9 +71,14 @@ def agent_named(id: str, plan: RunPlan) -> PeerId:
     raise ConfigError(f"--id {id}: there is no such agent in the file: {nearest(id, specs)}{last}")
 
 
-def one_agent(plan: RunPlan, me: PeerId, out: Path | None, resume: bool, either: bool) -> None:
-    """Run one agent in this process; ``either``: resume it if it was there before, and start it if not."""
+def one_agent(plan: RunPlan, me: PeerId, out: Path | None, resume: bool, either: bool, data: str | None = None) -> None:
+    """Run one agent in this process; ``either``: resume it if it was there before, and start it if not.
+
+    ``data`` is the source of its own data, in place of that in the file.
+    """
     console = terminal.console()
+    if data is not None:
+        plan = RunPlan(with_source(plan.run, me, _source(data)))
     if either:
         out = out or folders.meeting(plan.run)
         resume = RunFolder(out).events(me).exists()
@@ -82,10 +89,12 @@ def one_agent(plan: RunPlan, me: PeerId, out: Path | None, resume: bool, either:
         return
     plan.device(me)
     plan.endpoints.curve_keys(me, plan.neighbours(me))
+    plan.data.check_source(me)
     folder.write(plan.run)
     next_round = run_here(plan, me, folder, None if resume else 0)
     if next_round < folder.recall(plan).spans[me].stop:  # it may have come unplanned
-        console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {_again(folder, me)}", soft_wrap=True)
+        again = _again(folder, me, data)
+        console.print(f"{me} stopped in round {next_round + 1}. To go on:\n  {again}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
     console.print(f"{me} finished its rounds; its log is in {folder.events(me)}", soft_wrap=True)
 
@@ -188,10 +197,21 @@ def _signal(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _again(folder: RunFolder, me: PeerId | None = None) -> str:
+def _source(text: str) -> dict[str, Any]:
+    """The options of a source as a command line gives them: its path, or a mapping."""
+    if not text.lstrip().startswith("{"):
+        return {"path": os.path.abspath(os.path.expanduser(text))}
+    _, values = run_file.setting(f"data={text}")
+    if not isinstance(values, dict):
+        raise ConfigError(f"--data {text}: give a path, or a mapping such as '{{kind: csv, path: site3.csv}}'")
+    return run_file.with_absolute_paths(values)
+
+
+def _again(folder: RunFolder, me: PeerId | None = None, data: str | None = None) -> str:
     """The command line that goes on with this run, or with one agent of it."""
     if me is not None:  # from the file with all that it was started with
         kept = ["--topology", str(folder.file), "--out", str(folder.path), "--id", me]
+        kept += [] if data is None else ["--data", data]
         return shlex.join(["parse-agent", *kept, "--resume"])
     kept = [a for a in sys.argv[1:] if a != "--resume"]
     if "--out" not in " ".join(kept):

@@ -44,9 +44,12 @@ def over(plan: RunPlan, history: RunHistory) -> bool:
 def conclude(
     plan: RunPlan, folder: RunFolder, view: RunView, seconds: float, alone: bool, quiet: bool, keep: bool = True
 ) -> Summary:
-    """What the run came to, beside the same agents ``alone``; ``keep`` writes it into the run's folder."""
+    """What the run came to, beside the same agents ``alone``; ``keep`` writes it into the run's folder.
+
+    Agents with data of their own are not trained alone here, for nobody else reads their data.
+    """
     baseline = None
-    if alone and plan.run.method != "local":
+    if alone and plan.data.dealt and plan.run.method != "local":
         baseline = _baseline(plan, quiet)
     summary = summarise(plan, view.accuracy(), baseline, view.sent(), plan.run.rounds - view.first, seconds)
     if keep:
@@ -66,7 +69,8 @@ def _baseline(plan: RunPlan, quiet: bool) -> dict[PeerId, float]:
 
 def show(summary: Summary, folder: RunFolder, console: Console) -> None:
     """Print the summary of a run."""
-    console.print("\naccuracy on the test set, each agent with its own modalities (mean ± std)\n")
+    tested = "each agent's own test samples" if summary.by_agent else "the test set, each agent with its own modalities"
+    console.print(f"\naccuracy on {tested}{'' if summary.by_agent else ' (mean ± std)'}\n")
     console.print(table(summary))
     console.print(
         f"\n{size(summary.bytes_per_round)} on the wire for each agent in a round, {size(summary.bytes_total)} in all; "
@@ -78,6 +82,8 @@ def show(summary: Summary, folder: RunFolder, console: Console) -> None:
 
 def table(summary: Summary) -> Columns:
     """Accuracy per agent type, as mean ± std over its agents, beside the same agents alone."""
+    if summary.by_agent:
+        return _by_agent(summary)
     ceilings = any(row.ceiling is not None for row in summary.types)
     alone = any(row.alone is not None for row in summary.types)
     names = [
@@ -96,4 +102,11 @@ def table(summary: Summary) -> Columns:
             summary.method: f"[bold]{row.mean:.3f}[/] ± {row.std:.3f}",
         }
         found.add_row(*(cells[name] for name in names))
+    return found
+
+
+def _by_agent(summary: Summary) -> Columns:
+    found = Columns(["agent", summary.method], first=["agent", summary.method])
+    for row in summary.types:
+        found.add_row(escape(row.type), f"[bold]{row.mean:.3f}[/]")
     return found

@@ -55,8 +55,8 @@ class AgentData(Protocol):
     def problems(self) -> Iterator[str]:
         """What the run file asks of the data and cannot be, each a sentence."""
 
-    def check_sources(self) -> None:
-        """Raise ConfigError where an agent's source is not on this host; nothing is opened."""
+    def check_source(self, me: PeerId) -> None:
+        """Raise ConfigError where an agent's own source is not on this host; nothing is opened."""
 
 
 class SharedData:
@@ -133,8 +133,8 @@ class SharedData:
         if self._given.fingerprint is None:  # else they were dealt before
             self.shares  # noqa: B018 -- raises ConfigError
 
-    def check_sources(self) -> None:
-        pass
+    def check_source(self, me: PeerId) -> None:
+        pass  # it has none
 
     @cached_property
     def _opened(self) -> Dataset:
@@ -204,7 +204,6 @@ class OwnData:
 
     def __init__(self, run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None) -> None:
         self.run = run
-        self._agents = [*peers, *([] if coordinator is None else [coordinator])]
         self._coordinator = coordinator
         self._opened: dict[tuple[PeerId, bool], Dataset] = {}
 
@@ -223,8 +222,7 @@ class OwnData:
         own = None if entry is None else entry.test_data if to_test else entry.data
         if to_test and own is None:
             return None
-        common = {} if entry is not None and entry.role == "coordinator" else self.run.data
-        values = {key: _for(me, value) for key, value in (common | (own or {})).items()}
+        values = {key: _for(me, value) for key, value in (self.run.data | (own or {})).items()}
         return Source(values, f"agents: {me}.{'test_data' if to_test else 'data'}") if values else None
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
@@ -256,28 +254,29 @@ class OwnData:
         if run.partition != PartitionEntry():
             yield "partition: agents have data of their own, and nothing is dealt: leave it out"
 
-    def check_sources(self) -> None:
-        for me in self._agents:
-            for to_test in (False, True):
-                source = self.source(me, to_test)
-                if source is not None:
-                    source.check()
-                elif not to_test:
-                    raise ConfigError(self._without(me))
+    def check_source(self, me: PeerId) -> None:
+        for source in (self._needed(me), self.source(me, to_test=True)):
+            if source is not None:
+                source.check()
 
     def _conforming(self, me: PeerId, to_test: bool, modalities: Sequence[Modality]) -> Dataset:
-        source = self.source(me, to_test)
-        if source is None:
-            raise ConfigError(self._without(me))
         if (me, to_test) not in self._opened:
+            source = self.source(me, to_test=True) if to_test else self._needed(me)
+            assert source is not None
             self._opened[me, to_test] = source.open(self.run.seed)
         opened = self._opened[me, to_test]
         return conform(opened, self.schema, modalities, f"the data of {me} ({opened.name})")
 
-    def _without(self, me: PeerId) -> str:
+    def _needed(self, me: PeerId) -> "Source":
+        if (source := self.source(me)) is not None:
+            return source
         if me == self._coordinator:
-            return f"agents: the coordinator {me} has no data to be tested on: add data: {{path: ...}} to its entry"
-        return f"agents: {me} has no data: add data: {{path: ...}} to its entry, or start it with --id {me} --data PATH"
+            raise ConfigError(
+                f"agents: the coordinator {me} has no data to be tested on: add data: {{path: ...}} to its entry"
+            )
+        raise ConfigError(
+            f"agents: {me} has no data: add data: {{path: ...}} to its entry, or start it with --id {me} --data PATH"
+        )
 
 
 class Source:
@@ -308,10 +307,10 @@ class Source:
     def _module_and_options(self) -> tuple[Any, BaseModel]:
         values = dict(self._values)
         kind = str(values.pop("kind", "auto"))
-        module = plugins.module(plugins.DATA, self._told() if kind == "auto" else kind)
+        module = plugins.module(plugins.DATA, self._recognised() if kind == "auto" else kind)
         return module, options(module.Options, values, self._where)
 
-    def _told(self) -> str:
+    def _recognised(self) -> str:
         """The kind of source that recognises the path."""
         known = plugins.names(plugins.SOURCES)
         if self.path is None:

@@ -34,6 +34,7 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.plugin_options import SENTENCE
+from parse_p2p.core.run_keys import RunKeys
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import StreamOptions
@@ -125,6 +126,10 @@ class RunFile(Section):
     def digest(self) -> str:
         """Equal for two runs exactly when their agents may talk to each other."""
         return hashlib.blake2b(json.dumps(self.agreed(), sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def keys(self) -> RunKeys:
+        """What tells agents with other digests which keys differ."""
+        return RunKeys.of(self.agreed())
 
 
 def load(path: Path, settings: Sequence[tuple[str, Any]] = (), of_a_run: bool = False) -> RunFile:
@@ -232,6 +237,13 @@ def _path_options(dataset: object, values: object) -> list[str]:
     except (ConfigError, AttributeError):  # told by the path, or there is none of this name, of which others complain
         return ["path"]
     return [key for key, field in model.model_fields.items() if field.annotation in (Path, Path | None)]
+
+
+def with_absolute_paths(source: dict[str, Any]) -> dict[str, Any]:
+    """The options of an agent's source with its paths taken from the current folder."""
+    for key in _path_options(OWN, source):
+        _make_absolute(source, (key,), Path(), Path("--data"))
+    return source
 
 
 def _without_paths(dataset: str, values: Mapping[str, Any]) -> dict[str, Any]:

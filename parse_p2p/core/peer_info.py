@@ -33,7 +33,8 @@ class Card:
 
     ``modalities`` is what it has, ``layout`` a digest of the slices it offers, ``changes`` what it announced.
     ``welcome`` and ``heard``, the number of the receiver's announcements it knows, are meant for the life of the
-    receiver that is named by its incarnation in ``known``.
+    receiver that is named by its incarnation in ``known``. ``keys`` is ``RunKeys.said``, for one that has
+    another run file.
     """
 
     incarnation: int
@@ -46,10 +47,12 @@ class Card:
     modalities: tuple[str, ...] = ()
     layout: str = ""
     changes: tuple[str, ...] = ()
+    keys: str = ""
 
     def facts(self) -> dict[str, Fact]:
         facts: dict[str, Fact] = {name: getattr(self, name) for name in NUMBERS}
-        return facts | {"layout": self.layout, "modalities": list(self.modalities), "changes": list(self.changes)}
+        return facts | {"layout": self.layout, "keys": self.keys, "modalities": list(self.modalities),
+                        "changes": list(self.changes)}  # fmt: skip
 
     @staticmethod
     def read(facts: Mapping[str, Fact]) -> "Card":
@@ -61,8 +64,9 @@ class Card:
         if any(facts[name] < NEVER for name in NUMBERS):  # type: ignore[operator]
             raise MalformedFrame("no number of a card is below -1")
         lists = facts["modalities"], facts["changes"]
-        if type(facts["layout"]) is not str or not all(_strings(x) for x in lists):
-            raise MalformedFrame("layout of a card is a text, modalities and changes are lists of texts")
+        texts = facts["layout"], facts["keys"]
+        if not all(type(x) is str for x in texts) or not all(_strings(x) for x in lists):
+            raise MalformedFrame("layout and keys of a card are texts, modalities and changes are lists of texts")
         kept = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
         return Card(**kept)  # type: ignore[arg-type]
 

@@ -92,7 +92,8 @@ class DataSchema(BaseModel):
 
 def described(kind: str, shape: Sequence[int]) -> str:
     """Such as ``series of 3 channels, 50 steps``."""
-    return f"{kind} of " + ", ".join(f"{size} {axis}" for size, axis in zip(shape, AXES[kind], strict=True))
+    sized = zip(shape, AXES[kind], strict=True)
+    return f"{kind} of " + ", ".join(f"{size} {axis.removesuffix('s') if size == 1 else axis}" for size, axis in sized)
 
 
 def schema_of(dataset: Dataset, scale: Literal["own", "all", "none"]) -> DataSchema:
@@ -137,8 +138,8 @@ def unlike(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality])
         wanted, shape = schema.modalities[m], dataset.shape(m)
         if shape != wanted.shape:
             kind = BY_AXES.get(len(shape))
-            found = described(kind, shape) if kind else f"of shape {list(shape)}"
-            yield f"{m!r} is a {found} here, and {_an(str(wanted))} in data_schema"
+            found = _an(described(kind, shape)) if kind else f"of shape {list(shape)}"
+            yield f"{m!r} is {found} here, and {_an(str(wanted))} in data_schema"
     there = sorted(set(dataset.targets.tolist()))
     if unknown := [dataset.class_names[t] for t in there if dataset.class_names[t] not in schema.classes]:
         yield f"the class {unknown[0]!r} is not in data_schema.classes: {nearest(unknown[0], schema.classes)}"

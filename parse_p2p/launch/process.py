@@ -152,6 +152,7 @@ def settings(plan: RunPlan, agent_state: AgentState, folder: RunFolder, start: i
     every = plan.run.checkpoint.every
     return Settings(
         run=plan.run.digest(),
+        keys=plan.run.keys(),
         clocks=plan.run.clocks,
         codec=plan.codec,
         start=start,

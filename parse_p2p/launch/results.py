@@ -17,7 +17,7 @@ from parse_p2p.runtime.simulator import simulate
 
 @dataclass(frozen=True)
 class TypeSummary:
-    """Agents with the same modalities; the coordinator has a row of its own.
+    """Agents with the same modalities, or one that is tested on samples of its own; a coordinator has its own row.
 
     ``std`` is over the agents; ``alone`` is None where it was not run.
     """
@@ -37,7 +37,7 @@ class TypeSummary:
 class Summary:
     """``bytes_per_round`` crossed the wire in one round for each agent, a coordinator's messages included.
 
-    ``seconds`` is the time the run took.
+    ``seconds`` is the time the run took. ``by_agent``: each row is one agent, since each has its own test samples.
     """
 
     method: str
@@ -46,6 +46,7 @@ class Summary:
     bytes_per_round: float
     bytes_total: int
     seconds: float
+    by_agent: bool = False
 
     def plain(self) -> dict[str, object]:
         return asdict(self)
@@ -63,10 +64,11 @@ def summarise(
     types: dict[str, list[PeerId]] = {}
     for me in plan.specs:
         if me in accuracy:
-            types.setdefault(plan.kind(me, plan.run.rounds - 1), []).append(me)
+            kind = plan.kind(me, plan.run.rounds - 1)
+            types.setdefault(kind if plan.data.dealt else f"{me}: {kind}", []).append(me)
     rows = [_row(plan, kind, agents, accuracy, alone) for kind, agents in types.items()]
     each = sent / max(1, len(accuracy.keys() - {plan.coordinator})) / max(1, rounds)
-    return Summary(plan.run.method, rounds, rows, each, sent, seconds)
+    return Summary(plan.run.method, rounds, rows, each, sent, seconds, not plan.data.dealt)
 
 
 def _row(

@@ -24,6 +24,7 @@ from parse_p2p.core.errors import Interrupted, QuorumLost, TrainingError
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.membership import Modalities
 from parse_p2p.core.peer_info import Clocks
+from parse_p2p.core.run_keys import RunKeys
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.discovery.base import Discovery
 from parse_p2p.discovery.static import Static
@@ -56,6 +57,7 @@ class Settings:
     threads: int = 1
     limits: Limits = field(default_factory=Limits)
     announcer: Announcer | None = None
+    keys: RunKeys = field(default_factory=RunKeys)
 
 
 class Agent:
@@ -76,7 +78,7 @@ class Agent:
         self.messenger = Messenger(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log,
                                self._discovery.members)  # fmt: skip
         self.presence = Presence(agent_state, self.messenger, settings.clocks, settings.start, settings.announcer, log,
-                                 self.mailbox.look, self.mailbox.restarted)  # fmt: skip
+                                 self.mailbox.look, self.mailbox.restarted, settings.keys)  # fmt: skip
         self._transport = transport
         self._posted = False
         self._silent: Modalities = ()  # of these I read no numbers

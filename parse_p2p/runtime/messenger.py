@@ -56,6 +56,8 @@ class Messenger:
         self.round = 0
         self.ledger = Ledger()
         self.refusals: Counter[tuple[PeerId, str]] = Counter()
+        self.of_other_runs: dict[PeerId, str] = {}
+        """What neighbours with another run file say of its keys, see ``RunKeys``."""
         self._run = run
         self._transport = transport
         self._codec = codec
@@ -152,6 +154,8 @@ class Messenger:
                     deliver: Deliver) -> None:  # fmt: skip
         header, buffers = unpack(frames)
         if header.run != self._run:
+            if sender in self.neighbours and isinstance(said := header.meta.get("keys"), str):
+                self.of_other_runs[sender] = said
             raise WrongRun(f"a message of the run {header.run!r}, not {self._run!r}")
         gossips = plane == Plane.CONTROL and header.topic == GOSSIP
         if header.sender != sender or sender not in (self._speakers if gossips else self.neighbours):

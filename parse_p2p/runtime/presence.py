@@ -11,6 +11,7 @@ from parse_p2p.core.errors import JoinTimeout, MalformedFrame, WrongRun
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.membership import Modalities
 from parse_p2p.core.peer_info import NEVER, Card, Clocks
+from parse_p2p.core.run_keys import RunKeys
 from parse_p2p.core.types import PeerId
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.announcements import Announcer
@@ -28,7 +29,7 @@ class Presence:
 
     def __init__(self, agent_state: AgentState, messenger: Messenger, clocks: Clocks, start: int | None,
                  announcer: Announcer | None, log: EventLog, look: Callable[[], None],
-                 met: Callable[[PeerId], None]) -> None:  # fmt: skip
+                 met: Callable[[PeerId], None], keys: RunKeys) -> None:  # fmt: skip
         self.agent_state = agent_state
         self.messenger = messenger
         self.clocks = clocks
@@ -37,10 +38,11 @@ class Presence:
         self.log = log
         self.look = look
         self.met = met
+        self.keys = keys
         # one that starts with all the others knows from the outset where it joins; one that comes back has to ask
         joins = NEVER if start is None else start
         changes = () if announcer is None else tuple(announcer.mine)
-        self.card = Card(int.from_bytes(os.urandom(6), "big"), start or 0, joins, changes=changes)
+        self.card = Card(int.from_bytes(os.urandom(6), "big"), start or 0, joins, changes=changes, keys=keys.said)
         self.peer_table = PeerTable(messenger.neighbours, clocks, self.card.incarnation)
         self.begun = False
         self.at(self.card.round)
@@ -159,9 +161,11 @@ class Presence:
     async def _absent(self, unheard: list[PeerId]) -> str:
         other = [peer for peer in unheard if self.messenger.refusals[peer, "wrong run"]]
         if other:
+            said = self.messenger.of_other_runs
+            odd = sorted({key for peer in other if peer in said for key in self.keys.differing(said[peer])})
             return (
-                f"{', '.join(other)} is there but runs another configuration than {self.agent_state.me}: "
-                "start all agents with the same files and options"
+                f"{', '.join(other)} is there but runs another configuration than {self.agent_state.me}"
+                f"{_differ(odd)}: start all agents with the same files and options"
             )
         seen = await asyncio.gather(*(self.messenger.trouble(peer) for peer in unheard[:NAMED]))
         views = "".join(f"{view}; " for view in seen if view)
@@ -241,3 +245,8 @@ class Presence:
 
     def disconnected(self, peer: PeerId) -> None:
         self.peer_table.broken(peer, time.monotonic())
+
+
+def _differ(keys: list[str]) -> str:
+    named = [f"{key}, the copies of the data set," if key == "fingerprint" else key for key in keys]
+    return f" ({' and '.join(named)} differ)" if named else ""

@@ -138,11 +138,11 @@ def test_it_learns(case):
         rounds=8,
     )
     agent_states, _ = finished(w)
-    assert w.data.train.ceiling is not None
+    assert w.data.ceiling is not None
     for me in w.peers:
         agent = agent_states[me]
         found = agent.learner.evaluate()
-        ceiling = w.data.train.ceiling(frozenset(w.specs[me].modalities))
+        ceiling = w.data.ceiling(frozenset(w.specs[me].modalities))
         assert found["accuracy"] > 0.75 * ceiling > 2 / 8, me  # eight classes
         assert found["test_loss"] < 0.75 * math.log(8), me
 

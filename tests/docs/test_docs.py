@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from paths import ROOT
-from plans import plan
+from plans import dealt, plan
 
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
@@ -80,8 +80,8 @@ def test_the_arrays_of_the_data_page_can_be_trained_on(tmp_path, monkeypatch):
     saves, _ = blocks(DOCS / "how-to" / "data.md", "python")
     exec(compile(saves, "data.md", "exec"), {})
     built = plan(dataset="npz", data={"path": "mine.npz"}, partition={"kind": "group"})
-    assert built.data.train.modalities == ("audio", "motion") and built.data.train.classes == 4
-    assert {len(np.unique(built.data.train.groups[rows])) for rows in built.data.shares.values()} >= {1}
+    assert dealt(built).train.modalities == ("audio", "motion") and dealt(built).train.classes == 4
+    assert {len(np.unique(dealt(built).train.groups[rows])) for rows in dealt(built).shares.values()} >= {1}
 
 
 def test_the_data_set_of_the_data_page_is_one(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import pytest
 from paths import ROOT
+from plans import dealt
 
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
@@ -47,4 +48,4 @@ def test_the_overlay_of_every_group_is_connected(plan):
 
 def test_every_agent_has_somebody_to_talk_to_and_something_to_learn_from(plan):
     assert all(plan.neighbours(me) for me in plan.specs)
-    assert all(len(rows) for rows in plan.data.shares.values())
+    assert all(len(rows) for rows in dealt(plan).shares.values())

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from parse_p2p.config.agent_data import SharedData
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
@@ -46,6 +47,12 @@ def plan(mix=None, graph="ring", encoder=None, **changes) -> RunPlan:
     for key, value in changes.items():
         raw[key] = raw[key] | value if key in ("data", "model", "train") else value
     return RunPlan(RunFile.model_validate(raw))
+
+
+def dealt(plan) -> SharedData:
+    """The data set of a world that all its agents are dealt from."""
+    assert isinstance(plan.data, SharedData)
+    return plan.data
 
 
 def learner(kind="audio+motion", **changes):

@@ -44,9 +44,9 @@ class LocalSupervisor(Supervisor):
 
 def check(plan: RunPlan, folder: RunFolder) -> None:
     """Raise ConfigError before anything is written for a device, a port or a source of data that cannot be had."""
-    plan.data.check_sources()
     for me in plan.specs:
         plan.device(me)
+        plan.data.check_source(me)
     refuse_occupied(plan, folder)
 
 

@@ -37,7 +37,8 @@ def test_json_is_all_there_is_and_its_keys_are_stable(folder, agent):
     code, out, err = agent("summary", folder, "--json")
     said = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(said) == ["run", "method", "rounds", "types", "bytes_per_round", "bytes_total", "seconds", "missing"]
+    numbers = ["types", "bytes_per_round", "bytes_total", "seconds"]
+    assert list(said) == ["run", "method", "rounds", *numbers, "by_agent", "missing"]
     assert (said["run"], said["method"], said["rounds"], said["missing"]) == (str(folder), "parse", 2, {})
     assert list(said["types"][0]) == [
         "type",

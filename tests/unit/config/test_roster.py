@@ -3,7 +3,7 @@
 import pytest
 import torch
 from paths import ROOT
-from plans import plan
+from plans import dealt, plan
 
 from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
@@ -42,10 +42,10 @@ def test_the_same_file_has_the_same_agents_and_data_whatever_the_method(method):
 
 def test_public_data_are_nobodys_and_nobodys_test():
     w = plan(method="fedavg", agents=HUB, public={"share": 0.2})
-    public, test = w.data.public, w.data.test
-    assert len(public) == pytest.approx(0.2 * (len(public) + len(w.data.train)), abs=16)
-    assert rows(public).isdisjoint(rows(w.data.train)) and rows(public).isdisjoint(rows(test))
-    assert sum(len(w.data.shares[me]) for me in w.peers) == len(w.data.train) and "hub" not in w.data.shares
+    public, test = dealt(w).public, dealt(w).test
+    assert len(public) == pytest.approx(0.2 * (len(public) + len(dealt(w).train)), abs=16)
+    assert rows(public).isdisjoint(rows(dealt(w).train)) and rows(public).isdisjoint(rows(test))
+    assert sum(len(dealt(w).shares[me]) for me in w.peers) == len(dealt(w).train) and "hub" not in dealt(w).shares
     hub = w.agent_state("hub")
     assert hub.public is public and len(hub.learner.data) == len(public)
     assert all(w.agent_state(me).public is None for me in w.peers)
@@ -58,7 +58,7 @@ def test_without_public_data_a_coordinator_has_none_to_train_on():
 def test_a_named_set_is_public_and_takes_nothing_from_the_agents():
     plain = plan(method="fedavg")
     w = plan(method="fedavg", public={"dataset": "bits", "data": {"samples": 160}})
-    assert len(w.data.train) == len(plain.data.train) and len(w.data.public) == 160
+    assert len(dealt(w).train) == len(dealt(plain).train) and len(dealt(w).public) == 160
 
 
 @pytest.mark.parametrize("graph", [STAR, {"generator": "star"}])
@@ -70,7 +70,7 @@ def test_the_middle_of_a_star_coordinates_if_nobody_is_named(graph):
     again = RunPlan(RunFile.model_validate(w.run.model_dump()))
     assert again.run == w.run and again.coordinator == "m", "the resolved file names it"
     alone = RunPlan(w.run.model_copy(update={"method": "local"}))
-    assert alone.peers == w.peers and all((alone.data.shares[me] == w.data.shares[me]).all() for me in w.peers)
+    assert alone.peers == w.peers and all((dealt(alone).shares[me] == dealt(w).shares[me]).all() for me in w.peers)
 
 
 def test_who_is_linked_to_whom():

@@ -153,6 +153,67 @@ def test_a_graph_file_lies_beside_the_run_file(load, tmp_path):
     assert graph.nodes == ["a0", "a1"] and graph.edges == [("a0", "a1")]
 
 
+WITH_PATHS = """
+graph: {generator: ring}
+agents:
+  - {id: a0, modalities: [audio], data: {path: "site/{id}.npz"}, test_data: {kind: npz, path: ~/test.npz}}
+  - {id: a1, modalities: [audio], encoders: {audio: {weights: w.npz}}, model: {encoder: {weights: v.npz}}}
+data_schema: {modalities: {audio: {kind: vector, shape: [3]}}, classes: [cat, dog]}
+model: {encoder: {weights: u.npz}}
+keyring: my-keys
+discovery: {kind: shared-folder, folder: meet}
+"""
+
+
+def test_every_path_lies_beside_the_run_file(load, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir("/")
+    run = load(WITH_PATHS)
+    a0, a1 = run.agents
+    assert run.dataset == "own", "said by the schema and the data of agents"
+    assert a0.data == {"path": str(tmp_path / "site/{id}.npz")}
+    assert a0.test_data == {"kind": "npz", "path": "/home/me/test.npz"}
+    assert a1.encoders["audio"]["weights"] == str(tmp_path / "w.npz")
+    assert a1.model["encoder"]["weights"] == str(tmp_path / "v.npz")
+    assert run.model.encoder.weights == str(tmp_path / "u.npz") and run.keyring == str(tmp_path / "my-keys")
+    assert str(run.discovery.folder) == str(tmp_path / "meet")
+    monkeypatch.chdir(tmp_path)
+    assert load(run_file.dump(run)) == run, "of a run that was written down nothing moves"
+
+
+def test_the_paths_of_a_shared_set_lie_there_too_and_those_of_a_command_line_here(load, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    public = {"dataset": "npz", "data": {"path": "p.npz"}}
+    text = GOOD + yaml.safe_dump({"dataset": "npz", "data": {"path": "d.npz"}, "public": public})
+    run = load(text)
+    assert run.data["path"] == str(tmp_path / "d.npz") and run.public.data["path"] == str(tmp_path / "p.npz")
+    for put in (("data.path", "q.npz"), ("data", {"path": "q.npz"})):
+        assert load(text, put).data["path"] == str(tmp_path / "here/q.npz")
+    assert load(text, ("public.data.path", "q.npz")).public.data["path"] == str(tmp_path / "here/q.npz")
+    assert load(text, ("data.classes", 3)).data == {"path": str(tmp_path / "d.npz"), "classes": 3}
+
+
+def test_an_option_that_is_no_path_stays_as_it_is(load):
+    assert load(GOOD, ("dataset", "bits"), ("data.path", "x")).data["path"] == "x", "bits has no such option"
+
+
+def test_a_data_set_that_is_named_is_taken_whatever_else_is_said(load):
+    assert load(GOOD).dataset == "htad"
+    schema = "data_schema: {modalities: {audio: {kind: vector, shape: [3]}}, classes: [cat, dog]}\n"
+    assert load(GOOD + schema).dataset == "own" and load(GOOD + schema, ("dataset", "bits")).dataset == "bits"
+
+
+def test_a_path_that_no_file_can_have_is_refused_where_it_stands(load):
+    with pytest.raises(ConfigError, match=r"two\.yaml: keyring: 'a\\x00b' is no file name"):
+        load(GOOD + 'keyring: "a\\0b"\n')
+
+
+def test_the_name_of_a_file_is_no_part_of_what_is_agreed_on(load):
+    assert load(GOOD, ("name", "alice")).digest() == load(GOOD, ("name", "bob")).digest()
+    assert load(GOOD).keys().differing(load(GOOD, ("seed", 1), ("train.lr", 0.3)).keys().said) == ["train", "seed"]
+
+
 MQTT = {"kind": "mqtt", "broker": "mqtt://broker.lan"}
 GOSSIP = {"kind": "gossip", "contacts": ["a0"]}
 FULL = {

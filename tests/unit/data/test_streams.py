@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from plans import differing, finished, plan
+from plans import dealt, differing, finished, plan
 
 from parse_p2p.data.streams import StreamOptions, change, join, stream
 from parse_p2p.runtime.simulator import simulate
 
 STREAM = {"tasks": 2, "groups": 2, "rounds": 2}
-BITS = plan(data={"samples": 1600}).data
+BITS = dealt(plan(data={"samples": 1600}))
 DATA = BITS.train, BITS.test
 
 

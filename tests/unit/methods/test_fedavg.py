@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from plans import differing, finished, plan
+from plans import dealt, differing, finished, plan
 
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message
@@ -41,7 +41,7 @@ def by_hand(w, rounds):
 @pytest.mark.parametrize("network", ["fission", "monolithic"])
 def test_a_run_is_local_training_and_the_average_by_sample_count(network):
     w = plan(method="fedavg", model={"network": network}, rounds=3, **PLAIN)
-    assert len({len(rows) for rows in w.data.shares.values()}) > 1, "unequal shares are the point"
+    assert len({len(rows) for rows in dealt(w).shares.values()}) > 1, "unequal shares are the point"
     ours, _ = finished(w)
     want = by_hand(w, 3)
     for me in w.peers:
@@ -64,7 +64,7 @@ def test_only_the_owners_of_a_modality_count_for_its_encoder():
         w = plan({"audio": 2, "motion": 2}, method="fedavg", rounds=1)
         for me in w.peers:
             if w.specs[me].modalities == ("motion",):
-                w.data.shares[me] = w.data.shares[me][:samples_of_motion]
+                dealt(w).shares[me] = dealt(w).shares[me][:samples_of_motion]
         hub = finished(w)[0]["hub"].learner
         return hub.buffer.view(hub.buffer.regions["trunk.audio"]).clone()
 

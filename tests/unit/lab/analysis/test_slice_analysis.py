@@ -34,7 +34,7 @@ def test_inputs_hold_the_bits_that_were_put_there(trained):
     assert len(records) == 2  # the agents with both
     for record in records:
         assert [record[atom] for atom in ATOMS] == pytest.approx([1, 1, 1, 1], abs=0.08)
-        assert record["n"] == len(plan.data.test) and record["classes"] == 16 and not record["enough"]
+        assert record["n"] == len(plans.dealt(plan).test) and record["classes"] == 16 and not record["enough"]
         assert all(record[f"null_{atom}"] < 0.25 for atom in ATOMS)
 
 
@@ -74,7 +74,7 @@ def test_use_agrees_with_the_learner_s_own_evaluation(trained):
 def test_the_pooled_estimate_has_all_samples_and_the_agents_agree_on_it(trained):
     plan, _, found = trained
     [record] = found["pooled"]
-    assert record["agents"] == 2 and record["n"] == len(plan.data.test) and record["apart"] < 1e-3
+    assert record["agents"] == 2 and record["n"] == len(plans.dealt(plan).test) and record["apart"] < 1e-3
     both, alone = (sum(record[prefix + atom] for atom in ATOMS) for prefix in ("", "alone_"))
     assert both < alone  # half of the samples leave more to chance
 
@@ -101,7 +101,7 @@ def test_agents_that_are_equal_agree_and_do_not_pull_apart():
     mine[1].buffer.values.copy_(mine[0].buffer.values)
     mine[1].data = mine[0].data
     alike = {learner.me: learner for learner in mine}
-    for record in consensus.agreement(alike, plan.data.test.inputs):
+    for record in consensus.agreement(alike, plans.dealt(plan).test.inputs):
         assert record["distance"] == record["relative"] == 0 and record["cka"] == pytest.approx(1)
     for record in consensus.conflict(alike):
         assert record["multimodal"] == pytest.approx(1) and record["across"] is record["unimodal"] is None
@@ -112,7 +112,7 @@ def test_the_distance_of_two_agents_is_half_of_what_is_between_them():
     a, b = agents = [plan.agent_state(me).learner for me in plan.peers]
     region = a.buffer.regions["trunk.audio"]
     b.buffer.view(region).copy_(a.buffer.view(region) + 0.5)
-    [record] = [r for r in consensus.agreement({x.me: x for x in agents}, plan.data.test.inputs)
+    [record] = [r for r in consensus.agreement({x.me: x for x in agents}, plans.dealt(plan).test.inputs)
                 if r["component"] == "trunk.audio"]  # fmt: skip
     assert record["distance"] == pytest.approx(0.25 * region.size**0.5, rel=1e-5)
 

@@ -246,10 +246,19 @@ def test_agents_that_come_late_are_absent_before(tmp_path):
     assert row["holders"] == row["agents"] == [4, 4, 4]
 
 
-def test_a_run_whose_data_are_missing_is_shown_without_theory(ran, tmp_path):
+def test_a_run_whose_data_are_elsewhere_is_shown_all_the_same(ran, tmp_path):
     plan, path = ran
     there = shutil.copytree(path, tmp_path / "run")
     away = plan.run.model_copy(update={"dataset": "npz", "data": {"file": "nowhere.npz"}})
+    (there / "run.yaml").write_text(run_file.dump(away))
+    assert recorded(there)["graphs"] == recorded(path)["graphs"] != []
+
+
+def test_a_run_that_cannot_be_planned_here_is_shown_without_theory(ran, tmp_path):
+    plan, path = ran
+    there = shutil.copytree(path, tmp_path / "run")
+    missing = {"dataset": "npz", "data": {"path": "nowhere.npz"}, "data_schema": None, "fingerprint": None}
+    away = plan.run.model_copy(update=missing)
     (there / "run.yaml").write_text(run_file.dump(away))
     run = recorded(there)
     assert run["notes"][0].startswith("The overlays of this run cannot be derived here: ")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plans import finished, plan
+from plans import dealt, finished, plan
 
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message
@@ -294,7 +294,7 @@ def test_A11_clients_of_all_architectures_take_part():
 @pytest.mark.parametrize("gff", [True, False])
 def test_A12_bytes_are_those_of_the_formula(gff):
     w, ledgers = made(options={"gff": gff}, partition={"kind": "dirichlet", "alpha": 0.5}), []
-    assert len({len(rows) for rows in w.data.shares.values()}) > 1, "the bytes must not depend on the private samples"
+    assert len({len(rows) for rows in dealt(w).shares.values()}) > 1, "the bytes must not depend on the private samples"
     agent_states, _ = finished(w, watch=lambda round, metrics, ledger: ledgers.append(ledger))
     hub = agent_states["hub"].learner
     rows = 4 * hub.samples * 12

@@ -1,0 +1,280 @@
+"""Where each agent's samples come from: dealt from one set, or read from a source of its own by nobody else."""
+
+import re
+
+import numpy as np
+import plans
+import pytest
+import torch
+
+from parse_p2p.config.agent_data import OwnData, Source, with_source
+from parse_p2p.config.run_file import OWN, RunFile
+from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.data.base import split
+
+MIX = {"audio": 2, "motion": 1, "audio+motion": 2}
+
+
+def given(plan):
+    """The schema of a plan whose statistics are those of all its training samples, as numbers."""
+    schema = plan.schema.model_dump(mode="json")
+    opened = plans.dealt(plan)._opened
+    train, _ = split(opened, plan.run.test, plan.run.seed)
+    for m, x in train.inputs.items():
+        deviation, mean = torch.std_mean(x.double(), 0, correction=0)
+        schema["modalities"][m]["scale"] = {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    return schema
+
+
+def save(path, dataset):
+    np.savez(path, y=dataset.targets.numpy(), **{m: x.numpy() for m, x in dataset.inputs.items()})
+
+
+@pytest.fixture
+def cut_up(tmp_path):
+    """A plan of agents that share a set, and the run file of the same agents with sources of their own."""
+    shared = plans.plan(MIX)
+    data = plans.dealt(shared)
+    raw, test = split(data._opened, shared.run.test, shared.run.seed)
+    for me in shared.peers:
+        modalities = shared.specs[me].modalities
+        save(tmp_path / f"{me}.npz", raw.select(data.shares[me], modalities))
+        save(tmp_path / f"{me}-test.npz", test.select(range(len(test)), modalities))
+    return shared, shared.run.model_copy(
+        update={
+            "dataset": OWN,
+            "data": {"kind": "npz", "classes": 16},
+            "data_schema": type(shared.schema).model_validate(given(shared)),
+            "fingerprint": None,
+            "agents": [
+                spec.entry.model_copy(
+                    update={
+                        "data": {"path": str(tmp_path / f"{me}.npz")},
+                        "test_data": {"path": str(tmp_path / "{id}-test.npz")},
+                    }
+                )
+                for me, spec in shared.specs.items()
+            ],
+        }
+    )
+
+
+def test_a_study_cut_into_own_sources_comes_to_the_same_bit_for_bit(cut_up):
+    shared, run = cut_up
+    own = RunPlan(run)
+    ours, theirs = plans.finished(own), plans.finished(shared)
+    assert plans.differing(ours[0], theirs[0]) == []
+    for me in shared.peers:
+        nats = [agents[me].learner.evaluate()["test_loss"] for agents in (ours[0], theirs[0])]
+        assert nats[0] == nats[1], "the test samples are the same too"
+
+
+def test_own_samples_are_scaled_by_themselves_and_some_kept_to_test_with(cut_up):
+    shared, run = cut_up
+    schema = shared.schema.model_copy(
+        update={"modalities": {m: s.model_copy(update={"scale": "own"}) for m, s in shared.schema.modalities.items()}}
+    )
+    entries = [entry.model_copy(update={"test_data": None}) for entry in run.agents]
+    plan = RunPlan(run.model_copy(update={"data_schema": schema, "agents": entries}))
+    for me in plan.peers:
+        train, test = plan.share(me)
+        whole = len(plans.dealt(shared).shares[me])
+        assert len(train) + len(test) == whole and 0.15 < len(test) / whole < 0.35
+        for x in train.inputs.values():
+            assert x.mean(0).abs().max() < 1e-6 and (x.std(0, correction=0) - 1).abs().max() < 1e-5
+        assert all(x.mean(0).abs().max() > 1e-3 for x in test.inputs.values()), "by the training samples alone"
+
+
+def test_nobody_opens_a_source_that_is_not_its_own(cut_up, monkeypatch):
+    opened = []
+    read = Source.open
+    monkeypatch.setattr(Source, "open", lambda self, seed: opened.append(self.path.name) or read(self, seed))
+    _, run = cut_up
+    plan = RunPlan(run)
+    assert plan.overlays(0) is not None and plan.run.digest() and opened == []
+    plan.agent_state(plan.peers[0])
+    assert opened == ["a0.npz", "a0-test.npz"]
+
+
+def test_what_agents_agree_on_does_not_say_where_their_data_are(cut_up):
+    _, run = cut_up
+    elsewhere = [entry.model_copy(update={"data": None, "test_data": None}) for entry in run.agents]
+    assert run.model_copy(update={"agents": elsewhere, "data": {}}).digest() == run.digest()
+    assert run.model_copy(update={"data_schema": None}).digest() != run.digest()
+
+
+def own(agents, **changes):
+    """A run of agents with sources of their own."""
+    schema = {"modalities": {"audio": {"kind": "vector", "shape": [3]}}, "classes": ["cat", "dog"]}
+    raw = {"graph": {"generator": "ring"}, "agents": agents, "dataset": OWN, "data_schema": schema} | changes
+    return RunFile.model_validate(raw)
+
+
+TWO = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio"]}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data_schema": None}, "data_schema: agents with data of their own have to agree on modalities and classes"),
+        ({"data_schema": {"modalities": {"audio": {"kind": "vector", "shape": [3], "scale": "all"}},
+                          "classes": ["a", "b"]}},
+         "data_schema.modalities.audio.scale: no agent sees the samples of all"),
+        ({"public": {"share": 0.2}}, "public: where agents have data of their own, give the coordinator its data"),
+        ({"partition": {"kind": "dirichlet"}}, "partition: agents have data of their own, and nothing is dealt"),
+        ({"agents": [{"id": "a0", "modalities": ["odour"]}]},
+         "agents: a0 is to have the modality 'odour', which data_schema does not hold: Known: audio"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_with_own_data_is_refused(changes, said):
+    with pytest.raises(ConfigError) as caught:
+        RunPlan(own(**{"agents": TWO} | changes))
+    assert str(caught.value).startswith(said)
+
+
+def test_agents_of_a_set_that_is_dealt_have_no_data_of_their_own():
+    agents = [TWO[0] | {"data": {"path": "x.npz"}}, TWO[1]]
+    with pytest.raises(ConfigError, match="dataset: an agent has data of its own, and 'bits' is dealt to all"):
+        RunPlan(own(agents, dataset="bits", data_schema=None))
+
+
+def test_a_source_that_is_missing_is_named_with_what_to_do(tmp_path):
+    plan = RunPlan(own([TWO[0] | {"data": {"path": str(tmp_path / "no.npz")}}, TWO[1]]))
+    for check in (plan.data.check_source, plan.share):
+        with pytest.raises(ConfigError, match=re.escape(f"agents: a0.data: {tmp_path / 'no.npz'} does not exist")):
+            check("a0")
+        with pytest.raises(ConfigError, match=re.escape("agents: a1 has no data: add data: {path: ...} to its entry")):
+            check("a1")
+
+
+def test_a_coordinator_is_tested_on_data_of_its_own(tmp_path):
+    dataset = plans.dealt(plans.plan(MIX)).train
+    save(tmp_path / "hub.npz", dataset)
+    schema = {"modalities": {m: {"kind": "vector", "shape": [16]} for m in ("audio", "motion")},
+              "classes": [str(k) for k in range(16)]}  # fmt: skip
+    hub = {"id": "hub", "role": "coordinator"}
+    with pytest.raises(ConfigError, match="agents: the coordinator hub has no data to be tested on"):
+        RunPlan(own([*TWO, hub], method="fedavg", data_schema=schema)).data.check_source("hub")
+    hub |= {"data": {"kind": "npz", "classes": 16, "path": str(tmp_path / "hub.npz")}}
+    plan = RunPlan(own([*TWO, hub], method="creamfl", data_schema=schema))
+    train, test = plan.share("hub")
+    assert len(train) + len(test) == len(dataset) and train.modalities == ("audio",)
+    assert len(plan.data.public_of("hub", plan.specs["hub"].modalities)) == len(train)
+
+
+def test_the_kind_of_a_source_is_told_by_its_path(tmp_path):
+    np.savez(tmp_path / "mine.npz", audio=np.zeros((4, 3)), y=[0, 1, 0, 1])
+    assert Source({"path": tmp_path / "mine.npz"}, "here").open(0).modalities == ("audio",)
+    (tmp_path / "mine.doc").touch()
+    for values, said in (
+        ({"path": tmp_path / "mine.doc"}, f"here: {tmp_path / 'mine.doc'}: no kind of source recognises it; say which"),
+        ({}, "here: give a path, or the kind of the source: "),
+        ({"path": tmp_path / "absent"}, f"here: {tmp_path / 'absent'} does not exist on this host: correct the path"),
+        ({"path": tmp_path / "mine.npz", "pth": 1}, "here.pth: there is no such key here; did you mean 'path'?"),
+        ({"kind": "npzz", "path": "x"}, "there is no data set 'npzz': did you mean 'npz'?"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Source(values, "here").open(0)
+        assert str(caught.value).startswith(said)
+
+
+def test_another_source_for_one_agent_changes_that_one_alone():
+    run = own([TWO[0] | {"data": {"kind": "npz", "path": "x"}}, TWO[1]])
+    a0, a1 = with_source(run, "a0", {"path": "y"}).agents
+    assert a0.data == {"kind": "npz", "path": "y"} and a1 == run.agents[1]
+    mix = own({"mix": {"audio": 2}}, data={"kind": "npz"})
+    assert with_source(mix, "a1", {"path": "y"}).data == {"kind": "npz", "path": "y"}
+    with pytest.raises(ConfigError, match="--data: the run deals 'bits' to its agents: set dataset: own"):
+        with_source(plans.plan().run, "a0", {"path": "y"})
+
+
+def test_an_agents_name_stands_in_the_path_of_all():
+    data = RunPlan(own({"mix": {"audio": 2}}, data={"kind": "npz", "path": "/sites/{id}/mine.npz"})).data
+    assert isinstance(data, OwnData)
+    assert [str(data.source(me).path) for me in ("a0", "a1")] == ["/sites/a0/mine.npz", "/sites/a1/mine.npz"]
+    assert data.source("a0", to_test=True) is None
+
+
+# one set for all
+
+
+def test_a_run_that_begins_knows_schema_and_fingerprint_of_its_set():
+    plan = plans.plan()
+    assert plan.run.data_schema == plan.schema and len(plan.run.fingerprint) == 16
+    assert plans.plan().run.fingerprint == plan.run.fingerprint
+    other = plans.plan(data={"samples": 321})
+    assert other.run.fingerprint != plan.run.fingerprint and other.run.digest() != plan.run.digest()
+
+
+def test_one_that_goes_on_opens_nothing_to_plan_and_refuses_another_copy():
+    run = plans.plan().run
+    nowhere = RunPlan(run.model_copy(update={"dataset": "npz", "data": {"path": "nowhere.npz"}}))
+    assert nowhere.overlays(0) is not None
+    with pytest.raises(ConfigError, match=r"nowhere\.npz does not exist"):
+        nowhere.share("a0")
+    again = RunPlan(run.model_copy(update={"fingerprint": "0" * 16}))
+    with pytest.raises(ConfigError, match=f"the data set 'bits' holds other samples here .*{run.fingerprint}, there 0"):
+        again.share("a0")
+
+
+@pytest.mark.parametrize("change", ["input", "target", "group", "name", "row", "modality"])
+def test_any_difference_makes_another_fingerprint(tmp_path, change):
+    def fingerprint(audio, other, y, groups):
+        np.savez(tmp_path / "mine.npz", y=y, groups=groups, audio=audio, **{other: audio})
+        agents = {"mix": {"audio": 2}}
+        return plans.plan(dataset="npz", data={"path": str(tmp_path / "mine.npz")}, agents=agents).run.fingerprint
+
+    audio, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 4
+    groups = np.arange(40) // 10
+    plain = fingerprint(audio, "more", y, groups)
+    assert fingerprint(audio, "more", y, groups) == plain
+    changed = {
+        "input": (audio + 1e-6 * (audio == audio.max()), "more", y, groups),
+        "target": (audio, "more", y[::-1].copy(), groups),
+        "group": (audio, "more", y, groups[::-1].copy()),
+        "name": (audio, "much", y, groups),
+        "row": (audio[:-1], "more", y[:-1], groups[:-1]),
+        "modality": (audio[:, ::-1].copy(), "more", y, groups),
+    }
+    assert fingerprint(*changed[change]) != plain
+
+
+def test_where_a_copy_lies_is_not_agreed_on(tmp_path):
+    def digest(folder):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "mine.npz"
+        np.savez(path, y=np.arange(40) % 4, audio=np.arange(120.0).reshape(40, 3))
+        return plans.plan(dataset="npz", data={"path": str(path)}, agents={"mix": {"audio": 2}}).run.digest()
+
+    assert digest("one") == digest("other")
+
+
+def test_a_shared_set_is_scaled_as_its_schema_says():
+    plain = plans.plan(MIX)
+
+    def share(scale):
+        schema = plain.schema.model_dump(mode="json")
+        schema["modalities"]["audio"]["scale"] = scale
+        plan = plans.plan(MIX, data_schema=schema)
+        me = next(me for me, spec in plan.specs.items() if spec.modalities == ("audio", "motion"))
+        return me, plan.share(me)
+
+    _, raw = share("none")
+    for scale in ("all", "own", {"mean": [1.0] * 16, "deviation": [2.0] * 16}):
+        me, parts = share(scale)
+        for part, unscaled, ordinary in zip(parts, raw, plain.share(me), strict=True):
+            assert torch.equal(part.inputs["motion"], ordinary.inputs["motion"])
+            assert torch.equal(part.inputs["audio"], ordinary.inputs["audio"]) == (scale == "all")
+            if isinstance(scale, dict):
+                assert torch.equal(part.inputs["audio"], (unscaled.inputs["audio"] - 1) / 2)
+        if scale == "own":
+            assert parts[0].inputs["audio"].mean(0).abs().max() < 1e-6
+            assert parts[1].inputs["audio"].mean(0).abs().max() > 1e-3
+
+
+def test_a_shared_set_that_does_not_fit_its_schema_is_refused():
+    schema = plans.plan().schema.model_dump(mode="json")
+    schema["classes"] = schema["classes"][:-1]
+    with pytest.raises(ConfigError, match=re.escape("the data set 'bits': the class '15' is not in data_schema.clas")):
+        plans.plan(data_schema=schema)
