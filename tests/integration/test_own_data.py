@@ -1,0 +1,138 @@
+"""Agents with data of their own: each process reads its own source, and nobody else does."""
+
+import json
+import os
+
+import numpy as np
+import ports
+import pytest
+import running
+import yaml
+from paths import ROOT
+
+from parse_p2p.launch.run_folder import RunFolder
+
+CLASSES = ["cat", "dog", "fox"]
+SCHEMA = {
+    "modalities": {"audio": {"kind": "vector", "shape": [6]}, "motion": {"kind": "series", "shape": [2, 8]}},
+    "classes": CLASSES,
+}
+TYPES = {"a0": ["audio"], "a1": ["audio", "motion"], "a2": ["motion"], "a3": ["audio", "motion"]}
+SMALL = {"latent": 6, "hidden": 4, "encoder": {"width": 6, "depth": 1}}
+
+
+def site(path, rows, seed, classes=CLASSES, modalities=("audio", "motion")):
+    """A source in which every class lies elsewhere, labels by name; some rows more or fewer."""
+    rng = np.random.default_rng(seed)
+    y = np.array([CLASSES.index(c) for c in rng.permutation(np.resize(classes, rows))])
+    shapes = {"audio": (rows, 6), "motion": (rows, 2, 8)}
+    arrays = {m: 3 * y.reshape(-1, *[1] * (len(shapes[m]) - 1)) + rng.normal(size=shapes[m]) for m in modalities}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, y=np.array(CLASSES)[y], **arrays)
+
+
+def study(folder, **changes):
+    """A run file beside a folder of sites, and those sites."""
+    site(folder / "sites/a0.npz", 50, 0, modalities=["audio"])
+    site(folder / "sites/a1.npz", 90, 1)
+    site(folder / "sites/a2.npz", 40, 2, classes=["cat", "fox"])
+    site(folder / "sites/a3.npz", 70, 3)
+    agents = [{"id": me, "modalities": m, "data": {"path": f"sites/{me}.npz"}} for me, m in TYPES.items()]
+    raw = {"graph": {"generator": "ring"}, "agents": agents, "data_schema": SCHEMA, "rounds": 3, "model": SMALL,
+           "device": "cpu"} | changes  # fmt: skip
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def test_each_process_opens_its_own_source_alone(tmp_path):
+    file, sites = study(tmp_path), tmp_path / "sites"
+    under = ["env", f"PYTHONPATH={ROOT / 'tests/support/audited'}", f"AUDITED={sites}"]
+    with running.started(file, tmp_path / "run", under=under) as process:
+        code, printed = running.ended(process)
+    assert code == 0, printed
+    opened = {tuple(line.split()) for line in (tmp_path / "sites.opened").read_text().splitlines()}
+    assert opened == {(me, str(sites / f"{me}.npz")) for me in TYPES}
+    summary = json.loads(RunFolder(tmp_path / "run").summary.read_text())
+    assert [row["type"] for row in summary["types"]] == [f"{me}: {'+'.join(m)}" for me, m in TYPES.items()]
+    assert all(row["alone"] is None and row["mean"] > 0.6 for row in summary["types"]), summary
+    assert "accuracy on each agent's own test samples" in printed
+
+
+def test_each_host_has_its_agents_data_alone(tmp_path):
+    """Files under other names, sources by the command line, labels of a subset of classes mapped to the schema's."""
+    port = ports.free(4)
+    agents = [
+        {"id": "a1", "modalities": ["audio", "motion"], "address": f"tcp://127.0.0.1:{port}"},
+        {"id": "a2", "modalities": ["motion"], "address": f"tcp://127.0.0.1:{port + 2}"},
+    ]
+    raw = yaml.safe_load(study(tmp_path / "one", agents=agents, security="none").read_text())
+    two = tmp_path / "two/other-name.yaml"
+    two.parent.mkdir()
+    two.write_text(yaml.safe_dump(raw))
+    with np.load(tmp_path / "one/sites/a2.npz") as arrays:
+        coded = np.where(arrays["y"] == "cat", 7, 9)
+        np.savez(two.parent / "mine.npz", motion=np.moveaxis(arrays["motion"], 1, 2), kind=coded)
+    source = {"path": str(two.parent / "mine.npz"), "target": "kind", "labels": {"7": "cat", "9": "fox"},
+              "layout": {"motion": "channels-last"}}  # fmt: skip
+    (tmp_path / "one/sites/a2.npz").unlink()
+    with (
+        running.started(
+            tmp_path / "one/study.yaml", tmp_path / "o1", "--id", "a1", "--data", tmp_path / "one/sites/a1.npz"
+        ) as a1,
+        running.started(two, tmp_path / "o2", "--id", "a2", "--data", json.dumps(source)) as a2,
+    ):
+        assert [running.ended(process)[0] for process in (a1, a2)] == [0, 0]
+    assert [event["accuracy"] > 0.6 for event in running.events(tmp_path / "o2", "a2", "round")][-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"classes": ["cat", "dog"]}, "the class 'fox' is not in data_schema.classes: "),
+        ({"modalities": SCHEMA["modalities"] | {"motion": {"kind": "series", "shape": [8, 2]}}},
+         "'motion' is a series of 2 channels, 8 steps here, and a series of 8 channels, 2 steps in data_schema"),
+    ],
+)  # fmt: skip
+def test_a_source_that_is_not_what_was_agreed_on_ends_the_run_with_both_sides_named(tmp_path, changes, said):
+    code, printed = running.everything(study(tmp_path, data_schema=SCHEMA | changes), tmp_path / "run")
+    assert code == 2 and "Traceback" not in printed
+    assert "the data of a" in printed and said in " ".join(printed.split())
+
+
+def test_a_source_that_is_not_there_is_refused_before_anything_begins(tmp_path, agent):
+    file = study(tmp_path)
+    (tmp_path / "sites/a2.npz").unlink()
+    code, _, err = agent("--topology", file, "--out", tmp_path / "run")
+    assert code == 2 and f"agents: a2.data: {tmp_path / 'sites/a2.npz'} does not exist on this host" in err
+    assert not os.path.exists(tmp_path / "run")
+    for arguments, said in (
+        (["--data", "x.npz"], "--data is for one agent: add its --id"),
+        (["--id", "a0", "--data", "{path: [}"], "is no value"),
+        (["--id", "a0", "--data", "{1}"], "--data {1}: give a path, or a mapping such as"),
+        (["--id", "a0", "--data", "elsewhere.npz"], "elsewhere.npz does not exist on this host"),
+    ):
+        code, _, err = agent("--topology", file, *arguments)
+        assert code == 2 and said in err, err
+
+
+def test_hosts_with_other_copies_of_a_shared_set_refuse_each_other_and_say_so(tmp_path):
+    port = ports.free(4)
+    agents = [
+        {"id": me, "modalities": ["audio"], "address": f"tcp://127.0.0.1:{port + 2 * k}"}
+        for k, me in enumerate(("a0", "a1"))
+    ]
+    raw = {"graph": {"generator": "ring"}, "agents": agents, "dataset": "npz", "data": {"path": "mine.npz"},
+           "rounds": 2, "model": SMALL, "security": "none", "clocks": {"join": 20}}  # fmt: skip
+    for k, folder in enumerate(("one", "two")):
+        site(tmp_path / folder / "mine.npz", 60, k, modalities=["audio"])
+        (tmp_path / folder / "run.yaml").write_text(yaml.safe_dump(raw))
+    with (
+        running.started(tmp_path / "one/run.yaml", tmp_path / "o1", "--id", "a0") as a0,
+        running.started(tmp_path / "two/run.yaml", tmp_path / "o2", "--id", "a1") as a1,
+    ):
+        for process, peer in ((a0, "a1"), (a1, "a0")):
+            code, printed = running.ended(process)
+            assert code == 2
+            said = f"{peer} is there but runs another configuration"
+            assert said in printed and "(fingerprint, the copies of the data set, differ)" in " ".join(printed.split())
