@@ -98,7 +98,7 @@ def _array(values: Any) -> NDArray[Any]:
 
 def _item(options: Options, items: Any, i: int) -> Arrays:
     with _blamed(options, f" at item {i}"):
-        return {name: _array(values) for name, values in _by_name(options, items[i], i).items()}
+        return {str(name): _array(values) for name, values in _by_name(options, items[i], i).items()}
 
 
 def _by_name(options: Options, item: Any, i: int) -> Mapping[str, Any]:
