@@ -33,7 +33,7 @@ def open(options: Options, seed: int) -> Dataset:
     """
     csv, path = pyarrow("pyarrow.csv", "csv"), options.path.expanduser()
     text = _text(path, options.encoding)
-    lines = [number for number, line in enumerate(text.split("\n"), 1) if line.rstrip("\r")]
+    lines = [number for number, line in enumerate(text.split("\n"), 1) if line]  # pyarrow skips empty ones
     table = _table(csv, path, text, options.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ","), lines)
     needed(path, table.column_names, options)
     return from_parts([Part(path, table, lines[1:])], path, options)
@@ -42,7 +42,7 @@ def open(options: Options, seed: int) -> Dataset:
 def _text(path: Path, encoding: str) -> str:
     try:
         data = path.read_bytes()
-        text = data.decode(encoding).removeprefix("\ufeff")
+        text = data.decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise ConfigError(f"data file {path} cannot be read ({error.strerror}); correct the path") from None
     except LookupError:
@@ -65,7 +65,8 @@ def _table(csv: Any, path: Path, text: str, delimiter: str, lines: list[int]) ->
     try:
         table = csv.read_csv(
             BytesIO(text.encode()),
-            read_options=csv.ReadOptions(use_threads=False),  # with threads it does not count lines
+            # with threads it does not count lines, and a block is to hold at least one
+            read_options=csv.ReadOptions(use_threads=False, block_size=1 << 26),
             parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
             # what is empty is missing, and what is called NA is text
             convert_options=csv.ConvertOptions(null_values=[""], strings_can_be_null=True),

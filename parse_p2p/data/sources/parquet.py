@@ -43,7 +43,7 @@ def _parts(parquet: Any, files: list[Path], options: Options) -> Iterator[Part]:
             with parquet.ParquetFile(path) as file:
                 columns = needed(path, file.schema_arrow.names, options)
                 yield Part(path, file.read(columns=columns))
-        except (OSError, ValueError) as error:  # of which ArrowInvalid is one
+        except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own are derived from these
             raise ConfigError(
                 f"{path} cannot be read as a whole Parquet file ({cause(error)}); save it again"
             ) from error

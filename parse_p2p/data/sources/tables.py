@@ -204,7 +204,7 @@ def _numbers(part: Part, name: str) -> NDArray[np.float32]:
         raise _no_numbers(part, name, values)
     with np.errstate(over="ignore"):
         numbers = np.array(values.to_numpy(zero_copy_only=False), np.float32).reshape(len(column), -1)
-    for row in np.flatnonzero(~np.isfinite(numbers).all(1)):
+    for row in np.flatnonzero(~np.isfinite(numbers).all(1)).tolist():
         wrong = f"has a value that is empty, NaN or infinite in float32 in {part.at(row)}"
         raise part.fault(name, wrong, "fill it or leave out the row")
     return numbers
@@ -216,7 +216,7 @@ def _flat(part: Part, name: str, column: Any) -> Any:
         return column
     if hasattr(column, "value_lengths"):
         lengths = column.value_lengths().to_numpy()
-        for row in np.flatnonzero(lengths != lengths[0]):
+        for row in np.flatnonzero(lengths != lengths[0]).tolist():
             wrong = f"has lists of {lengths[0]} numbers, but of {lengths[row]} in {part.at(row)}"
             raise part.fault(name, wrong, "cut or pad them to one length")
     values = column.flatten()
