@@ -6,6 +6,7 @@ cell, its place.
 
 import importlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -99,7 +100,7 @@ def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Data
 
 def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]:
     """All columns that are asked for, each once. Raises ConfigError for one that is not there, or twice."""
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise ConfigError(f"column {twice[0]!r} stands twice in {path}; give each column a name of its own")
     labels = _label_columns(options)
     for name in labels:
@@ -121,13 +122,13 @@ def _label_columns(options: TableOptions) -> list[str]:
 
 def _chosen(path: Path, names: Sequence[str], modality: Modality, options: TableOptions) -> list[str]:
     """The columns of a modality: of a pattern in the order of the file, and never the class or the group."""
-    inputs = [name for name in names if name not in _label_columns(options)]
+    inputs = dict.fromkeys(name for name in names if name not in _label_columns(options))
     wanted, found = options.columns[modality], []
     for each in (wanted,) if isinstance(wanted, str) else wanted:
         matching = [each] if each in inputs else [name for name in inputs if fnmatchcase(name, each)]
         if not matching:
             raise ConfigError(
-                f"data.columns: there is no input column {each!r} in {path} for {modality!r}; {_near(each, inputs)}"
+                f"data.columns: there is no input column {each!r} in {path} for {modality!r}; {_near(each, [*inputs])}"
             )
         found += matching
     return found

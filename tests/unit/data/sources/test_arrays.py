@@ -138,13 +138,13 @@ def test_groups_are_numbers_as_they_are_or_names_in_order():
 # layouts
 
 
-def shape(array, **layout):
-    x = opened(np.arange(len(array)), x=array, options={"layout": {"x": said for said in layout.values()}}).inputs["x"]
+def shape(array, layout):
+    x = opened(np.arange(len(array)), x=array, options={"layout": layout}).inputs["x"]
     assert x.is_contiguous() and x.dtype == torch.float32
     return tuple(x.shape)
 
 
-FIRST, LAST = {"said": "channels-first"}, {"said": "channels-last"}
+FIRST, LAST = {"x": "channels-first"}, {"x": "channels-last"}
 LAYOUTS = {
     "a series that is longer than wide": ((2, 3, 9), {}, (2, 3, 9)),
     "a square series": ((2, 3, 3), {}, (2, 3, 3)),
@@ -163,7 +163,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize(("given", "said", "result"), LAYOUTS.values(), ids=LAYOUTS)
 def test_channels_come_first(given, said, result):
-    assert shape(np.zeros(given), **said) == result
+    assert shape(np.zeros(given), said) == result
 
 
 def test_values_move_with_their_axes():

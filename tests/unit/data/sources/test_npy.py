@@ -60,7 +60,7 @@ def test_faults_name_the_folder_and_the_array(tmp_path):
 
 
 def test_a_path_that_is_no_folder_of_arrays_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="^data folder .*absent does not exist; correct the path"):
+    with pytest.raises(ConfigError, match=r"^data folder .*absent does not exist; correct the path"):
         opened(tmp_path / "absent")
     with pytest.raises(ConfigError, match=r"^data folder .* has no \.npy file; save one per modality"):
         opened(tmp_path)

@@ -249,7 +249,7 @@ def test_the_wrong_encoding_is_named_with_its_line(tmp_path):
     path = tmp_path / "mine.csv"
     said = refused(opened_csv, tmp_path, [*LINES, ROW.replace("cat", "bär")], encoding="latin-1")
     assert said == f"line 5 of {path} is not utf-8; give its encoding as data.encoding"
-    with pytest.raises(ConfigError, match="^data.encoding: there is no encoding 'utf-9'"):
+    with pytest.raises(ConfigError, match=r"^data\.encoding: there is no encoding 'utf-9'"):
         csv.open(csv.Options(path=path, encoding="utf-9", columns=COLUMNS), 0)
 
 
@@ -261,8 +261,8 @@ def test_a_csv_file_that_cannot_be_read_at_all(tmp_path):
 
 
 def test_a_line_may_be_very_long(tmp_path):
-    wide = [",".join([*(f"column{i}" for i in range(150_000)), "y"]), ",".join(["1"] * 150_001)]
-    assert opened_csv(tmp_path, wide, columns={"m": "column*"}).shape("m") == (150_000,)
+    wide = ["x,y," + "z" * 2_000_000, "1,2,3"]
+    assert opened_csv(tmp_path, wide, columns={"m": "x"}).inputs["m"].tolist() == [[1]]
 
 
 # what is wrong in a Parquet file
