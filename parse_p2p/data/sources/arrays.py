@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, nearest
@@ -34,7 +34,7 @@ def _as_name(value: Any) -> Any:
     return str(value).lower() if isinstance(value, int) else value
 
 
-Name = Annotated[str, BeforeValidator(_as_name)]
+Name = Annotated[str, BeforeValidator(_as_name), WithJsonSchema({"type": ["string", "integer", "boolean"]})]
 
 
 class LabelOptions(BaseModel, extra="forbid", frozen=True):
@@ -42,7 +42,7 @@ class LabelOptions(BaseModel, extra="forbid", frozen=True):
 
     target: str = Field("y", description="the name of what holds the class of each sample")
     labels: dict[Name, Name] = Field({}, description="the class that a label of the file means, where not itself")
-    classes: Annotated[int, Field(ge=2)] | tuple[Name, ...] | None = Field(
+    classes: Annotated[int, Field(ge=2)] | Annotated[tuple[Name, ...], Field(min_length=2)] | None = Field(
         None, description="the names of all classes, or their number where they are 0, 1, … (default: those found)"
     )
 

@@ -223,5 +223,5 @@ def test_a_module_that_cannot_be_imported_says_why(mine):
 
 
 def test_options_are_of_their_types():
-    with pytest.raises(ValueError, match="object"):
-        python.Options()
+    with pytest.raises(ValueError, match="arguments"):
+        python.Options(object="mypkg.data:ready", arguments=[1])
