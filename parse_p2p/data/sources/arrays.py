@@ -7,16 +7,16 @@ natural client of each. Every sentence names the place, the array and what would
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.core.plugin_options import refused
+from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
 
@@ -34,30 +34,40 @@ def _as_name(value: Any) -> Any:
     return str(value).lower() if isinstance(value, int) else value
 
 
-Name = Annotated[str, BeforeValidator(_as_name), WithJsonSchema({"type": ["string", "integer", "boolean"]})]
+def _as_classes(value: Any) -> Any:
+    """Their number, or their names."""
+    names = tuple(map(_as_name, value)) if isinstance(value, list | tuple) else ()
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise sentence(f"the class {twice[0]!r} stands here twice; name each once")
+    number = isinstance(value, int) and not isinstance(value, bool) and value > 1
+    if value is not None and not number and not (len(names) > 1 and all(isinstance(name, str) for name in names)):
+        raise sentence("give how many classes there are, at least 2, or a list of their names")
+    return names or value
+
+
+NAME = {"type": ["string", "integer", "boolean"]}
+Name = Annotated[str, BeforeValidator(_as_name), WithJsonSchema(NAME)]
+Classes = Annotated[
+    int | tuple[str, ...] | None,
+    BeforeValidator(_as_classes),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 2}, {"type": "array", "items": NAME, "minItems": 2}]}),
+]
 
 
 class LabelOptions(BaseModel, extra="forbid", frozen=True):
     """What the classes are, and how the file calls them."""
 
-    target: str = Field("y", description="the name of what holds the class of each sample")
+    target: Name = Field("y", description="the name of what holds the class of each sample")
     labels: dict[Name, Name] = Field({}, description="the class that a label of the file means, where not itself")
-    classes: Annotated[int, Field(ge=2)] | Annotated[tuple[Name, ...], Field(min_length=2)] | None = Field(
+    classes: Classes = Field(
         None, description="the names of all classes, or their number where they are 0, 1, … (default: those found)"
     )
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        names = self.classes if isinstance(self.classes, tuple) else ()
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise refused("classes", f"the class {twice[0]!r} stands here twice; name each once")
-        return self
 
 
 class ArrayOptions(LabelOptions):
     """What the arrays are."""
 
-    group: str = Field(GROUPS, description="the name of what holds the natural client of each sample, if anything")
+    group: Name = Field(GROUPS, description="the name of what holds the natural client of each sample, if anything")
     layout: dict[Modality, Literal["channels-first", "channels-last"]] = Field(
         {}, description="where the channels of a series or an image are, where its shape does not tell"
     )

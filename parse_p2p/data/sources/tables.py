@@ -17,13 +17,13 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import refused
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.arrays import LabelOptions, Origin, numbered_classes, numbered_groups
+from parse_p2p.data.sources.arrays import NAME, LabelOptions, Name, Origin, numbered_classes, numbered_groups
 
 WHOLE = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 FLOATS = {"halffloat", "float", "double"}
@@ -34,12 +34,21 @@ SHOWN = 20
 """How many columns a sentence lists."""
 
 
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Columns = Annotated[
+    tuple[Name, ...], BeforeValidator(_as_list), WithJsonSchema({"anyOf": [NAME, {"type": "array", "items": NAME}]})
+]
+
+
 class TableOptions(LabelOptions):
     """Which columns are what."""
 
     path: Path = Field(description="the file; ~ is the home directory")
-    group: str | None = Field(None, description="the column of the natural client of each sample")
-    columns: dict[Modality, str | tuple[str, ...]] = Field(
+    group: Name | None = Field(None, description="the column of the natural client of each sample")
+    columns: dict[Modality, Columns] = Field(
         {}, description="the columns of each modality: names, a pattern such as v1_*, or a column of lists"
     )
     shape: dict[Modality, Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=3)]] = (
@@ -124,7 +133,7 @@ def _chosen(path: Path, names: Sequence[str], modality: Modality, options: Table
     """The columns of a modality: of a pattern in the order of the file, and never the class or the group."""
     inputs = dict.fromkeys(name for name in names if name not in _label_columns(options))
     wanted, found = options.columns[modality], []
-    for each in (wanted,) if isinstance(wanted, str) else wanted:
+    for each in wanted:
         matching = [each] if each in inputs else [name for name in inputs if fnmatchcase(name, each)]
         if not matching:
             raise ConfigError(

@@ -105,8 +105,9 @@ def test_what_is_rather_a_number_of_its_own_for_each_row_is_no_class():
 def test_classes_are_named_once():
     with pytest.raises(ValidationError, match="the class 'a' stands here twice; name each once"):
         ArrayOptions(classes=["a", "b", "a"])
-    with pytest.raises(ValidationError):
-        ArrayOptions(classes=1)
+    for wrong in (1, True, 2.5, "a", ["a"], [], ["a", None], {"a": 1}):
+        with pytest.raises(ValidationError, match="give how many classes there are, at least 2, or a list of their na"):
+            ArrayOptions(classes=wrong)
 
 
 # names and groups

@@ -66,6 +66,6 @@ def test_a_path_that_is_no_folder_of_arrays_is_refused(tmp_path):
         opened(tmp_path)
 
 
-def test_a_folder_of_this_kind_is_told_by_what_it_holds(tmp_path):
+def test_a_folder_of_this_kind_is_known_by_what_it_holds(tmp_path):
     assert npy.recognises(saved(tmp_path))
     assert not any(map(npy.recognises, (tmp_path, tmp_path / "absent", tmp_path / "site3" / "y.npy")))

@@ -88,7 +88,7 @@ def test_a_class_beyond_the_option_is_refused(tmp_path):
         opened(saved(tmp_path), classes=2)
 
 
-def test_what_is_a_file_of_this_kind_is_told_by_its_name(tmp_path):
+def test_what_is_a_file_of_this_kind_is_known_by_its_name(tmp_path):
     assert npz.recognises(tmp_path / "a.npz") and npz.recognises(tmp_path / "A.NPZ")
     assert not npz.recognises(tmp_path / "a.npy") and not npz.recognises(tmp_path)
 

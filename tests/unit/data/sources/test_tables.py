@@ -88,7 +88,7 @@ def test_labels_are_read_in_the_encoding_that_is_named(tmp_path):
         assert csv.open(csv.Options(path=path, columns={"x": "x"}, encoding=encoding), 0).labels == ("Amsel", "Bär")
 
 
-def test_words_that_mean_nothing_elsewhere_are_classes(tmp_path):
+def test_words_that_stand_for_nothing_in_other_files_are_classes(tmp_path):
     lines = ["x,y", "1,NA", "2,null", "3,nan"]
     assert opened_csv(tmp_path, lines, columns={"x": "x"}).labels == ("NA", "nan", "null")
 
@@ -105,6 +105,11 @@ def test_columns_by_name_come_in_the_order_that_is_given(tmp_path):
     dataset = opened_csv(tmp_path, columns={"view": ["sound", "v1_*"], "one": ["v1_b"]}, target="y")
     assert dataset.inputs["view"].tolist() == [[-1, 1, 2.5], [1000, 3, 4], [0, 5, 6]]
     assert dataset.inputs["one"].tolist() == [[2.5], [4], [6]]
+
+
+def test_columns_and_labels_may_be_called_by_numbers(tmp_path):
+    dataset = opened_csv(tmp_path, ["0,1,2", "5,6,1", "7,8,0"], columns={"m": [1, 0], "n": 1}, target=2)
+    assert dataset.inputs["m"].tolist() == [[6, 5], [8, 7]] and dataset.inputs["n"].tolist() == [[6], [8]]
 
 
 def test_a_pattern_takes_neither_class_nor_group(tmp_path):
@@ -321,7 +326,7 @@ def test_columns_are_asked_for_by_the_names_of_the_file(tmp_path):
 # by the way
 
 
-def test_files_of_these_kinds_are_told_by_their_names(tmp_path):
+def test_files_of_these_kinds_are_known_by_their_names(tmp_path):
     assert all(csv.recognises(tmp_path / name) for name in ("a.csv", "a.TSV"))
     assert not any(csv.recognises(tmp_path / name) for name in ("a.txt", "csv", ""))
     assert all(parquet.recognises(tmp_path / name) for name in ("a.parquet", "a.PQ"))
