@@ -72,3 +72,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     return (f"did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(names)}"
+
+
+def cause(error: BaseException) -> str:
+    """What another's error says, in one line: ``NameError: name 'np' is not defined``."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

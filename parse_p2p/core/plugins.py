@@ -6,13 +6,16 @@ kind. There is no registry: what is there is what can be found. How options name
 
 import importlib
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, cause, nearest
 
 ROOT = Path(__file__).parent.parent
 """The folder of the package: found without importing what lies in it."""
@@ -63,19 +66,45 @@ def module(kind: PluginKind, name: str) -> ModuleType:
 
     Raises ConfigError naming what there is and the nearest name.
     """
-    dotted = name if "." in name else _modules(kind.package).get(name.replace("_", "-"), "")
     try:
-        found = importlib.import_module("" if name.startswith(".") else dotted)
-    except ValueError:  # no such name, or none at all
-        raise ConfigError(f"there is no {kind.what} {name!r}: {nearest(name, known(kind))}") from None
-    except ModuleNotFoundError as error:
-        if error.name is None or not dotted.startswith(error.name):
-            needed = error.name
-            raise ConfigError(f"{kind.what} {name!r} needs the package {needed!r}: pip install {needed}") from None
+        found = imported(name if "." in name else _modules(kind.package).get(name.replace("_", "-"), ""))
+    except ModuleNotFoundError:
         raise ConfigError(f"there is no {kind.what} {name!r}: {nearest(name, known(kind))}") from None
     if not hasattr(found, kind.attribute):
         raise ConfigError(f"{name!r} is no {kind.what} (it has no {kind.attribute}): {nearest(name, known(kind))}")
     return found
+
+
+def imported(dotted: str) -> ModuleType:
+    """The module of this name, installed or in the current folder.
+
+    Raises ModuleNotFoundError where there is none, and ConfigError where one that is there cannot be imported.
+    """
+    if "\0" in dotted or not all(dotted.split(".")):
+        raise ModuleNotFoundError(f"no module can be called {dotted!r}", name=dotted)
+    try:
+        with current_folder():
+            return importlib.import_module(dotted)
+    except (Exception, SystemExit) as error:
+        missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+        if f"{dotted}.".startswith(f"{missing}."):
+            raise
+        if missing and missing.partition(".")[0] != dotted.partition(".")[0]:
+            raise ConfigError(f"{dotted!r} needs the package {missing!r}: pip install {missing}") from None
+        raise ConfigError(f"the module {dotted!r} cannot be imported ({cause(error)}); correct it") from error
+
+
+@contextmanager
+def current_folder() -> Iterator[None]:
+    """Modules of the current folder can be imported meanwhile, as with ``python -m``; a command's path lacks it."""
+    if "" in sys.path:
+        yield
+        return
+    sys.path.append("")
+    try:
+        yield
+    finally:
+        sys.path.remove("")
 
 
 @cache

@@ -79,3 +79,60 @@ def test_the_names_read_off_the_files_are_those_of_the_plugins(kind):
 def test_names_are_known_without_torch():
     code = "import sys; from parse_p2p.core.plugins import *; names(METHODS); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# modules of one's own
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A current folder with a package, and a path as that of a command, which lacks the current folder."""
+    (tmp_path / "plugged").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    yield tmp_path / "plugged"
+    for name in [name for name in sys.modules if name.split(".")[0] in ("plugged", "beside")]:
+        del sys.modules[name]
+
+
+def test_a_module_in_the_current_folder_is_found(here):
+    (here.parent / "beside.py").write_text("VALUE = 3")
+    (here / "mine.py").write_text("import beside\n\nMIXER = beside.VALUE")
+    before = [*sys.path]
+    assert plugins.load(plugins.MIXERS, "plugged.mine") == 3
+    assert sys.path == before
+
+
+def test_what_a_module_adds_to_the_path_stays(here):
+    (here / "mine.py").write_text("import sys\n\nsys.path.append('lib')\nMIXER = 1")
+    sys.path.insert(0, "")
+    plugins.load(plugins.MIXERS, "plugged.mine")
+    assert sys.path[0] == "" and sys.path[-1] == "lib"
+
+
+BROKEN = {
+    "syntax": ("MIXER = (", "the module 'plugged.mine' cannot be imported (SyntaxError: '(' was never closed (mine.py"),
+    "name": ("MIXER = np", "cannot be imported (NameError: name 'np' is not defined); correct it"),
+    "import": ("from os import nothing", "cannot be imported (ImportError: cannot import name 'nothing' from 'os'"),
+    "value": ("raise ValueError", "the module 'plugged.mine' cannot be imported (ValueError); correct it"),
+    "exit": ("raise SystemExit(2)", "cannot be imported (SystemExit: 2); correct it"),
+    "package": ("import nopackage.deep", "'plugged.mine' needs the package 'nopackage': pip install nopackage"),
+    "own": ("import plugged.other", "cannot be imported (ModuleNotFoundError: No module named 'plugged.other'); co"),
+}
+
+
+@pytest.mark.parametrize(("code", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_module_that_is_there_but_fails_says_why(here, code, said):
+    (here / "mine.py").write_text(code)
+    with pytest.raises(ConfigError) as caught:
+        plugins.load(plugins.MIXERS, "plugged.mine")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_module_that_is_not_there_is_not_one_that_fails(here):
+    (here / "mine.py").write_text("MIXER = 1")
+    for name in ("plugged.min", "plugged.mine.deeper", "plug.mine"):
+        with pytest.raises(ConfigError, match=f"there is no mixer '{name}': "):
+            plugins.load(plugins.MIXERS, name)
+        with pytest.raises(ModuleNotFoundError):
+            plugins.imported(name)

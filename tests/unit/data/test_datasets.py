@@ -131,7 +131,10 @@ def test_the_packages_that_ship_data_are_not_imported(module, package):
     assert package not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["htad", "digits4", "watch", "mfeat", "bits", "npz"])
+SOURCES = [f"sources.{name}" for name in ("npz", "npy", "parquet", "csv", "python")]
+
+
+@pytest.mark.parametrize("name", ["htad", "digits4", "watch", "mfeat", "bits", *SOURCES])
 def test_options_are_strict_and_every_field_is_described(name):
     options = importlib.import_module(f"parse_p2p.data.{name}").Options
     assert all(field.description for field in options.model_fields.values())

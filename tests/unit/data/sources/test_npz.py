@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.data import npz
+from parse_p2p.data.sources import npz
 
 GOOD = {
     "audio": np.arange(12.0).reshape(4, 3),
@@ -49,13 +49,15 @@ FAULTS = [
     ({"y": None}, "y", "is missing"),
     ({"y": np.array([0.0, 1.0, 2.0, 1.0])}, "y", r"float64.*y\.astype"),
     ({"y": np.array([0.0, np.nan, 2.0, 1.0])}, "y", "float64"),
-    ({"y": np.array(["a", "b", "a", "b"])}, "y", "whole numbers"),
+    ({"y": np.array([0j, 1, 2, 1])}, "y", "complex128.*whole numbers or text"),
     ({"y": np.array([[0], [1], [2], [1]])}, "y", "with 2 axes"),
     ({"y": np.array(3)}, "y", "with 0 axes"),
     ({"y": np.array([], dtype=int)}, "y", "is empty"),
-    ({"y": np.array([0, 1, -1, 0])}, "y", "from -1 to 1 for 3 classes; renumber"),
-    ({"y": np.array([0, 1, 5, 0])}, "y", "from 0 to 5 for 3 classes; renumber"),
-    ({"y": np.array([0, 1, 2**64 - 1, 0], dtype=np.uint64)}, "y", "renumber"),
+    ({"y": np.array([0, 1, -1, 0])}, "y", "has the label '-1', as where there is no class; leave out those rows"),
+    ({"y": np.array([0, 1, 10**6 + 1, 0])}, "y", "has the label '1000001', as where there is no class"),
+    ({"y": np.array(["a", "", "a", "b"])}, "y", "has the label '', as where there is no class"),
+    ({"y": np.array([b"a", b"\xff", b"a", b"b"])}, "y", r"has the label b'\\xff'; write labels in UTF-8"),
+    ({"y": np.array([0, 1, 2**64 - 1, 0], dtype=np.uint64)}, "y", "has the label '18446744073709551615'"),
     ({"y": np.array([0, 1, 2, 1, 0])}, "groups", "has 4 rows, but y has 5"),
     ({"audio": np.zeros((3, 3))}, "audio", "has 3 rows, but y has 4; give one row per entry of y"),
     ({"audio": np.array([[1.0], [np.nan], [2.0], [np.inf]])}, "audio", "has 2 values that are NaN or infinite"),
@@ -82,8 +84,13 @@ def test_a_fault_names_file_array_and_remedy_in_one_sentence(tmp_path, changes, 
 
 
 def test_a_class_beyond_the_option_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="from 0 to 2 for 2 classes"):
+    with pytest.raises(ConfigError, match=r"label '2', which is none of data\.classes; they are 0 to 1, so renumber"):
         opened(saved(tmp_path), classes=2)
+
+
+def test_what_is_a_file_of_this_kind_is_known_by_its_name(tmp_path):
+    assert npz.recognises(tmp_path / "a.npz") and npz.recognises(tmp_path / "A.NPZ")
+    assert not npz.recognises(tmp_path / "a.npy") and not npz.recognises(tmp_path)
 
 
 def test_a_file_without_modalities_is_refused(tmp_path):

@@ -1,0 +1,244 @@
+"""Arrays of a person's own become a data set: nothing in them is trusted, so each is checked first.
+
+One array per modality, under its name, with the sample as first axis; the class of each sample; and, if wanted, the
+natural client of each. Every sentence names the place, the array and what would be right.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from torch import Tensor
+
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.plugin_options import sentence
+from parse_p2p.core.types import Modality
+from parse_p2p.data.base import Dataset
+
+GROUPS = "groups"
+LARGEST_NUMBER = 10**6
+"""Of a class that is named by its number: beyond are wrapped -1 and other marks of what has no class."""
+
+MANY_CLASSES = 1000
+PIXELS = (1, 3, 4)
+"""How many channels pictures have."""
+
+
+def _as_name(value: Any) -> Any:
+    """What YAML reads as a number or a truth value, as labels are called."""
+    return str(value).lower() if isinstance(value, int) else value
+
+
+def _as_classes(value: Any) -> Any:
+    """Their number, or their names."""
+    names = tuple(map(_as_name, value)) if isinstance(value, list | tuple) else ()
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise sentence(f"the class {twice[0]!r} stands here twice; name each once")
+    number = isinstance(value, int) and not isinstance(value, bool) and value > 1
+    if value is not None and not number and not (len(names) > 1 and all(isinstance(name, str) for name in names)):
+        raise sentence("give how many classes there are, at least 2, or a list of their names")
+    return names or value
+
+
+NAME = {"type": ["string", "integer", "boolean"]}
+Name = Annotated[str, BeforeValidator(_as_name), WithJsonSchema(NAME)]
+Classes = Annotated[
+    int | tuple[str, ...] | None,
+    BeforeValidator(_as_classes),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 2}, {"type": "array", "items": NAME, "minItems": 2}]}),
+]
+
+
+class LabelOptions(BaseModel, extra="forbid", frozen=True):
+    """What the classes are, and how the file calls them."""
+
+    target: Name = Field("y", description="the name of what holds the class of each sample")
+    labels: dict[Name, Name] = Field({}, description="the class that a label of the file means, where not itself")
+    classes: Classes = Field(
+        None, description="the names of all classes, or their number where they are 0, 1, … (default: those found)"
+    )
+
+
+class ArrayOptions(LabelOptions):
+    """What the arrays are."""
+
+    group: Name = Field(GROUPS, description="the name of what holds the natural client of each sample, if anything")
+    layout: dict[Modality, Literal["channels-first", "channels-last"]] = Field(
+        {}, description="where the channels of a series or an image are, where its shape does not tell"
+    )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where values come from, and what they are called there."""
+
+    where: Path | str
+    target: str = "y"
+    noun: str = "array"
+
+    @property
+    def name(self) -> str:
+        """That of the data set."""
+        return Path(self.where).name
+
+    def fault(self, name: str, wrong: str, remedy: str) -> ConfigError:
+        """What is wrong with one of them, and what would be right."""
+        return ConfigError(f"{self.noun} {name!r} of {self.where} {wrong}; {remedy}")
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], where: Path | str, options: ArrayOptions) -> Dataset:
+    """Inputs as contiguous float32 with channels first, targets numbered by the classes' names.
+
+    Raises ConfigError, naming the place and the array, for anything a model could not learn from.
+    """
+    origin, left = Origin(where, options.target), dict(arrays)
+    if options.target not in left:
+        raise origin.fault(options.target, "is missing", "save the class of each sample under this name")
+    targets, classes = numbered_classes(origin, left.pop(options.target), options)
+    groups = _groups(origin, left.pop(options.group, None), options.group, len(targets))
+    if not left:
+        raise ConfigError(
+            f"{where} has no array besides {options.target!r} and {options.group!r}; add one array per modality"
+        )
+    _refuse_layouts(origin, left, options.layout)
+    inputs = {Modality(m): _input(origin, m, array, len(targets), options.layout) for m, array in left.items()}
+    return Dataset(origin.name, inputs, targets, len(classes), groups, labels=classes)
+
+
+# classes and groups
+
+
+def numbered_classes(origin: Origin, y: NDArray[Any], options: LabelOptions) -> tuple[Tensor, tuple[str, ...]]:
+    """The class of each sample as a number, and the names of the classes. Raises ConfigError for what is no class."""
+    name = options.target
+    _refuse_unless_labels(origin, name, y)
+    distinct, at = np.unique(y, return_inverse=True)
+    labels = _decoded(origin, name, distinct)
+    if options.classes is None:
+        _refuse_markers(origin, name, [label for label in labels if label not in options.labels])
+    named = [options.labels.get(label, label) for label in labels]
+    classes = _found(origin, name, named, len(y)) if options.classes is None else _given(origin, named, options)
+    number = {each: k for k, each in enumerate(classes)}
+    return torch.tensor([number[each] for each in named])[torch.from_numpy(at)], classes
+
+
+def numbered_groups(origin: Origin, groups: NDArray[Any], name: str, samples: int) -> Tensor:
+    """The natural client of each sample: its number as it is, or that of its name in sorted order."""
+    _refuse_unless_labels(origin, name, groups)
+    _refuse_other_length(origin, name, groups, samples)
+    numbers = groups if groups.dtype.kind in "iu" else np.unique(groups, return_inverse=True)[1]
+    return torch.from_numpy(numbers.astype(np.int64))
+
+
+def _groups(origin: Origin, groups: NDArray[Any] | None, name: str, samples: int) -> Tensor | None:
+    if groups is None and name != GROUPS:
+        raise origin.fault(name, "is missing", "correct data.group, or leave it out where there are no groups")
+    return None if groups is None else numbered_groups(origin, groups, name, samples)
+
+
+def _refuse_unless_labels(origin: Origin, name: str, array: NDArray[Any]) -> None:
+    text = array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat)
+    if array.ndim != 1 or not (text or array.dtype.kind in "iubUST"):
+        wrong = f"is {array.dtype} with {array.ndim} axes"
+        raise origin.fault(name, wrong, f"give whole numbers or text on one axis, such as {name}.astype('int64')")
+    if array.size == 0:
+        raise origin.fault(name, "is empty", "give at least one sample")
+
+
+def _decoded(origin: Origin, name: str, distinct: NDArray[Any]) -> list[str]:
+    """The labels as text: whole numbers in decimal, truth values ``false`` and ``true``, bytes as UTF-8."""
+    try:
+        return [each.decode() if isinstance(each, bytes) else str(_as_name(each)) for each in distinct.tolist()]
+    except UnicodeDecodeError as error:
+        raise origin.fault(name, f"has the label {error.object!r}", "write labels in UTF-8") from None
+
+
+def _refuse_markers(origin: Origin, name: str, labels: Sequence[str]) -> None:
+    """Labels that rather say that there is no class."""
+    for label in labels:
+        digits = label.removeprefix("-")
+        if not label.strip() or (digits.isdecimal() and not 0 <= int(label) <= LARGEST_NUMBER):
+            raise origin.fault(
+                name,
+                f"has the label {label!r}, as where there is no class",
+                f"leave out those rows, or say which class it is, such as data.labels: {{{label!r}: other}}",
+            )
+
+
+def _found(origin: Origin, name: str, named: Sequence[str], rows: int) -> tuple[str, ...]:
+    """The classes that are there, in order: by number where all are numbers."""
+    distinct = set(named)
+    if len(distinct) > MANY_CLASSES and 2 * len(distinct) > rows:
+        wrong = f"has {len(distinct)} distinct labels in {rows} rows: is it a class?"
+        raise origin.fault(name, wrong, "name what holds the class with data.target")
+    numbers = all(each.isdecimal() for each in distinct)
+    return tuple(sorted(distinct, key=lambda each: (int(each) if numbers else 0, each)))
+
+
+def _given(origin: Origin, named: Sequence[str], options: LabelOptions) -> tuple[str, ...]:
+    """The classes that the options name. Raises ConfigError for a label that is none of them."""
+    count = options.classes if isinstance(options.classes, int) else None
+    classes = tuple(map(str, range(count))) if count else options.classes
+    assert isinstance(classes, tuple)
+    for each in sorted({*named} - {*classes}):
+        known = f"they are 0 to {count - 1}, so renumber, or name them all there" if count else nearest(each, classes)
+        raise origin.fault(options.target, f"has the label {each!r}, which is none of data.classes", known)
+    return classes
+
+
+# inputs
+
+
+def _input(origin: Origin, name: str, array: NDArray[Any], samples: int, layout: Mapping[Modality, str]) -> Tensor:
+    if array.dtype.kind not in "fiub" or array.ndim not in (2, 3, 4):
+        wrong = f"is {array.dtype} with {array.ndim} axes"
+        raise origin.fault(name, wrong, "give numbers as (N,F) vectors, (N,C,T) series or (N,C,H,W) images")
+    if array.size == 0:
+        raise origin.fault(name, "is empty", "give at least one sample with at least one number")
+    _refuse_other_length(origin, name, array, samples)
+    said = layout.get(Modality(name)) or _plain_layout(origin, name, array.shape)
+    # a copy even of what is right already: torch wants to own it, and a file mapped to memory is read here
+    with np.errstate(over="ignore"):
+        values = np.array(np.moveaxis(array, -1, 1) if said == "channels-last" else array, np.float32, order="C")
+    _refuse_gaps(origin, name, values)
+    return torch.from_numpy(values)
+
+
+def _refuse_other_length(origin: Origin, name: str, array: NDArray[Any], samples: int) -> None:
+    if len(array) != samples:
+        wrong = f"has {len(array)} rows, but {origin.target} has {samples}"
+        raise origin.fault(name, wrong, f"give one row per entry of {origin.target}")
+
+
+def _plain_layout(origin: Origin, name: str, shape: tuple[int, ...]) -> str:
+    """The layout that a shape tells: of a picture by its colours, of a series because it is longer than wide."""
+    if len(shape) == 3 and shape[1] > shape[2]:
+        raise ConfigError(
+            f"array {name!r} of {origin.where} has shape {shape}: {shape[1]} channels of {shape[2]} steps, or "
+            f"{shape[1]} steps of {shape[2]} channels? say so with data.layout: {{{name}: channels-last}}"
+        )
+    last = len(shape) == 4 and shape[3] in PIXELS and shape[1] not in PIXELS
+    return "channels-last" if last else "channels-first"
+
+
+def _refuse_layouts(origin: Origin, inputs: Mapping[str, NDArray[Any]], layout: Mapping[Modality, str]) -> None:
+    for m in layout:
+        if m not in inputs:
+            raise ConfigError(f"data.layout: {origin.where} has no array {m!r}; {nearest(m, inputs)}")
+        if inputs[m].ndim == 2:
+            raise origin.fault(m, "has no channels: it is vectors (N,F)", "leave it out of data.layout")
+
+
+def _refuse_gaps(origin: Origin, name: str, values: NDArray[np.float32]) -> None:
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return
+    whole = int(np.isnan(values).reshape(len(values), -1).all(1).sum())
+    wrong = f"has {int(bad.sum())} values that are NaN or infinite in float32"
+    rows = f" ({whole} of {len(values)} rows are NaN as a whole)" if whole else ""
+    raise origin.fault(name, wrong + rows, "fill or drop them")

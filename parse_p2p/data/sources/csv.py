@@ -1,0 +1,81 @@
+"""Columns of a CSV file whose first line names them, read by pyarrow."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from parse_p2p.core.errors import ConfigError, cause
+from parse_p2p.data.base import Dataset
+from parse_p2p.data.sources.tables import Part, TableOptions, from_parts, needed, pyarrow
+
+
+class Options(TableOptions):
+    """Where the columns are, how they are written, and what they are."""
+
+    path: Path = Field(description="the .csv or .tsv file; ~ is the home directory")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="what stands between cells (default: a comma, or a tab in .tsv)"
+    )
+    encoding: str = Field("utf-8", description="the encoding of the text")
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is the path of such a file, by its name."""
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+def open(options: Options, seed: int) -> Dataset:
+    """The rows of the file, after which it is named. The seed is not used.
+
+    Raises ConfigError, naming file, column and line, for anything a model could not learn from.
+    """
+    csv, path = pyarrow("pyarrow.csv", "csv"), options.path.expanduser()
+    text = _text(path, options.encoding)
+    lines = [number for number, line in enumerate(text.split("\n"), 1) if line]  # pyarrow skips empty ones
+    table = _table(csv, path, text, options.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ","), lines)
+    needed(path, table.column_names, options)
+    return from_parts([Part(path, table, lines[1:])], path, options)
+
+
+def _text(path: Path, encoding: str) -> str:
+    try:
+        data = path.read_bytes()
+        text = data.decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    except OSError as error:
+        raise ConfigError(f"data file {path} cannot be read ({error.strerror}); correct the path") from None
+    except LookupError:
+        raise ConfigError(f"data.encoding: there is no encoding {encoding!r}; write such as utf-8 or latin-1") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"line {line} of {path} is not {encoding}; give its encoding as data.encoding") from None
+    if not text.strip():
+        raise ConfigError(f"data file {path} is empty; its first line names the columns")
+    return text
+
+
+def _table(csv: Any, path: Path, text: str, delimiter: str, lines: list[int]) -> Any:
+    ragged: list[Any] = []
+
+    def keep(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
+    try:
+        table = csv.read_csv(
+            BytesIO(text.encode()),
+            # with threads it does not count lines, and a block is to hold at least one
+            read_options=csv.ReadOptions(use_threads=False, block_size=1 << 26),
+            parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
+            # what is empty is missing, and what is called NA is text
+            convert_options=csv.ConvertOptions(null_values=[""], strings_can_be_null=True),
+        )
+    except ValueError as error:  # of which ArrowInvalid is one
+        raise ConfigError(f"{path} cannot be read as CSV ({cause(error)}); correct it") from error
+    for row in ragged:
+        raise ConfigError(
+            f"line {lines[row.number - 1]} of {path} has {row.actual_columns} cells, but its first line "
+            f"{row.expected_columns}; give every line as many, with data.delimiter between them"
+        )
+    return table

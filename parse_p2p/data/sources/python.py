@@ -1,0 +1,145 @@
+"""Samples that a function or a class of one's own gives: a Dataset, arrays by name, or a torch Dataset.
+
+The items of a torch Dataset, or of any sequence, are ``(inputs, label)`` or mappings that hold the label too. They are
+read once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from parse_p2p.core.errors import ConfigError, P2PError, cause, nearest
+from parse_p2p.core.plugins import current_folder, imported
+from parse_p2p.core.types import Modality
+from parse_p2p.data.base import Dataset
+from parse_p2p.data.sources.arrays import ArrayOptions, from_arrays
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Options(ArrayOptions):
+    """What gives the samples, and what they are."""
+
+    object: str = Field(description="function or class that gives the samples, such as mypackage.data:make")
+    arguments: dict[str, Any] = Field({}, description="what it is called with, by name")
+    modality: Modality | None = Field(None, description="the name of the input, where items are (tensor, label)")
+
+
+def open(options: Options, seed: int) -> Dataset:
+    """A Dataset as it is given, anything else as arrays with that name. The seed is not used.
+
+    Raises ConfigError where the object is not there, fails, or gives what is no samples.
+    """
+    with current_folder():
+        function = _found(options.object)
+        with _blamed(options):
+            made = function(**options.arguments)
+        if isinstance(made, Dataset):
+            return _as_it_is(options, made)
+        return from_arrays(_arrays(options, made), options.object, options)
+
+
+@contextmanager
+def _blamed(options: Options, where: str = "") -> Iterator[None]:
+    """What their code raises becomes a sentence."""
+    try:
+        yield
+    except P2PError:
+        raise
+    except Exception as error:
+        raise _fault(options, f"raised {cause(error)}{where}", "correct it or data.arguments") from error
+
+
+def _as_it_is(options: Options, made: Dataset) -> Dataset:
+    for name, field in ArrayOptions.model_fields.items():
+        if getattr(options, name) != field.default:
+            raise _fault(options, "gave a Dataset, which is taken as it is", f"leave out data.{name}")
+    return made
+
+
+def _found(dotted: str) -> Any:
+    """The object of this name, ``package.module:name`` or with a dot before the name."""
+    place, _, name = dotted.rpartition(":" if ":" in dotted else ".")
+    try:
+        module = imported(place)
+    except ModuleNotFoundError:
+        raise ConfigError(
+            f"data.object: there is no module {place!r} for {dotted!r}, installed or in this folder; write "
+            "package.module:name"
+        ) from None
+    if not hasattr(module, name):
+        known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+        raise ConfigError(f"data.object: the module {place!r} has no {name!r}; {nearest(name, known)}")
+    return getattr(module, name)
+
+
+def _arrays(options: Options, made: Any) -> Arrays:
+    if isinstance(made, Mapping):
+        with _blamed(options):
+            return {str(name): _array(values) for name, values in made.items()}
+    if hasattr(made, "__len__") and hasattr(made, "__getitem__"):
+        return _stacked(options, [_item(options, made, i) for i in range(len(made))])
+    remedy = "give a Dataset, a mapping of arrays by name, or a torch Dataset with __len__ and __getitem__"
+    raise _fault(options, f"gave {_kind(made)}", remedy)
+
+
+def _array(values: Any) -> NDArray[Any]:
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    tensor = values.detach().cpu()
+    # numpy has no bfloat16
+    return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+
+
+def _item(options: Options, items: Any, i: int) -> Arrays:
+    with _blamed(options, f" at item {i}"):
+        return {str(name): _array(values) for name, values in _by_name(options, items[i], i).items()}
+
+
+def _by_name(options: Options, item: Any, i: int) -> Mapping[str, Any]:
+    """Inputs and label of an item under their names."""
+    if isinstance(item, Mapping):
+        return item
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise _fault(options, f"gave {_kind(item)} as item {i}", "give (inputs, label) or a mapping with the label")
+    inputs, label = item
+    if isinstance(inputs, Mapping):
+        return {**inputs, options.target: label}
+    if options.modality is None:
+        wrong = f"gave {_kind(inputs)} without a name before the label of item {i}"
+        raise _fault(options, wrong, "name it with data.modality")
+    return {options.modality: inputs, options.target: label}
+
+
+def _stacked(options: Options, items: Sequence[Arrays]) -> Arrays:
+    """One array per name; a number is a vector of one. Raises ConfigError for an item that is not as the first."""
+    if not items:
+        raise _fault(options, "gave no items", "give at least one")
+    for i, item in enumerate(items):
+        _refuse_other(options, i, item, items[0])
+    stacked = {name: np.stack([item[name] for item in items]) for name in items[0]}
+    labels = (options.target, options.group)
+    return {name: each[:, None] if each.ndim == 1 and name not in labels else each for name, each in stacked.items()}
+
+
+def _refuse_other(options: Options, i: int, item: Arrays, first: Arrays) -> None:
+    if item.keys() != first.keys():
+        names, others = (", ".join(sorted(each)) for each in (item, first))
+        raise _fault(options, f"gave {names} as item {i}, but {others} as item 0", "give the same in each")
+    for name, array in item.items():
+        if array.shape != first[name].shape:
+            wrong = f"gave {name!r} of shape {array.shape} as item {i}, but {first[name].shape} as item 0"
+            raise _fault(options, wrong, "cut or pad them to one shape")
+
+
+def _kind(value: Any) -> str:
+    return f"a {type(value).__name__}"
+
+
+def _fault(options: Options, wrong: str, remedy: str) -> ConfigError:
+    return ConfigError(f"data.object: {options.object!r} {wrong}; {remedy}")

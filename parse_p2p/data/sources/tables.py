@@ -1,0 +1,251 @@
+"""Columns of tables become a data set: some of them are a modality each, one is the class.
+
+Tables are pyarrow's, which is asked for only where one is opened. Every sentence names the file, the column and, of a
+cell, its place.
+"""
+
+import importlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.plugin_options import refused
+from parse_p2p.core.types import Modality
+from parse_p2p.data.base import Dataset
+from parse_p2p.data.sources.arrays import NAME, LabelOptions, Name, Origin, numbered_classes, numbered_groups
+
+WHOLE = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+FLOATS = {"halffloat", "float", "double"}
+TEXT = {"string", "large_string", "string_view"}
+"""As pyarrow names its types."""
+
+SHOWN = 20
+"""How many columns a sentence lists."""
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Columns = Annotated[
+    tuple[Name, ...], BeforeValidator(_as_list), WithJsonSchema({"anyOf": [NAME, {"type": "array", "items": NAME}]})
+]
+
+
+class TableOptions(LabelOptions):
+    """Which columns are what."""
+
+    path: Path = Field(description="the file; ~ is the home directory")
+    group: Name | None = Field(None, description="the column of the natural client of each sample")
+    columns: dict[Modality, Columns] = Field(
+        {}, description="the columns of each modality: names, a pattern such as v1_*, or a column of lists"
+    )
+    shape: dict[Modality, Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=3)]] = (
+        Field({}, description="the shape of a sample where its columns are no vector, such as [channels, steps]")
+    )
+
+    @model_validator(mode="after")
+    def _of_modalities(self) -> Self:
+        for m in self.shape:
+            if m not in self.columns:
+                raise refused("shape", f"{m!r} has no columns; {nearest(m, self.columns)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file's table; ``lines`` are the numbers of its rows in the file, where it has lines."""
+
+    path: Path
+    table: Any
+    lines: Sequence[int] | None = None
+
+    def fault(self, column: str, wrong: str, remedy: str) -> ConfigError:
+        """What is wrong with a column, and what would be right."""
+        return Origin(self.path, noun="column").fault(column, wrong, remedy)
+
+    def at(self, row: int) -> str:
+        """Where a row is, for sentences."""
+        return f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}"
+
+
+def pyarrow(module: str, kind: str) -> Any:
+    """A module of pyarrow. Raises ConfigError where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise ConfigError(f"{kind} needs the package pyarrow: pip install 'parse-p2p[tables]'") from None
+
+
+def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Dataset:
+    """The rows of all parts, one after another, named after the path.
+
+    Raises ConfigError, naming file, column and cell, for anything a model could not learn from.
+    """
+    parts = [part for part in parts if len(part.table)]
+    if not parts:
+        raise ConfigError(f"data file {path} has no rows; give at least one below the names of the columns")
+    origin = Origin(path, options.target, "column")
+    targets, classes = numbered_classes(origin, _labels(parts, options.target), options)
+    group = options.group
+    groups = None if group is None else numbered_groups(origin, _labels(parts, group), group, len(targets))
+    inputs = {m: torch.from_numpy(_input(parts, m, options)) for m in options.columns}
+    return Dataset(origin.name, inputs, targets, len(classes), groups, labels=classes)
+
+
+# which columns
+
+
+def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]:
+    """All columns that are asked for, each once. Raises ConfigError for one that is not there, or twice."""
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise ConfigError(f"column {twice[0]!r} stands twice in {path}; give each column a name of its own")
+    labels = _label_columns(options)
+    for name in labels:
+        if name not in names:
+            raise ConfigError(f"there is no column {name!r} in {path}; {_near(name, names)}")
+    if not options.columns:
+        left = [name for name in names if name not in labels]
+        raise ConfigError(
+            f"data.columns does not say which columns of {path} are inputs; besides {' and '.join(labels)} it has "
+            f"{_listed(left)}: write such as columns: {{features: [{', '.join(left[:2])}]}}"
+        )
+    inputs = [name for m in options.columns for name in _chosen(path, names, m, options)]
+    return list(dict.fromkeys([*labels, *inputs]))
+
+
+def _label_columns(options: TableOptions) -> list[str]:
+    return [options.target] if options.group is None else [options.target, options.group]
+
+
+def _chosen(path: Path, names: Sequence[str], modality: Modality, options: TableOptions) -> list[str]:
+    """The columns of a modality: of a pattern in the order of the file, and never the class or the group."""
+    inputs = dict.fromkeys(name for name in names if name not in _label_columns(options))
+    wanted, found = options.columns[modality], []
+    for each in wanted:
+        matching = [each] if each in inputs else [name for name in inputs if fnmatchcase(name, each)]
+        if not matching:
+            raise ConfigError(
+                f"data.columns: there is no input column {each!r} in {path} for {modality!r}; {_near(each, [*inputs])}"
+            )
+        found += matching
+    return found
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    """The nearest names: of a wide table all would be too many."""
+    return nearest(name, names if len(names) <= SHOWN else get_close_matches(name, names, SHOWN) or names[:SHOWN])
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+# what is in them
+
+
+def _column(part: Part, name: str) -> Any:
+    """The values of a column, none of them missing and none shared."""
+    column = part.table.column(name).combine_chunks()
+    if str(column.type).startswith("dictionary"):
+        column = column.dictionary_decode()
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True)
+        raise part.fault(name, f"has an empty cell in {part.at(row)}", "fill it or leave out the row")
+    return column
+
+
+def _labels(parts: Sequence[Part], name: str) -> NDArray[Any]:
+    return np.concatenate([_labels_of(part, name) for part in parts])
+
+
+def _labels_of(part: Part, name: str) -> NDArray[Any]:
+    column = _column(part, name)
+    kind = str(column.type)
+    if kind in TEXT:
+        return np.array(column.to_pylist(), dtype=object)
+    if kind not in WHOLE:
+        raise part.fault(name, f"is {kind}", "give whole numbers or text")
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _input(parts: Sequence[Part], modality: Modality, options: TableOptions) -> NDArray[np.float32]:
+    """(N, features) or the shape that is asked for."""
+    blocks = [_block(part, modality, options) for part in parts]
+    for part, block in zip(parts, blocks, strict=True):
+        if (there := block.shape[1]) != (first := blocks[0].shape[1]):
+            raise ConfigError(
+                f"{modality!r} has {there} numbers per row in {part.path}, but {first} in {parts[0].path.name}; give "
+                "all files the same columns"
+            )
+    values = np.concatenate(blocks)
+    shape = options.shape.get(modality, values.shape[1:])
+    if math.prod(shape) != values.shape[1]:
+        raise ConfigError(
+            f"data.shape: {modality!r} has {values.shape[1]} numbers per row in {parts[0].path}, and {list(shape)} "
+            f"takes {math.prod(shape)}; correct it or data.columns"
+        )
+    return values.reshape(-1, *shape)
+
+
+def _block(part: Part, modality: Modality, options: TableOptions) -> NDArray[np.float32]:
+    """(N, features) of the columns of a modality, side by side."""
+    names = _chosen(part.path, part.table.column_names, modality, options)
+    return np.concatenate([_numbers(part, name) for name in names], axis=1)
+
+
+def _numbers(part: Part, name: str) -> NDArray[np.float32]:
+    """(N, 1) of a column of numbers, (N, length) of one of lists."""
+    column = _column(part, name)
+    values = _flat(part, name, column)
+    if str(values.type) not in WHOLE | FLOATS:
+        raise _no_numbers(part, name, values)
+    with np.errstate(over="ignore"):
+        numbers = np.array(values.to_numpy(zero_copy_only=False), np.float32).reshape(len(column), -1)
+    for row in np.flatnonzero(~np.isfinite(numbers).all(1)).tolist():
+        wrong = f"has a value that is empty, NaN or infinite in float32 in {part.at(row)}"
+        raise part.fault(name, wrong, "fill it or leave out the row")
+    return numbers
+
+
+def _flat(part: Part, name: str, column: Any) -> Any:
+    """The values of all lists, one after another; anything else as it is. Raises ConfigError where lengths differ."""
+    if "list" not in str(column.type).partition("<")[0]:
+        return column
+    if hasattr(column, "value_lengths"):
+        lengths = column.value_lengths().to_numpy()
+        for row in np.flatnonzero(lengths != lengths[0]).tolist():
+            wrong = f"has lists of {lengths[0]} numbers, but of {lengths[row]} in {part.at(row)}"
+            raise part.fault(name, wrong, "cut or pad them to one length")
+    values = column.flatten()
+    if not len(values):
+        raise part.fault(name, "has empty lists", "give at least one number")
+    return values
+
+
+def _no_numbers(part: Part, name: str, values: Any) -> ConfigError:
+    if str(values.type) not in TEXT:
+        return part.fault(name, f"is {values.type}", "give whole numbers, floats or booleans")
+    texts = values.to_pylist()
+    row = next((row for row, text in enumerate(texts) if not _is_number(text)), 0)
+    return part.fault(name, f"has the text {texts[row]!r} in {part.at(row)}", "give numbers, such as 1.5")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
