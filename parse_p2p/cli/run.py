@@ -201,10 +201,7 @@ def _source(text: str) -> dict[str, Any]:
     """The options of a source as a command line gives them: its path, or a mapping."""
     if not text.lstrip().startswith("{"):
         return {"path": os.path.abspath(os.path.expanduser(text))}
-    _, values = run_file.setting(f"data={text}")
-    if not isinstance(values, dict):
-        raise ConfigError(f"--data {text}: give a path, or a mapping such as '{{kind: csv, path: site3.csv}}'")
-    return run_file.with_absolute_paths(values)
+    return run_file.with_absolute_paths(run_file.setting(f"data={text}")[1])
 
 
 def _again(folder: RunFolder, me: PeerId | None = None, data: str | None = None) -> str:

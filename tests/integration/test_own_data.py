@@ -109,7 +109,7 @@ def test_a_source_that_is_not_there_is_refused_before_anything_begins(tmp_path, 
     for arguments, said in (
         (["--data", "x.npz"], "--data is for one agent: add its --id"),
         (["--id", "a0", "--data", "{path: [}"], "is no value"),
-        (["--id", "a0", "--data", "{1}"], "--data {1}: give a path, or a mapping such as"),
+        (["--id", "a0", "--data", "{1}"], "agents: a0.data.1: keys should be strings"),
         (["--id", "a0", "--data", "elsewhere.npz"], "elsewhere.npz does not exist on this host"),
     ):
         code, _, err = agent("--topology", file, *arguments)

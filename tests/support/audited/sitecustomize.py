@@ -11,7 +11,7 @@ WATCHED = os.environ["AUDITED"]
 
 
 def note(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(WATCHED):
+    if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(f"{WATCHED}/"):
         log = os.open(f"{WATCHED}.opened", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(log, f"{process.current_process().name} {arguments[0]}\n".encode())
         os.close(log)
