@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,15 +78,35 @@ def test_the_five_lines_of_the_readme_run(capsys):
 
 def test_the_arrays_of_the_data_page_can_be_trained_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    saves, _ = blocks(DOCS / "how-to" / "data.md", "python")
+    saves, *_ = blocks(DOCS / "how-to" / "data.md", "python")
     exec(compile(saves, "data.md", "exec"), {})
     built = plan(dataset="npz", data={"path": "mine.npz"}, partition={"kind": "group"})
     assert dealt(built).train.modalities == ("audio", "motion") and dealt(built).train.classes == 4
     assert {len(np.unique(dealt(built).train.groups[rows])) for rows in dealt(built).shares.values()} >= {1}
 
 
+def test_the_files_of_the_data_page_can_be_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    *saves, recordings, _ = blocks(DOCS / "how-to" / "data.md", "python")
+    for code in saves:
+        exec(compile(code, "data.md", "exec"), {})
+    Path("recordings.py").write_text(recordings, encoding="utf-8")
+    runs = [yaml.safe_load(text) for text in blocks(DOCS / "how-to" / "data.md", "yaml")]
+    opened = {}
+    for run in [{"dataset": "npy", "data": {"path": "site"}}, *(run for run in runs if "dataset" in run)]:
+        module = plugins.module(plugins.DATA, run["dataset"])
+        opened[run["dataset"]] = module.open(module.Options(**run["data"]), seed=0)
+    assert {name: (dataset.class_names, len(dataset)) for name, dataset in opened.items()} == {
+        "npy": (("fall", "rest", "run", "walk"), 400),
+        "npz": (("rest", "walk", "run", "fall"), 400),
+        "csv": (("rest", "walk"), 400),
+        "python": (("rest", "walk"), 200),
+    }
+    assert opened["csv"].shape("motion") == (3, 2) and opened["csv"].shape("audio") == (2,)
+
+
 def test_the_data_set_of_the_data_page_is_one(tmp_path, monkeypatch):
-    _, code = blocks(DOCS / "how-to" / "data.md", "python")
+    *_, code = blocks(DOCS / "how-to" / "data.md", "python")
     module = plugins.module(plugins.DATA, written(tmp_path, monkeypatch, "views", code))
     once, again = (module.open(module.Options(samples=50), seed=3) for _ in range(2))
     assert once.modalities == ("left", "right") and len(once) == 50 and once.shape("left") == (8,)
