@@ -249,6 +249,10 @@ class OwnData:
                     f"data_schema.modalities.{m}.scale: no agent sees the samples of all where they have data of their "
                     "own: take own, none, or a given mean and deviation"
                 )
+        for entry in _entries(run):
+            for to_test in (False, True):
+                if (source := self.source(PeerId(entry.id), to_test)) is not None:
+                    yield from source.problems()
         if run.public is not None:
             yield "public: where agents have data of their own, give the coordinator its data at its entry instead"
         if run.partition != PartitionEntry():
@@ -291,6 +295,14 @@ class Source:
         """The file or folder, of a source that has one."""
         path = self._values.get("path")
         return None if path is None else Path(path)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the options, as far as it can be said without looking for the file."""
+        try:
+            if self.path is None or self._values.get("kind", "auto") != "auto":
+                self._module_and_options()
+        except ConfigError as error:
+            yield str(error)
 
     def check(self) -> None:
         """Raise ConfigError for options that are wrong, or a file that is not there; nothing is opened."""

@@ -77,10 +77,11 @@ class _Examination:
         Returns whether the data can be opened, and the run without what is wrong there, if that is still one.
         """
         method = self._module(raw, "method", plugins.METHODS)
-        data = self._module(raw, "dataset", plugins.DATA)
+        own = raw.get("dataset") == run_file.OWN
+        data = None if own else self._module(raw, "dataset", plugins.DATA)
         codec = self._module(raw, "codec", plugins.CODECS)
         options_fit = method is not None and self._fit(raw, "options", method.METHOD.options)
-        data_fits = data is not None and self._fit(raw, "data", data.Options)
+        data_fits = own or (data is not None and self._fit(raw, "data", data.Options))
         if method is None or run is None:
             return data_fits, None
         instead: dict[str, Any] = {} if options_fit else {"options": {}}

@@ -124,9 +124,12 @@ def analyse(plan: RunPlan, learners: Mapping[PeerId, Learner], round: int, k: in
 
 
 def _probed(plan: RunPlan) -> dict[Modality, Tensor]:
-    """Test samples of each modality that all agents are asked about: those of the first that has it."""
-    holders = {m: me for me in reversed(plan.peers) for m in plan.specs[me].modalities}
-    return {m: plan.data.share(me, [m])[1].inputs[m][: consensus.PROBED] for m, me in sorted(holders.items())}
+    """As many test samples of each modality, which all agents are asked about: those of who has most modalities."""
+    most = sorted(plan.peers, key=lambda me: len(plan.specs[me].modalities))
+    holders = {m: me for me in most for m in plan.specs[me].modalities}
+    found = {m: plan.data.share(me, [m])[1].inputs[m] for m, me in sorted(holders.items())}
+    count = min(consensus.PROBED, *map(len, found.values()))
+    return {m: x[:count] for m, x in found.items()}
 
 
 def dataset_pid(view: View, k: int) -> list[Record]:

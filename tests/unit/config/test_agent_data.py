@@ -13,6 +13,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import split
 
+TWO = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio"]}]
 MIX = {"audio": 2, "motion": 1, "audio+motion": 2}
 
 
@@ -111,9 +112,6 @@ def own(agents, **changes):
     return RunFile.model_validate(raw)
 
 
-TWO = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio"]}]
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -123,6 +121,9 @@ TWO = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio
          "data_schema.modalities.audio.scale: no agent sees the samples of all"),
         ({"public": {"share": 0.2}}, "public: where agents have data of their own, give the coordinator its data"),
         ({"partition": {"kind": "dirichlet"}}, "partition: agents have data of their own, and nothing is dealt"),
+        ({"agents": [TWO[0] | {"data": {"pth": "x"}}, TWO[1]]}, "agents: a0.data: give a path, or the kind of"),
+        ({"agents": [TWO[0], TWO[1] | {"test_data": {"kind": "npz", "pth": "x"}}]},
+         "agents: a1.test_data.pth: there is no such key here; did you mean 'path'?"),
         ({"agents": [{"id": "a0", "modalities": ["odour"]}]},
          "agents: a0 is to have the modality 'odour', which data_schema does not hold: Known: audio"),
     ],

@@ -130,3 +130,20 @@ def test_what_cannot_be_read_is_one_sentence(text, tmp_path):
     (tmp_path / "x.yaml").write_text(text)
     plan, [problem] = examine(tmp_path / "x.yaml")
     assert plan is None and problem.startswith(f"{tmp_path / 'x.yaml'}")
+
+
+def test_agents_with_data_of_their_own_are_looked_at_without_opening_them(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "graph: {generator: ring}\n"
+        "agents: [{id: a0, modalities: [audio], data: {path: x.npz}}, {id: a1, modalities: [smell]}]\n"
+        "data_schema: {modalities: {audio: {kind: vector, shape: [3]}}, classes: [cat, dog]}\n"
+    )
+    plan, problems = examine(path)
+    assert plan is None
+    assert problems == [
+        f"{path}:2: agents: a1 is to have the modality 'smell', which data_schema does not hold: Known: audio"
+    ]
+    path.write_text(path.read_text().replace("smell", "audio"))
+    plan, problems = examine(path)
+    assert plan is not None and problems == []
