@@ -39,9 +39,22 @@ def open(options: Options, seed: int) -> Dataset:
         function = _found(options.object)
         with _blamed(options):
             made = function(**options.arguments)
-        if isinstance(made, Dataset):
-            return _as_it_is(options, made)
-        return from_arrays(_arrays(options, made), options.object, options)
+        return _dataset(made, options)
+
+
+def samples(source: Any, **options: Any) -> Dataset:
+    """What ``parse_p2p.run`` learns from: a Dataset, arrays by name, or a torch Dataset or any sequence of items.
+
+    ``options`` are those of arrays (``target``, ``labels``, ``classes``, ``group``, ``layout``) and ``modality``, the
+    name of the input where items are ``(tensor, label)``. Raises ConfigError for what is no samples.
+    """
+    return _dataset(source, chosen(Options, {"object": "data", **options}, "samples"))
+
+
+def _dataset(made: Any, options: Options) -> Dataset:
+    if isinstance(made, Dataset):
+        return _as_it_is(options, made)
+    return from_arrays(_arrays(options, made), options.object, options)
 
 
 @contextmanager
