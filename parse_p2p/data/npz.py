@@ -32,6 +32,11 @@ class Options(BaseModel, extra="forbid", frozen=True):
     )
 
 
+def recognises(path: Path) -> bool:
+    """Whether this is the path of such a file, by its name."""
+    return path.suffix.lower() == ".npz"
+
+
 def open(options: Options, seed: int) -> Dataset:
     """Inputs as float32 in their own shapes; named after the file. The seed is not used.
 
