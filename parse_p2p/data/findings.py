@@ -147,7 +147,7 @@ def _of_features(x: Tensor, m: Modality, axis: str) -> Iterator[str]:
     checks = (
         (deviation == 0, "one value only: nothing can be learnt from that"),
         (torch.maximum(high, -low) > LARGE, f"values beyond {LARGE:,.0f}: do they mark what is missing?"),
-        (far & (deviation > 0), f"values over {FAR:.0f} deviations from the mean: do they mark what is missing?"),
+        (far, f"values over {FAR:.0f} deviations from the mean: do they mark what is missing?"),
     )
     for where, what in checks:
         if at := where.nonzero().flatten().tolist():
@@ -184,7 +184,7 @@ def _hashes(dataset: Dataset) -> dict[Input, NDArray[np.uint64]]:
     found = {}
     for m in dataset.modalities:
         plain = dataset.inputs[m] + 0.0  # -0.0 is 0.0
-        bits = plain.reshape(len(dataset), -1).contiguous().numpy().view(np.uint32)
+        bits = plain.reshape(len(dataset), -1).numpy().view(np.uint32)
         factors = np.random.default_rng([*m.encode()]).integers(2**64, size=(bits.shape[1], 2), dtype=np.uint64)
         found[m, dataset.shape(m)] = bits.astype(np.uint64) @ factors
     return found

@@ -100,6 +100,10 @@ def test_features_and_channels_that_are_constant():
     assert "5, 6)" in found(audio=x[:, :7])[0], "five are named"
 
 
+def test_what_is_constant_is_not_far_from_its_mean():
+    assert sum("deviations" in said for rows in (997, 10007) for said in with_column([0.1] * rows)) == 0
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_large_values(sign):
     large = np.linspace(0, sign * 1e6, 60)
@@ -180,6 +184,12 @@ def test_rows_that_differ_little_are_not_the_same():
     x = values(60, 4)
     x[2] = x[0].flip(0)
     assert found(audio=x) == []
+
+
+def test_values_that_change_places_between_modalities_are_others():
+    one, other = values(60, 4), values(60, 4, seed=1)
+    one[2], other[2] = other[0], one[0]
+    assert found(audio=one, motion=other) == []
 
 
 def test_memory_of_another_order_is_read_as_it_is():
