@@ -10,6 +10,7 @@ import typer
 
 from parse_p2p.cli import completion, program
 from parse_p2p.cli.check import check
+from parse_p2p.cli.data.app import app as data
 from parse_p2p.cli.describe import describe_method
 from parse_p2p.cli.init import init
 from parse_p2p.cli.keys import keys
@@ -36,6 +37,7 @@ EXAMPLES = """
   parse-agent --topology ring.yaml --launcher ray    on a Ray cluster
   parse-agent summary runs/ring-parse-htad-s0 --wait
   parse-agent tell runs/ring-parse-htad-s0 --id a3 --gain audio
+  parse-agent data check site1.npz                   what is in data of yours
   parse-agent keys --topology ring.yaml              for security: curve
 """
 
@@ -45,6 +47,7 @@ ID = "PARSE_AGENT_ID"
 app = program.program(help_without_arguments=False)
 for command in (init, check, summary, tell, keys, schema):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 @app.callback(invoke_without_command=True, epilog=program.epilog(EXAMPLES))

@@ -211,6 +211,14 @@ def setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {key}: {value!r} is no value: quote it, or write a list as [1, 1, 1]") from None
 
 
+def settings(texts: Sequence[str]) -> dict[str, Any]:
+    """The keys that several ``--set`` make, dotted ones nested. Raises ConfigError."""
+    keys: dict[str, Any] = {}
+    for text in texts:
+        _put(keys, *setting(text))
+    return keys
+
+
 def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:
     """Where in a run file paths may stand."""
     yield from (("keyring",), ("discovery", "folder"), ("graph", "file"), ("varying", "file"))

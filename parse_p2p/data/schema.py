@@ -97,7 +97,45 @@ def described(kind: str, shape: Sequence[int]) -> str:
 
 
 def schema_of(dataset: Dataset, scale: Literal["own", "all", "none"]) -> DataSchema:
-    """The schema of a data set; the kinds are told by the number of axes.
+    """The schema of a data set. Raises ConfigError where a sample has more axes than any kind."""
+    return DataSchema(modalities=modality_schemas(dataset, scale), classes=dataset.class_names)
+
+
+def united(sources: Mapping[str, Dataset]) -> DataSchema:
+    """The schema of data sets, by the name of where each is from: the modalities and the classes that any has.
+
+    Classes stand in the order that all have them in, else by number or, where one is no number, by text. Raises
+    ConfigError, naming both, where two have a modality in different shapes, and where there is one class in all.
+    """
+    found: dict[Modality, ModalitySchema] = {}
+    first: dict[Modality, str] = {}
+    for source, dataset in sources.items():
+        for m, each in modality_schemas(dataset, "own").items():
+            if found.setdefault(m, each) != each:
+                raise ConfigError(
+                    f"{m!r} is {_an(str(found[m]))} in {first[m]} and {_an(str(each))} in {source}: agents share "
+                    "samples of one shape, so cut or fill one of them, or call it by another name"
+                )
+            first.setdefault(m, source)
+    classes = _united([dataset.class_names for dataset in sources.values()])
+    if len(classes) < 2:
+        raise ConfigError(
+            f"{' and '.join(sources)}: there is one class, {classes[0]!r}, and nothing to tell it from: add a source "
+            "that has others, or name all with --set 'classes=[...]'"
+        )
+    return DataSchema(modalities={m: found[m] for m in sorted(found)}, classes=classes)
+
+
+def _united(named: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    distinct = {name for names in named for name in names}
+    if len(set(named)) == 1:
+        return named[0]
+    numbers = all(name.isdecimal() for name in distinct)
+    return tuple(sorted(distinct, key=lambda name: (int(name) if numbers else 0, name)))
+
+
+def modality_schemas(dataset: Dataset, scale: Literal["own", "all", "none"]) -> dict[Modality, ModalitySchema]:
+    """What a sample of each modality of a data set is; the kinds are told by the number of axes.
 
     Raises ConfigError where a sample has more axes than any kind.
     """
@@ -110,7 +148,7 @@ def schema_of(dataset: Dataset, scale: Literal["own", "all", "none"]) -> DataSch
                 "[channels, steps] or images [channels, height, width]"
             )
         found[m] = ModalitySchema(kind=BY_AXES[len(shape)], shape=shape, scale=scale)
-    return DataSchema(modalities=found, classes=dataset.class_names)
+    return found
 
 
 def conform(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality], whose: str) -> Dataset:

@@ -129,6 +129,7 @@ def test_the_command_line_page_has_every_command_and_option():
                 assert parameter.opts[0] in page or f"`{parameter.name.upper()}`" in page
     assert "Or the variable `PARSE_AGENT_ID`." in page and "[bold]" not in page
     assert row(page, "--launcher")[0] == "`local`" and row(page, "--resume")[0] == ""
+    assert "\n#### parse-agent data schema\n" in page
     keys = page.partition("### parse-agent keys\n")[2]
     assert row(keys, "--topology")[0] == "**required**" and row(keys, "--id")[0] == ""
 

@@ -61,13 +61,20 @@ def program(line, folder):
     return said
 
 
+def every_command(command):
+    """A command and those below it."""
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from every_command(inner)
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
 def test_every_command_and_option_of_a_page_is_one_that_there_is(page, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     for line in commands(page):
         name, *arguments = shlex.split(line.partition(" | ")[0], comments=True)
         parsed: Any = typer.main.get_command(APPS[name])
-        for command in (parsed, *parsed.commands.values()):
+        for command in every_command(parsed):
             command.callback = None  # it is read, not run
         parsed.main(arguments, prog_name=name, standalone_mode=False)
 

@@ -15,6 +15,7 @@ from parse_p2p.lab.cli import main as lab_main
 PROGRAMS = {"parse-agent": (agent_main, agent_app), "parse-lab": (lab_main, lab_app)}
 COMMANDS = [(name, (command.name or command.callback.__name__,)) for name, (_, app) in PROGRAMS.items()
             for command in app.registered_commands]  # fmt: skip
+COMMANDS += [("parse-agent", ("data", *command)) for command in ((), ("schema",), ("check",))]
 
 
 @pytest.fixture
@@ -55,6 +56,7 @@ def test_examples_are_a_line_each_at_80_columns(name, program):
 QUICK = [
     *([name, option] for name in PROGRAMS for option in ("--help", "--version")),
     *(["parse-agent", *arguments] for arguments in (["init", "--help"], ["init", "ring", "--out", "/dev/null"])),
+    *(["parse-agent", "data", *command, "--help"] for command in ((), ("schema",), ("check",))),
     *([name, *command, "--help"] for name, command in (("parse-agent", ("check",)), ("parse-lab", ("topology",)))),
 ]
 

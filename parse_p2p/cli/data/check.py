@@ -1,0 +1,103 @@
+"""``parse-agent data check``: what is in data, and what in them is odd."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from parse_p2p.cli import completion, terminal
+from parse_p2p.cli.data import sources
+from parse_p2p.cli.terminal import Columns
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Modality
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parse_p2p.data.findings import Summary
+    from parse_p2p.data.schema import DataSchema
+
+MOST_CLASSES = 20
+"""How many a table lists."""
+
+
+def check(
+    source: sources.Paths = None,
+    id: sources.Ids = None,
+    kind: sources.Kind = None,
+    set: sources.Settings = None,
+    topology: Annotated[
+        Path | None,
+        typer.Option(help="A run file, whose data_schema they have to fit.", autocompletion=completion.run_files),
+    ] = None,
+) -> None:
+    """Print what is in one or several sources, and a sentence on everything in them that is odd.
+
+    The exit code is 2 only for what would stop a run: a source that cannot be opened, or does not fit the schema.
+    """
+    from parse_p2p.data.findings import findings, summary
+
+    opened = sources.opened(source, id, kind, set)
+    notes = [] if topology is None else list(_against(topology, opened))
+    datasets = {name: each.dataset for name, each in opened.items()}
+    summaries = {name: summary(dataset) for name, dataset in datasets.items()}
+    notes += findings(datasets)
+    console = terminal.console()
+    for name, each in summaries.items():
+        _show(name, each, console)
+    for note in notes or ["nothing in it is odd" if len(opened) == 1 else "nothing in them is odd"]:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _against(topology: Path, opened: Mapping[str, sources.OpenedSource]) -> Iterator[str]:
+    """What only one of a run file's schema and the sources names. Raises ConfigError where one does not fit."""
+    from parse_p2p.config import run_file
+    from parse_p2p.data.findings import lacking
+    from parse_p2p.data.schema import unlike
+
+    schema = run_file.load(topology).data_schema
+    if schema is None:
+        raise ConfigError(f"{topology} has no data_schema to fit: add what parse-agent data schema SOURCE prints")
+    for name, each in opened.items():
+        for problem in unlike(each.dataset, schema, _meant(each, schema)):
+            raise ConfigError(f"{name}: {problem}")
+        yield from lacking(name, each.dataset, schema)
+
+
+def _meant(source: sources.OpenedSource, schema: "DataSchema") -> list[Modality]:
+    """The modalities that a source has to have: its agent's, or those of the schema that it has, at least one."""
+    if source.modalities:
+        return list(schema.shapes(source.modalities))
+    return [m for m in schema.modalities if m in source.dataset.modalities] or list(schema.modalities)
+
+
+def _show(name: str, found: "Summary", console: "Console") -> None:
+    """A heading, a table of modalities and one of classes."""
+    groups = "" if found.groups is None else f", {found.groups} group{'' if found.groups == 1 else 's'}"
+    rows = f"{found.rows} row{'' if found.rows == 1 else 's'}"
+    console.print(f"[bold]{escape(name)}[/]: {rows}{groups}", highlight=False, soft_wrap=True)
+    for table in (_modalities(found), _classes(found)):
+        console.print(table)
+        console.print()
+
+
+def _modalities(found: "Summary") -> Columns:
+    names = ("modality", "kind", "shape", "smallest", "largest", "mean", "deviation")
+    table = Columns(names, first=("modality", "shape", "smallest", "largest"), left=("kind", "shape"))
+    for m, each in found.modalities.items():
+        numbers = (each.smallest, each.largest, each.mean, each.deviation)
+        shape = " × ".join(map(str, each.shape))
+        table.add_row(escape(m), each.kind, shape, *(f"{number:.4g}" for number in numbers))
+    return table
+
+
+def _classes(found: "Summary") -> Columns:
+    table = Columns(("class", "rows", "share"))
+    shown = list(found.classes.items())[:MOST_CLASSES]
+    left = len(found.classes) - len(shown)
+    others = [(f"{left} more", found.rows - sum(rows for _, rows in shown))] if left else []
+    for label, rows in [*shown, *others]:
+        table.add_row(escape(label), str(rows), f"{rows / found.rows:.1%}")
+    return table

@@ -1,0 +1,205 @@
+"""What there is in data sets, and what in them is odd or will go wrong, before anything is trained on them.
+
+Nothing is changed or printed: ``summary`` gives plain values, and every finding is a sentence.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from parse_p2p.core.errors import nearest
+from parse_p2p.core.types import Modality
+from parse_p2p.data.base import Dataset, Scale
+from parse_p2p.data.schema import AXES, BY_AXES, DataSchema, modality_schemas
+
+FEW_ROWS = 50
+FEW_OF_A_CLASS = 10
+SHORT_SERIES = 8
+UNEVEN = 0.9
+"""Share of the samples that are of one class."""
+
+LARGE = 1e6
+FAR = 100.0
+"""Deviations from the mean."""
+
+CATEGORIES = range(3, 51)
+"""How many distinct whole numbers look like categories; two are a yes and a no."""
+
+SHOWN = 5
+"""How many of many a sentence names."""
+
+Input = tuple[Modality, tuple[int, ...]]
+"""Inputs of one name and shape can be compared."""
+
+
+@dataclass(frozen=True)
+class ModalitySummary:
+    """All numbers of one modality."""
+
+    kind: str
+    shape: tuple[int, ...]
+    smallest: float
+    largest: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a data set holds; ``groups`` is how many natural clients there are, None where nothing says."""
+
+    rows: int
+    groups: int | None
+    modalities: Mapping[Modality, ModalitySummary]
+    classes: Mapping[str, int]
+
+
+def summary(dataset: Dataset) -> Summary:
+    """What a data set with at least one row holds. Raises ConfigError where a sample has more axes than any kind."""
+    groups = None if dataset.groups is None else len(np.unique(dataset.groups.numpy()))
+    kinds = modality_schemas(dataset, "own").items()
+    modalities = {m: _numbers(each.kind, each.shape, dataset.inputs[m]) for m, each in kinds}
+    return Summary(len(dataset), groups, modalities, _counts(dataset))
+
+
+def _numbers(kind: str, shape: tuple[int, ...], x: Tensor) -> ModalitySummary:
+    deviation, mean = torch.std_mean(x.double(), correction=0)
+    return ModalitySummary(kind, shape, *map(float, (x.min(), x.max(), mean, deviation)))
+
+
+def _counts(dataset: Dataset) -> dict[str, int]:
+    counted = torch.bincount(dataset.targets, minlength=dataset.classes).tolist()
+    return dict(zip(dataset.class_names, counted, strict=True))
+
+
+def findings(sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """What is odd in each of several data sets and between two of them, each a sentence that begins with a name."""
+    for name, dataset in sources.items():
+        for each in (_of_rows, _of_classes, _of_modalities, _of_repeats):
+            yield from (f"{name}: {said}" for said in each(dataset))
+    hashes = {name: _hashes(dataset) for name, dataset in sources.items()}
+    for one, other in combinations(sources, 2):
+        common = [key for key in hashes[one] if key in hashes[other]]
+        if not common:
+            continue
+        rows = int(np.isin(_joined(hashes[one], common), _joined(hashes[other], common)).sum())
+        if rows:
+            yield (
+                f"{one}: {_count(rows, 'row is', 'rows are')} in {other} too: what one agent is tested with, the other "
+                "may have trained on"
+            )
+
+
+def lacking(name: str, dataset: Dataset, schema: DataSchema) -> Iterator[str]:
+    """What only one of a data set and a schema names, each a sentence; none of it stops a run."""
+    for m in dataset.modalities:
+        if m not in schema.modalities:
+            yield f"{name}: the modality {m!r} is not in data_schema: {nearest(m, schema.modalities)}"
+    counts = _counts(dataset)
+    if absent := [each for each in schema.classes if not counts.get(each)]:
+        which = _count(len(absent), "class", "classes")
+        yield f"{name}: no row is of {which} of data_schema ({_listed(absent)})"
+
+
+def _of_rows(dataset: Dataset) -> Iterator[str]:
+    if len(dataset) < FEW_ROWS:
+        yield f"{_count(len(dataset), 'row is', 'rows are')} few to train on and test with: give {FEW_ROWS} or more"
+
+
+def _of_classes(dataset: Dataset) -> Iterator[str]:
+    counts = _counts(dataset)
+    if single := [each for each, count in counts.items() if count == 1]:
+        yield f"{_count(len(single), 'class has', 'classes have')} one row, which cannot be tested ({_listed(single)})"
+    if few := [each for each, count in counts.items() if 1 < count < FEW_OF_A_CLASS]:
+        yield f"{_count(len(few), 'class has', 'classes have')} fewer than {FEW_OF_A_CLASS} rows ({_listed(few)})"
+    largest = max(counts, key=lambda each: counts[each])
+    if (share := counts[largest] / len(dataset)) > UNEVEN:
+        yield f"{share:.1%} of the rows are of the class {largest!r}: to say so always is as accurate"
+
+
+def _of_modalities(dataset: Dataset) -> Iterator[str]:
+    for m in dataset.modalities:
+        x = dataset.inputs[m]
+        kind = BY_AXES[x.ndim - 1]
+        yield from _of_features(x, m, AXES[kind][0])
+        if kind == "vector" and (categories := _categories(x)):
+            yield (
+                f"all features of {m!r} are whole numbers with {categories} distinct values, as tokens or categories "
+                "are: are they numbers, of which more is more?"
+            )
+        if kind == "series" and x.shape[2] < SHORT_SERIES:
+            steps = _count(x.shape[2], "step", "steps")
+            yield f"a series of {m!r} has {steps}: are channels and steps swapped, or is it a vector?"
+
+
+def _of_features(x: Tensor, m: Modality, axis: str) -> Iterator[str]:
+    """What is odd in single features of vectors, or channels of anything else."""
+    axes = [0, *range(2, x.ndim)]
+    low, high, scale = x.amin(axes), x.amax(axes), Scale.of(x)
+    assert scale.mean is not None and scale.deviation is not None
+    mean, deviation = scale.mean.flatten(), scale.deviation.flatten()
+    far = torch.maximum(high - mean, mean - low) > FAR * deviation
+    checks = (
+        (deviation == 0, "one value only: nothing can be learnt from that"),
+        (torch.maximum(high, -low) > LARGE, f"values beyond {LARGE:,.0f}: do they mark what is missing?"),
+        (far, f"values over {FAR:.0f} deviations from the mean: do they mark what is missing?"),
+    )
+    for where, what in checks:
+        if at := where.nonzero().flatten().tolist():
+            yield f"{len(at)} of {len(low)} {axis} of {m!r} ({_listed(at)}) {'has' if len(at) == 1 else 'have'} {what}"
+
+
+def _categories(x: Tensor) -> int:
+    """How many categories the values look like, if they do."""
+    found = len(np.unique(x.numpy())) if bool((x == x.round()).all()) else 0
+    return found if found in CATEGORIES else 0
+
+
+def _of_repeats(dataset: Dataset) -> Iterator[str]:
+    hashes = _hashes(dataset)
+    inputs = np.unique(_joined(hashes, list(hashes)), return_inverse=True)[1]
+    samples = np.unique(inputs * dataset.classes + dataset.targets.numpy())
+    if repeats := len(dataset) - len(samples):
+        yield (
+            f"{_count(repeats, 'row repeats', 'rows repeat')} inputs and class of an earlier one, and may be tested "
+            "after that was trained on"
+        )
+    if unclear := int((np.bincount(samples // dataset.classes) > 1).sum()):
+        yield (
+            f"{_count(unclear, 'input is', 'inputs are')} there with different classes, which no model can tell apart"
+        )
+
+
+def _hashes(dataset: Dataset) -> dict[Input, NDArray[np.uint64]]:
+    """Two numbers (N, 2) of every row of each input, equal where its values are.
+
+    They are sums of the values' bits times random numbers of 64 bits, alike for inputs of one name and shape: rows that
+    differ get the same by a chance of less than 2^-64.
+    """
+    found = {}
+    for m in dataset.modalities:
+        plain = dataset.inputs[m] + 0.0  # -0.0 is 0.0
+        bits = plain.reshape(len(dataset), -1).numpy().view(np.uint32)
+        factors = np.random.default_rng([*m.encode()]).integers(2**64, size=(bits.shape[1], 2), dtype=np.uint64)
+        found[m, dataset.shape(m)] = bits.astype(np.uint64) @ factors
+    return found
+
+
+def _joined(hashes: Mapping[Input, NDArray[np.uint64]], inputs: Sequence[Input]) -> NDArray[np.void]:
+    """One value (N,) for each row of several inputs."""
+    both: NDArray[np.uint64] = np.sum([hashes[each] for each in inputs], axis=0, dtype=np.uint64)
+    return both.view(np.dtype((np.void, 16)))[:, 0]
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
+def _listed(items: Sequence[object]) -> str:
+    """The first few of them."""
+    return ", ".join(map(repr, items[:SHOWN])) + (", …" if len(items) > SHOWN else "")
