@@ -42,7 +42,7 @@ def open(options: Options, seed: int) -> Dataset:
 def _text(path: Path, encoding: str) -> str:
     try:
         data = path.read_bytes()
-        text = data.decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        text = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise ConfigError(f"data file {path} cannot be read ({error.strerror}); correct the path") from None
     except LookupError:
