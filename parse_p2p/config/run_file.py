@@ -69,7 +69,7 @@ class RunFile(Section):
     agents: list[AgentEntry] | MixEntry = Field(description="how many agents of each type, or a list of them")
     method: str = Field("parse", description="how the agents learn together; parse-agent --describe NAME says more")
     options: dict[str, Any] = Field(default_factory=dict, description="the method's options")
-    dataset: str = Field("htad", description="what the agents learn from; own: each has a source of its own")
+    dataset: str = Field("htad", description="what the agents learn from; own: from data of their own")
     data: dict[str, Any] = Field(
         default_factory=dict, description="the data set's options; with own what the agents' sources have in common"
     )

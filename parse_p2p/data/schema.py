@@ -97,7 +97,11 @@ def described(kind: str, shape: Sequence[int]) -> str:
 
 
 def schema_of(dataset: Dataset, scale: Literal["own", "all", "none"]) -> DataSchema:
-    """The schema of a data set. Raises ConfigError where a sample has more axes than any kind."""
+    """The schema of a data set. Raises ConfigError for one class, and a sample with more axes than any kind."""
+    if dataset.classes < 2:
+        raise ConfigError(
+            f"{dataset.name!r} has one class, {dataset.class_names[0]!r}, and two are needed: name all in data.classes"
+        )
     return DataSchema(modalities=modality_schemas(dataset, scale), classes=dataset.class_names)
 
 

@@ -13,10 +13,8 @@ from paths import ROOT
 from parse_p2p.launch.run_folder import RunFolder
 
 CLASSES = ["cat", "dog", "fox"]
-SCHEMA = {
-    "modalities": {"audio": {"kind": "vector", "shape": [6]}, "motion": {"kind": "series", "shape": [2, 8]}},
-    "classes": CLASSES,
-}
+MODALITIES = {"audio": {"kind": "vector", "shape": [6]}, "motion": {"kind": "series", "shape": [2, 8]}}
+SCHEMA = {"modalities": MODALITIES, "classes": CLASSES}
 TYPES = {"a0": ["audio"], "a1": ["audio", "motion"], "a2": ["motion"], "a3": ["audio", "motion"]}
 SMALL = {"latent": 6, "hidden": 4, "encoder": {"width": 6, "depth": 1}}
 
@@ -90,7 +88,7 @@ def test_each_host_has_its_agents_data_alone(tmp_path):
     ("changes", "said"),
     [
         ({"classes": ["cat", "dog"]}, "the class 'fox' is not in data_schema.classes: "),
-        ({"modalities": SCHEMA["modalities"] | {"motion": {"kind": "series", "shape": [8, 2]}}},
+        ({"modalities": MODALITIES | {"motion": {"kind": "series", "shape": [8, 2]}}},
          "'motion' is a series of 2 channels, 8 steps here, and a series of 8 channels, 2 steps in data_schema"),
     ],
 )  # fmt: skip

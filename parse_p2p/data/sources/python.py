@@ -46,9 +46,10 @@ def samples(source: Any, **options: Any) -> Dataset:
     """What ``parse_p2p.run`` learns from: a Dataset, arrays by name, or a torch Dataset or any sequence of items.
 
     ``options`` are those of arrays (``target``, ``labels``, ``classes``, ``group``, ``layout``) and ``modality``, the
-    name of the input where items are ``(tensor, label)``. Raises ConfigError for what is no samples.
+    name of the input where items are ``(tensor, label)``. Raises ConfigError for what is no samples, and pydantic's
+    ValidationError for options that there are not.
     """
-    return _dataset(source, chosen(Options, {"object": "data", **options}, "samples"))
+    return _dataset(source, Options(object="data", **options))
 
 
 def _dataset(made: Any, options: Options) -> Dataset:

@@ -168,7 +168,7 @@ def test_a_single_class_is_refused(made, refused):
 # sources
 
 
-def test_the_kind_is_told_by_the_path_or_given(here, printed, refused):
+def test_the_path_says_the_kind_or_it_is_given(here, printed, refused):
     Path("one.npz").rename("one.dat")
     assert printed("schema", "one.dat", "--kind", "npz").startswith("# of one.dat (60 rows)")
     assert "one.dat: no kind of source recognises it; say which: kind: " in refused("schema", "one.dat")

@@ -90,7 +90,12 @@ def test_own_samples_are_scaled_by_themselves_and_some_kept_to_test_with(cut_up)
 def test_nobody_opens_a_source_that_is_not_its_own(cut_up, monkeypatch):
     opened = []
     read = Source.open
-    monkeypatch.setattr(Source, "open", lambda self, seed: opened.append(self.path.name) or read(self, seed))
+
+    def noted(self, seed):
+        opened.append(self.path.name)
+        return read(self, seed)
+
+    monkeypatch.setattr(Source, "open", noted)
     _, run = cut_up
     plan = RunPlan(run)
     assert plan.overlays(0) is not None and plan.run.digest() and opened == []
@@ -100,8 +105,8 @@ def test_nobody_opens_a_source_that_is_not_its_own(cut_up, monkeypatch):
 
 def test_what_agents_agree_on_does_not_say_where_their_data_are(cut_up):
     _, run = cut_up
-    elsewhere = [entry.model_copy(update={"data": None, "test_data": None}) for entry in run.agents]
-    assert run.model_copy(update={"agents": elsewhere, "data": {}}).digest() == run.digest()
+    not_said = [entry.model_copy(update={"data": None, "test_data": None}) for entry in run.agents]
+    assert run.model_copy(update={"agents": not_said, "data": {}}).digest() == run.digest()
     assert run.model_copy(update={"data_schema": None}).digest() != run.digest()
 
 
@@ -164,7 +169,7 @@ def test_a_coordinator_is_tested_on_data_of_its_own(tmp_path):
     assert len(plan.data.public_of("hub", plan.specs["hub"].modalities)) == len(train)
 
 
-def test_the_kind_of_a_source_is_told_by_its_path(tmp_path):
+def test_the_path_of_a_source_says_its_kind(tmp_path):
     np.savez(tmp_path / "mine.npz", audio=np.zeros((4, 3)), y=[0, 1, 0, 1])
     assert Source({"path": tmp_path / "mine.npz"}, "here").open(0).modalities == ("audio",)
     (tmp_path / "mine.doc").touch()

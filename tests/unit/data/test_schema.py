@@ -132,9 +132,15 @@ def test_given_statistics_scale_by_feature_and_by_channel():
         )
     )
     x = torch.tensor([[3.0, 99.0], [1.0, 10.0]])
-    assert torch.equal(found[A](x), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
-    assert torch.equal(found[B](torch.tensor([[[0.0, -1.0, 1.0]]])), torch.tensor([[[2.0, 0.0, 4.0]]]))
-    assert found[C](x) is x and found["d"] is None, "those of samples are not known here"
+    a, b, c = (found[m] or pytest.fail() for m in (A, B, C))
+    assert torch.equal(a(x), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    assert torch.equal(b(torch.tensor([[[0.0, -1.0, 1.0]]])), torch.tensor([[[2.0, 0.0, 4.0]]]))
+    assert c(x) is x and found[Modality("d")] is None, "those of samples are not known here"
+
+
+def test_a_set_of_one_class_has_no_schema():
+    with pytest.raises(ConfigError, match="'d' has one class, 'cat', and two are needed: name all in data.classes"):
+        schema_of(dataset(["cat"], [0, 0]), "own")
 
 
 @pytest.mark.parametrize("shape", [(40, 3), (40, 2, 5), (40, 2, 3, 4)])

@@ -246,7 +246,7 @@ def test_agents_that_come_late_are_absent_before(tmp_path):
     assert row["holders"] == row["agents"] == [4, 4, 4]
 
 
-def test_a_run_whose_data_are_elsewhere_is_shown_all_the_same(ran, tmp_path):
+def test_a_run_whose_data_are_missing_here_is_shown_all_the_same(ran, tmp_path):
     plan, path = ran
     there = shutil.copytree(path, tmp_path / "run")
     away = plan.run.model_copy(update={"dataset": "npz", "data": {"file": "nowhere.npz"}})
