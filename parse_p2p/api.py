@@ -14,9 +14,13 @@ import networkx as nx
 import torch
 
 from parse_p2p.config import run_file
+from parse_p2p.config.roster import agent_ids
+from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
+from parse_p2p.data.base import Dataset
+from parse_p2p.data.sources.python import samples
 from parse_p2p.lab.experiments.recorded_simulation import record, rehearse
 from parse_p2p.lab.graphs import graph_sources
 from parse_p2p.lab.graphs.export import annotated
@@ -127,6 +131,7 @@ def run(
     *,
     method: str = "parse",
     dataset: str = "htad",
+    data: Any = None,
     rounds: int = 20,
     seed: int = 0,
     coordinator: str | None = None,
@@ -137,15 +142,27 @@ def run(
 
     ``graph`` is a graph of networkx or a generator such as ``"watts-strogatz:8,k=4"``. ``agents`` are counted by type
     (``{"audio": 3, "audio+motion": 2}``) or named node by node (``{0: ["audio"], …}``); without them the graph's nodes
-    may have ``modalities``, and else a third each has audio, motion, and both. A ``coordinator`` is one agent more, for
-    centralised methods. ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a
-    ``folder`` it is written as the run of real agents is. ``method``, ``dataset``, ``codec=…`` and an encoder's
-    ``kind`` may be the dotted names of modules of one's own.
+    may have ``modalities``, and else a third each has audio, motion, and both, or each has all of ``data``. A
+    ``coordinator`` is one agent more, for centralised methods.
+
+    ``data`` are samples that are dealt to the agents: arrays by name with the classes as ``y``, a
+    ``parse_p2p.data.Dataset``, or a ``torch.utils.data.Dataset`` (``parse_p2p.data.samples`` has options); or such
+    samples for each node by its name, which stay its own; or else options of the named ``dataset``.
+
+    ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a ``folder`` it is written as
+    the run of real agents is. ``method``, ``dataset``, ``codec=…`` and an encoder's ``kind`` may be the dotted names of
+    modules of one's own.
 
     Raises ConfigError in one sentence for what cannot be run, and TrainingError where a loss stops being a number.
     """
-    raw = _network(graph, agents, coordinator) | {"method": method, "dataset": dataset, "rounds": rounds, "seed": seed}
-    plan = RunPlan(run_file.resolve({**raw, **keys}, Path("parse_p2p.run")))
+    chosen, given = _given(data, dataset)
+    if isinstance(given, Mapping) and isinstance(graph, nx.Graph):
+        _refuse_other_nodes(given, list(map(str, graph)))
+    if agents is None and given is not None:
+        agents = _all_of(given, graph)
+    raw = _network(graph, agents, coordinator) | {"method": method, "rounds": rounds, "seed": seed} | chosen
+    file = run_file.resolve({**raw, **keys}, Path("parse_p2p.run"))
+    plan = RunPlan(file, samples=_by_agent(given, graph, file) if isinstance(given, Mapping) else given)
     rows: list[Row] = []
 
     def each(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
@@ -164,6 +181,60 @@ def run(
     finally:
         torch.set_num_threads(threads)
     return Run(plan, rows)
+
+
+Given = Dataset | Mapping[str, Dataset] | None
+"""Samples in memory: of all agents, or of each node by its name."""
+
+
+def _given(data: Any, dataset: str) -> tuple[dict[str, Any], Given]:
+    """The keys of a run file for what ``run`` is given as data, and samples in memory."""
+    values = list(data.values()) if isinstance(data, Mapping) else []
+    if any(map(_are_samples, values)):
+        return {"dataset": run_file.OWN}, {str(node): samples(each) for node, each in data.items()}
+    if data is None or (isinstance(data, Mapping) and not any(map(_is_array, values))):
+        return {"dataset": dataset, "data": dict(data or {})}, None
+    return {"dataset": "given"}, samples(data)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape")
+
+
+def _are_samples(value: Any) -> bool:
+    """Whether this is a data set, arrays by name, or a sequence of items that is no plain list."""
+    if isinstance(value, Mapping):
+        return any(map(_is_array, value.values()))
+    items = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return items and not _is_array(value) and not isinstance(value, str | bytes | list | tuple)
+
+
+def _all_of(given: Dataset | Mapping[str, Dataset], graph: nx.Graph | str) -> dict[Any, Any] | None:
+    """Agents that have all modalities of their data, where nodes do not say what they have."""
+    if isinstance(graph, str):
+        if isinstance(given, Mapping):
+            raise ConfigError(f"data: the nodes of {graph} have no names: give a graph of networkx")
+        count = sum(graph_sources.of_generator(graph, None)["agents"]["mix"].values())
+        return {"+".join(given.modalities): count}
+    if any("modalities" in facts for _, facts in graph.nodes(data=True)):
+        return None
+    return {node: list((given[str(node)] if isinstance(given, Mapping) else given).modalities) for node in graph}
+
+
+def _refuse_other_nodes(given: Mapping[str, Dataset], nodes: Sequence[str]) -> None:
+    for node in given:
+        if node not in nodes:
+            raise ConfigError(f"data: {node!r} is no node of the graph: {nearest(node, nodes)}")
+    for node in nodes:
+        if node not in given:
+            raise ConfigError(f"data: the node {node!r} has none: give it some, as {{'audio': ..., 'y': ...}}")
+
+
+def _by_agent(given: Mapping[str, Dataset], graph: nx.Graph | str, run: RunFile) -> dict[PeerId, Dataset]:
+    """The samples of each agent, which has the place of its node in the graph."""
+    agents = agent_ids(run)
+    nodes = map(str, graph) if isinstance(graph, nx.Graph) else agents
+    return {agent: given[node] for node, agent in zip(nodes, agents, strict=False) if node in given}
 
 
 def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinator: str | None) -> dict[str, Any]:

@@ -21,10 +21,13 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, refuse_unlike, scaled, split, split_groups
 from parse_p2p.data.partition import PARTITIONS
-from parse_p2p.data.schema import DataSchema, conform, scales, schema_of
+from parse_p2p.data.schema import DataSchema, conform, scales, schema_of, united
 
 Part = tuple[Dataset, Dataset]
 """Samples to train on and samples to test with."""
+
+Samples = Dataset | Mapping[PeerId, Dataset]
+"""In memory: one set for all agents, or one for each."""
 
 
 class AgentData(Protocol):
@@ -67,10 +70,13 @@ class SharedData:
 
     dealt = True
 
-    def __init__(self, run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None) -> None:
+    def __init__(
+        self, run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None, samples: Dataset | None = None
+    ) -> None:
         self._given = run
         self._peers = peers
         self._coordinator = coordinator
+        self._samples = samples
 
     @cached_property
     def run(self) -> RunFile:
@@ -139,7 +145,9 @@ class SharedData:
     @cached_property
     def _opened(self) -> Dataset:
         run = self._given
-        found = _open(run.dataset, run.data, "data", run.seed)
+        found = self._samples
+        if found is None:
+            found = _open(run.dataset, run.data, "data", run.seed)
         if run.data_schema is None:
             return found
         return conform(found, run.data_schema, list(run.data_schema.modalities), f"the data set {found.name!r}")
@@ -202,10 +210,17 @@ class OwnData:
     dealt = False
     ceiling = None
 
-    def __init__(self, run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None) -> None:
+    def __init__(
+        self,
+        run: RunFile,
+        coordinator: PeerId | None,
+        samples: Mapping[PeerId, Dataset] | None = None,
+    ) -> None:
         self.run = run
+        if samples and run.data_schema is None:
+            self.run = run.model_copy(update={"data_schema": united({str(me): each for me, each in samples.items()})})
         self._coordinator = coordinator
-        self._opened: dict[tuple[PeerId, bool], Dataset] = {}
+        self._opened = {(me, False): dataset for me, dataset in (samples or {}).items()}
 
     @property
     def schema(self) -> DataSchema:
@@ -336,9 +351,13 @@ class Source:
         return found[0]
 
 
-def agent_data(run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None) -> AgentData:
-    """The data of a run's agents; ``coordinator`` is none of ``peers``."""
-    return (OwnData if run.dataset == OWN else SharedData)(run, peers, coordinator)
+def agent_data(
+    run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None, samples: Samples | None = None
+) -> AgentData:
+    """The data of a run's agents, or ``samples`` in place of what the run file says; no peer is ``coordinator``."""
+    if isinstance(samples, Mapping):
+        return OwnData(run.model_copy(update={"dataset": OWN}), coordinator, samples)
+    return OwnData(run, coordinator) if run.dataset == OWN else SharedData(run, peers, coordinator, samples)
 
 
 def with_source(run: RunFile, me: PeerId, values: dict[str, Any]) -> RunFile:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from parse_p2p.config import validation
-from parse_p2p.config.agent_data import Part, agent_data
+from parse_p2p.config.agent_data import Part, Samples, agent_data
 from parse_p2p.config.endpoints import Endpoints
 from parse_p2p.config.roster import AgentSpec, agent_ids, read_roster, specs
 from parse_p2p.config.roster import spec as spec_of
@@ -46,10 +46,10 @@ class RunPlan:
 
     What agents announce while they run makes another plan of it, see ``with_changes``.
 
-    Without ``refuse`` it is left to the caller to look at ``problems``.
+    Without ``refuse`` it is left to the caller to look at ``problems``. ``samples`` are in place of the run's data.
     """
 
-    def __init__(self, run: RunFile, refuse: bool = True) -> None:
+    def __init__(self, run: RunFile, refuse: bool = True, samples: Samples | None = None) -> None:
         self.method: Method = plugins.load(plugins.METHODS, run.method)
         run = _with_network(run, self.method)
         self.options = options(self.method.options, run.options, "options")
@@ -64,7 +64,7 @@ class RunPlan:
         self.topology = roster.topology
         self.specs = {spec.id: spec for spec in specs(roster.run, roster)}
         self.peers = [me for me in self.specs if me != self.coordinator]
-        self.data = agent_data(roster.run, self.peers, self.coordinator)
+        self.data = agent_data(roster.run, self.peers, self.coordinator, samples)
         try:
             self.run = self.data.run
         except ConfigError:  # of which problems tell

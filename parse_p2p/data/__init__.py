@@ -5,5 +5,6 @@ its name if it lies in this folder, or by its dotted name from anywhere else.
 """
 
 from parse_p2p.data.base import Batch, Dataset, Rows, packaged_file, split, split_groups, standardise
+from parse_p2p.data.sources.python import samples
 
-__all__ = ["Batch", "Dataset", "Rows", "packaged_file", "split", "split_groups", "standardise"]
+__all__ = ["Batch", "Dataset", "Rows", "packaged_file", "samples", "split", "split_groups", "standardise"]

@@ -1,10 +1,13 @@
 """parse_p2p.run is what parse-agent would do, in one call, and says in one sentence what it cannot."""
 
 import networkx as nx
+import numpy as np
 import pytest
+import torch
 from plans import finished
 
 import parse_p2p
+import parse_p2p.data
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
@@ -134,3 +137,85 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'rnu'"):
         parse_p2p.rnu  # type: ignore[attr-defined]  # noqa: B018
     assert {"run", "Run", "P2PError", "__version__"} <= set(dir(parse_p2p))
+
+
+def made(rows, classes=("cat", "dog", "fox"), seed=0):
+    """Arrays in which every class lies elsewhere."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(rows) % len(classes)
+    inputs = {"audio": rng.normal(size=(rows, 6)), "motion": rng.normal(size=(rows, 2, 8))}
+    return {m: x + y.reshape(-1, *[1] * (x.ndim - 1)) for m, x in inputs.items()} | {"y": np.array(classes)[y]}
+
+
+TINY = {"model": SMALL["model"], "rounds": 1, "device": "cpu"}
+RING = nx.cycle_graph(["oslo", "rome", "bonn"])
+
+
+def test_arrays_in_memory_are_dealt_as_those_of_a_file_are(tmp_path):
+    arrays = made(90)
+    np.savez(tmp_path / "same.npz", **arrays)
+    agents = {"audio": 1, "audio+motion": 2}
+    given = parse_p2p.run(RING, agents, data=arrays, **TINY)
+    of_file = parse_p2p.run(RING, agents, dataset="npz", data={"path": tmp_path / "same.npz"}, **TINY)
+    assert given.plan.run.fingerprint == of_file.plan.run.fingerprint
+    assert [row["loss"] for row in given.rows] == [row["loss"] for row in of_file.rows]
+    assert given.plan.schema.classes == ("cat", "dog", "fox") and "on given" in repr(given)
+
+
+def test_all_have_all_modalities_of_what_is_given_unless_nodes_say_otherwise():
+    plan = parse_p2p.run("ring:3", data=made(60), **TINY).plan
+    assert [plan.kind(me) for me in plan.peers] == ["audio+motion"] * 3
+    some = nx.cycle_graph(3)
+    nx.set_node_attributes(some, {0: "audio", 1: "motion", 2: "audio+motion"}, "modalities")
+    given = parse_p2p.run(some, data=parse_p2p.data.samples(made(60)), **TINY)
+    assert [given.plan.kind(me) for me in given.plan.peers] == ["audio", "motion", "audio+motion"]
+
+
+def test_each_node_may_have_samples_of_its_own():
+    own = {"oslo": made(40), "rome": made(60, ["fox", "cat"], 1), "bonn": made(50, seed=2)}
+    del own["bonn"]["audio"]
+    run = parse_p2p.run(RING, data=own, **TINY)
+    plan = run.plan
+    assert plan.run.dataset == "own" and plan.peers == ["oslo", "rome", "bonn"]
+    assert [plan.kind(me) for me in plan.peers] == ["audio+motion", "audio+motion", "motion"]
+    assert plan.schema.classes == ("cat", "dog", "fox")
+    for me, rows, found in (("oslo", 40, {0, 1, 2}), ("rome", 60, {0, 2}), ("bonn", 50, {0, 1, 2})):
+        train, test = plan.share(me)
+        assert len(train) + len(test) == rows and {*train.targets.tolist()} == found
+    counted = parse_p2p.run(nx.cycle_graph(2), {"audio": 2}, data={0: made(40), 1: made(60)}, **TINY)
+    assert [len(counted.plan.share(me)[0]) for me in counted.plan.peers] == [30, 45]
+
+
+class Items(torch.utils.data.Dataset):
+    """As people have them."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, i):
+        return {"left": torch.full((3,), i % 2 + 0.1 * i), "right": torch.zeros(2, 4)}, i % 2
+
+
+def test_a_torch_data_set_is_given_as_it_is():
+    run = parse_p2p.run("ring:3", data=Items(), **TINY)
+    assert run.plan.schema.shapes(["left", "right"]) == {"left": (3,), "right": (2, 4)}
+    assert run.plan.kind("a0") == "left+right"
+
+
+@pytest.mark.parametrize(
+    ("graph", "data", "said"),
+    [
+        (RING, {"oslo": made(30)}, "data: the node 'rome' has none: give it some"),
+        (RING, dict.fromkeys([*RING, "romee"], made(30)), "data: 'romee' is no node of the graph: did you mean 'rome'"),
+        ("ring:3", {"a0": made(30)}, "data: the nodes of ring:3 have no names: give a graph of networkx"),
+        (RING, {"audio": np.zeros((3, 2))}, "array 'y' of data is missing"),
+        (RING, [1, 2], "data gave an object of type int as item 0; give (inputs, label)"),
+        (RING, {"oslo": made(30), "rome": made(30), "bonn": {"audio": np.zeros((9, 5)), "y": [0, 1, 2] * 3}},
+         "'audio' is a vector of 6 features in oslo and a vector of 5 features in bonn: "),
+        (RING, {"samples": 300}, "data.samples: there is no such key here"),
+    ],
+)  # fmt: skip
+def test_samples_that_cannot_be_are_refused_in_a_sentence(graph, data, said):
+    with pytest.raises(parse_p2p.ConfigError) as caught:
+        parse_p2p.run(graph, data=data, **TINY)
+    assert str(caught.value).startswith(said)

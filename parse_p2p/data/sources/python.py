@@ -21,6 +21,9 @@ from parse_p2p.data.sources.arrays import ArrayOptions, from_arrays
 
 Arrays = dict[str, NDArray[Any]]
 
+IN_MEMORY = "data"
+"""In place of an object's name, where there is none."""
+
 
 class Options(ArrayOptions):
     """What gives the samples, and what they are."""
@@ -49,7 +52,7 @@ def samples(source: Any, **options: Any) -> Dataset:
     name of the input where items are ``(tensor, label)``. Raises ConfigError for what is no samples, and pydantic's
     ValidationError for options that there are not.
     """
-    return _dataset(source, Options(object="data", **options))
+    return _dataset(source, Options(object=IN_MEMORY, **options))
 
 
 def _dataset(made: Any, options: Options) -> Dataset:
@@ -152,8 +155,9 @@ def _refuse_other(options: Options, i: int, item: Arrays, first: Arrays) -> None
 
 
 def _kind(value: Any) -> str:
-    return f"a {type(value).__name__}"
+    return f"an object of type {type(value).__name__}"
 
 
 def _fault(options: Options, wrong: str, remedy: str) -> ConfigError:
-    return ConfigError(f"data.object: {options.object!r} {wrong}; {remedy}")
+    who = "data" if options.object == IN_MEMORY else f"data.object: {options.object!r}"
+    return ConfigError(f"{who} {wrong}; {remedy}")

@@ -139,7 +139,7 @@ def test_given_statistics_scale_by_feature_and_by_channel():
 
 
 def test_a_set_of_one_class_has_no_schema():
-    with pytest.raises(ConfigError, match="'d' has one class, 'cat', and two are needed: name all in data.classes"):
+    with pytest.raises(ConfigError, match=r"'d' has one class, 'cat', and two are needed: name all in data\.classes"):
         schema_of(dataset(["cat"], [0, 0]), "own")
 
 

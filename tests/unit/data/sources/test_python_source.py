@@ -168,18 +168,18 @@ WRONG = {
     "raises": ("fails", {}, "raised ValueError: it went badly; correct it or data.arguments"),
     "other arguments": ("ready", {"arguments": {"clases": 2}}, "raised TypeError: ready() got an unexpected keyword"),
     "ragged": ("ragged", {}, "raised ValueError: setting an array element"),
-    "nothing": ("nothing", {}, "gave a NoneType; give a Dataset, a mapping of arrays by name, or a torch Dataset with"),
-    "no end": ("Stream", {}, "gave a Stream; give a Dataset"),
+    "nothing": ("nothing", {}, "gave an object of type NoneType; give a Dataset, a mapping of arrays by name"),
+    "no end": ("Stream", {}, "gave an object of type Stream; give a Dataset"),
     "no items": ("Pairs", {"arguments": {"samples": 0}}, "gave no items; give at least one"),
-    "no name": ("tensors", {}, "gave a Tensor without a name before the label of item 0; name it with data.modality"),
+    "no name": ("tensors", {}, "type Tensor without a name before the label of item 0; name it with data.modality"),
     "no callable": ("ALL", {}, "raised TypeError: 'list' object is not callable"),
     "item raises": ("Broken", {}, "raised ZeroDivisionError: division by zero at item 1; correct it"),
 }  # fmt: skip
 WRONG_ITEMS = {
     "shape": (({"x": [1, 2, 3], "t": 1}, "a"), "gave 'x' of shape (3,) as item 2, but (2,) as item 0; cut or pad them"),
     "name": (({"x": [1, 2]}, "a"), "gave x, y as item 2, but t, x, y as item 0; give the same in each"),
-    "triple": ((1, 2, 3), "gave a tuple as item 2; give (inputs, label) or a mapping with the label"),
-    "number": (3, "gave a int as item 2; give"),
+    "triple": ((1, 2, 3), "gave an object of type tuple as item 2; give (inputs, label) or a mapping with the label"),
+    "number": (3, "gave an object of type int as item 2; give"),
 }
 
 
