@@ -171,7 +171,7 @@ WRONG = {
     "nothing": ("nothing", {}, "gave an object of type NoneType; give a Dataset, a mapping of arrays by name"),
     "no end": ("Stream", {}, "gave an object of type Stream; give a Dataset"),
     "no items": ("Pairs", {"arguments": {"samples": 0}}, "gave no items; give at least one"),
-    "no name": ("tensors", {}, "type Tensor without a name before the label of item 0; name it with data.modality"),
+    "no name": ("tensors", {}, "gave an object of type Tensor without a name before the label of item 0; name"),
     "no callable": ("ALL", {}, "raised TypeError: 'list' object is not callable"),
     "item raises": ("Broken", {}, "raised ZeroDivisionError: division by zero at item 1; correct it"),
 }  # fmt: skip
