@@ -4,6 +4,7 @@
 """
 
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -163,6 +164,8 @@ def run(
     raw = _network(graph, agents, coordinator) | {"method": method, "rounds": rounds, "seed": seed} | chosen
     file = run_file.resolve({**raw, **keys}, Path("parse_p2p.run"))
     plan = RunPlan(file, samples=_by_agent(given, graph, file) if isinstance(given, Mapping) else given)
+    for note in plan.notes():
+        warnings.warn(note, stacklevel=2)
     rows: list[Row] = []
 
     def each(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:

@@ -30,6 +30,8 @@ def check(
     plan, problems = examine(path, [run_file.setting(text) for text in set or []])
     if plan is not None:
         terminal.console().print(f"{path}: {_summary(plan)}", markup=False, highlight=False, soft_wrap=True)
+        for note in plan.notes():
+            terminal.console().print(f"{path}: {note}", markup=False, highlight=False, soft_wrap=True)
         return
     for problem in problems:
         typer.echo(problem, err=True)

@@ -58,6 +58,8 @@ def run(app: typer.Typer, name: str) -> None:
     except P2PError as error:
         said = str(error)
     except USAGE as error:
+        if not error.format_message():  # the help of a command without its sub-command is printed
+            sys.exit(FAILED)
         said = f"{error.format_message()} See {name} --help"
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)

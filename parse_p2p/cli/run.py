@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from parse_p2p.cli import run_summary, terminal
 from parse_p2p.cli.program import LogLevel
@@ -134,6 +135,8 @@ def _announce(plan: RunPlan, start: int, console: Console) -> None:
         f"[bold]{run.method}[/] on [bold]{run.dataset}[/]: {len(plan.peers)} agents on {run.name}{hub}, {where}",
         highlight=False,
     )
+    for note in plan.notes():
+        console.print(f"[yellow]{escape(note)}[/]", highlight=False)
     for group, overlay in plan.laid(0).groups().items():
         components = overlay.connected_components()
         if len(components) > 1:

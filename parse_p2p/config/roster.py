@@ -7,6 +7,7 @@ agents, their data and the graph among them are the same for every method.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 import networkx as nx
 
@@ -19,6 +20,7 @@ from parse_p2p.models.base import EncoderOptions, ModelOptions
 from parse_p2p.topology import generators
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.placement import Type, place
+from parse_p2p.topology.weights import GIVEN, refuse_odd
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,17 @@ def _topology(run: RunFile, ids: list[PeerId], hubs: set[str]) -> Topology:
         graph = _named(run, ids, hubs)
     ordered = nx.Graph()
     ordered.add_nodes_from(ids)
-    ordered.add_edges_from(graph.edges)
+    ordered.add_edges_from(graph.edges(data=run.weights == GIVEN))
+    if run.weights == GIVEN:
+        _refuse_odd_weights(run, ordered)
     return Topology(run.name, ordered, run.weights, run.overlay, family)
+
+
+def _refuse_odd_weights(run: RunFile, graph: nx.Graph) -> None:
+    source = run.graph.file or "graph.edge_weights"
+    if run.graph.edge_weights is None:
+        raise ConfigError(f"weights: given needs weights of edges, and {source} gives none: give all, or leave it out")
+    refuse_odd(f"weights: {source}", graph)
 
 
 def _named(run: RunFile, ids: list[PeerId], hubs: set[str]) -> nx.Graph:
@@ -202,9 +213,9 @@ def _named(run: RunFile, ids: list[PeerId], hubs: set[str]) -> nx.Graph:
         raise ConfigError(f"graph.file: {source} has {len(nodes)} nodes for {len(ids)} agents; make them equal")
     agent = dict(zip(nodes, ids if set(nodes) != set(ids) else nodes, strict=True))
     graph = nx.Graph()
-    for edge in run.graph.edges:
+    for edge, weight in zip_longest(run.graph.edges, run.graph.edge_weights or ()):
         if odd := [end for end in edge if end not in agent and end not in hubs]:
             raise ConfigError(f"graph.edges: {odd[0]!r} is no agent of this file: {nearest(odd[0], agent)}")
         if hubs.isdisjoint(edge):
-            graph.add_edge(*(agent[end] for end in edge))
+            graph.add_edge(*(agent[end] for end in edge), weight=weight)
     return graph

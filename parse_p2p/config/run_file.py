@@ -64,7 +64,7 @@ class RunFile(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="by default the file's")
     graph: GraphEntry = Field(description="who is a neighbour of whom: a generator, edges or a file")
     overlay: str = Field("per-slice", description="per-slice: over a slice's holders; induced: this; rings: gossip's")
-    weights: str = Field("metropolis", description="metropolis, uniform or fastest-mixing")
+    weights: str = Field("metropolis", description="metropolis, uniform, fastest-mixing or given (of the edges)")
     varying: VaryingOptions | None = Field(None, description="graphs that change every round; none: they are fixed")
     agents: list[AgentEntry] | MixEntry = Field(description="how many agents of each type, or a list of them")
     method: str = Field("parse", description="how the agents learn together; parse-agent --describe NAME says more")
@@ -336,6 +336,9 @@ def _impossible(run: RunFile, locations: KeyLocations) -> Iterator[str]:
     read = graph.nodes is not None and graph.edges is not None  # from the file, which may be elsewhere by now
     if [graph.generator, None if read else graph.edges, graph.nodes if read else graph.file].count(None) != 2:
         yield f"{locations.where(('graph',))}: give exactly one of generator, edges and file"
+    if graph.edge_weights is not None and len(graph.edge_weights) != len(graph.edges or ()):
+        at = locations.where(("graph", "edge_weights"))
+        yield f"{at}: there are {len(graph.edge_weights)} for {len(graph.edges or ())} edges; give one for each"
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         yield f"{locations.where(('clocks',))}: lost must be more than two heartbeats"
 

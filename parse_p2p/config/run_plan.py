@@ -35,6 +35,7 @@ from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
+from parse_p2p.topology.weights import GIVEN
 from parse_p2p.wire.codecs.base import Codec
 from parse_p2p.wire.faults.base import broken
 
@@ -98,6 +99,11 @@ class RunPlan:
                 self._disconnected,
                 lambda: validation.unreachable_pairs(specs, self.neighbours),
             )
+
+    def notes(self) -> Iterator[str]:
+        """What the run file says that is not done, and yet is nothing wrong."""
+        if self.run.graph.edge_weights is not None and self.run.weights != GIVEN and not self.method.centralised:
+            yield f"the weights of the graph's edges are not used: weights: {GIVEN} mixes by them"
 
     def _samples_of_task(self, me: PeerId) -> bool:
         """Whether an agent has samples of its task; of one with a source of its own nobody else knows."""

@@ -24,6 +24,7 @@ class GraphEntry(Section):
     generator: str | None = Field(None, description="a family such as ring, or a networkx generator")
     args: dict[str, Any] = Field(default_factory=dict, description="the generator's arguments")
     edges: list[tuple[str, str]] | None = Field(None, description="pairs of agents")
+    edge_weights: list[float] | None = Field(None, description="of the edges, in their order, for weights: given")
     file: str | None = Field(None, description="GraphML, GEXF, an edge list or node-link JSON, beside this file")
     nodes: list[str] | None = Field(None, description="the names in edges, where the file has others than the agents")
 

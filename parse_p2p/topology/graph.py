@@ -100,7 +100,7 @@ class Topology:
     def _overlay(self, order: Sequence[PeerId]) -> nx.Graph:
         if self.overlay == "rings":
             return _on(order, ring_overlay.edges(order))
-        induced = _on(order, self.graph.subgraph(order).edges)
+        induced = _on(order, self.graph.subgraph(order).edges(data=True))
         if self.overlay == "induced":
             return induced
         laid = self._laid(order)
@@ -128,7 +128,7 @@ def _named(graph: nx.Graph, order: Sequence[PeerId]) -> nx.Graph:
     return _on(order, ((order[a], order[b]) for a, b in graph.edges))
 
 
-def _on(order: Sequence[PeerId], edges: Iterable[tuple[Any, Any]]) -> nx.Graph:
+def _on(order: Sequence[PeerId], edges: Iterable[tuple[Any, ...]]) -> nx.Graph:
     # built anew: a networkx subgraph may list its nodes in the order of a set, another in every process
     graph = nx.Graph()
     graph.add_nodes_from(order)

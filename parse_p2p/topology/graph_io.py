@@ -6,6 +6,7 @@ Nodes are text, in the file's order, and nodes and edges keep their attributes. 
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -69,7 +70,11 @@ def plain(source: str, graph: Any) -> nx.Graph:
 
 def entry(graph: nx.Graph) -> dict[str, Any]:
     """What a run file says of a plain graph, the same for equal graphs."""
-    return {"nodes": list(graph), "edges": sorted(sorted(edge) for edge in graph.edges)}
+    edges = sorted(sorted(edge) for edge in graph.edges)
+    weights = [graph.edges[edge].get("weight") for edge in edges]
+    are_numbers = all(isinstance(weight, Real) for weight in weights)
+    weighted = {"edge_weights": [float(weight) for weight in weights]} if edges and are_numbers else {}
+    return {"nodes": list(graph), "edges": edges} | weighted
 
 
 def _by_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:

@@ -11,9 +11,13 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology.spectrum import connected_components, slem
 
 Matrix = NDArray[np.float64]
+
+GIVEN = "given"
+ROUNDING = 1e-9
 
 STEPS = 300
 FIRST_STEP, SHRINK = 0.2, 0.98  # the last step is 5e-4 of a weight: SLEM within 1e-3 of the optimum in tests
@@ -51,10 +55,33 @@ def fastest_mixing(graph: nx.Graph) -> Matrix:
     return weights
 
 
+def given(graph: nx.Graph) -> Matrix:
+    """The ``weight`` of every edge, or Metropolis weights for a graph some of whose edges have none.
+
+    Such are the graphs that are laid for a slice's holders where the run's graph falls apart among them.
+    """
+    if any(weight is None for _, _, weight in graph.edges(data="weight")):
+        return metropolis(graph)
+    matrix: Matrix = nx.to_numpy_array(graph, weight="weight")
+    np.fill_diagonal(matrix, 0)
+    return _with_self(matrix)
+
+
+def refuse_odd(source: str, graph: nx.Graph) -> None:
+    """Raise ConfigError, naming ``source``, for weights of edges by which nobody can mix."""
+    for a, b, weight in graph.edges(data="weight"):
+        if weight is None or not 0 <= weight <= 1:
+            raise ConfigError(f"{source}: the edge {a}-{b} has the weight {weight}; give one from 0 to 1")
+    for node, total in graph.degree(weight="weight"):
+        if total > 1 + ROUNDING:
+            raise ConfigError(f"{source}: the weights of the edges at {node} sum to {total:g}; make it 1 at most")
+
+
 WEIGHTS: Mapping[str, Callable[[nx.Graph], Matrix]] = {
     "metropolis": metropolis,
     "uniform": uniform,
     "fastest-mixing": fastest_mixing,
+    GIVEN: given,
 }
 
 

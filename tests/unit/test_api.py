@@ -139,6 +139,15 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
     assert {"run", "Run", "P2PError", "__version__"} <= set(dir(parse_p2p))
 
 
+def test_weights_of_edges_are_mixed_by_when_asked_and_mentioned_when_not():
+    graph = nx.Graph()
+    graph.add_weighted_edges_from([(0, 1, 0.4), (1, 2, 0.1), (2, 3, 0.4), (3, 0, 0.1)])
+    with pytest.warns(UserWarning, match="the weights of the graph's edges are not used: weights: given mixes by them"):
+        plain = parse_p2p.run(graph, {"audio": 4}, **SMALL | {"rounds": 1})
+    mixed = parse_p2p.run(graph, {"audio": 4}, weights="given", **SMALL | {"rounds": 1})
+    assert plain.gap == pytest.approx(2 / 3) and mixed.gap == pytest.approx(0.2)
+
+
 def made(rows, classes=("cat", "dog", "fox"), seed=0):
     """Arrays in which every class lies elsewhere."""
     rng = np.random.default_rng(seed)

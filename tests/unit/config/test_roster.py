@@ -116,3 +116,37 @@ def test_the_shipped_star_runs_every_method_there_is():
         run = run_file.load(TOPOLOGIES / "star.yaml", [("method", name)])
         w = RunPlan(run)
         assert len(w.peers) == 8 and (w.coordinator == "hub") == w.method.centralised
+
+
+EDGES = [["a", "b"], ["b", "c"]]
+
+
+def weighted(weights=(0.25, 0.5), **changes):
+    graph = {"edges": EDGES} | ({} if weights is None else {"edge_weights": weights})
+    raw = {"graph": graph, "agents": AGENTS[1:4], "dataset": "bits", "weights": "given"} | changes
+    return RunPlan(RunFile.model_validate(raw))
+
+
+def test_agents_mix_by_the_weights_of_the_edges_where_asked():
+    assert weighted().topology.weights("b") == {"a": 0.25, "c": 0.5}
+    assert list(weighted().notes()) == []
+
+
+def test_it_is_said_that_weights_are_not_used():
+    raw = {"graph": {"edges": EDGES, "edge_weights": [0.25, 0.5]}, "agents": AGENTS[1:4], "dataset": "bits"}
+    made = RunPlan(RunFile.model_validate(raw))
+    assert made.topology.weights("b") == {"a": pytest.approx(1 / 3), "c": pytest.approx(1 / 3)}
+    assert list(made.notes()) == ["the weights of the graph's edges are not used: weights: given mixes by them"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (None, "weights: given needs weights of edges, and graph.edge_weights gives none: give all, or leave it out"),
+        ((0.7, 0.5), "weights: graph.edge_weights: the weights of the edges at b sum to 1.2; make it 1 at most"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(weights, said):
+    with pytest.raises(ConfigError) as caught:
+        weighted(weights)
+    assert str(caught.value) == said

@@ -209,6 +209,14 @@ def test_a_path_that_no_file_can_have_is_refused_where_it_stands(load):
         load(GOOD + 'keyring: "a\\0b"\n')
 
 
+def test_there_is_a_weight_for_each_edge(load):
+    edges = GOOD.replace("generator: ring", "edges: [[a0, a1]], edge_weights: [0.5, 0.5]")
+    with pytest.raises(ConfigError, match=r"two\.yaml:\d+: graph\.edge_weights: there are 2 for 1 edges; give"):
+        load(edges)
+    with pytest.raises(ConfigError, match=r"there are 1 for 0 edges"):
+        load(GOOD.replace("generator: ring", "generator: ring, edge_weights: [0.5]"))
+
+
 def test_the_name_of_a_file_is_no_part_of_what_is_agreed_on(load):
     assert load(GOOD, ("name", "alice")).digest() == load(GOOD, ("name", "bob")).digest()
     assert load(GOOD).keys().differing(load(GOOD, ("seed", 1), ("train.lr", 0.3)).keys().said) == ["train", "seed"]

@@ -219,3 +219,34 @@ def test_the_run_file_names_a_missing_graph_file(tmp_path):
     (tmp_path / "run.yaml").write_text("graph: {file: no.graphml}\nagents: {mix: {audio: 2}}\n")
     with pytest.raises(ConfigError, match=r"no\.graphml: cannot be read as a graph"):
         run_file.load(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize("suffix", [".graphml", ".gexf", ".json", ".edges"])
+def test_a_run_may_mix_by_the_weights_of_its_graph_file(tmp_path, suffix):
+    graph = nx.Graph()
+    graph.add_weighted_edges_from([("d", "a", 0.1), ("b", "a", 0.4), ("c", "b", 0.25)])
+    graph_io.write(graph, tmp_path / f"g{suffix}")
+    entry = graph_io.entry(graph_io.read(tmp_path / f"g{suffix}"))
+    assert dict(zip(map(tuple, entry["edges"]), entry["edge_weights"], strict=True)) == {
+        ("a", "b"): 0.4, ("a", "d"): 0.1, ("b", "c"): 0.25,
+    }  # fmt: skip
+    raw = {"graph": {"file": f"g{suffix}"}, "agents": {"mix": {"audio": 4}}, "dataset": "bits", "weights": "given"}
+    plan = RunPlan(run_file.resolve(raw, tmp_path / "run.yaml"))
+    assert plan.topology.spectral_gap() > 0
+    assert sorted(weight for me in plan.peers for weight in plan.topology.weights(me).values()) == [
+        0.1, 0.1, 0.25, 0.25, 0.4, 0.4,
+    ]  # fmt: skip
+    assert RunPlan(run_file.load(written_down(plan, tmp_path))).topology.weights("a1") == plan.topology.weights("a1")
+
+
+def written_down(plan, folder):
+    path = folder / "written.yaml"
+    path.write_text(run_file.dump(plan.run))
+    return path
+
+
+def test_weights_of_some_edges_or_that_are_no_numbers_are_none_of_a_run():
+    for odd in ({}, {"weight": "heavy"}):
+        graph = nx.Graph([("a", "b", {"weight": 0.5}), ("b", "c", odd)])
+        assert "edge_weights" not in graph_io.entry(graph)
+    assert "edge_weights" not in graph_io.entry(nx.empty_graph(["a", "b"]))

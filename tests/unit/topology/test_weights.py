@@ -5,13 +5,14 @@ import math
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.topology import spectrum
 from parse_p2p.topology.generators import build
-from parse_p2p.topology.weights import WEIGHTS, fastest_mixing, metropolis, uniform
+from parse_p2p.topology.weights import WEIGHTS, fastest_mixing, given, metropolis, refuse_odd, uniform
 
 
 def rho(name, n, **args):
@@ -78,7 +79,7 @@ def test_closed_formula_of_the_hypercube_and_the_limit_of_random_regular_graphs(
 
 
 @settings(max_examples=40, deadline=None)
-@given(graph=connected_graphs(), rule=st.sampled_from(sorted(WEIGHTS)))
+@drawn(graph=connected_graphs(), rule=st.sampled_from(sorted(WEIGHTS)))
 def test_every_rule_is_symmetric_doubly_stochastic_on_the_edges_and_contracts(graph, rule):
     matrix = WEIGHTS[rule](graph)
     edges = nx.to_numpy_array(graph, weight=None) + np.eye(len(graph))
@@ -90,7 +91,7 @@ def test_every_rule_is_symmetric_doubly_stochastic_on_the_edges_and_contracts(gr
 
 
 @settings(max_examples=25, deadline=None)
-@given(graph=connected_graphs())
+@drawn(graph=connected_graphs())
 def test_fastest_mixing_is_never_worse_than_metropolis(graph):
     assert spectrum.slem(fastest_mixing(graph)) <= spectrum.slem(metropolis(graph))
 
@@ -180,3 +181,45 @@ def test_spectrum_of_rings_pieces_and_complete_graphs():
 def test_rounds_to_nothing_or_everything_is_refused(epsilon):
     with pytest.raises(ConfigError, match="epsilon"):
         spectrum.rounds_to(np.eye(2), epsilon)
+
+
+RING = [("a", "b", 0.4), ("b", "c", 0.1), ("c", "d", 0.4), ("d", "a", 0.1)]
+
+
+def weighted(*edges):
+    graph = nx.Graph()
+    graph.add_weighted_edges_from(edges)
+    return graph
+
+
+def test_given_weights_are_those_of_the_edges_and_the_rest_stays_at_home():
+    matrix = given(weighted(*RING))
+    by_hand = [[0.5, 0.4, 0, 0.1], [0.4, 0.5, 0.1, 0], [0, 0.1, 0.5, 0.4], [0.1, 0, 0.4, 0.5]]
+    np.testing.assert_allclose(matrix, by_hand, atol=1e-15)
+    assert spectrum.slem(matrix) == pytest.approx(0.8)
+
+
+def test_a_graph_without_all_weights_gets_metropolis_ones():
+    graph = weighted(*RING)
+    graph.add_edge("a", "c")
+    np.testing.assert_array_equal(given(graph), metropolis(graph))
+
+
+@pytest.mark.parametrize(
+    ("edges", "said"),
+    [
+        ([("a", "b", -0.1)], "ring.edges: the edge a-b has the weight -0.1; give one from 0 to 1"),
+        ([("a", "b", math.nan)], "ring.edges: the edge a-b has the weight nan; give one from 0 to 1"),
+        ([("a", "b", math.inf)], "ring.edges: the edge a-b has the weight inf; give one from 0 to 1"),
+        ([("a", "b", None)], "ring.edges: the edge a-b has the weight None; give one from 0 to 1"),
+        ([("a", "b", 0.6), ("b", "c", 0.5)], "ring.edges: the weights of the edges at b sum to 1.1; make it 1 at most"),
+    ],
+)
+def test_weights_by_which_nobody_can_mix_are_refused(edges, said):
+    with pytest.raises(ConfigError) as caught:
+        refuse_odd("ring.edges", weighted(*edges))
+    assert str(caught.value) == said
+
+
+def test_weights_that_leave_an_agent_nothing_of_its_own_are_fine():
+    refuse_odd("g", weighted(("a", "b", 0.1), ("a", "c", 0.2), ("a", "d", 0.7)))
