@@ -6,6 +6,7 @@
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -162,7 +163,7 @@ def run(
     if agents is None and given is not None:
         agents = _all_of(given, graph)
     raw = _network(graph, agents, coordinator) | {"method": method, "rounds": rounds, "seed": seed} | chosen
-    file = run_file.resolve({**raw, **keys}, Path("parse_p2p.run"))
+    file = run_file.resolve(deepcopy({**raw, **keys}), Path("parse_p2p.run"))
     plan = RunPlan(file, samples=_by_agent(given, graph, file) if isinstance(given, Mapping) else given)
     for note in plan.notes():
         warnings.warn(note, stacklevel=2)

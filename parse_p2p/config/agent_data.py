@@ -5,7 +5,9 @@ has it. Samples are read by the process that needs them: of agents with sources 
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import OWN, RunFile, options
-from parse_p2p.config.sections import AgentEntry, PartitionEntry
+from parse_p2p.config.sections import MixEntry, PartitionEntry
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
@@ -131,7 +134,7 @@ class SharedData:
         return scaled(train, own), scaled(test, own)
 
     def problems(self) -> Iterator[str]:
-        if any(entry.data or entry.test_data for entry in _entries(self._given)):
+        if any(own or test for _, own, test in (_sources(self._given, me) for me in agent_ids(self._given))):
             yield (
                 f"dataset: an agent has data of its own, and {self._given.dataset!r} is dealt to all: set dataset: "
                 f"{OWN}, or leave out the data of agents"
@@ -233,12 +236,12 @@ class OwnData:
 
     def source(self, me: PeerId, to_test: bool = False) -> "Source | None":
         """Where an agent's samples are, or those that it tests with if they are apart."""
-        entry = next((e for e in _entries(self.run) if e.id == me), None)
-        own = None if entry is None else entry.test_data if to_test else entry.data
-        if to_test and own is None:
+        common, own, test = _sources(self.run, me)
+        if to_test and test is None:
             return None
-        values = {key: _for(me, value) for key, value in (self.run.data | (own or {})).items()}
-        return Source(values, f"agents: {me}.{'test_data' if to_test else 'data'}") if values else None
+        values = common | own | (test or {} if to_test else {})
+        where = f"agents: {me}.{'test_data' if to_test else 'data'}"
+        return Source({key: _for(me, value) for key, value in values.items()}, where) if values else None
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's own samples: all to train on where it has others to test with, else with a share to test with."""
@@ -264,10 +267,12 @@ class OwnData:
                     f"data_schema.modalities.{m}.scale: no agent sees the samples of all where they have data of their "
                     "own: take own, none, or a given mean and deviation"
                 )
-        for entry in _entries(run):
-            for to_test in (False, True):
-                if (source := self.source(PeerId(entry.id), to_test)) is not None:
-                    yield from source.problems()
+        for me in agent_ids(run):
+            source, test = self.source(me), self.source(me, to_test=True)
+            for chosen in filter(None, (source, test)):
+                yield from chosen.problems()
+            if source is not None and source == test:
+                yield f"agents: {me}.test_data says no other source than its data: give it a path of its own"
         if run.public is not None:
             yield "public: where agents have data of their own, give the coordinator its data at its entry instead"
         if run.partition != PartitionEntry():
@@ -298,23 +303,25 @@ class OwnData:
         )
 
 
+@dataclass(frozen=True)
 class Source:
     """A source of samples: the ``kind`` of file or code and its options, as they stand in a run file at ``where``."""
 
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        self._values = dict(values)
-        self._where = where
+    values: Mapping[str, Any]
+    where: str = field(compare=False)
 
     @property
     def path(self) -> Path | None:
-        """The file or folder, of a source that has one."""
-        path = self._values.get("path")
+        """The file or folder, of a source that has one. Raises ConfigError for what is no path."""
+        path = self.values.get("path")
+        if path is not None and (not isinstance(path, str | Path) or path == ""):
+            raise ConfigError(f"{self.where}.path: a path is text, not {path!r}")
         return None if path is None else Path(path)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the options, as far as it can be said without looking for the file."""
         try:
-            if self.path is None or self._values.get("kind", "auto") != "auto":
+            if self.path is None or self.values.get("kind", "auto") != "auto":
                 self._module_and_options()
         except ConfigError as error:
             yield str(error)
@@ -322,8 +329,8 @@ class Source:
     def check(self) -> None:
         """Raise ConfigError for options that are wrong, or a file that is not there; nothing is opened."""
         self._module_and_options()
-        if self.path is not None and not self.path.exists():
-            raise ConfigError(f"{self._where}: {self.path} does not exist on this host: correct the path")
+        if self.path is not None and not os.path.exists(self.path):
+            raise ConfigError(f"{self.where}: {self.path} does not exist on this host: correct the path")
 
     def open(self, seed: int) -> Dataset:
         """Read the samples. Raises ConfigError."""
@@ -332,22 +339,26 @@ class Source:
         return found
 
     def _module_and_options(self) -> tuple[Any, BaseModel]:
-        values = dict(self._values)
+        values = dict(self.values)
         kind = str(values.pop("kind", "auto"))
-        module = plugins.module(plugins.DATA, self._recognised() if kind == "auto" else kind)
-        return module, options(module.Options, values, self._where)
+        try:
+            module = plugins.module(plugins.DATA, self._recognised() if kind == "auto" else kind)
+        except ConfigError as error:
+            said = str(error)
+            raise ConfigError(said if said.startswith(self.where) else f"{self.where}.kind: {said}") from None
+        return module, options(module.Options, values, self.where)
 
     def _recognised(self) -> str:
         """The kind of source that recognises the path."""
         known = plugins.names(plugins.SOURCES)
         if self.path is None:
-            raise ConfigError(f"{self._where}: give a path, or the kind of the source: {', '.join(known)}")
-        if not self.path.exists():
-            raise ConfigError(f"{self._where}: {self.path} does not exist on this host: correct the path")
+            raise ConfigError(f"{self.where}: give a path, or the kind of the source: {', '.join(known)}")
+        if not os.path.exists(self.path):
+            raise ConfigError(f"{self.where}: {self.path} does not exist on this host: correct the path")
         found = [name for name in known if plugins.load(plugins.SOURCES, name)(self.path)]
         if len(found) != 1:
             several = f"it could be {' or '.join(found)}" if found else "no kind of source recognises it"
-            raise ConfigError(f"{self._where}: {self.path}: {several}; say which: kind: {', '.join(found or known)}")
+            raise ConfigError(f"{self.where}: {self.path}: {several}; say which: kind: {', '.join(found or known)}")
         return found[0]
 
 
@@ -367,8 +378,9 @@ def with_source(run: RunFile, me: PeerId, values: dict[str, Any]) -> RunFile:
     """
     if run.dataset != OWN:
         raise ConfigError(f"--data: the run deals {run.dataset!r} to its agents: set dataset: {OWN} and a data_schema")
-    if not isinstance(run.agents, list):  # this process runs one agent, and what others read is not agreed on
-        return run.model_copy(update={"data": run.data | values})
+    if isinstance(run.agents, MixEntry):
+        sources = run.agents.data | {me: run.agents.data.get(me, {}) | values}
+        return run.model_copy(update={"agents": run.agents.model_copy(update={"data": sources})})
     entries = [e.model_copy(update={"data": (e.data or {}) | values}) if e.id == me else e for e in run.agents]
     return run.model_copy(update={"agents": entries})
 
@@ -379,9 +391,13 @@ def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Datase
     return dataset
 
 
-def _entries(run: RunFile) -> Sequence[AgentEntry]:
-    """The entries of a list of agents; those of a mix have nothing of their own."""
-    return run.agents if isinstance(run.agents, list) else ()
+def _sources(run: RunFile, me: PeerId) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+    """What the sources of all have in common, what an agent's own says, and what that to test with says, if any."""
+    common = run.data if run.dataset == OWN else {}
+    if isinstance(run.agents, MixEntry):
+        return common, run.agents.data.get(me, {}), None
+    entry = next((entry for entry in run.agents if entry.id == me), None)
+    return (common, {}, None) if entry is None else (common, entry.data or {}, entry.test_data)
 
 
 def _for(me: PeerId, value: Any) -> Any:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -117,6 +118,8 @@ class RunFile(Section):
             same["agents"] = [
                 {k: v for k, v in entry.items() if k not in host_keys} | {"address": None} for entry in same["agents"]
             ]
+        else:
+            same["agents"].pop("data")
         # where a host keeps its copy is its own business; that the copies are equal the fingerprint says
         same["data"] = {} if self.dataset == OWN else _without_paths(self.dataset, self.data)
         if self.public is not None and self.public.dataset is not None:
@@ -176,7 +179,7 @@ def complete(
     """
     raw.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:64] or "run")
     overridden = [_put(raw, key, value) for key, value in settings]
-    if "dataset" not in raw and ("data_schema" in raw or any("data" in entry for entry in _listed(raw))):
+    if "dataset" not in raw and ("data_schema" in raw or any("data" in entry for entry in _with_data(raw))):
         raw["dataset"] = OWN
     raw.setdefault("keyring", "keys")
     for loc in list(_paths(raw)):
@@ -231,8 +234,11 @@ def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:
         yield ("agents", i, "model", "encoder", "weights")
         yield from (("agents", i, "encoders", m, "weights") for m in _mapping(entry.get("encoders")))
         for part in ("data", "test_data"):
-            source = _mapping(raw.get("data")) | _mapping(entry.get(part))
+            source = _mapping(raw.get("data")) | _mapping(entry.get("data")) | _mapping(entry.get(part))
             yield from (("agents", i, part, key) for key in _path_options(OWN, source))
+    for me, source in _mapping(_mapping(raw.get("agents")).get("data")).items():
+        paths = _path_options(OWN, _mapping(raw.get("data")) | _mapping(source))
+        yield from (("agents", "data", me, key) for key in paths)
 
 
 def _path_options(dataset: object, values: object) -> list[str]:
@@ -269,6 +275,11 @@ def _make_absolute(raw: Any, loc: Loc, folder: Path, path: Path) -> None:
     if "\0" in named:
         raise ConfigError(f"{path}: {'.'.join(map(str, loc))}: {named!r} is no file name")
     raw[loc[-1]] = os.path.abspath(folder / os.path.expanduser(named))
+
+
+def _with_data(raw: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where sources of agents may stand."""
+    return [*_listed(raw), _mapping(raw.get("agents"))]
 
 
 def _listed(raw: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -444,7 +455,7 @@ def _put(raw: dict[str, Any], key: str, value: Any) -> Loc:
         at = at[_index(at, part, key)] if isinstance(at, list) else at.setdefault(part, {})
         if not isinstance(at, dict | list):
             raise ConfigError(f"--set {key}: {part!r} is a plain value and has no keys of its own")
-    at[_index(at, last, key) if isinstance(at, list) else last] = value
+    at[_index(at, last, key) if isinstance(at, list) else last] = deepcopy(value)  # paths in it are made absolute
     return tuple(int(p) if p.isdecimal() else p for p in key.split("."))
 
 

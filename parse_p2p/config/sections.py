@@ -37,7 +37,7 @@ class AgentEntry(Section):
     encoders: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes to model.encoder")
     model: dict[str, Any] = Field(default_factory=dict, description="changes to model")
     data: dict[str, Any] | None = Field(None, description="its own source, as {path: site3.csv}; changes to data")
-    test_data: dict[str, Any] | None = Field(None, description="a source to test with; none: a share of its data")
+    test_data: dict[str, Any] | None = Field(None, description="changes to its data, to test with; none: a share")
     task: str | None = Field(None, description="one of tasks; none: all classes of the data set")
     address: Entrance | None = Field(None, description="tcp://host:port, where others dial it; port + 1 is taken too")
     bind: Binding | None = Field(None, description="IP address of its host that it listens on; none: address's host")
@@ -63,6 +63,9 @@ class MixEntry(Section):
 
     mix: dict[str, int] = Field(description="how many agents have each modality, as audio, or several, as audio+motion")
     placement: str = Field("alternating", description="how types lie on the graph: alternating, blocks or random")
+    data: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="own sources of agents, as {a3: {path: site3.csv}}; changes to data"
+    )
     tasks: list[str] = Field(default_factory=list, description="dealt in turn to the agents of each type")
     coordinator: str | None = Field(None, pattern=NAME, description="one agent more, for centralised methods")
 

@@ -4,14 +4,16 @@ Networks and overlays follow from it alone, so that nobody has to see another's 
 set is; ``conform`` makes a data set what a schema says, or refuses it.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, Scale
 
@@ -19,6 +21,9 @@ AXES = {"vector": ("features",), "series": ("channels", "steps"), "image": ("cha
 """What the axes of a sample are, by its kind."""
 
 BY_AXES = {len(axes): kind for kind, axes in AXES.items()}
+
+
+SCALES = ("own", "all", "none")
 
 
 class Statistics(BaseModel):
@@ -33,9 +38,24 @@ class Statistics(BaseModel):
     def _as_long(self) -> Self:
         if len(self.mean) != len(self.deviation):
             raise ValueError(f"mean has {len(self.mean)} numbers and deviation {len(self.deviation)}; give as many")
-        if not all(0 <= each < float("inf") for each in self.deviation):
-            raise ValueError("a deviation is a number from 0")
+        if not all(0 <= each < math.inf for each in self.deviation) or not all(map(math.isfinite, self.mean)):
+            raise ValueError("a mean is a number, and a deviation one from 0")
         return self
+
+
+def _as_scale(value: Any) -> Any:
+    """A word or statistics, refused by a sentence of its own: of a union all members would complain."""
+    if isinstance(value, Mapping):
+        try:
+            return Statistics.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            said = first["msg"].removeprefix("Value error, ")
+            raise sentence(f"{key}{': ' if key else ''}{said[0].lower()}{said[1:]}") from None
+    if not isinstance(value, Statistics) and value not in SCALES:
+        raise sentence(f"{value!r} is none of {', '.join(SCALES)}, or {{mean: [...], deviation: [...]}}")
+    return value
 
 
 class ModalitySchema(BaseModel):
@@ -47,7 +67,7 @@ class ModalitySchema(BaseModel):
     shape: tuple[int, ...] = Field(
         min_length=1, description="vector [features], series [channels, steps], image [channels, height, width]"
     )
-    scale: Literal["own", "all", "none"] | Statistics = Field(
+    scale: Annotated[Literal["own", "all", "none"] | Statistics, BeforeValidator(_as_scale)] = Field(
         "own",
         description="to mean 0 and deviation 1 by an agent's own training samples or by those of all agents (of a "
         "shared set), or not; or by given mean and deviation",

@@ -160,12 +160,17 @@ TINY = {"model": SMALL["model"], "rounds": 1, "device": "cpu"}
 RING = nx.cycle_graph(["oslo", "rome", "bonn"])
 
 
-def test_arrays_in_memory_are_dealt_as_those_of_a_file_are(tmp_path):
+def test_arrays_in_memory_are_dealt_as_those_of_a_file_are(tmp_path, monkeypatch):
     arrays = made(90)
     np.savez(tmp_path / "same.npz", **arrays)
     agents = {"audio": 1, "audio+motion": 2}
     given = parse_p2p.run(RING, agents, data=arrays, **TINY)
-    of_file = parse_p2p.run(RING, agents, dataset="npz", data={"path": tmp_path / "same.npz"}, **TINY)
+    public = {"dataset": "npz", "data": {"path": "other.npz"}}
+    monkeypatch.chdir(tmp_path)
+    np.savez("other.npz", **made(30))
+    of_file = parse_p2p.run(RING, agents, dataset="npz", data={"path": "same.npz"}, **TINY)
+    parse_p2p.run(RING, agents, dataset="npz", data={"path": "same.npz"}, public=public, **TINY)
+    assert public["data"]["path"] == "other.npz", "what is given stays as it is"
     assert given.plan.run.fingerprint == of_file.plan.run.fingerprint
     assert [row["loss"] for row in given.rows] == [row["loss"] for row in of_file.rows]
     assert given.plan.schema.classes == ("cat", "dog", "fox") and "on given" in repr(given)

@@ -39,9 +39,9 @@ def _as_classes(value: Any) -> Any:
     names = tuple(map(_as_name, value)) if isinstance(value, list | tuple) else ()
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise sentence(f"the class {twice[0]!r} stands here twice; name each once")
-    number = isinstance(value, int) and not isinstance(value, bool) and value > 1
+    number = isinstance(value, int) and not isinstance(value, bool) and 1 < value <= LARGEST_NUMBER
     if value is not None and not number and not (len(names) > 1 and all(isinstance(name, str) for name in names)):
-        raise sentence("give how many classes there are, at least 2, or a list of their names")
+        raise sentence(f"give how many classes there are, 2 to {LARGEST_NUMBER}, or a list of their names")
     return names or value
 
 

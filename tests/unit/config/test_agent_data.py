@@ -178,7 +178,7 @@ def test_the_path_of_a_source_says_its_kind(tmp_path):
         ({}, "here: give a path, or the kind of the source: "),
         ({"path": tmp_path / "absent"}, f"here: {tmp_path / 'absent'} does not exist on this host: correct the path"),
         ({"path": tmp_path / "mine.npz", "pth": 1}, "here.pth: there is no such key here; did you mean 'path'?"),
-        ({"kind": "npzz", "path": "x"}, "there is no data set 'npzz': did you mean 'npz'?"),
+        ({"kind": "npzz", "path": "x"}, "here.kind: there is no data set 'npzz': did you mean 'npz'?"),
     ):
         with pytest.raises(ConfigError) as caught:
             Source(values, "here").open(0)
@@ -189,10 +189,33 @@ def test_another_source_for_one_agent_changes_that_one_alone():
     run = own([TWO[0] | {"data": {"kind": "npz", "path": "x"}}, TWO[1]])
     a0, a1 = with_source(run, "a0", {"path": "y"}).agents
     assert a0.data == {"kind": "npz", "path": "y"} and a1 == run.agents[1]
-    mix = own({"mix": {"audio": 2}}, data={"kind": "npz"})
-    assert with_source(mix, "a1", {"path": "y"}).data == {"kind": "npz", "path": "y"}
+    mix = own({"mix": {"audio": 2}, "data": {"a0": {"path": "x"}}}, data={"kind": "npz"})
+    changed = with_source(mix, "a1", {"path": "y"})
+    assert changed.agents.data == {"a0": {"path": "x"}, "a1": {"path": "y"}} and changed.data == mix.data
+    assert changed.digest() == mix.digest()
     with pytest.raises(ConfigError, match="--data: the run deals 'bits' to its agents: set dataset: own"):
         with_source(plans.plan().run, "a0", {"path": "y"})
+
+
+@pytest.mark.parametrize("path", [5, True, ["x"], ""])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(ConfigError, match=re.escape(f"here.path: a path is text, not {path!r}")):
+        Source({"path": path}, "here").check()
+
+
+def test_a_path_that_no_file_can_have_does_not_exist():
+    with pytest.raises(ConfigError, match="does not exist on this host"):
+        Source({"path": "x" * 5000}, "here").open(0)
+
+
+def test_what_tests_is_something_else_than_what_trains():
+    own_data = {"kind": "npz", "path": "x.npz", "classes": 4}
+    data = RunPlan(own([TWO[0] | {"data": own_data, "test_data": {"path": "y.npz"}}, TWO[1]])).data
+    assert isinstance(data, OwnData)
+    assert data.source("a0", to_test=True).values == own_data | {"path": "y.npz"}
+    for same in ({}, {"path": "x.npz"}):
+        with pytest.raises(ConfigError, match=r"agents: a0\.test_data says no other source than its data"):
+            RunPlan(own([TWO[0] | {"data": own_data, "test_data": same}, TWO[1]]))
 
 
 def test_an_agents_name_stands_in_the_path_of_all():

@@ -176,6 +176,10 @@ def test_every_path_lies_beside_the_run_file(load, tmp_path, monkeypatch):
     assert a1.encoders["audio"]["weights"] == str(tmp_path / "w.npz")
     assert a1.model["encoder"]["weights"] == str(tmp_path / "v.npz")
     assert run.model.encoder.weights == str(tmp_path / "u.npz") and run.keyring == str(tmp_path / "my-keys")
+    mix = {"mix": {"audio": 2}, "data": {"a1": {"path": "here.npz"}}}
+    assert load(WITH_PATHS, ("agents", mix)).agents.data == {"a1": {"path": "/here.npz"}}, "said on the command line"
+    text = WITH_PATHS.replace(WITH_PATHS[WITH_PATHS.index("agents") : WITH_PATHS.index("data_schema")], "")
+    assert load(text + yaml.safe_dump({"agents": mix})).agents.data == {"a1": {"path": str(tmp_path / "here.npz")}}
     assert str(run.discovery.folder) == str(tmp_path / "meet")
     monkeypatch.chdir(tmp_path)
     assert load(run_file.dump(run)) == run, "of a run that was written down nothing moves"

@@ -60,8 +60,17 @@ def test_a_sample_with_more_axes_than_any_kind_has_none():
         ({"kind": "sound", "shape": [3]}, "'vector', 'series' or 'image'"),
         ({"kind": "series", "shape": [2, 9], "scale": {"mean": [0], "deviation": [1]}}, "scale has 1 numbers for 2 ch"),
         ({"kind": "vector", "shape": [1], "scale": {"mean": [0, 1], "deviation": [1]}}, "mean has 2 .* deviation 1;"),
-        ({"kind": "vector", "shape": [1], "scale": {"mean": [0], "deviation": [-1]}}, "a deviation is a number from 0"),
-        ({"kind": "vector", "shape": [1], "scale": {"mean": [0], "deviation": [float("inf")]}}, "a deviation is a num"),
+        ({"kind": "vector", "shape": [1], "scale": "owned"}, "'owned' is none of own, all, none, or {mean:"),
+        ({"kind": "vector", "shape": [1], "scale": {"mean": [0]}}, "deviation: field required"),
+        ({"kind": "vector", "shape": [1], "scale": {"mean": [float("nan")], "deviation": [1]}}, "a mean is a number"),
+        (
+            {"kind": "vector", "shape": [1], "scale": {"mean": [0], "deviation": [-1]}},
+            "a mean is a number, and a deviation one from 0",
+        ),
+        (
+            {"kind": "vector", "shape": [1], "scale": {"mean": [0], "deviation": [float("inf")]}},
+            "a deviation one from 0",
+        ),
     ],
 )
 def test_a_modality_that_cannot_be_is_refused(modality, said):

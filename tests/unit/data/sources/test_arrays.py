@@ -106,7 +106,7 @@ def test_classes_are_named_once():
     with pytest.raises(ValidationError, match="the class 'a' stands here twice; name each once"):
         ArrayOptions(classes=["a", "b", "a"])
     for wrong in (1, True, 2.5, "a", ["a"], [], ["a", None], {"a": 1}):
-        with pytest.raises(ValidationError, match="give how many classes there are, at least 2, or a list of their na"):
+        with pytest.raises(ValidationError, match="give how many classes there are, 2 to 1000000, or a list"):
             ArrayOptions(classes=wrong)
 
 
