@@ -216,7 +216,7 @@ class OwnData:
     def __init__(
         self,
         run: RunFile,
-        coordinator: PeerId | None,
+        coordinator: PeerId | None = None,
         samples: Mapping[PeerId, Dataset] | None = None,
     ) -> None:
         self.run = run
@@ -243,6 +243,11 @@ class OwnData:
         where = f"agents: {me}.{'test_data' if to_test else 'data'}"
         return Source({key: _for(me, value) for key, value in values.items()}, where) if values else None
 
+    def sources(self) -> Iterator["Source"]:
+        """Those of all agents, as far as the run file has them."""
+        both = (self.source(me, to_test) for me in agent_ids(self.run) for to_test in (False, True))
+        return filter(None, both)
+
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's own samples: all to train on where it has others to test with, else with a share to test with."""
         train = self._conforming(me, False, modalities)
@@ -267,10 +272,10 @@ class OwnData:
                     f"data_schema.modalities.{m}.scale: no agent sees the samples of all where they have data of their "
                     "own: take own, none, or a given mean and deviation"
                 )
+        for found in self.sources():
+            yield from found.problems()
         for me in agent_ids(run):
             source, test = self.source(me), self.source(me, to_test=True)
-            for chosen in filter(None, (source, test)):
-                yield from chosen.problems()
             if source is not None and source == test:
                 yield f"agents: {me}.test_data says no other source than its data: give it a path of its own"
         if run.public is not None:
@@ -346,7 +351,7 @@ class Source:
         except ConfigError as error:
             said = str(error)
             raise ConfigError(said if said.startswith(self.where) else f"{self.where}.kind: {said}") from None
-        return module, options(module.Options, values, self.where)
+        return module, _options(module.Options, values, self.where)
 
     def _recognised(self) -> str:
         """The kind of source that recognises the path."""
@@ -387,8 +392,18 @@ def with_source(run: RunFile, me: PeerId, values: dict[str, Any]) -> RunFile:
 
 def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:
     module = plugins.module(plugins.DATA, name)
-    dataset: Dataset = module.open(options(module.Options, values, where), seed)
+    dataset: Dataset = module.open(_options(module.Options, values, where), seed)
     return dataset
+
+
+def _options(model: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:
+    """The options of a data set. Raises ConfigError also for a path to what might never end, such as a pipe."""
+    chosen: BaseModel = options(model, values, where)
+    for name in model.model_fields:
+        path = getattr(chosen, name)
+        if isinstance(path, Path) and os.path.exists(path) and not (path.is_file() or path.is_dir()):
+            raise ConfigError(f"{where}.{name}: {path} is neither a file nor a folder: correct the path")
+    return chosen
 
 
 def _sources(run: RunFile, me: PeerId) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:

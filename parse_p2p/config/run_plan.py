@@ -95,7 +95,8 @@ class RunPlan:
         )
         if fits:  # there are no networks, and so no overlays, for modalities that the data do not have
             yield from _found(
-                lambda: validation.impossible_tasks(run, specs, self.schema, self._samples_of_task),
+                lambda: validation.impossible_tasks(run, self.schema),
+                self._without_task,
                 self._disconnected,
                 lambda: validation.unreachable_pairs(specs, self.neighbours),
             )
@@ -105,9 +106,15 @@ class RunPlan:
         if self.run.graph.edge_weights is not None and self.run.weights != GIVEN and not self.method.centralised:
             yield f"the weights of the graph's edges are not used: weights: {GIVEN} mixes by them"
 
-    def _samples_of_task(self, me: PeerId) -> bool:
-        """Whether an agent has samples of its task; of one with a source of its own nobody else knows."""
-        return not self.data.dealt or all(map(len, self.share(me)))
+    def _without_task(self) -> Iterator[str]:
+        """Agents that are dealt nothing of their task; of one with a source of its own nobody else knows."""
+        for me in self.peers:
+            if not self.data.dealt or not self.specs[me].task:
+                continue
+            try:
+                self.share(me)
+            except ConfigError as error:
+                yield str(error)
 
     def _disconnected(self) -> Iterable[str]:
         needed = self.laid(0).keys and not self.method.centralised
@@ -127,10 +134,21 @@ class RunPlan:
         return self.data.schema
 
     def share(self, me: PeerId, modalities: Modalities | None = None) -> Part:
-        """An agent's training and test samples, both of its task and with its modalities only, or those given."""
+        """An agent's training and test samples, both of its task and with its modalities only, or those given.
+
+        Raises ConfigError where there are none.
+        """
         mine = self.data.share(me, modalities or self.specs[me].modalities)
-        task = self.run.tasks.get(self.specs[me].task)
-        return mine if task is None else (seen_as(task, mine[0]), seen_as(task, mine[1]))
+        name = self.specs[me].task
+        if not name:
+            return mine
+        train, test = (seen_as(self.run.tasks[name], part) for part in mine)
+        if not len(train) or not len(test):
+            raise ConfigError(
+                f"agents: {me} has no samples of its task {name!r} to train on, or none to test with: "
+                "give the task more classes, or agents larger shares"
+            )
+        return train, test
 
     def ceiling(self, me: PeerId) -> float | None:
         """The best accuracy that any model can reach with what an agent ends with, where a closed form is known."""
@@ -258,6 +276,8 @@ class RunPlan:
         build = partial(self.learner, me, device=device)
         variants, first = None, self.specs[me].modalities
         if self.run.events is not None:
+            planned = {m for round in self.spans[me] for m in self.membership.of(me, round)}
+            self.share(me, tuple(sorted(planned)) or first)  # raises ConfigError now, and not when it gains one
             variants = LearnerVariants(self.sensed, build)
             first = self.senses(me, self.spans[me].start)
         public = self.data.public_of(me, self.specs[me].modalities) if me == self.coordinator else None

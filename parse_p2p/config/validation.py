@@ -64,21 +64,13 @@ def unknown_sensors(run: RunFile, specs: Iterable[AgentSpec]) -> Iterator[str]:
             yield f"faults.{i}.modality: no agent ever has {fault.modality!r}"
 
 
-def impossible_tasks(
-    run: RunFile, specs: Iterable[AgentSpec], schema: DataSchema, has_samples: Callable[[PeerId], bool]
-) -> Iterator[str]:
-    """Tasks that the data do not have, or an agent has nothing of."""
+def impossible_tasks(run: RunFile, schema: DataSchema) -> Iterator[str]:
+    """Tasks that the data do not have."""
     for name, task in run.tasks.items():
         try:
             refuse_unknown(name, task, schema)
         except ConfigError as error:
             yield str(error)
-    for spec in specs:
-        if spec.task and not has_samples(spec.id):
-            yield (
-                f"agents: {spec.id} has no samples of its task {spec.task!r} to train on, or none to test with: "
-                "give the task more classes, or agents larger shares"
-            )
 
 
 def impossible_varying(run: RunFile, method: Method) -> Iterator[str]:

@@ -4,7 +4,7 @@ A data-set file offers ``Options`` (a pydantic model) and ``open(options, seed) 
 that (splitting, scaling, dealing rows to agents, dropping a modality) is done on the value defined here.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,6 +116,15 @@ class Dataset:
         if modality not in self.inputs:
             raise ConfigError(f"data set {self.name!r} has no modality {modality!r}; {nearest(modality, self.inputs)}")
         return self.inputs[modality]
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes, each once, by number where all are numbers and else by text."""
+    distinct = set(names)
+    numbers = all(name.isdecimal() for name in distinct)
+    # by length and text, and not by value: Python reads no number of thousands of digits
+    bare = {name: name.lstrip("0") if numbers else "" for name in distinct}
+    return tuple(sorted(distinct, key=lambda name: (len(bare[name]), bare[name], name)))
 
 
 def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
-from parse_p2p.data.base import Dataset, Scale
+from parse_p2p.data.base import Dataset, Scale, class_order
 
 AXES = {"vector": ("features",), "series": ("channels", "steps"), "image": ("channels", "height", "width")}
 """What the axes of a sample are, by its kind."""
@@ -141,21 +141,14 @@ def united(sources: Mapping[str, Dataset]) -> DataSchema:
                     "samples of one shape, so cut or fill one of them, or call it by another name"
                 )
             first.setdefault(m, source)
-    classes = _united([dataset.class_names for dataset in sources.values()])
+    named = {dataset.class_names for dataset in sources.values()}
+    classes = next(iter(named)) if len(named) == 1 else class_order(name for names in named for name in names)
     if len(classes) < 2:
         raise ConfigError(
             f"{' and '.join(sources)}: there is one class, {classes[0]!r}, and nothing to tell it from: add a source "
             "that has others, or name all with --set 'classes=[...]'"
         )
     return DataSchema(modalities={m: found[m] for m in sorted(found)}, classes=classes)
-
-
-def _united(named: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    distinct = {name for names in named for name in names}
-    if len(set(named)) == 1:
-        return named[0]
-    numbers = all(name.isdecimal() for name in distinct)
-    return tuple(sorted(distinct, key=lambda name: (int(name) if numbers else 0, name)))
 
 
 def modality_schemas(dataset: Dataset, scale: Literal["own", "all", "none"]) -> dict[Modality, ModalitySchema]:

@@ -84,7 +84,7 @@ def _of_agents(path: Path, ids: Sequence[str]) -> dict[str, OpenedSource]:
     for me in map(PeerId, ids):
         if me not in known:
             raise ConfigError(f"--id {me}: there is no such agent in {path}: {nearest(me, known)}")
-        data = OwnData(run, None)
+        data = OwnData(run)
         data.check_source(me)  # also raises ConfigError where it has none
         source = data.source(me)
         assert source is not None

@@ -18,12 +18,13 @@ from torch import Tensor
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
-from parse_p2p.data.base import Dataset
+from parse_p2p.data.base import Dataset, class_order
 
 GROUPS = "groups"
 LARGEST_NUMBER = 10**6
 """Of a class that is named by its number: beyond are wrapped -1 and other marks of what has no class."""
 
+MOST_DIGITS = 20
 MANY_CLASSES = 1000
 PIXELS = (1, 3, 4)
 """How many channels pictures have."""
@@ -161,13 +162,19 @@ def _decoded(origin: Origin, name: str, distinct: NDArray[Any]) -> list[str]:
 def _refuse_markers(origin: Origin, name: str, labels: Sequence[str]) -> None:
     """Labels that rather say that there is no class."""
     for label in labels:
-        digits = label.removeprefix("-")
-        if not label.strip() or (digits.isdecimal() and not 0 <= int(label) <= LARGEST_NUMBER):
+        if not label.strip() or _is_marker(label):
             raise origin.fault(
                 name,
                 f"has the label {label!r}, as where there is no class",
                 f"leave out those rows, or say which class it is, such as data.labels: {{{label!r}: other}}",
             )
+
+
+def _is_marker(label: str) -> bool:
+    """Whether it is a whole number that is no number of a class."""
+    digits = label.removeprefix("-")
+    # very many digits are more than Python reads
+    return digits.isdecimal() and (digits != label or len(digits) > MOST_DIGITS or int(label) > LARGEST_NUMBER)
 
 
 def _found(origin: Origin, name: str, named: Sequence[str], rows: int) -> tuple[str, ...]:
@@ -176,8 +183,7 @@ def _found(origin: Origin, name: str, named: Sequence[str], rows: int) -> tuple[
     if len(distinct) > MANY_CLASSES and 2 * len(distinct) > rows:
         wrong = f"has {len(distinct)} distinct labels in {rows} rows: is it a class?"
         raise origin.fault(name, wrong, "name what holds the class with data.target")
-    numbers = all(each.isdecimal() for each in distinct)
-    return tuple(sorted(distinct, key=lambda each: (int(each) if numbers else 0, each)))
+    return class_order(distinct)
 
 
 def _given(origin: Origin, named: Sequence[str], options: LabelOptions) -> tuple[str, ...]:

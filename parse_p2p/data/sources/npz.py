@@ -44,13 +44,16 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise ConfigError(f"data file {path} does not exist; correct the path or save the arrays there")
     if not is_zipfile(path):
         raise ConfigError(f"data file {path} is not an .npz archive; write it with numpy.savez")
-    with np.load(path, allow_pickle=False) as file:
-        return {name: _member(path, file, name) for name in file.files}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: _member(path, file, name) for name in file.files}
+    except (OSError, ValueError, BadZipFile) as error:  # what is_zipfile takes for one may be none for numpy
+        raise ConfigError(f"data file {path} cannot be read ({error}); write it with numpy.savez") from None
 
 
 def _member(path: Path, file: Mapping[str, Any], name: str) -> NDArray[Any]:
     try:
         return np.asarray(file[name])
-    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, BadStream) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, BadZipFile, BadStream) as error:
         wrong = f"cannot be read ({error})"
         raise Origin(path).fault(name, wrong, "save plain numbers with numpy.savez") from error

@@ -21,6 +21,7 @@ import torch
 
 from parse_p2p import __version__
 from parse_p2p.config import run_file
+from parse_p2p.config.agent_data import OwnData
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
@@ -48,22 +49,26 @@ Progress = Callable[[int, int], None]
 def key_of(run: RunFile, engine: str, measures: Sequence[str]) -> str:
     """The digest of all that decides a run's numbers: defaults of plug-ins and the contents of files too."""
     method: Method = plugins.load(plugins.METHODS, run.method)
-    filled = [run_file.options(method.options, run.options, "options")]
-    if run.dataset != run_file.OWN:
-        filled.append(run_file.options(plugins.module(plugins.DATA, run.dataset).Options, run.data, "data"))
+    options = run_file.options(method.options, run.options, "options").model_dump(mode="json")
+    data = _data(run)
     text = json.dumps([
-        REVISION, torch.__version__, run.digest(), engine, sorted(measures),
-        *(options.model_dump(mode="json") for options in filled), *map(_contents, _files(run)),
+        REVISION, torch.__version__, run.digest(), engine, sorted(measures), options, data,
+        *map(_contents, _files(run, data)),
     ])  # fmt: skip
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def _files(run: RunFile) -> list[str]:
+def _data(run: RunFile) -> list[dict[str, Any]]:
+    """The options of the data set, or of the agents' own sources, which are no part of a run's digest."""
+    if run.dataset == run_file.OWN:
+        return [dict(source.values) for source in OwnData(run).sources()]
+    opened = run_file.options(plugins.module(plugins.DATA, run.dataset).Options, run.data, "data")
+    return [opened.model_dump(mode="json"), run.public.data if run.public else {}]
+
+
+def _files(run: RunFile, data: Sequence[Mapping[str, Any]]) -> list[str]:
     """What data and encoders name that is a file, and the files in folders that they name."""
-    sources = [run.data, run.public.data if run.public else {}]
-    if isinstance(run.agents, list):
-        sources += [source for entry in run.agents for source in (entry.data, entry.test_data) if source]
-    named = [value for source in sources for value in source.values()] + [run.model.encoder.weights]
+    named = [*(value for options in data for value in options.values()), run.model.encoder.weights]
     paths = [Path(text) for text in named if isinstance(text, str)]
     inside = (file for path in paths if path.is_dir() for file in sorted(path.rglob("*")))
     return [str(path) for path in (*paths, *inside) if path.is_file()]

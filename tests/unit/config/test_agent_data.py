@@ -1,5 +1,6 @@
 """Where each agent's samples come from: dealt from one set, or read from a source of its own by nobody else."""
 
+import os
 import re
 
 import numpy as np
@@ -307,3 +308,42 @@ def test_a_shared_set_that_does_not_fit_its_schema_is_refused():
     schema["classes"] = schema["classes"][:-1]
     with pytest.raises(ConfigError, match=re.escape("the data set 'bits': the class '15' is not in data_schema.clas")):
         plans.plan(data_schema=schema)
+
+
+# what only shows once the data are there
+
+
+def saved(folder, me, y, **inputs):
+    np.savez(folder / f"{me}.npz", y=y, **inputs)
+    return {"id": me, "modalities": ["audio"], "data": {"path": str(folder / f"{me}.npz")}}
+
+
+def test_an_agent_without_samples_of_its_task_is_named(tmp_path):
+    agents = [saved(tmp_path, me, ["cat"] * 12, audio=np.ones((12, 3))) | {"task": "dogs"} for me in ("a0", "a1")]
+    schema = {"modalities": {"audio": {"kind": "vector", "shape": [3]}}, "classes": ["cat", "dog", "fox"]}
+    plan = RunPlan(own(agents, data_schema=schema, tasks={"dogs": {"classes": [[1], [2]]}}))
+    with pytest.raises(ConfigError, match="agents: a0 has no samples of its task 'dogs' to train on, or none to test"):
+        plan.agent_state("a0")
+
+
+def test_an_agent_that_is_to_gain_what_its_source_lacks_is_refused_before_it_begins(tmp_path):
+    agents = [saved(tmp_path, me, ["cat", "dog"] * 8, audio=np.ones((16, 3))) for me in ("a0", "a1")]
+    audio = {"kind": "vector", "shape": [3]}
+    schema = {"modalities": {"audio": audio, "motion": audio}, "classes": ["cat", "dog"]}
+    events = [{"round": 1, "agent": "a0", "gain": ["motion"]}]
+    plan = RunPlan(own(agents, data_schema=schema, events=events, rounds=3))
+    with pytest.raises(ConfigError, match=r"the data of a0 \(a0\.npz\): there is no modality 'motion' in it"):
+        plan.agent_state("a0")
+    plan.agent_state("a1")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    source = Source({"path": tmp_path / "pipe.npz"}, "here")
+    for attempt in (source.check, lambda: source.open(0)):
+        with pytest.raises(
+            ConfigError, match=r"here\.path: .*pipe\.npz is neither a file nor a folder: correct the path"
+        ):
+            attempt()
+    with pytest.raises(ConfigError, match=r"data\.path: .*pipe\.npz is neither a file nor a folder"):
+        plans.plan(dataset="npz", data={"path": str(tmp_path / "pipe.npz")})

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.data import base, digits4, htad, mfeat, watch
-from parse_p2p.data.base import Dataset, split, split_groups, standardise
+from parse_p2p.data.base import Dataset, class_order, split, split_groups, standardise
 from parse_p2p.data.partition import PARTITIONS
 
 A, B = Modality("a"), Modality("b")
@@ -255,3 +255,17 @@ def test_whole_groups_are_kept_for_testing():
         split_groups(replace(data, groups=None), 0.3, seed=1)
     with pytest.raises(ConfigError, match="one side empty"):
         split_groups(data, 0.01, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "ordered"),
+    [
+        (["10", "9", "2", "9"], ("2", "9", "10")),
+        (["10", "9", "b"], ("10", "9", "b")),
+        (["007", "7", "8", "0"], ("0", "007", "7", "8")),
+        (["1" * 5000, "2"], ("2", "1" * 5000)),
+        ([], ()),
+    ],
+)
+def test_classes_stand_by_number_or_by_text(names, ordered):
+    assert class_order(names) == ordered

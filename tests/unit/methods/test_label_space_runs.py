@@ -167,7 +167,7 @@ WRONG = {
     "unknown task of a mix": ({"agents": {"mix": MIX, "tasks": ["x"]}}, "agents: a0 has the task 'x', which is not"),
     "no tasks": ({"tasks": {}}, "a0 has the task 'coarse', which is not among tasks: add tasks: {coarse: {classes: "),
     "no such class": ({"tasks": TASKS | {"t": {"classes": [[0], [16]]}}},
-                      "tasks.t.classes: 'bits' has no class 16; its classes are 0 to 15"),
+                      "tasks.t.classes: the data have no class 16; their classes are 0 to 15"),
     "coordinator": ({"method": "fedavg", "agents": {"mix": MIX, "tasks": ["fine"], "coordinator": "hub"}},
                     "tasks: the method 'fedavg' has a coordinator with the same heads"),
     "stream": ({"stream": {}}, "tasks: a stream has one label space for all"),

@@ -134,3 +134,10 @@ def test_a_pickle_in_the_file_is_never_run(tmp_path):
     with pytest.raises(ConfigError):
         opened(saved(tmp_path, audio=np.array([[Trap()]] * 4, dtype=object)))
     assert not (tmp_path / "sprung").exists()
+
+
+def test_what_only_looks_like_an_archive_is_refused(tmp_path):
+    path = saved(tmp_path)
+    path.write_bytes(b"something before it" + path.read_bytes())
+    with pytest.raises(ConfigError, match=r"data file .*mine\.npz cannot be read .*; write it with numpy\.savez"):
+        opened(path)
