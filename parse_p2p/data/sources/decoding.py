@@ -68,13 +68,14 @@ class ImageOptions(_Decoder):
         """(channels, height, width) from 0 to 1. Raises ConfigError for what is no whole image."""
         pillow = _package("PIL.Image", "pillow")
         pixels = self._pixels(pillow, _upright(pillow, file), file)
-        return np.broadcast_to(np.atleast_3d(pixels).transpose(2, 0, 1), self.shape)
+        channels = np.moveaxis(pixels.reshape(*self.size, -1), -1, 0)
+        return np.broadcast_to(channels, self.shape)
 
     def _pixels(self, pillow: Any, image: Any, file: Encoded) -> NDArray[np.float32]:
         size = self.size[::-1]
         if not image.mode.startswith(("I", "F")):
             coloured = image.convert("RGB" if self.colours == "rgb" else "L")
-            return np.asarray(coloured.resize(size, pillow.Resampling.BILINEAR), np.float32) / 255
+            return np.asarray(coloured.resize(size, pillow.Resampling.BILINEAR), np.float32) / np.float32(255)
         # of more than 8 bits, all above which convert() would cut off
         values = np.asarray(image, np.float32) / 65535
         if image.mode == "F" or values.min() < 0 or values.max() > 1:
@@ -108,9 +109,9 @@ class AudioOptions(_Decoder):
         """(1, steps), the mean of all channels. Raises ConfigError for what is no recording."""
         samples, rate = self._samples(file)
         if not len(samples):
-            raise file.fault("holds no samples", "record some, or leave out the row")
+            raise file.fault("holds no samples", "record some, or leave it out")
         if not np.isfinite(samples).all():
-            raise file.fault("holds samples that are NaN or infinite", "correct them, or leave out the row")
+            raise file.fault("holds samples that are NaN or infinite", "correct them, or leave it out")
         mono = _resampled(samples.mean(1), rate, self.rate)[: self.steps]
         return np.pad(mono, (0, self.steps - len(mono)))[None]
 
@@ -184,9 +185,9 @@ def _upright(pillow: Any, file: Encoded) -> Any:
 
 
 def _resampled(mono: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
-    from scipy.signal import resample_poly  # which takes a second to import
-
     if rate == wanted:
         return mono
+    from scipy.signal import resample_poly  # which takes a second to import
+
     shared = math.gcd(rate, wanted)
     return np.asarray(resample_poly(mono, wanted // shared, rate // shared), np.float32)
