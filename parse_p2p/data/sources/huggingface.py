@@ -58,9 +58,8 @@ def open(options: Options, seed: int) -> Dataset:
     """
     path = options.path.expanduser()
     saved = _loaded(path, options.split)
-    arrays: dict[str, NDArray[Any]] = {
-        m: _numbers(saved, path, column) for m, column in _inputs(saved, path, options).items()
-    }
+    inputs = _inputs(saved, path, options)
+    arrays: dict[str, NDArray[Any]] = {m: _numbers(saved, path, column) for m, column in inputs.items()}
     for m, each in options.encoded.items():
         files = _files(saved, path, each.column or m, "Image" if m in options.images else "Audio")
         arrays[m] = decoded(files, len(saved), each)
@@ -112,12 +111,12 @@ def _whole(path: Path, saved: Any, split: str | None) -> Any:
 # its columns
 
 
-def _inputs(saved: Any, path: Path, options: Options) -> dict[str, str]:
+def _inputs(saved: Any, path: Path, options: Options) -> dict[Modality, str]:
     """The column of each modality that is numbers or lists."""
     if options.columns or options.encoded:
-        return {**options.columns}
+        return options.columns
     found = [name for name in saved.column_names if _is_numbers(saved.features[name])]
-    left = {name: name for name in found if name not in (options.target, options.group)}
+    left = {Modality(name): name for name in found if name not in (options.target, options.group)}
     if not left:
         listed = ", ".join(f"{name} ({type(each).__name__})" for name, each in saved.features.items())
         raise ConfigError(

@@ -73,7 +73,7 @@ def one_recording(tmp_path, name, **options):
 def refused(*arguments, call=opened, **options):
     with pytest.raises(ConfigError) as caught:
         call(*arguments, **options)
-    assert ("\n" not in str(caught.value) and ";" in str(caught.value)) or ":" in str(caught.value)
+    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
@@ -94,8 +94,8 @@ def test_a_table_names_the_files_of_each_sample(folder):
 
 
 def test_columns_labels_and_groups_are_those_that_are_named(folder):
-    lines = ["kind,who,file", "0,eva,a.png", '"1","ada",b.png', "", "0,eva,./s/../a.png"]
-    table(folder, *lines[:-1], name="mine.csv", encoding="utf-8-sig")
+    lines = ["kind,who,file", "0,eva,a.png", "", '"1","ada",./b.png']
+    table(folder, *lines, name="mine.csv", encoding="utf-8-sig")
     options = {"table": "mine.csv", "target": "kind", "images": {"photo": {"column": "file", "size": [2, 3]}}}
     dataset = opened(folder, **options, group="who", labels={0: "rest"}, classes=["1", "2", "rest"])
     assert dataset.labels == ("1", "2", "rest") and dataset.targets.tolist() == [2, 0]
@@ -161,7 +161,7 @@ def test_a_folder_or_table_that_is_not_there_is_said(folder):
 
 
 def test_images_have_the_colours_that_are_asked_for(tmp_path):
-    image(tmp_path / "a.png", [[0, 51, 255]] * 2 and np.array([[0, 51, 255]] * 2, np.uint8))
+    image(tmp_path / "a.png", np.array([[0, 51, 255]] * 2, np.uint8))
     grey = one_image(tmp_path, colours="grey")
     assert grey.shape == (1, 2, 3) and np.allclose(grey, [[[0, 0.2, 1]] * 2], atol=1e-7)
     assert np.array_equal(one_image(tmp_path), np.repeat(grey, 3, 0))
@@ -236,9 +236,8 @@ def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch, most):
     image(tmp_path / "a.png", plain(RED, 3, 3))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
     said = refused(tmp_path, call=one_image)
-    assert said.endswith(
-        f"a.png' in line 2 of {tmp_path / 'metadata.csv'} has more than {most} pixels; make it smaller"
-    )
+    assert said.startswith("'a.png' in line 2 of ")
+    assert said.endswith(f"metadata.csv has more than {most} pixels; make it smaller")
 
 
 # recordings
@@ -285,10 +284,8 @@ def test_what_is_no_recording_is_said(tmp_path):
     for data in (b"", b"RIFF", b"y,sound\n" * 9):
         (tmp_path / "a.wav").write_bytes(data)
         said = refused(tmp_path, "a.wav", call=one_recording)
-        assert said.startswith(f"'a.wav' {where} is no whole recording (") and said.endswith(
-            "give WAV, FLAC, Ogg or MP3"
-        )
-        assert "BytesIO" not in said
+        assert said.startswith(f"'a.wav' {where} is no whole recording (")
+        assert said.endswith("; give WAV, FLAC, Ogg or MP3") and "BytesIO" not in said
     recording(tmp_path / "a.wav", [])
     assert f"'a.wav' {where} holds no samples; record some" in refused(tmp_path, "a.wav", call=one_recording)
     recording(tmp_path / "a.wav", [0, np.nan], subtype="FLOAT")
@@ -328,19 +325,14 @@ def test_subfolders_of_recordings_are_classes_too(tmp_path):
 
 
 def test_what_is_wrong_with_subfolders_is_said(folders):
-    said = refused(folders, audio=SOUND)
-    assert (
-        said
-        == f"there is no metadata.csv in {folders} that says which files of photo, sound belong together; write one"
-    )
+    said = f"there is no metadata.csv in {folders} that says which files of photo, sound belong together; write one"
+    assert refused(folders, audio=SOUND) == said
     (folders / "bird").mkdir()
     assert refused(folders).startswith(f"folder {folders / 'bird'} holds no files; delete it, and give data.classes")
     for name in ("notes.txt", "a.wav"):
-        (folders / "bird" / name).write_text("no image")
-        assert refused(folders).startswith(
-            f"{folders / 'bird' / name} is no image; remove it, or give a file in .bmp, "
-        )
-        (folders / "bird" / name).unlink()
+        (wrong := folders / "bird" / name).write_text("no image")
+        assert refused(folders).startswith(f"{wrong} is no image; remove it, or give a file in .bmp, ")
+        wrong.unlink()
     (folders / "bird" / "more.png").mkdir()
     assert "more.png is no image; " in refused(folders)
     (folders / "bird" / "more.png").rmdir()
