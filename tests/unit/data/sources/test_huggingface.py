@@ -56,7 +56,7 @@ def made(columns=COLUMNS, features=FEATURES, **changes):
     known = {name: feature for name, feature in features.items() if name in columns and name not in changes}
     found = datasets.Dataset.from_dict({name: columns[name] for name in known}, datasets.Features(known))
     if "sound" in known:
-        found = found.cast_column("sound", datasets.Audio(decode=False))
+        found = found.cast(datasets.Features(found.features | {"sound": datasets.Audio(decode=False)}))
     for name, values in changes.items():
         found = found.add_column(name, values)
     return found

@@ -47,7 +47,7 @@ def folder_per_class(path):
 
 def folder_of_recordings(path):
     (path / "a").mkdir(parents=True)
-    soundfile.write(path / "a" / "1.wav", [0, 0], 8000)
+    soundfile.write(path / "a" / "1.wav", [0.0, 0.0], 8000)
 
 
 def saved(path):
