@@ -155,7 +155,6 @@ def decoded(files: Iterable[Encoded], count: int, options: ImageOptions | AudioO
     """(count, ...) of so many files. Raises ConfigError for the first that cannot be decoded."""
     values = np.empty((count, *options.shape), np.float32)
     for row, file in enumerate(files):
-        file.refuse_pointer()
         values[row] = options.decoded(file)
     return values
 
