@@ -56,7 +56,7 @@ def made(columns=COLUMNS, features=FEATURES, **changes):
     known = {name: feature for name, feature in features.items() if name in columns and name not in changes}
     found = datasets.Dataset.from_dict({name: columns[name] for name in known}, datasets.Features(known))
     if "sound" in known:
-        found = found.cast(datasets.Features(found.features | {"sound": datasets.Audio(decode=False)}))
+        found = found.cast(datasets.Features(found.features | {"sound": datasets.Audio()}))
     for name, values in changes.items():
         found = found.add_column(name, values)
     return found
@@ -106,7 +106,8 @@ def test_columns_are_those_that_are_named(saved):
     assert dataset.labels == ("move", "rest") and dataset.targets.tolist() == [1, 0, 1]
     dataset = opened(saved, columns={"a": "vec"}, target="x", group="label", classes=4)
     assert dataset.classes == 4 and dataset.targets.tolist() == [1, 2, 3] and dataset.groups.tolist() == [1, 0, 1]
-    assert opened(saved, target="who", columns={"a": "vec"}).labels == ("a", "b")
+    dataset = opened(saved, target="who")
+    assert dataset.labels == ("a", "b") and "label" not in dataset.modalities, "classes are no input unless named"
     assert opened(saved, columns={"a": "vec"}, classes=["rest", "walk", "run"]).labels == ("rest", "walk", "run")
 
 
