@@ -100,9 +100,11 @@ def test_the_files_of_the_data_page_can_be_opened(tmp_path, monkeypatch):
         "npy": (("fall", "rest", "run", "walk"), 400),
         "npz": (("rest", "walk", "run", "fall"), 400),
         "csv": (("rest", "walk"), 400),
+        "media": (("cat", "dog"), 40),
         "python": (("rest", "walk"), 200),
     }
     assert opened["csv"].shape("motion") == (3, 2) and opened["csv"].shape("audio") == (2,)
+    assert opened["media"].shape("photo") == (1, 32, 32) and opened["media"].shape("sound") == (1, 4000)
 
 
 def test_the_data_set_of_the_data_page_is_one(tmp_path, monkeypatch):

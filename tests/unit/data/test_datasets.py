@@ -131,7 +131,7 @@ def test_the_packages_that_ship_data_are_not_imported(module, package):
     assert package not in sys.modules
 
 
-SOURCES = [f"sources.{name}" for name in ("npz", "npy", "parquet", "csv", "python")]
+SOURCES = [f"sources.{name}" for name in ("npz", "npy", "parquet", "csv", "python", "media", "huggingface")]
 
 
 @pytest.mark.parametrize("name", ["htad", "digits4", "watch", "mfeat", "bits", *SOURCES])
