@@ -159,7 +159,7 @@ def run(
     """
     chosen, given = _given(data, dataset)
     if isinstance(given, Mapping) and isinstance(graph, nx.Graph):
-        _refuse_other_nodes(given, list(map(str, graph)))
+        _refuse_other_nodes(given, list(map(str, graph)), coordinator)
     if agents is None and given is not None:
         agents = _all_of(given, graph)
     raw = _network(graph, agents, coordinator) | {"method": method, "rounds": rounds, "seed": seed} | chosen
@@ -225,9 +225,9 @@ def _all_of(given: Dataset | Mapping[str, Dataset], graph: nx.Graph | str) -> di
     return {node: list((given[str(node)] if isinstance(given, Mapping) else given).modalities) for node in graph}
 
 
-def _refuse_other_nodes(given: Mapping[str, Dataset], nodes: Sequence[str]) -> None:
+def _refuse_other_nodes(given: Mapping[str, Dataset], nodes: Sequence[str], coordinator: str | None) -> None:
     for node in given:
-        if node not in nodes:
+        if node not in nodes and node != coordinator:
             raise ConfigError(f"data: {node!r} is no node of the graph: {nearest(node, nodes)}")
     for node in nodes:
         if node not in given:
@@ -237,8 +237,8 @@ def _refuse_other_nodes(given: Mapping[str, Dataset], nodes: Sequence[str]) -> N
 def _by_agent(given: Mapping[str, Dataset], graph: nx.Graph | str, run: RunFile) -> dict[PeerId, Dataset]:
     """The samples of each agent, which has the place of its node in the graph."""
     agents = agent_ids(run)
-    nodes = map(str, graph) if isinstance(graph, nx.Graph) else agents
-    return {agent: given[node] for node, agent in zip(nodes, agents, strict=False) if node in given}
+    nodes = [*map(str, graph), *agents[len(graph) :]] if isinstance(graph, nx.Graph) else agents  # with a coordinator
+    return {agent: given[node] for node, agent in zip(nodes, agents, strict=True) if node in given}
 
 
 def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinator: str | None) -> dict[str, Any]:

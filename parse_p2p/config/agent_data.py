@@ -6,7 +6,8 @@ has it. Samples are read by the process that needs them: of agents with sources 
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +58,9 @@ class AgentData(Protocol):
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         """The coordinator's data set: nobody's private sample is in it."""
+
+    def own_fingerprint(self, me: PeerId) -> str | None:
+        """Of an agent's own samples, once they were opened; None where it has none of its own."""
 
     def problems(self) -> Iterator[str]:
         """What the run file asks of the data and cannot be, each a sentence."""
@@ -142,6 +146,9 @@ class SharedData:
         if self._given.fingerprint is None:  # else they were dealt before
             self.shares  # noqa: B018 -- raises ConfigError
 
+    def own_fingerprint(self, me: PeerId) -> str | None:
+        return None
+
     def check_source(self, me: PeerId) -> None:
         pass  # it has none
 
@@ -164,11 +171,7 @@ class SharedData:
 
     @cached_property
     def _fingerprint(self) -> str:
-        """Of all samples: equal on hosts whose copies are."""
-        hashed = hashlib.blake2b(digest_size=8)
-        for dataset in filter(None, (self._opened, self._named_public)):
-            _hash(dataset, hashed.update)
-        return hashed.hexdigest()
+        return fingerprint(each for each in (self._opened, self._named_public) if each is not None)
 
     @cached_property
     def _parts(self) -> tuple[Dataset, Dataset, Dataset | None]:
@@ -255,7 +258,8 @@ class OwnData:
             test = self._conforming(me, True, modalities)
         else:
             cut = split_groups if self.run.test_by == "group" else split
-            train, test = cut(train, self.run.test, self.run.seed)
+            with _named(me):
+                train, test = cut(train, self.run.test, self.run.seed)
         given = scales(self.schema)
         mine = {m: given[m] or Scale.of(x) for m, x in train.inputs.items()}
         return scaled(train, mine), scaled(test, mine)
@@ -283,6 +287,9 @@ class OwnData:
         if run.partition != PartitionEntry():
             yield "partition: agents have data of their own, and nothing is dealt: leave it out"
 
+    def own_fingerprint(self, me: PeerId) -> str | None:
+        return fingerprint(self._opened[key] for key in ((me, False), (me, True)) if key in self._opened)
+
     def check_source(self, me: PeerId) -> None:
         for source in (self._needed(me), self.source(me, to_test=True)):
             if source is not None:
@@ -292,7 +299,8 @@ class OwnData:
         if (me, to_test) not in self._opened:
             source = self.source(me, to_test=True) if to_test else self._needed(me)
             assert source is not None
-            self._opened[me, to_test] = source.open(self.run.seed)
+            with _named(me):
+                self._opened[me, to_test] = source.open(self.run.seed)
         opened = self._opened[me, to_test]
         return conform(opened, self.schema, modalities, f"the data of {me} ({opened.name})")
 
@@ -415,11 +423,26 @@ def _sources(run: RunFile, me: PeerId) -> tuple[dict[str, Any], dict[str, Any], 
     return (common, {}, None) if entry is None else (common, entry.data or {}, entry.test_data)
 
 
+@contextmanager
+def _named(me: PeerId) -> Iterator[None]:
+    """Errors about an agent's own data say whose they are."""
+    try:
+        yield
+    except ConfigError as error:
+        said = str(error)
+        raise ConfigError(said if said.startswith(f"agents: {me}") else f"the data of {me}: {said}") from error
+
+
 def _for(me: PeerId, value: Any) -> Any:
     return value.replace("{id}", me) if isinstance(value, str) else value
 
 
-def _hash(dataset: Dataset, update: Callable[[bytes | memoryview], object]) -> None:
-    update(repr([dataset.class_names, [(m, dataset.shape(m)) for m in dataset.modalities], len(dataset)]).encode())
-    for column in (*(dataset.inputs[m] for m in dataset.modalities), dataset.targets, dataset.groups):
-        update(b"" if column is None else column.contiguous().numpy().data)
+def fingerprint(datasets: Iterable[Dataset]) -> str:
+    """Of all samples: equal where they are, to the bit."""
+    hashed = hashlib.blake2b(digest_size=8)
+    for dataset in datasets:
+        shapes = [(m, dataset.shape(m)) for m in dataset.modalities]
+        hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
+        for column in (*(dataset.inputs[m] for m in dataset.modalities), dataset.targets, dataset.groups):
+            hashed.update(b"" if column is None else column.contiguous().numpy().data)
+    return hashed.hexdigest()

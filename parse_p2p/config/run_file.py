@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -118,8 +119,13 @@ class RunFile(Section):
             same["agents"] = [
                 {k: v for k, v in entry.items() if k not in host_keys} | {"address": None} for entry in same["agents"]
             ]
+            for entry in same["agents"]:  # the weights of its encoders are an agent's own
+                encoders = (*entry["encoders"].values(), _mapping(entry["model"].get("encoder")))
+                for encoder in encoders:
+                    encoder.pop("weights", None)
         else:
             same["agents"].pop("data")
+        same["model"]["encoder"]["weights"] = content(self.model.encoder.weights or "")
         # where a host keeps its copy is its own business; that the copies are equal the fingerprint says
         same["data"] = {} if self.dataset == OWN else _without_paths(self.dataset, self.data)
         if self.public is not None and self.public.dataset is not None:
@@ -133,6 +139,15 @@ class RunFile(Section):
     def keys(self) -> RunKeys:
         """What tells agents with other digests which keys differ."""
         return RunKeys.of(self.agreed())
+
+
+@cache
+def content(file: str) -> str | None:
+    """A digest of what is in a file; None where there is none."""
+    if not Path(file).is_file():
+        return None
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").hexdigest()
 
 
 def load(path: Path, settings: Sequence[tuple[str, Any]] = (), of_a_run: bool = False) -> RunFile:

@@ -23,6 +23,8 @@ AXES = {"vector": ("features",), "series": ("channels", "steps"), "image": ("cha
 BY_AXES = {len(axes): kind for kind, axes in AXES.items()}
 
 
+LEAST = 1e-30  # so that what is divided by it stays a number
+
 SCALES = ("own", "all", "none")
 
 
@@ -38,8 +40,10 @@ class Statistics(BaseModel):
     def _as_long(self) -> Self:
         if len(self.mean) != len(self.deviation):
             raise ValueError(f"mean has {len(self.mean)} numbers and deviation {len(self.deviation)}; give as many")
-        if not all(0 <= each < math.inf for each in self.deviation) or not all(map(math.isfinite, self.mean)):
-            raise ValueError("a mean is a number, and a deviation one from 0")
+        if not all(map(math.isfinite, self.mean)):
+            raise ValueError("a mean is a number")
+        if not all(each == 0 or LEAST <= each < math.inf for each in self.deviation):
+            raise ValueError(f"a deviation is a number from {LEAST}, or 0")
         return self
 
 

@@ -79,6 +79,8 @@ async def run_agent(
     asyncio.get_running_loop().set_exception_handler(partial(_stray, log))
     plan = folder.recall(plan)
     agent_state = plan.agent_state(me)
+    if (found := plan.data.own_fingerprint(me)) is not None:
+        folder.keep_fingerprint(me, found)
     kept = checkpoint.rounds(folder.checkpoints(me))
     newest = max(kept, default=agent_state.span.start)  # of one that died before it had any, its first
     if start is not None and start <= agent_state.span.start:
@@ -94,8 +96,8 @@ async def run_agent(
     injection = FaultInjection(plan, me, transport, folder, log)
     agent_settings = settings(plan, agent_state, folder, start)
     agent_settings = replace(agent_settings, clocks=agent_settings.clocks.model_copy(update={"join": wait}))
-    found = discovery(plan, me, transport, agent_settings.clocks, folder, log, start is None)
-    agent = Agent(agent_state, injection.transport, neighbours, agent_settings, log, found)
+    discovered = discovery(plan, me, transport, agent_settings.clocks, folder, log, start is None)
+    agent = Agent(agent_state, injection.transport, neighbours, agent_settings, log, discovered)
     agent.on_round = injection.begin
     if start is None:
         agent.presence.propose(newest)

@@ -44,6 +44,18 @@ class RunFolder:
         """The changes that an agent announced."""
         return self.path / "agents" / me / "announced"
 
+    def keep_fingerprint(self, me: PeerId, found: str) -> None:
+        """Note which samples an agent learns from. Raises ConfigError where it went on with others."""
+        path = self.path / "agents" / me / "data"
+        before = path.read_text("utf-8") if path.exists() else found
+        if before != found:
+            raise ConfigError(
+                f"the data of {me} are not those that its run in {self.path} began with (fingerprint {found}, then "
+                f"{before}): bring those back, or start anew in another folder"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(found, "utf-8")
+
     def orders(self, me: PeerId) -> Path:
         """Where an agent looks for what it is to gain or lose."""
         return self.path / "agents" / me / "orders"

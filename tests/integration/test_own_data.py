@@ -134,3 +134,14 @@ def test_hosts_with_other_copies_of_a_shared_set_refuse_each_other_and_say_so(tm
             assert code == 2
             said = f"{peer} is there but runs another configuration"
             assert said in printed and "(fingerprint, the copies of the data set, differ)" in " ".join(printed.split())
+
+
+def test_an_agent_does_not_go_on_with_other_samples_than_it_began_with(tmp_path, agent):
+    file, out = study(tmp_path), tmp_path / "run"
+    assert running.everything(file, out)[0] == 0
+    code, printed = running.everything(file, out, "--resume", "--rounds", "4")
+    assert code == 0, printed
+    site(tmp_path / "sites/a1.npz", 91, 1)
+    code, printed = running.everything(file, out, "--resume", "--rounds", "5")
+    said = " ".join(printed.split())
+    assert code == 2 and f"the data of a1 are not those that its run in {out} began with" in said

@@ -200,6 +200,13 @@ def test_each_node_may_have_samples_of_its_own():
     assert [len(counted.plan.share(me)[0]) for me in counted.plan.peers] == [30, 45]
 
 
+def test_a_coordinator_may_have_samples_too():
+    own = {"oslo": made(40), "rome": made(60), "bonn": made(50), "hub": made(80)}
+    plan = parse_p2p.run(RING, data=own, method="fedavg", coordinator="hub", **TINY).plan
+    assert plan.coordinator == "hub" and sum(map(len, plan.share("hub"))) == 80
+    assert [sum(map(len, plan.share(me))) for me in plan.peers] == [40, 60, 50]
+
+
 class Items(torch.utils.data.Dataset):
     """As people have them."""
 

@@ -1,6 +1,7 @@
 """Columns of a CSV file whose first line names them, read by pyarrow."""
 
-from io import BytesIO
+import csv as plain_csv
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from parse_p2p.core.errors import ConfigError, cause
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.tables import Part, TableOptions, from_parts, needed, pyarrow
+from parse_p2p.data.sources.tables import WHOLE, Part, TableOptions, from_parts, needed, pyarrow
 
 
 class Options(TableOptions):
@@ -33,10 +34,27 @@ def open(options: Options, seed: int) -> Dataset:
     """
     csv, path = pyarrow("pyarrow.csv", "csv"), options.path.expanduser()
     text = _text(path, options.encoding)
-    lines = [number for number, line in enumerate(text.split("\n"), 1) if line]  # pyarrow skips empty ones
-    table = _table(csv, path, text, options.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ","), lines)
+    delimiter = options.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+    lines = _lines(text, delimiter)
+    table = _table(csv, path, text, delimiter, lines)
     needed(path, table.column_names, options)
+    for name in filter(None, (options.target, options.group)):
+        if str(table.column(name).type) in WHOLE:  # 01 is another label than 1
+            as_text = _table(csv, path, text, delimiter, lines, name)
+            table = table.set_column(table.column_names.index(name), name, as_text.column(name))
     return from_parts([Part(path, table, lines[1:])], path, options)
+
+
+def _lines(text: str, delimiter: str) -> list[int]:
+    """The line that each row begins on; pyarrow skips empty ones."""
+    if '"' not in text:
+        return [number for number, line in enumerate(text.split("\n"), 1) if line]
+    found, begins = [], 1
+    reader = plain_csv.reader(StringIO(text, newline=""), delimiter=delimiter)
+    for row in reader:
+        found += [begins] if row else []
+        begins = reader.line_num + 1
+    return found
 
 
 def _text(path: Path, encoding: str) -> str:
@@ -50,13 +68,17 @@ def _text(path: Path, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"line {line} of {path} is not {encoding}; give its encoding as data.encoding") from None
+    except UnicodeError:
+        raise ConfigError(f"{path} is not {encoding}; give its encoding as data.encoding") from None
     if not text.strip():
         raise ConfigError(f"data file {path} is empty; its first line names the columns")
     return text
 
 
-def _table(csv: Any, path: Path, text: str, delimiter: str, lines: list[int]) -> Any:
+def _table(csv: Any, path: Path, text: str, delimiter: str, lines: list[int], only: str = "") -> Any:
+    """The columns, each of the type that its cells have; or ``only`` one, as text."""
     ragged: list[Any] = []
+    chosen = {"column_types": {only: "string"}, "include_columns": [only]} if only else {}
 
     def keep(row: Any) -> str:
         ragged.append(row)
@@ -69,7 +91,7 @@ def _table(csv: Any, path: Path, text: str, delimiter: str, lines: list[int]) ->
             read_options=csv.ReadOptions(use_threads=False, block_size=1 << 26),
             parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
             # what is empty is missing, and what is called NA is text
-            convert_options=csv.ConvertOptions(null_values=[""], strings_can_be_null=True),
+            convert_options=csv.ConvertOptions(null_values=[""], strings_can_be_null=True, **chosen),
         )
     except ValueError as error:  # of which ArrowInvalid is one
         raise ConfigError(f"{path} cannot be read as CSV ({cause(error)}); correct it") from error

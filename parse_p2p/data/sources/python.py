@@ -4,8 +4,10 @@ The items of a torch Dataset, or of any sequence, are ``(inputs, label)`` or map
 read once.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ def open(options: Options, seed: int) -> Dataset:
     """
     with current_folder():
         function = _found(options.object)
-        with _blamed(options):
+        with _blamed(options), redirect_stdout(sys.stderr):  # what we print may be read by programs
             made = function(**options.arguments)
         return _dataset(made, options)
 
@@ -68,7 +70,7 @@ def _blamed(options: Options, where: str = "") -> Iterator[None]:
         yield
     except P2PError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _fault(options, f"raised {cause(error)}{where}", "correct it or data.arguments") from error
 
 
@@ -76,7 +78,13 @@ def _as_it_is(options: Options, made: Dataset) -> Dataset:
     for name, field in ArrayOptions.model_fields.items():
         if getattr(options, name) != field.default:
             raise _fault(options, "gave a Dataset, which is taken as it is", f"leave out data.{name}")
-    return made
+    inputs = {m: x.float().contiguous() for m, x in made.inputs.items()}
+    for m, x in inputs.items():
+        if bad := int((~x.isfinite()).sum()):
+            raise _fault(
+                options, f"gave {bad} values of {m!r} that are NaN or infinite in float32", "fill or drop them"
+            )
+    return replace(made, inputs=inputs, targets=made.targets.long())
 
 
 def _found(dotted: str) -> Any:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache, cached_property
+from functools import cached_property
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
@@ -53,7 +53,7 @@ def key_of(run: RunFile, engine: str, measures: Sequence[str]) -> str:
     data = _data(run)
     text = json.dumps([
         REVISION, torch.__version__, run.digest(), engine, sorted(measures), options, data,
-        *map(_contents, _files(run, data)),
+        *map(run_file.content, _files(run, data)),
     ])  # fmt: skip
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
@@ -72,12 +72,6 @@ def _files(run: RunFile, data: Sequence[Mapping[str, Any]]) -> list[str]:
     paths = [Path(text) for text in named if isinstance(text, str)]
     inside = (file for path in paths if path.is_dir() for file in sorted(path.rglob("*")))
     return [str(path) for path in (*paths, *inside) if path.is_file()]
-
-
-@cache
-def _contents(file: str) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "blake2b").hexdigest()
 
 
 class LocalExecutor(ProcessPoolExecutor):

@@ -63,7 +63,7 @@ def test_run_files_are_found_as_far_as_they_are_typed(here, begun, files):
     ("line", "offered"),
     [
         ("parse-agent --method dsgd-", ["dsgd-hybrid", "dsgd-modality", "dsgd-task"]),
-        ("parse-agent --dataset h", ["htad"]),
+        ("parse-agent --dataset ht", ["htad"]),
         ("parse-agent --topology tor", ["torus"]),
         ("parse-agent --describe fedc", ["fedcmi"]),
         ("parse-agent --launcher r", ["ray"]),

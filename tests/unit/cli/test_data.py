@@ -172,7 +172,9 @@ def test_the_path_says_the_kind_or_it_is_given(here, printed, refused):
     Path("one.npz").rename("one.dat")
     assert printed("schema", "one.dat", "--kind", "npz").startswith("# of one.dat (60 rows)")
     assert "one.dat: no kind of source recognises it; say which: kind: " in refused("schema", "one.dat")
-    assert refused("check", "one.dat", "--kind", "npzz").startswith("there is no data set 'npzz': did you mean 'npz'?")
+    assert refused("check", "one.dat", "--kind", "npzz").startswith(
+        "data.kind: there is no data set 'npzz': did you mean 'npz'?"
+    )
 
 
 def test_options_are_set_with_nested_keys_too(here, printed, refused):

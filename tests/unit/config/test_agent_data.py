@@ -347,3 +347,25 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
             attempt()
     with pytest.raises(ConfigError, match=r"data\.path: .*pipe\.npz is neither a file nor a folder"):
         plans.plan(dataset="npz", data={"path": str(tmp_path / "pipe.npz")})
+
+
+def test_whose_data_cannot_be_used_is_said(tmp_path):
+    agents = [saved(tmp_path, "a0", ["cat"], audio=np.ones((1, 3)))]
+    agents += [saved(tmp_path, "a1", [0.5] * 9, audio=np.ones((9, 3)))]
+    plan = RunPlan(own(agents))
+    for me, said in (("a0", "the data of a0: the test share 0.25 of 'a0.npz' leaves no test samples"),
+                     ("a1", f"the data of a1: array 'y' of {tmp_path / 'a1.npz'} is float64")):  # fmt: skip
+        with pytest.raises(ConfigError) as caught:
+            plan.share(me)
+        assert str(caught.value).startswith(said)
+
+
+def test_an_agents_own_samples_have_a_fingerprint_for_itself_alone(tmp_path):
+    def fingerprint(value):
+        plan = RunPlan(own([saved(tmp_path, "a0", ["cat", "dog"] * 8, audio=np.full((16, 3), value)), TWO[1]]))
+        plan.share("a0")
+        return plan.data.own_fingerprint("a0"), plan.run.digest()
+
+    (one, digest), (again, _), (other, same) = fingerprint(1.0), fingerprint(1.0), fingerprint(2.0)
+    assert one == again != other and digest == same
+    assert plans.plan().data.own_fingerprint("a0") is None

@@ -213,6 +213,17 @@ def test_a_path_that_no_file_can_have_is_refused_where_it_stands(load):
         load(GOOD + 'keyring: "a\\0b"\n')
 
 
+def test_of_weights_it_is_agreed_what_is_in_them_and_not_where_they_are(load, tmp_path):
+    def digest(name, text):
+        (tmp_path / name).write_text(text)
+        return load(GOOD, ("model.encoder.weights", str(tmp_path / name))).digest()
+
+    assert digest("u.npz", "same") == digest("v.npz", "same") != digest("w.npz", "other")
+    own = load(GOOD, ("agents.0.encoders", {"audio": {"depth": 1, "weights": "x.npz"}}))
+    assert own.digest() == load(GOOD, ("agents.0.encoders", {"audio": {"depth": 1, "weights": "y.npz"}})).digest()
+    assert own.digest() != load(GOOD, ("agents.0.encoders", {"audio": {"depth": 2, "weights": "x.npz"}})).digest()
+
+
 def test_there_is_a_weight_for_each_edge(load):
     edges = GOOD.replace("generator: ring", "edges: [[a0, a1]], edge_weights: [0.5, 0.5]")
     with pytest.raises(ConfigError, match=r"two\.yaml:\d+: graph\.edge_weights: there are 2 for 1 edges; give"):

@@ -65,11 +65,11 @@ def test_a_sample_with_more_axes_than_any_kind_has_none():
         ({"kind": "vector", "shape": [1], "scale": {"mean": [float("nan")], "deviation": [1]}}, "a mean is a number"),
         (
             {"kind": "vector", "shape": [1], "scale": {"mean": [0], "deviation": [-1]}},
-            "a mean is a number, and a deviation one from 0",
+            "a deviation is a number from 1e-30, or 0",
         ),
         (
             {"kind": "vector", "shape": [1], "scale": {"mean": [0], "deviation": [float("inf")]}},
-            "a deviation one from 0",
+            "a deviation is a number from 1e-30, or 0",
         ),
     ],
 )

@@ -204,6 +204,10 @@ def test_values_are_copied_into_float32(tmp_path):
     assert same[0, 0] == 1
 
 
+def test_a_number_of_very_many_digits_is_no_class():
+    assert "as where there is no class" in refused(np.array(["1" * 5000, "2"]), x=np.ones((2, 1)))
+
+
 def test_gaps_are_counted_and_rows_that_are_nothing_else():
     x = np.ones((4, 2))
     x[1] = np.nan

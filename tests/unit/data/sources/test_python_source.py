@@ -75,6 +75,19 @@ def nothing():
     return None
 
 
+def leaves():
+    raise SystemExit(0)
+
+
+def prints():
+    print("hello")
+    return {"x": [[1], [2]], "y": [0, 1]}
+
+
+def doubles(value=0.5):
+    return Dataset("d", {"x": torch.tensor([[1.0], [value]], dtype=torch.float64)}, torch.tensor([0, 1]), 2)
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(())
@@ -225,3 +238,20 @@ def test_a_module_that_cannot_be_imported_says_why(mine):
 def test_options_are_of_their_types():
     with pytest.raises(ValueError, match="arguments"):
         python.Options(object="mypkg.data:ready", arguments=[1])
+
+
+def test_a_function_that_ends_the_program_is_named():
+    assert refused("leaves").startswith("data.object: 'mypkg.data:leaves' raised SystemExit")
+
+
+def test_what_a_function_prints_is_not_mixed_with_what_we_print(capsys):
+    opened("prints")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
+
+
+def test_a_data_set_is_of_float32_and_finite():
+    assert opened("doubles").inputs["x"].dtype == torch.float32
+    said = "gave 1 values of 'x' that are NaN or infinite in float32; fill or drop them"
+    for value in (float("nan"), 1e300):
+        assert refused("doubles", arguments={"value": value}) == f"data.object: 'mypkg.data:doubles' {said}"

@@ -101,6 +101,18 @@ def test_numbers_and_truth_values_are_classes_too(tmp_path):
     assert dataset.labels == ("false", "on") and dataset.inputs["x"].tolist() == [[1], [0], [1]]
 
 
+def test_digits_of_labels_and_groups_of_text_stay_as_they_are(tmp_path):
+    dataset = opened_csv(tmp_path, ["x,y,who", "1,01,007", "2,02,7", "3,01,007"], columns={"x": "x"}, group="who")
+    assert dataset.labels == ("01", "02") and dataset.groups.tolist() == [0, 1, 0]
+    quoted = ["x,y", '1,"01"', '"2","02"']
+    assert opened_csv(tmp_path, quoted, columns={"x": "x"}, classes=["01", "02"]).targets.tolist() == [0, 1]
+
+
+def test_lines_are_counted_past_line_breaks_in_cells(tmp_path):
+    lines = ["x,y", *['1,"a\nb"'] * 3, "2"]
+    assert "line 8 of" in refused(opened_csv, tmp_path, lines, columns={"x": "x"})
+
+
 def test_columns_by_name_come_in_the_order_that_is_given(tmp_path):
     dataset = opened_csv(tmp_path, columns={"view": ["sound", "v1_*"], "one": ["v1_b"]}, target="y")
     assert dataset.inputs["view"].tolist() == [[-1, 1, 2.5], [1000, 3, 4], [0, 5, 6]]

@@ -15,11 +15,12 @@ import pytest
 import running
 import yaml
 
+from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiments.experiment import Job, load
 from parse_p2p.lab.experiments.experiment_tables import Study
 from parse_p2p.lab.experiments.result_store import Outcome, ResultStore
-from parse_p2p.lab.experiments.sweep import ENGINES, Sweep, _contents, key_of, one
+from parse_p2p.lab.experiments.sweep import ENGINES, Sweep, key_of, one
 
 PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
 BASE = {
@@ -196,10 +197,24 @@ def test_the_key_of_a_run_knows_what_decides_its_numbers(tmp_path):
     named = run.model_copy(update={"dataset": "npz", "data": {"path": str(file)}})
     file.write_bytes(b"one")
     before = key_of(named, "simulator", [])
-    _contents.cache_clear()
+    run_file.content.cache_clear()
     file.write_bytes(b"two")
     assert key_of(named, "simulator", []) != before
     assert key_of(run.model_copy(update={"name": "other"}), "simulator", []) in keys
+
+
+def test_results_of_agents_with_own_data_are_kept_by_what_is_in_their_sources(tmp_path):
+    schema = {"modalities": {"audio": {"kind": "vector", "shape": [3]}}, "classes": ["a", "b"]}
+    raw = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 2}}, "dataset": "own", "data_schema": schema}
+    data = {"kind": "npz", "path": str(tmp_path / "{id}.npz")}
+
+    def key(text="one", **changes):
+        (tmp_path / "a1.npz").write_text(text)
+        run_file.content.cache_clear()
+        return key_of(run_file.RunFile.model_validate(raw | {"data": data | changes}), "simulator", [])
+
+    assert key() == key() != key("two")
+    assert key(target="label") != key()
 
 
 def test_a_budget_between_two_rounds_is_read_off_the_line_between_them():
