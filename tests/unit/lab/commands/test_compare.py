@@ -70,7 +70,9 @@ def compared(path, out, *arguments):
 
 @pytest.mark.timeout(400)
 def test_interrupted_twice_and_resumed_it_ends_with_the_same_tables_as_uninterrupted(tmp_path):
-    path = experiment(tmp_path, axes={"method": ["parse", "local"]}, seeds=[0])
+    path = experiment(
+        tmp_path, axes={"method": ["parse", "local"]}, seeds=[0, 1, 2, 3]
+    )  # enough are left when it is interrupted
     out = tmp_path / "cut"
     for enough in (1, 3):
         with started(path, out, "--workers", "1") as running:
