@@ -138,7 +138,7 @@ class SharedData:
         return scaled(train, own), scaled(test, own)
 
     def problems(self) -> Iterator[str]:
-        if any(own or test for _, own, test in (_sources(self._given, me) for me in agent_ids(self._given))):
+        if any(own or test for own, test in _own_sources(self._given).values()):
             yield (
                 f"dataset: an agent has data of its own, and {self._given.dataset!r} is dealt to all: set dataset: "
                 f"{OWN}, or leave out the data of agents"
@@ -226,6 +226,7 @@ class OwnData:
         if samples and run.data_schema is None:
             self.run = run.model_copy(update={"data_schema": united({str(me): each for me, each in samples.items()})})
         self._coordinator = coordinator
+        self._own = _own_sources(run)
         self._opened = {(me, False): dataset for me, dataset in (samples or {}).items()}
 
     @property
@@ -239,10 +240,10 @@ class OwnData:
 
     def source(self, me: PeerId, to_test: bool = False) -> "Source | None":
         """Where an agent's samples are, or those that it tests with if they are apart."""
-        common, own, test = _sources(self.run, me)
+        own, test = self._own.get(me, ({}, None))
         if to_test and test is None:
             return None
-        values = common | own | (test or {} if to_test else {})
+        values = self.run.data | own | (test or {} if to_test else {})
         where = f"agents: {me}.{'test_data' if to_test else 'data'}"
         return Source({key: _for(me, value) for key, value in values.items()}, where) if values else None
 
@@ -276,10 +277,13 @@ class OwnData:
                     f"data_schema.modalities.{m}.scale: no agent sees the samples of all where they have data of their "
                     "own: take own, none, or a given mean and deviation"
                 )
-        for found in self.sources():
-            yield from found.problems()
-        for me in agent_ids(run):
+        agents = agent_ids(run)
+        for me in self._own.keys() - set(agents):
+            yield f"agents.data.{me}: there is no agent {me!r}: {nearest(me, agents)}"
+        for me in agents:
             source, test = self.source(me), self.source(me, to_test=True)
+            for found in filter(None, (source, test)):
+                yield from found.problems()
             if source is not None and source == test:
                 yield f"agents: {me}.test_data says no other source than its data: give it a path of its own"
         if run.public is not None:
@@ -414,13 +418,11 @@ def _options(model: type[BaseModel], values: Mapping[str, Any], where: str) -> B
     return chosen
 
 
-def _sources(run: RunFile, me: PeerId) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
-    """What the sources of all have in common, what an agent's own says, and what that to test with says, if any."""
-    common = run.data if run.dataset == OWN else {}
+def _own_sources(run: RunFile) -> dict[PeerId, tuple[dict[str, Any], dict[str, Any] | None]]:
+    """What agents' entries say of their data, and of those that they test with, if anything."""
     if isinstance(run.agents, MixEntry):
-        return common, run.agents.data.get(me, {}), None
-    entry = next((entry for entry in run.agents if entry.id == me), None)
-    return (common, {}, None) if entry is None else (common, entry.data or {}, entry.test_data)
+        return {PeerId(me): (values, None) for me, values in run.agents.data.items()}
+    return {PeerId(entry.id): (entry.data or {}, entry.test_data) for entry in run.agents}
 
 
 @contextmanager
