@@ -6,6 +6,7 @@ Type checkers and editors read this file, and so does ``__init__.py`` when a nam
 from parse_p2p.api import Run, run
 from parse_p2p.core.errors import (
     ConfigError,
+    DataWarning,
     Interrupted,
     JoinTimeout,
     MalformedFrame,
@@ -52,6 +53,7 @@ __all__ = [
     "Codec",
     "Component",
     "ConfigError",
+    "DataWarning",
     "Event",
     "Exchange",
     "Fact",

@@ -4,13 +4,17 @@ import codecs
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
+
+from parse_p2p.core.errors import DataWarning
 
 ERRORS = "parse_p2p.ascii"
 """Name of the handler that writes a character which the encoding lacks in others that it has."""
@@ -21,11 +25,19 @@ PIPE_WIDTH = 200
 
 
 def prepare() -> None:
-    """Let standard output and standard error take any text, whatever their encoding."""
+    """Let standard output and standard error take any text, whatever their encoding; warnings of ours are notes."""
+    warnings.showwarning = partial(_warn, warnings.showwarning)
     codecs.register_error(ERRORS, _replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
+
+
+def _warn(otherwise: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:
+    if issubclass(category, DataWarning):
+        note(str(message))
+    else:
+        otherwise(message, category, *place)
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:

@@ -67,6 +67,10 @@ class JoinTimeout(PeerError):
     """A neighbour was not there in time for the run to begin (``clocks.join`` seconds)."""
 
 
+class DataWarning(UserWarning):
+    """Samples can be read, though perhaps not as they are meant."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause naming the nearest known name and all of them: ``did you mean 'ring'? Known: line, ring``."""
     names = sorted(known)

@@ -494,6 +494,16 @@ class ModalitiesChanged(Event):
         return f"has {'+'.join(self.modalities[:NAMED])} from now on"
 
 
+class DataNoted(Event):
+    """Its samples are perhaps not read as they are meant."""
+
+    topic = Topic.LIFE
+    loud = Level.NOTICE
+    template = "says of its data: {why}"
+
+    why: str
+
+
 class SensorFailed(Event):
     """These modalities give no numbers any more."""
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ import torch
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import events
-from parse_p2p.core.errors import P2PError
+from parse_p2p.core.errors import DataWarning, P2PError
 from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.membership import Modalities
 from parse_p2p.core.peer_info import Clocks
@@ -39,6 +40,7 @@ ORPHAN_PATIENCE = 30.0  # seconds
 def child(run: dict[str, object], me: PeerId, folder: RunFolder, start: int | None) -> None:
     """The body of one agent's process under a launcher; ends with it, whatever ends the launcher."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which tells us
+    warnings.simplefilter("ignore", DataWarning)  # the launcher has warned, or reads it in the log
     try:
         asyncio.run(_supervised(RunPlan(RunFile.model_validate(run)), me, folder, start))
     except P2PError as error:
@@ -78,7 +80,7 @@ async def run_agent(
     log = EventLog(me, folder.events(me))
     asyncio.get_running_loop().set_exception_handler(partial(_stray, log))
     plan = folder.recall(plan)
-    agent_state = plan.agent_state(me)
+    agent_state = _built(plan, me, log)
     if (found := plan.data.own_fingerprint(me)) is not None:
         folder.keep_fingerprint(me, found)
     kept = checkpoint.rounds(folder.checkpoints(me))
@@ -102,6 +104,18 @@ async def run_agent(
     if start is None:
         agent.presence.propose(newest)
     return await agent.run(stop)
+
+
+def _built(plan: RunPlan, me: PeerId, log: EventLog) -> AgentState:
+    """The agent's state; what there is to note on data of its own is in the log, and warned of again."""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", DataWarning)
+        agent_state = plan.agent_state(me)
+    for each in noted:
+        if issubclass(each.category, DataWarning) and not plan.data.dealt:
+            log.write(events.DataNoted(why=str(each.message)))
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return agent_state
 
 
 def _stray(log: EventLog, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

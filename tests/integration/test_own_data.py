@@ -145,3 +145,25 @@ def test_an_agent_does_not_go_on_with_other_samples_than_it_began_with(tmp_path,
     code, printed = running.everything(file, out, "--resume", "--rounds", "5")
     said = " ".join(printed.split())
     assert code == 2 and f"the data of a1 are not those that its run in {out} began with" in said
+
+
+def test_data_that_are_perhaps_read_otherwise_than_meant_are_mentioned_once(tmp_path):
+    swapped = {"modalities": {"motion": {"kind": "series", "shape": [8, 2]}}, "classes": CLASSES}
+    agents = [{"id": me, "modalities": ["motion"], "data": {"path": f"{me}.npz"}} for me in ("a0", "a1")]
+    file = study(tmp_path, agents=agents, data_schema=swapped)
+    for me in ("a0", "a1"):
+        site(tmp_path / f"{me}.npz", 40, 1, modalities=["motion"])
+        with np.load(tmp_path / f"{me}.npz") as arrays:
+            np.savez(tmp_path / f"{me}.npz", y=arrays["y"], motion=np.moveaxis(arrays["motion"], 1, 2))
+    code, printed = running.everything(file, tmp_path / "own")
+    assert code == 0, printed
+    [noted] = running.events(tmp_path / "own", "a0", "data-noted")
+    said = f"array 'motion' of {tmp_path / 'a0.npz'} has shape (40, 8, 2) and is read as 8 channels of 2 steps"
+    assert noted["why"].startswith(said)
+    shared = tmp_path / "shared.yaml"
+    agents = [{"id": me, "modalities": ["motion"]} for me in ("a0", "a1")]
+    shared.write_text(yaml.safe_dump({"graph": {"generator": "ring"}, "agents": agents, "dataset": "npz", "rounds": 1,
+                                      "data": {"path": "a0.npz"}, "model": SMALL, "device": "cpu"}))  # fmt: skip
+    code, printed = running.everything(shared, tmp_path / "run")
+    assert code == 0 and " ".join(printed.split()).count(said) == 1, printed
+    assert running.events(tmp_path / "run", "a0", "data-noted") == []

@@ -4,6 +4,7 @@ One array per modality, under its name, with the sample as first axis; the class
 natural client of each. Every sentence names the place, the array and what would be right.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from torch import Tensor
 
-from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, DataWarning, nearest
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, class_order
@@ -224,10 +225,12 @@ def _refuse_other_length(origin: Origin, name: str, array: NDArray[Any], samples
 def _plain_layout(origin: Origin, name: str, shape: tuple[int, ...]) -> str:
     """The layout that a shape tells: of a picture by its colours, of a series because it is longer than wide."""
     if len(shape) == 3 and shape[1] > shape[2]:
-        raise ConfigError(
-            f"array {name!r} of {origin.where} has shape {shape}: {shape[1]} channels of {shape[2]} steps, or "
-            f"{shape[1]} steps of {shape[2]} channels? say so with data.layout: {{{name}: channels-last}}"
+        said = (
+            f"array {name!r} of {origin.where} has shape {shape} and is read as {shape[1]} channels of {shape[2]} "
+            f"steps: if it is {shape[1]} steps of {shape[2]} channels, say data.layout: {{{name}: channels-last}}, "
+            "else channels-first"
         )
+        warnings.warn(said, DataWarning, stacklevel=2)
     last = len(shape) == 4 and shape[3] in PIXELS and shape[1] not in PIXELS
     return "channels-last" if last else "channels-first"
 

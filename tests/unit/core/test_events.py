@@ -39,6 +39,7 @@ SAID = [
     (events.HandshakeFailed(round=1), "info", None, "refused a connection that did not get through the handshake"),
     (events.Blocked(round=1, peer="b", seconds=5), "info", None, "does not read b for 5 s"),
     (events.ModalitiesChanged(round=1, modalities=["x", "y"]), "notice", None, "has x+y from now on"),
+    (events.DataNoted(why="odd"), "notice", None, "says of its data: odd"),
     (events.SensorFailed(round=1, modalities=["x"]), "notice", None, "reads no numbers from x"),
     (events.ChangeAnnounced(round=1, modalities=["x"]), "info", None, "announces x from that round on"),
     (events.ChangeAnnounced(round=1, modalities=[]), "info", None, "announces that it leaves from that round on"),

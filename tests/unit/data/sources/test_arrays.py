@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
-from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.errors import ConfigError, DataWarning
 from parse_p2p.data.sources.arrays import ArrayOptions, from_arrays
 
 
@@ -175,11 +175,15 @@ def test_values_move_with_their_axes():
     assert np.array_equal(opened([0, 1], x=picture).inputs["x"], picture.transpose(0, 3, 1, 2))
 
 
-def test_a_series_of_more_channels_than_steps_is_asked_about():
-    assert refused(np.arange(60), motion=np.zeros((60, 64, 3))) == (
-        "array 'motion' of mine.npz has shape (60, 64, 3): 64 channels of 3 steps, or 64 steps of 3 channels? say so "
-        "with data.layout: {motion: channels-last}"
+def test_a_series_of_more_channels_than_steps_is_noted_unless_its_layout_is_said(recwarn):
+    said = (
+        "array 'x' of mine.npz has shape (60, 64, 3) and is read as 64 channels of 3 steps: if it is 64 steps of 3 "
+        "channels, say data.layout: {x: channels-last}, else channels-first"
     )
+    assert shape(np.zeros((60, 64, 3)), FIRST) == (60, 64, 3) and not recwarn.list
+    with pytest.warns(DataWarning) as noted:
+        assert shape(np.zeros((60, 64, 3)), {}) == (60, 64, 3)
+    assert [str(each.message) for each in noted] == [said]
 
 
 def test_a_layout_of_what_has_none_is_refused():
