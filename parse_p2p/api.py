@@ -195,10 +195,17 @@ def _given(data: Any, dataset: str) -> tuple[dict[str, Any], Given]:
     """The keys of a run file for what ``run`` is given as data, and samples in memory."""
     values = list(data.values()) if isinstance(data, Mapping) else []
     if any(map(_are_samples, values)):
-        return {"dataset": run_file.OWN}, {str(node): samples(each) for node, each in data.items()}
+        return {"dataset": run_file.OWN}, {str(node): _samples_of(node, each) for node, each in data.items()}
     if data is None or (isinstance(data, Mapping) and not any(map(_is_array, values))):
         return {"dataset": dataset, "data": dict(data or {})}, None
     return {"dataset": "given"}, samples(data)
+
+
+def _samples_of(node: Any, given: Any) -> Dataset:
+    try:
+        return samples(given)
+    except ConfigError as error:
+        raise ConfigError(f"data of the node {node!r}: {error}") from error
 
 
 def _is_array(value: Any) -> bool:

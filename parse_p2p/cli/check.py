@@ -21,7 +21,8 @@ def check(
 ) -> None:
     """Say everything that is wrong with a run file, without running it.
 
-    The exit code is 2 if there is anything. What this host lacks, such as a key or a GPU, only a run finds.
+    The exit code is 2 if there is anything. What this host lacks, such as a key or a GPU, only a run finds,
+    and what is in agents' own data parse-agent data check.
     """
     from parse_p2p.config import run_file
     from parse_p2p.config.examine import examine

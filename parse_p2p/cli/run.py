@@ -121,6 +121,8 @@ def all_agents(plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool
     seconds = time.monotonic() - began
     summary = run_summary.conclude(plan, folder, view, seconds, alone, level is LogLevel.QUIET)
     run_summary.show(summary, folder, console)
+    if alone and not plan.data.dealt:
+        console.print("each agent's data are its own: for the same agents alone, run them with --method local")
     for me, code in died.items():
         console.print(f"[yellow]{me} died ({_signal(code)}) and is in the summary as it was then[/]")
     if died:
@@ -211,7 +213,7 @@ def _again(folder: RunFolder, me: PeerId | None = None, data: str | None = None)
     """The command line that goes on with this run, or with one agent of it."""
     if me is not None:  # from the file with all that it was started with
         kept = ["--topology", str(folder.file), "--out", str(folder.path), "--id", me]
-        kept += [] if data is None else ["--data", data]
+        kept += [] if data is None else ["--data", data if data.lstrip().startswith("{") else os.path.abspath(data)]
         return shlex.join(["parse-agent", *kept, "--resume"])
     kept = [a for a in sys.argv[1:] if a != "--resume"]
     if "--out" not in " ".join(kept):

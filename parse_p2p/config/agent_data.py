@@ -336,10 +336,22 @@ class Source:
         return None if path is None else Path(path)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the options, as far as it can be said without looking for the file."""
+        """What is wrong with the options, as far as it can be said without looking for the file.
+
+        A path may be given later, where the agent is started.
+        """
         try:
-            if self.path is None or self.values.get("kind", "auto") != "auto":
-                self._module_and_options()
+            kind = str(self.values.get("kind", "auto"))
+            kinds = plugins.names(plugins.SOURCES) if kind == "auto" else [kind]
+            models = [self._module(each).Options for each in kinds]
+            if self.path is not None or not any("path" in model.model_fields for model in models):
+                if kind != "auto":
+                    _options(models[0], self._given, self.where)
+                return
+            known = {key for model in models for key in model.model_fields}
+            for key in self._given:
+                if key not in known:
+                    yield f"{self.where}.{key}: there is no such key here; {nearest(str(key), known)}"
         except ConfigError as error:
             yield str(error)
 
@@ -356,14 +368,21 @@ class Source:
         return found
 
     def _module_and_options(self) -> tuple[Any, BaseModel]:
-        values = dict(self.values)
-        kind = str(values.pop("kind", "auto"))
+        kind = str(self.values.get("kind", "auto"))
+        module = self._module(self._recognised() if kind == "auto" else kind)
+        if self.path is None and "path" in module.Options.model_fields:
+            raise ConfigError(f"{self.where} says no path: add it, or start the agent with --data PATH")
+        return module, _options(module.Options, self._given, self.where)
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return {key: value for key, value in self.values.items() if key != "kind"}
+
+    def _module(self, kind: str) -> Any:
         try:
-            module = plugins.module(plugins.DATA, self._recognised() if kind == "auto" else kind)
+            return plugins.module(plugins.DATA, kind)
         except ConfigError as error:
-            said = str(error)
-            raise ConfigError(said if said.startswith(self.where) else f"{self.where}.kind: {said}") from None
-        return module, _options(module.Options, values, self.where)
+            raise ConfigError(f"{self.where}.kind: {error}") from None
 
     def _recognised(self) -> str:
         """The kind of source that recognises the path."""

@@ -82,6 +82,7 @@ def findings(sources: Mapping[str, Dataset]) -> Iterator[str]:
     for name, dataset in sources.items():
         for each in (_of_rows, _of_classes, _of_modalities, _of_repeats):
             yield from (f"{name}: {said}" for said in each(dataset))
+    yield from _of_shapes(sources)
     hashes = {name: _hashes(dataset) for name, dataset in sources.items()}
     for one, other in combinations(sources, 2):
         common = [key for key in hashes[one] if key in hashes[other]]
@@ -93,6 +94,15 @@ def findings(sources: Mapping[str, Dataset]) -> Iterator[str]:
                 f"{one}: {_count(rows, 'row is', 'rows are')} in {other} too: what one agent is tested with, the other "
                 "may have trained on"
             )
+
+
+def _of_shapes(sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Modalities that two have in different shapes."""
+    for one, other in combinations(sources, 2):
+        for m in sorted(set(sources[one].modalities) & set(sources[other].modalities)):
+            mine, theirs = (list(sources[name].shape(m)) for name in (one, other))
+            if mine != theirs:
+                yield f"{one}: {m!r} has the shape {mine} and in {other} {theirs}, but agents share one shape"
 
 
 def lacking(name: str, dataset: Dataset, schema: DataSchema) -> Iterator[str]:

@@ -55,6 +55,7 @@ def test_each_process_opens_its_own_source_alone(tmp_path):
     assert [row["type"] for row in summary["types"]] == [f"{me}: {'+'.join(m)}" for me, m in TYPES.items()]
     assert all(row["alone"] is None and row["mean"] > 0.6 for row in summary["types"]), summary
     assert "accuracy on each agent's own test samples" in printed
+    assert "each agent's data are its own: for the same agents alone, run them with --method local" in printed
 
 
 def test_each_host_has_its_agents_data_alone(tmp_path):

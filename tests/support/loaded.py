@@ -9,8 +9,11 @@ import multiprocessing
 import os
 import sys
 import time
+import warnings
 from contextlib import suppress
 from tempfile import TemporaryDirectory
+
+from parse_p2p.core.errors import DataWarning
 
 AGENT = "parse_p2p.cli.agent"
 LAB = "parse_p2p.lab.cli"
@@ -79,5 +82,6 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [program, *arguments]
+    warnings.filterwarnings("default", category=DataWarning)  # the tests' own process takes warnings for errors
     os.setsid()  # which tells that all this is done
     importlib.import_module(program).main()

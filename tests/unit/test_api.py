@@ -233,6 +233,8 @@ def test_a_torch_data_set_is_given_as_it_is():
         (RING, [1, 2], "data gave an object of type int as item 0; give (inputs, label)"),
         (RING, {"oslo": made(30), "rome": made(30), "bonn": {"audio": np.zeros((9, 5)), "y": [0, 1, 2] * 3}},
          "'audio' is a vector of 6 features in oslo and a vector of 5 features in bonn: "),
+        (RING, dict.fromkeys(["oslo", "rome"], made(30)) | {"bonn": {"audio": np.zeros((9, 6))}},
+         "data of the node 'bonn': array 'y' of data is missing"),
         (RING, {"samples": 300}, "data.samples: there is no such key here"),
     ],
 )  # fmt: skip

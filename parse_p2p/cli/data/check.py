@@ -40,7 +40,7 @@ def check(
     from parse_p2p.data.findings import findings, summary
 
     opened = sources.opened(source, id, kind, set)
-    notes = [] if topology is None else list(_against(topology, opened))
+    notes = list(_against(None if topology is None else _schema_in(topology), opened))
     datasets = {name: each.dataset for name, each in opened.items()}
     summaries = {name: summary(dataset) for name, dataset in datasets.items()}
     notes += findings(datasets)
@@ -51,16 +51,27 @@ def check(
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
-def _against(topology: Path, opened: Mapping[str, sources.OpenedSource]) -> Iterator[str]:
-    """What only one of a run file's schema and the sources names. Raises ConfigError where one does not fit."""
+def _schema_in(topology: Path) -> "DataSchema":
+    """The schema in a run file. Raises ConfigError where there is none."""
     from parse_p2p.config import run_file
-    from parse_p2p.data.findings import lacking
-    from parse_p2p.data.schema import unlike
 
     schema = run_file.load(topology).data_schema
     if schema is None:
         raise ConfigError(f"{topology} has no data_schema to fit: add what parse-agent data schema SOURCE prints")
+    return schema
+
+
+def _against(given: "DataSchema | None", opened: Mapping[str, sources.OpenedSource]) -> Iterator[str]:
+    """What only one of a schema and the sources names; without one given, that of the run file whose agent it is.
+
+    Raises ConfigError where a source does not fit.
+    """
+    from parse_p2p.data.findings import lacking
+    from parse_p2p.data.schema import unlike
+
     for name, each in opened.items():
+        if (schema := given or each.schema) is None:
+            continue
         for problem in unlike(each.dataset, schema, _meant(each, schema)):
             raise ConfigError(f"{name}: {problem}")
         yield from lacking(name, each.dataset, schema)

@@ -13,6 +13,7 @@ from parse_p2p.core.types import Modality, PeerId
 
 if TYPE_CHECKING:
     from parse_p2p.data.base import Dataset
+    from parse_p2p.data.schema import DataSchema
 
 Paths = Annotated[
     list[Path] | None,
@@ -30,10 +31,14 @@ Settings = Annotated[
 
 @dataclass(frozen=True)
 class OpenedSource:
-    """Samples, and the modalities of the agent whose they are; none where no agent is known, or it has no list."""
+    """Samples, and the modalities of the agent whose they are; none where no agent is known, or it has no list.
+
+    ``schema`` is that of the agent's run file, if it has one.
+    """
 
     dataset: "Dataset"
     modalities: Sequence[Modality] = ()
+    schema: "DataSchema | None" = None
 
 
 def opened(
@@ -89,5 +94,5 @@ def _of_agents(path: Path, ids: Sequence[str]) -> dict[str, OpenedSource]:
         source = data.source(me)
         assert source is not None
         modalities = tuple(map(Modality, senses.get(me) or ()))
-        found[f"{me} of {path}"] = OpenedSource(source.open(run.seed), modalities)
+        found[f"{me} of {path}"] = OpenedSource(source.open(run.seed), modalities, run.data_schema)
     return found

@@ -114,7 +114,9 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
     labels = _label_columns(options)
     for name in labels:
         if name not in names:
-            raise ConfigError(f"there is no column {name!r} in {path}; {_near(name, names)}")
+            key = "target" if name == options.target else "group"
+            near = _near(name, names)
+            raise ConfigError(f"there is no column {name!r} in {path}: say which it is with data.{key}; {near}")
     if not options.columns:
         left = [name for name in names if name not in labels]
         raise ConfigError(

@@ -349,9 +349,10 @@ def test_an_agent_needs_its_modalities_and_a_file_those_that_it_has(here, printe
     np.savez("two.npz", y=np.arange(60) % 2, audio=np.random.default_rng(1).normal(size=(60, 4)))
     write(data_schema=SCHEMA)
     assert printed("check", "two.npz", "--topology", "study.yaml").endswith("nothing in it is odd\n")
-    assert refused("check", "study.yaml", "--id", "a2", "--topology", "study.yaml") == (
-        "a2 of study.yaml: there is no modality 'motion' in it: Known: audio"
-    )
+    for topology in ([], ["--topology", "study.yaml"]):  # of an agent it is its own run file's
+        assert refused("check", "study.yaml", "--id", "a2", *topology) == (
+            "a2 of study.yaml: there is no modality 'motion' in it: Known: audio"
+        )
     Path("other.yaml").write_text(
         yaml.safe_dump(RUN | {"data_schema": SCHEMA | {"modalities": {"audio": SCHEMA["modalities"]["audio"]}}})
     )

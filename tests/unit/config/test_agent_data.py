@@ -127,8 +127,10 @@ def own(agents, **changes):
          "data_schema.modalities.audio.scale: no agent sees the samples of all"),
         ({"public": {"share": 0.2}}, "public: where agents have data of their own, give the coordinator its data"),
         ({"partition": {"kind": "dirichlet"}}, "partition: agents have data of their own, and nothing is dealt"),
-        ({"agents": [TWO[0] | {"data": {"pth": "x"}}, TWO[1]]}, "agents: a0.data: give a path, or the kind of"),
-        ({"agents": [TWO[0], TWO[1] | {"test_data": {"kind": "npz", "pth": "x"}}]},
+        ({"agents": [TWO[0] | {"data": {"pth": "x"}}, TWO[1]]},
+         "agents: a0.data.pth: there is no such key here; did you mean 'path'?"),
+        ({"agents": [TWO[0] | {"data": {"kind": "python"}}, TWO[1]]}, "agents: a0.data.object: this key is missing"),
+        ({"agents": [TWO[0], TWO[1] | {"test_data": {"kind": "npz", "path": "x", "pth": "x"}}]},
          "agents: a1.test_data.pth: there is no such key here; did you mean 'path'?"),
         ({"agents": {"mix": {"audio": 2}, "data": {"a0": {"path": "x"}, "a9": {"path": "y"}}}},
          "agents.data.a9: there is no agent 'a9': Known: a0, a1"),
@@ -219,6 +221,15 @@ def test_what_tests_is_something_else_than_what_trains():
     for same in ({}, {"path": "x.npz"}):
         with pytest.raises(ConfigError, match=r"agents: a0\.test_data says no other source than its data"):
             RunPlan(own([TWO[0] | {"data": own_data, "test_data": same}, TWO[1]]))
+
+
+def test_a_path_may_be_given_when_an_agent_is_started():
+    data = RunPlan(own([TWO[0] | {"data": {"kind": "npz", "target": "t"}}, TWO[1] | {"data": {"target": "t"}}])).data
+    assert list(data.problems()) == []
+    with pytest.raises(ConfigError, match=r"agents: a0\.data says no path: add it, or start the agent with --data"):
+        data.check_source("a0")
+    with pytest.raises(ConfigError, match=r"agents: a1\.data: give a path, or the kind of the source"):
+        data.check_source("a1")
 
 
 def test_an_agents_name_stands_in_the_path_of_all():

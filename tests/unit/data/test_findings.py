@@ -216,7 +216,9 @@ def test_rows_of_two_sources_are_compared_by_what_both_have():
 def test_sources_of_nothing_in_common_are_not_compared():
     x = values(60, 4)
     assert list(findings({"one": dataset(audio=x), "other": dataset(motion=x)})) == []
-    assert list(findings({"one": dataset(a=x.view(60, 2, 2, 1)), "other": dataset(a=x.view(60, 1, 2, 2))})) == []
+    assert list(findings({"one": dataset(a=x.view(60, 2, 2, 1)), "other": dataset(a=x.view(60, 1, 2, 2))})) == [
+        "one: 'a' has the shape [2, 2, 1] and in other [1, 2, 2], but agents share one shape"
+    ]
 
 
 def test_every_pair_of_sources_is_compared_and_each_named():

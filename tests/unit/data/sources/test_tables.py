@@ -233,7 +233,10 @@ WRONG_LINES = {
     "twice": (["v1_a,sound,v1_a,y", "1,2,3,a"], "column 'v1_a' stands twice in {}; give each column a name of its own"),
     "nothing": ([], "data file {} is empty; its first line names the columns"),
     "nothing but names": (LINES[:1], "data file {} has no rows; give at least one below the names"),
-    "no label": (["v1_a,sound,Y", "1,2,a"], "there is no column 'y' in {}; Known: Y, sound, v1_a"),
+    "no label": (
+        ["v1_a,sound,Y", "1,2,a"],
+        "there is no column 'y' in {}: say which it is with data.target; Kn",
+    ),
     "no input": (["v1_a,sond,y", "1,2,a"], "no input column 'sound' in {} for 'audio'; did you mean 'sond'? Known: so"),
     "no pattern": (["v2_a,sound,y", "1,2,a"], "data.columns: there is no input column 'v1_*' in {} for 'view'; "),
     "unlabelled": ([*LINES[:1], "1,eva,2,3,-1"], "column 'y' of {} has the label '-1', as where there is no class"),
