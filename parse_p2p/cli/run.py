@@ -122,7 +122,8 @@ def all_agents(plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool
     summary = run_summary.conclude(plan, folder, view, seconds, alone, level is LogLevel.QUIET)
     run_summary.show(summary, folder, console)
     if alone and not plan.data.dealt:
-        console.print("each agent's data are its own: for the same agents alone, run them with --method local")
+        said = "each agent's data are its own: for the same agents alone, run them with --method local"
+        console.print(said, soft_wrap=True)
     for me, code in died.items():
         console.print(f"[yellow]{me} died ({_signal(code)}) and is in the summary as it was then[/]")
     if died:

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,9 @@ from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, refuse_unlike, scaled, split, split_groups
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.schema import DataSchema, conform, scales, schema_of, united
+
+SOURCES = replace(plugins.DATA, attribute="recognises")
+"""Data sets that lie in a file or folder, by whose path they know it."""
 
 Part = tuple[Dataset, Dataset]
 """Samples to train on and samples to test with."""
@@ -342,7 +345,7 @@ class Source:
         """
         try:
             kind = str(self.values.get("kind", "auto"))
-            kinds = plugins.names(plugins.SOURCES) if kind == "auto" else [kind]
+            kinds = plugins.names(SOURCES) if kind == "auto" else [kind]
             models = [self._module(each).Options for each in kinds]
             if self.path is not None or not any("path" in model.model_fields for model in models):
                 if kind != "auto":
@@ -386,12 +389,12 @@ class Source:
 
     def _recognised(self) -> str:
         """The kind of source that recognises the path."""
-        known = plugins.names(plugins.SOURCES)
+        known = plugins.names(SOURCES)
         if self.path is None:
             raise ConfigError(f"{self.where}: give a path, or the kind of the source: {', '.join(known)}")
         if not os.path.exists(self.path):
             raise ConfigError(f"{self.where}: {self.path} does not exist on this host: correct the path")
-        found = [name for name in known if plugins.load(plugins.SOURCES, name)(self.path)]
+        found = [name for name in known if plugins.load(SOURCES, name)(self.path)]
         if len(found) != 1:
             several = f"it could be {' or '.join(found)}" if found else "no kind of source recognises it"
             raise ConfigError(f"{self.where}: {self.path}: {several}; say which: kind: {', '.join(found or known)}")

@@ -194,6 +194,7 @@ def complete(
     """
     raw.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:64] or "run")
     overridden = [_put(raw, key, value) for key, value in settings]
+    _forget_filled_in(raw, {loc[0] for loc in overridden})
     if "dataset" not in raw and ("data_schema" in raw or any("data" in entry for entry in _with_data(raw))):
         raw["dataset"] = OWN
     raw.setdefault("keyring", "keys")
@@ -235,6 +236,14 @@ def settings(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         _put(keys, *setting(text))
     return keys
+
+
+def _forget_filled_in(raw: dict[str, Any], changed: set[str | int]) -> None:
+    """Of a run that was written down, what was filled in of the data it had, where settings give it others."""
+    if "fingerprint" in raw and changed & {"dataset", "data", "public", "seed"}:
+        del raw["fingerprint"]
+        if changed & {"dataset", "data"}:
+            raw.pop("data_schema", None)
 
 
 def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:

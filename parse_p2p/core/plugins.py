@@ -32,7 +32,6 @@ class PluginKind:
 
 METHODS = PluginKind("method", "parse_p2p.methods", "METHOD")
 DATA = PluginKind("data set", "parse_p2p.data", "open")
-SOURCES = PluginKind("data source", "parse_p2p.data", "recognises")
 CODECS = PluginKind("codec", "parse_p2p.wire.codecs", "CODEC")
 ENCODERS = PluginKind("encoder", "parse_p2p.models.encoders", "build")
 NETWORKS = PluginKind("network", "parse_p2p.models", "NETWORK")

@@ -57,7 +57,11 @@ async def _supervised(plan: RunPlan, me: PeerId, folder: RunFolder, start: int |
         loop.add_reader(parent.sentinel, _orphaned, loop, parent.sentinel, stop)
     # who was killed and started again has its neighbours all up, or gone for good: no need to wait for them to load
     wait = plan.run.clocks.lost if start is None else plan.run.clocks.join
-    await run_agent(plan, me, folder, start, stop, wait)
+    try:
+        await run_agent(plan, me, folder, start, stop, wait)
+    finally:  # it ends: the interpreter complains of a signal that comes while a loop with a handler closes
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int, stop: asyncio.Event) -> None:

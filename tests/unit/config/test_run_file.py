@@ -224,6 +224,29 @@ def test_of_weights_it_is_agreed_what_is_in_them_and_not_where_they_are(load, tm
     assert own.digest() != load(GOOD, ("agents.0.encoders", {"audio": {"depth": 2, "weights": "x.npz"}})).digest()
 
 
+SCHEMA = "data_schema: {modalities: {audio: {kind: vector, shape: [3]}}, classes: [cat, dog]}\n"
+
+
+@pytest.mark.parametrize(
+    ("put", "fingerprint", "schema"),
+    [
+        (("rounds", 9), True, True),
+        (("seed", 1), False, True),
+        (("public", {"share": 0.2}), False, True),
+        (("data.samples", 80), False, False),
+        (("dataset", "bits"), False, False),
+    ],
+)
+def test_what_was_filled_in_of_other_data_is_forgotten(load, put, fingerprint, schema):
+    run = load(GOOD + "dataset: htad\nfingerprint: abc\n" + SCHEMA, put)
+    assert (run.fingerprint is not None, run.data_schema is not None) == (fingerprint, schema)
+
+
+def test_a_schema_of_ones_own_stays_whatever_data_are_set(load):
+    run = load(GOOD + "dataset: npz\n" + SCHEMA, ("data.path", "x.npz"), ("seed", 1))
+    assert run.data_schema is not None
+
+
 def test_there_is_a_weight_for_each_edge(load):
     edges = GOOD.replace("generator: ring", "edges: [[a0, a1]], edge_weights: [0.5, 0.5]")
     with pytest.raises(ConfigError, match=r"two\.yaml:\d+: graph\.edge_weights: there are 2 for 1 edges; give"):

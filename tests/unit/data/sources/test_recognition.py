@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from parse_p2p.config.agent_data import SOURCES
 from parse_p2p.core import plugins
 
 
@@ -103,11 +104,11 @@ def with_parquet_too(path):
 def test_one_kind_recognises_what_is_there(tmp_path, make, kinds):
     make(tmp_path / "mine")
     [path] = tmp_path.iterdir()
-    known = plugins.names(plugins.SOURCES)
+    known = plugins.names(SOURCES)
     assert {"csv", "huggingface", "media", "npy", "npz", "parquet"} <= set(known)
-    assert [name for name in known if plugins.load(plugins.SOURCES, name)(path)] == kinds
+    assert [name for name in known if plugins.load(SOURCES, name)(path)] == kinds
 
 
 def test_no_kind_recognises_what_is_not_there(tmp_path):
     for path in (tmp_path / "absent", tmp_path / "a\0b", tmp_path / ("n" * 300)):
-        assert not [n for n in plugins.names(plugins.SOURCES) if plugins.load(plugins.SOURCES, n)(path)]
+        assert not [n for n in plugins.names(SOURCES) if plugins.load(SOURCES, n)(path)]
