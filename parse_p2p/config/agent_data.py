@@ -135,9 +135,12 @@ class SharedData:
             mine = self.train.select([]) if self.public is None else self.public
             train = mine.select(range(len(mine)), modalities)
         else:
-            train = self.train.select(self.shares[me], modalities)
-        test = self.test.select(range(len(self.test)), modalities)
-        own = {m: Scale.of(x) if self._by_own(m) and len(x) else Scale() for m, x in train.inputs.items()}
+            dealt = self.train.select(self.shares[me], modalities)
+            train = dealt.sensed()
+            if len(dealt) and not len(train):
+                raise ConfigError(f"agents: of the samples dealt to {me} none has {' or '.join(modalities)}: deal more")
+        test = self.test.select(range(len(self.test)), modalities).sensed()
+        own = {m: Scale.of(train.having(m)) if self._by_own(m) else Scale() for m in train.inputs}
         return scaled(train, own), scaled(test, own)
 
     def problems(self) -> Iterator[str]:
@@ -203,7 +206,7 @@ class SharedData:
         """Those of all agents together; of a modality that each scales by its own samples nothing is changed."""
         given = scales(self.schema)
         return {
-            m: given[m] or (Scale() if self._by_own(m) else Scale.of(samples.inputs[m])) for m in samples.modalities
+            m: given[m] or (Scale() if self._by_own(m) else Scale.of(samples.having(m))) for m in samples.modalities
         }
 
     def _by_own(self, modality: Modality) -> bool:
@@ -265,7 +268,7 @@ class OwnData:
             with _named(me):
                 train, test = cut(train, self.run.test, self.run.seed)
         given = scales(self.schema)
-        mine = {m: given[m] or Scale.of(x) for m, x in train.inputs.items()}
+        mine = {m: given[m] or Scale.of(train.having(m)) for m in train.inputs}
         return scaled(train, mine), scaled(test, mine)
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
@@ -309,7 +312,7 @@ class OwnData:
             with _named(me):
                 self._opened[me, to_test] = source.open(self.run.seed)
         opened = self._opened[me, to_test]
-        return conform(opened, self.schema, modalities, f"the data of {me} ({opened.name})")
+        return conform(opened, self.schema, modalities, f"the data of {me} ({opened.name})").sensed()
 
     def _needed(self, me: PeerId) -> "Source":
         if (source := self.source(me)) is not None:
@@ -467,6 +470,8 @@ def fingerprint(datasets: Iterable[Dataset]) -> str:
     for dataset in datasets:
         shapes = [(m, dataset.shape(m)) for m in dataset.modalities]
         hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
-        for column in (*(dataset.inputs[m] for m in dataset.modalities), dataset.targets, dataset.groups):
+        inputs = (dataset.inputs[m] for m in dataset.modalities)
+        present = (dataset.present[m] for m in sorted(dataset.present))
+        for column in (*inputs, dataset.targets, dataset.groups, *present):
             hashed.update(b"" if column is None else column.contiguous().numpy().data)
     return hashed.hexdigest()

@@ -128,10 +128,15 @@ class Dataset:
             present=_gaps({m: there[at] for m, there in self.present.items() if m in names}),
         )
 
+    def has(self, modality: Modality) -> Tensor:
+        """Which samples have a modality, bool (N,)."""
+        there = self.present.get(modality)
+        return torch.ones(len(self), dtype=torch.bool, device=self.targets.device) if there is None else there
+
     def having(self, modality: Modality) -> Tensor:
         """The inputs of the samples that have a modality. Raises ConfigError where it is unknown."""
         x = self._input(modality)
-        return x[self.present[modality]] if modality in self.present else x
+        return x[self.present[modality]] if modality in self.present else x  # not copied where all have it
 
     def lacking(self) -> dict[tuple[Modality, ...], Tensor]:
         """The rows by the modalities that they lack, sorted; of those that lack none under ``()``."""
@@ -230,7 +235,9 @@ class Scale:
 
     @staticmethod
     def of(x: Tensor) -> "Scale":
-        """To mean 0 and standard deviation 1 of these samples, (N, ...)."""
+        """To mean 0 and standard deviation 1 of these samples, (N, ...); of no samples there is none."""
+        if not len(x):
+            return Scale()
         axes = [0, *range(2, x.ndim)]
         # In double: beside a large offset a float32 mean is off by a noticeable part of the deviation.
         deviation, mean = torch.std_mean(x.double(), axes, correction=0, keepdim=True)
@@ -253,9 +260,8 @@ class Scale:
 
 def scaled(dataset: Dataset, scales: Mapping[Modality, Scale]) -> Dataset:
     """The data set with each of its modalities scaled; what is missing stays 0."""
-    return replace(
-        dataset, inputs={m: _zeroed(scales[m](x), dataset.present.get(m)) for m, x in dataset.inputs.items()}
-    )
+    inputs = {m: _zeroed(scales[m](x), dataset.present.get(m)) for m, x in dataset.inputs.items()}
+    return replace(dataset, inputs=inputs)
 
 
 def _zeroed(x: Tensor, there: Tensor | None) -> Tensor:

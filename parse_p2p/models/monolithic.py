@@ -58,12 +58,11 @@ class Monolithic(Network):
         return self.read({m: {Kind.JOINT: self.rows[key_of(m)](self.trunks[key_of(m)](inputs[m]))} for m in there})
 
     def read(self, latents: Latents) -> Outputs:
-        views = {
-            f"unimodal.{m}": self.heads[key_of(m)](latents[m][Kind.JOINT]) for m in self.modalities if m in latents
-        }
-        if self.fusion is None or len(latents) < len(self.modalities):
+        there = [m for m in self.modalities if m in latents]
+        views = {f"unimodal.{m}": self.heads[key_of(m)](latents[m][Kind.JOINT]) for m in there}
+        if self.fusion is None or len(there) < len(self.modalities):
             return Outputs(views, latents, views)
-        joint = self.fusion([latents[m][Kind.JOINT] for m in self.modalities])
+        joint = self.fusion([latents[m][Kind.JOINT] for m in there])
         return Outputs({"joint": joint}, latents, views)
 
     def parts(self) -> Parts:
