@@ -8,9 +8,10 @@ import plans
 import pytest
 import torch
 
-from parse_p2p.config.agent_data import OwnData, Source, with_source
+from parse_p2p.config.agent_data import OwnData, with_source
 from parse_p2p.config.run_file import OWN, RunFile
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.config.source import Source
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import split
 
