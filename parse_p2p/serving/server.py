@@ -25,11 +25,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+SHAPE = 'give {"inputs": {"NAME": [[...], ...]}}'
+"""Of what is asked."""
+
+
 class Limits(BaseModel):
     """How much may be asked at once."""
 
     rows: int = Field(10_000, ge=1)
-    body: int = Field(64 * 2**20, ge=1, description="bytes of a request")
+    body: int = Field(16 * 2**20, ge=1, description="bytes of a request")
 
 
 class Question(BaseModel):
@@ -86,10 +90,14 @@ def app(newest: Newest, limits: Limits) -> Any:
     def refused(request: Any, error: Exception) -> Any:
         return responses.JSONResponse({"detail": _sentence(error)}, 422)
 
+    def unread(request: Any, error: Exception) -> Any:
+        return responses.JSONResponse({"detail": f"the body cannot be read: {SHAPE}"}, 422)
+
     made.post("/predict")(predict)
     made.get("/health")(health)
     made.get("/schema")(schema)
     made.add_exception_handler(P2PError, refused)
+    made.add_exception_handler(400, unread)
     made.add_exception_handler(errors.RequestValidationError, refused)
     made.add_middleware(_Limited, largest=limits.body)
     return made
@@ -135,9 +143,9 @@ def _sentence(error: Any) -> str:
         return str(error)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return f'the body is no JSON ({first["ctx"]["error"]}): give {{"inputs": {{"NAME": [[...], ...]}}}}'
+        return f"the body is no JSON ({first['ctx']['error']}): {SHAPE}"
     where = ".".join(str(step) for step in first["loc"] if step != "body") or "the body"
-    return f'{where}: {first["msg"][0].lower()}{first["msg"][1:]}; give {{"inputs": {{"NAME": [[...], ...]}}}}'
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}; {SHAPE}"
 
 
 class _Limited:
@@ -151,24 +159,23 @@ class _Limited:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        messages, size = [], 0
-        while True:
+        messages, size, more = list[Message](), 0, True
+        while more:  # to the end, even of what is too large: who still sends does not read the answer
             message = await receive()
-            messages.append(message)
             size += len(message.get("body", b""))
-            if size > self._largest:
-                await self._refuse(send)
-                return
-            if not message.get("more_body"):
-                break
+            more = bool(message.get("more_body"))
+            if size <= self._largest:
+                messages.append(message)
+            else:
+                messages.clear()
 
         async def again() -> Message:
             return messages.pop(0) if messages else await receive()
 
-        await self._inner(scope, again, send)
+        await (self._inner(scope, again, send) if size <= self._largest else self._refuse(send))
 
     async def _refuse(self, send: Send) -> None:
         body = f'{{"detail":"the body has more than {self._largest} bytes: ask of fewer rows at once"}}'.encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -34,7 +34,8 @@ def serve(
     newest = server.Newest(run, id)
     application = server.app(newest, server.Limits(rows=rows))
     at = server.listening(host, port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):  # of which a shell may have the first ignored
+        signal.signal(number, signal.default_int_handler)
     shown = f"[{host}]" if ":" in host else host
     model = newest.model()
     said = f"{model.description.agent} after {model.round} rounds on http://{shown}:{at.getsockname()[1]}/predict"
