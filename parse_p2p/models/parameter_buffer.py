@@ -59,12 +59,16 @@ def fill(network: nn.Module, buffer: ParameterBuffer, state: Mapping[str, Tensor
     """
     targets = {"parameters": buffer.values} | {f"buffer/{name}": each for name, each in network.named_buffers()}
     for name, target in targets.items():
-        if name not in state or state[name].shape != target.shape:
-            found = f"of shape {list(state[name].shape)}" if name in state else "not there"
-            raise ConfigError(f"{name!r} of the state is {found}, and of shape {list(target.shape)} in the network")
+        if name not in state or (state[name].shape, state[name].dtype) != (target.shape, target.dtype):
+            found = _kind(state[name]) if name in state else "not there"
+            raise ConfigError(f"{name!r} of the state is {found}, and {_kind(target)} in the network")
     with torch.no_grad():
         for name, target in targets.items():
             target.copy_(state[name])
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {list(tensor.shape)}"
 
 
 def regions(parts: Parts) -> dict[str, Region]:

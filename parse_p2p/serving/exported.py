@@ -78,7 +78,7 @@ def read(folder: Path, id: str | None = None, round: int | None = None) -> Train
 def _fill(network: Network, path: Path) -> None:
     safetensors = package("safetensors.torch", "export", "an exported model")
     try:
-        tensors = safetensors.load_file(path)
+        tensors = safetensors.load(path.read_bytes())  # not mapped: a file that changes meanwhile would end the process
     except Exception as error:  # its own, which is no class of Python's, and those of the file system
         raise ConfigError(f"{path} cannot be read ({cause(error)}): export it anew") from None
     for problem in _unlike(network.state_dict(), tensors):

@@ -1,6 +1,8 @@
 """A trained agent as an ONNX graph: raw inputs by modality go in, scaled inside, and probabilities come out."""
 
+import io
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,8 @@ def _compare(model: TrainedModel, session: Any) -> None:
 
 def _trace(model: TrainedModel, path: Path) -> None:
     names = list(model.modalities)
-    with warnings.catch_warnings(), torch.no_grad():
+    # it prints a graph that it cannot write
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
         # the other exporter needs a package more and reads no network that chooses by a buffer; what a trace misses
         # shows when the graph is compared
         warnings.simplefilter("ignore")
