@@ -142,7 +142,7 @@ class SharedData:
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's training samples and the test set; a coordinator trains on the public samples, if any."""
         train = self._dealt(me, modalities)
-        test = self.test.select(range(len(self.test)), modalities)
+        test = self.test.select(range(len(self.test)), modalities).sensed()
         own = self._scales_of_own(train)
         return scaled(train, own), scaled(test, own)
 
@@ -152,13 +152,17 @@ class SharedData:
 
     def _dealt(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
         """The samples an agent trains on, scaled as far as all agents have the same scale."""
-        if me != self._coordinator:
-            return self.train.select(self.shares[me], modalities)
-        mine = self.train.select([]) if self.public is None else self.public
-        return mine.select(range(len(mine)), modalities)
+        if me == self._coordinator:
+            mine = self.train.select([]) if self.public is None else self.public
+            return mine.select(range(len(mine)), modalities)
+        dealt = self.train.select(self.shares[me], modalities)
+        train = dealt.sensed()
+        if len(dealt) and not len(train):
+            raise ConfigError(f"agents: of the samples dealt to {me} none has {' or '.join(modalities)}: deal more")
+        return train
 
     def _scales_of_own(self, train: Dataset) -> dict[Modality, Scale]:
-        return {m: Scale.of(x) if self._by_own(m) and len(x) else Scale() for m, x in train.inputs.items()}
+        return {m: Scale.of(train.having(m)) if self._by_own(m) else Scale() for m in train.inputs}
 
     def problems(self) -> Iterator[str]:
         if any(own or test for own, test in _own_sources(self._given).values()):
@@ -223,7 +227,7 @@ class SharedData:
         """Those of all agents together; of a modality that each scales by its own samples nothing is changed."""
         given = scales(self.schema)
         return {
-            m: given[m] or (Scale() if self._by_own(m) else Scale.of(samples.inputs[m])) for m in samples.modalities
+            m: given[m] or (Scale() if self._by_own(m) else Scale.of(samples.having(m))) for m in samples.modalities
         }
 
     def _by_own(self, modality: Modality) -> bool:
@@ -278,7 +282,11 @@ class OwnData:
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's own samples: all to train on where it has others to test with, else with a share to test with."""
         train, rest = self._divided(me, modalities)
-        test = self._conforming(me, True, modalities) if rest is None else rest
+        test = self._conforming(me, True, modalities).sensed() if rest is None else rest
+        if not len(train) or not len(test):
+            raise ConfigError(
+                f"the data of {me}: none to {'test with' if len(train) else 'train on'} has a modality of it"
+            )
         mine = self._scales(train)
         return scaled(train, mine), scaled(test, mine)
 
@@ -292,14 +300,16 @@ class OwnData:
         """What an agent trains on, and what is left of it to test with; None where that is apart."""
         mine = self._conforming(me, False, modalities)
         if self.source(me, to_test=True) is not None:
-            return mine, None
+            return mine.sensed(), None
         cut = split_groups if self.run.test_by == "group" else split
         with _named(me):
-            return cut(mine, self.run.test, self.run.seed)
+            # first divided and then without those that lack all: what is a test sample stays one when modalities change
+            train, test = cut(mine, self.run.test, self.run.seed)
+        return train.sensed(), test.sensed()
 
     def _scales(self, train: Dataset) -> dict[Modality, Scale]:
         given = scales(self.schema)
-        return {m: given[m] or Scale.of(x) for m, x in train.inputs.items()}
+        return {m: given[m] or Scale.of(train.having(m)) for m in train.inputs}
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         return self.share(coordinator, modalities)[0]
@@ -409,6 +419,8 @@ def fingerprint(datasets: Iterable[Dataset]) -> str:
     for dataset in datasets:
         shapes = [(m, dataset.shape(m)) for m in dataset.modalities]
         hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
-        for column in (*(dataset.inputs[m] for m in dataset.modalities), dataset.targets, dataset.groups):
+        inputs = (dataset.inputs[m] for m in dataset.modalities)
+        present = (dataset.present[m] for m in sorted(dataset.present))
+        for column in (*inputs, dataset.targets, dataset.groups, *present):
             hashed.update(b"" if column is None else column.contiguous().numpy().data)
     return hashed.hexdigest()

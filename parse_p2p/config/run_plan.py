@@ -139,6 +139,8 @@ class RunPlan:
         Raises ConfigError where there are none.
         """
         mine = self.data.share(me, modalities or self.specs[me].modalities)
+        if not self.method.gaps:
+            self._refuse_gaps(me, mine)
         name = self.specs[me].task
         if not name:
             return mine
@@ -149,6 +151,16 @@ class RunPlan:
                 "give the task more classes, or agents larger shares"
             )
         return train, test
+
+    def _refuse_gaps(self, me: PeerId, mine: Part) -> None:
+        for part in mine:
+            if part.present:
+                m, there = sorted(part.present.items())[0]
+                others = [name for name in plugins.known(plugins.METHODS) if plugins.load(plugins.METHODS, name).gaps]
+                raise ConfigError(
+                    f"the method {self.run.method!r} does not learn from samples that lack a modality, and of {me} "
+                    f"{int((~there).sum())} of {len(there)} lack {m!r}: leave them out, or take {', '.join(others)}"
+                )
 
     def ceiling(self, me: PeerId) -> float | None:
         """The best accuracy that any model can reach with what an agent ends with, where a closed form is known."""
@@ -306,9 +318,15 @@ class RunPlan:
         tasks = self.tasks(me, modalities)
         device = device or self.device(me)
         devices.open_up(device, me)
+        network = self.initialised(self.spec(me, modalities))
+        if (train.present or test.present) and not network.reads_some:
+            raise ConfigError(
+                f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
+                f"modality (reads_some), and {me} has such: leave them out, or take another network"
+            )
         return Learner(
             me,
-            self.initialised(self.spec(me, modalities)),
+            network,
             train if tasks is None else tasks.at(0),
             test if tasks is None else tasks.own,
             self.run.train,

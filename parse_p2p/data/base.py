@@ -5,7 +5,7 @@ that (splitting, scaling, dealing rows to agents, dropping a modality) is done o
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,12 +21,33 @@ Rows = Tensor | NDArray[np.int64] | Sequence[int]
 """Row numbers from 0 (not a mask of booleans); a row may be named twice."""
 
 
+Present = Mapping[Modality, Tensor]
+"""Which samples have a modality, bool (N,), of each modality that not all samples have."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Some samples of a data set: each input float32 (B, ...) as it is there, targets int64 (B,)."""
 
     inputs: Mapping[Modality, Tensor]
     targets: Tensor
+    present: Present = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def parts(self) -> "list[tuple[Tensor | slice, Batch]]":
+        """The samples by which modalities they have: the rows of each part, and the part with only those inputs.
+
+        So no network ever reads what stands where nothing was measured. Where nothing is missing the batch is the only
+        part.
+        """
+        if not self.present:
+            return [(slice(None), self)]
+        return [
+            (rows, Batch({m: x[rows] for m, x in self.inputs.items() if m not in missing}, self.targets[rows]))
+            for missing, rows in _patterns(self.present)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +60,8 @@ class Dataset:
     ceiling  the best accuracy any model can reach with these modalities, where a closed form is known
     shows    what these modalities show of classes, there too: those that show the same are equally likely
     labels   the names of the classes, or none where they have only numbers
+    present  which samples have a modality, bool (N,), of each that not all samples have; where one is missing its
+             input is 0, and nobody reads it
 
     Raises ConfigError where lengths differ or a target is not a class.
     """
@@ -51,9 +74,12 @@ class Dataset:
     ceiling: Callable[[frozenset[Modality]], float] | None = None
     shows: Callable[[frozenset[Modality], Tensor], Tensor] | None = None
     labels: tuple[str, ...] = ()
+    present: Present = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        columns: list[tuple[str, Tensor | None]] = [*self.inputs.items(), ("groups", self.groups)]
+        columns: list[tuple[str, Tensor | None]] = [
+            *self.inputs.items(), ("groups", self.groups), *self.present.items()
+        ]  # fmt: skip
         for column, values in columns:
             if values is not None and len(values) != len(self):
                 raise ConfigError(
@@ -87,7 +113,8 @@ class Dataset:
     def batch(self, rows: Rows) -> Batch:
         """These rows, in this order, of every modality."""
         at = _index(rows)
-        return Batch({m: x[at] for m, x in self.inputs.items()}, self.targets[at])
+        inputs = {m: x[at] for m, x in self.inputs.items()}
+        return Batch(inputs, self.targets[at], {m: there[at] for m, there in self.present.items()})
 
     def select(self, rows: Rows, modalities: Sequence[Modality] | None = None) -> "Dataset":
         """These rows seen through these modalities (default all). Raises ConfigError where one is unknown."""
@@ -98,7 +125,34 @@ class Dataset:
             inputs={m: self._input(m)[at] for m in names},
             targets=self.targets[at],
             groups=None if self.groups is None else self.groups[at],
+            present=_gaps({m: there[at] for m, there in self.present.items() if m in names}),
         )
+
+    def has(self, modality: Modality) -> Tensor:
+        """Which samples have a modality, bool (N,)."""
+        there = self.present.get(modality)
+        return torch.ones(len(self), dtype=torch.bool, device=self.targets.device) if there is None else there
+
+    def having(self, modality: Modality) -> Tensor:
+        """The inputs of the samples that have a modality. Raises ConfigError where it is unknown."""
+        x = self._input(modality)
+        return x[self.present[modality]] if modality in self.present else x  # not copied where all have it
+
+    def lacking(self) -> dict[tuple[Modality, ...], Tensor]:
+        """The rows by the modalities that they lack, sorted; of those that lack none under ``()``."""
+        return dict(_patterns(self.present))
+
+    def sensed(self) -> "Dataset":
+        """The samples that have one modality at least."""
+        if len(self.present) < len(self.inputs):
+            return self
+        return self.select(torch.nonzero(torch.stack(list(self.present.values())).any(0)).flatten())
+
+    def whole(self) -> "Dataset":
+        """The samples that have every modality."""
+        if not self.present:
+            return self
+        return self.select(torch.nonzero(torch.stack(list(self.present.values())).all(0)).flatten())
 
     def chances(self, said: Tensor) -> Tensor:
         """How likely each sample's class is the one ``said`` of it, (N,) → (N,), as far as these modalities show.
@@ -107,7 +161,7 @@ class Dataset:
         ceiling, whichever was drawn: the mean is the expected accuracy, without the luck of guessing what no model
         can know.
         """
-        if self.ceiling is None or self.shows is None:
+        if self.ceiling is None or self.shows is None or self.present:
             return (said == self.targets).double()
         seen = frozenset(self.modalities)
         return (self.shows(seen, said) == self.shows(seen, self.targets)).double() * self.ceiling(seen)
@@ -181,7 +235,9 @@ class Scale:
 
     @staticmethod
     def of(x: Tensor) -> "Scale":
-        """To mean 0 and standard deviation 1 of these samples, (N, ...)."""
+        """To mean 0 and standard deviation 1 of these samples, (N, ...); of no samples there is none."""
+        if not len(x):
+            return Scale()
         axes = [0, *range(2, x.ndim)]
         # In double: beside a large offset a float32 mean is off by a noticeable part of the deviation.
         deviation, mean = torch.std_mean(x.double(), axes, correction=0, keepdim=True)
@@ -203,13 +259,35 @@ class Scale:
 
 
 def scaled(dataset: Dataset, scales: Mapping[Modality, Scale]) -> Dataset:
-    """The data set with each of its modalities scaled."""
-    return replace(dataset, inputs={m: scales[m](x) for m, x in dataset.inputs.items()})
+    """The data set with each of its modalities scaled; what is missing stays 0."""
+    inputs = {m: _zeroed(scales[m](x), dataset.present.get(m)) for m, x in dataset.inputs.items()}
+    return replace(dataset, inputs=inputs)
+
+
+def _zeroed(x: Tensor, there: Tensor | None) -> Tensor:
+    """x (N, ...) with 0 where the sample has none of it."""
+    return x if there is None else torch.where(there.view(-1, *[1] * (x.ndim - 1)), x, 0.0)
+
+
+def _patterns(present: Present) -> list[tuple[tuple[Modality, ...], Tensor]]:
+    """Which modalities are missing, and the rows that miss just those; nothing where all is there."""
+    if not present:
+        return []
+    partial = sorted(present)
+    has = torch.stack([present[m] for m in partial], dim=1)
+    patterns, which = torch.unique(has, dim=0, return_inverse=True)
+    missing = (tuple(m for m, there in zip(partial, row, strict=True) if not there) for row in patterns.tolist())
+    return [(each, torch.nonzero(which == k).flatten()) for k, each in enumerate(missing)]
+
+
+def _gaps(present: Present) -> Present:
+    """Without the modalities that all samples have after all."""
+    return {m: there for m, there in present.items() if not there.all()}
 
 
 def standardise(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
     """Scale both data sets by the mean and standard deviation of train, see ``Scale.of``."""
-    scales = {m: Scale.of(x) for m, x in train.inputs.items()}
+    scales = {m: Scale.of(train.having(m)) for m in train.inputs}
     return scaled(train, scales), scaled(test, scales)
 
 

@@ -63,7 +63,7 @@ def summary(dataset: Dataset) -> Summary:
     """What a data set with at least one row holds. Raises ConfigError where a sample has more axes than any kind."""
     groups = None if dataset.groups is None else len(np.unique(dataset.groups.numpy()))
     kinds = modality_schemas(dataset, "own").items()
-    modalities = {m: _numbers(each.kind, each.shape, dataset.inputs[m]) for m, each in kinds}
+    modalities = {m: _numbers(each.kind, each.shape, dataset.having(m)) for m, each in kinds}
     return Summary(len(dataset), groups, modalities, _counts(dataset))
 
 
@@ -134,7 +134,7 @@ def _of_classes(dataset: Dataset) -> Iterator[str]:
 
 def _of_modalities(dataset: Dataset) -> Iterator[str]:
     for m in dataset.modalities:
-        x = dataset.inputs[m]
+        x = dataset.having(m)
         kind = BY_AXES[x.ndim - 1]
         yield from _of_features(x, m, AXES[kind][0])
         if kind == "vector" and (categories := _categories(x)):
@@ -189,7 +189,7 @@ def _hashes(dataset: Dataset) -> dict[Input, NDArray[np.uint64]]:
     """Two numbers (N, 2) of every row of each input, equal where its values are.
 
     They are sums of the values' bits times random numbers of 64 bits, alike for inputs of one name and shape: rows that
-    differ get the same by a chance of less than 2^-64.
+    differ get the same by a chance of less than 2^-64. What is missing is like nothing else.
     """
     found = {}
     for m in dataset.modalities:
@@ -197,6 +197,10 @@ def _hashes(dataset: Dataset) -> dict[Input, NDArray[np.uint64]]:
         bits = plain.reshape(len(dataset), -1).numpy().view(np.uint32)
         factors = np.random.default_rng([*m.encode()]).integers(2**64, size=(bits.shape[1], 2), dtype=np.uint64)
         found[m, dataset.shape(m)] = bits.astype(np.uint64) @ factors
+        if m in dataset.present:
+            missing = ~dataset.present[m].numpy()
+            unlike = np.random.default_rng().integers(2**64, size=(int(missing.sum()), 2), dtype=np.uint64)
+            found[m, dataset.shape(m)][missing] = unlike
     return found
 
 

@@ -52,6 +52,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         first,
         inputs={m: torch.cat([d.inputs[m] for d in datasets]) for m in first.modalities},
         targets=torch.cat([d.targets for d in datasets]),
+        present={m: torch.cat([d.has(m) for d in datasets]) for m in {m for d in datasets for m in d.present}},
         groups=None,
         ceiling=None,
         shows=None,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.core.errors import Interrupted, TrainingError
+from parse_p2p.core.errors import ConfigError, Interrupted, TrainingError
 from parse_p2p.core.optimisers import SGD
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
@@ -35,6 +35,9 @@ Adjust = Callable[[ParameterBuffer], None]
 K = TypeVar("K")
 
 EVALUATION_BATCH = 4096
+
+UNSAID = -1
+"""In place of a class, of a sample of which nothing was said."""
 
 
 class Training(BaseModel):
@@ -172,9 +175,16 @@ class Learner:
         ``adjust`` and ``only`` are those of ``step``. Raises Interrupted once halted.
         """
 
+        def of(part: Batch) -> Tensor:
+            outputs = self.model(part.inputs)
+            return torch.stack([term(self.model, part, outputs) for term in terms]).sum()
+
         def loss(batch: Batch) -> Tensor:
-            outputs = self.model(batch.inputs)
-            return torch.stack([term(self.model, batch, outputs) for term in terms]).sum()
+            # a branch learns from the rows that have its inputs, each row with the weight of any other
+            parts = [part for _, part in batch.parts()]
+            if len(parts) == 1:
+                return of(parts[0])
+            return torch.stack([of(part) * (len(part) / len(batch)) for part in parts]).sum()
 
         self.model.train()
         return [self.step(partial(loss, batch), adjust, only) for batch in self.batches()]
@@ -191,21 +201,39 @@ class Learner:
         """Accuracy and cross-entropy (nats) on the test set, with all branches or some.
 
         Where a closed form is known the accuracy is the expected one, see ``Dataset.chances``.
-        With a stream the test set is that of the agent's own tasks, and ``others`` the accuracy on all others'.
+        With a stream the test set is that of the agent's own tasks, and ``others`` the accuracy on all others'. Where
+        samples lack a modality, ``accuracy_without_audio`` is that of those that lack audio, and ``accuracy_whole`` of
+        those that lack none; some branches are measured on the samples that have what one of them reads.
         """
         self.model.eval()
-        accuracy, nats = self._evaluate(self.test, branches)
-        others = {} if self.others is None else {"others": self._evaluate(self.others, branches)[0]}
-        return {"accuracy": accuracy, "test_loss": nats, **others}
+        said, nats = self._said(self.test, branches)
+        known = torch.nonzero(said != UNSAID).flatten()
+        if not len(known):
+            raise ConfigError(f"no test sample of {self.me} has what {', '.join(branches or ())} reads")
+        chances = self.test.chances(said)
+        found = {"accuracy": float(chances[known].sum()) / len(known), "test_loss": nats / len(known)}
+        if self.others is not None:
+            heard = self._said(self.others, branches)[0]
+            found["others"] = float(self.others.chances(heard).sum()) / len(self.others)
+        if branches is None:
+            for missing, rows in self.test.lacking().items():
+                name = f"accuracy_without_{'+'.join(missing)}" if missing else "accuracy_whole"
+                found[name] = float(chances[rows].mean())
+        return found
 
-    def _evaluate(self, data: Dataset, branches: Collection[str] | None) -> tuple[float, float]:
-        said, nats = [], 0.0
-        for rows in torch.split(torch.arange(len(data)), EVALUATION_BATCH):
-            batch = data.batch(rows.to(data.targets.device))
-            logits = self.model(batch.inputs).logits(branches)
-            said.append(logits.argmax(1))
-            nats += float(cross_entropy(logits, batch.targets, reduction="sum"))
-        return float(data.chances(torch.cat(said)).sum()) / len(data), nats / len(data)
+    def _said(self, data: Dataset, branches: Collection[str] | None) -> tuple[Tensor, float]:
+        """The class that is said of each sample, (N,), and the sum of the cross-entropies in nats."""
+        said = torch.full((len(data),), UNSAID, device=data.targets.device)
+        nats = 0.0
+        for rows in torch.split(torch.arange(len(data), device=data.targets.device), EVALUATION_BATCH):
+            for at, part in data.batch(rows).parts():
+                outputs = self.model(part.inputs)
+                if data.present and not outputs.says(branches):
+                    continue
+                logits = outputs.logits(branches)
+                said[rows[at]] = logits.argmax(1)
+                nats += float(cross_entropy(logits, part.targets, reduction="sum"))
+        return said, nats
 
     @torch.no_grad()
     def branch_accuracy(self) -> dict[str, dict[str, float]]:
@@ -244,4 +272,5 @@ class Learner:
 
 def _on(data: Dataset, device: torch.device) -> Dataset:
     inputs = {m: x.to(device) for m, x in data.inputs.items()}
-    return replace(data, inputs=inputs, targets=data.targets.to(device))
+    present = {m: there.to(device) for m, there in data.present.items()}
+    return replace(data, inputs=inputs, targets=data.targets.to(device), present=present)

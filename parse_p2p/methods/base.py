@@ -110,7 +110,8 @@ class Method:
     ``name`` is as a run file says it, ``paper`` the source, ``summary`` a line for people. ``options`` is the model of
     the run file's ``options``. ``scripts`` has one for ``Role.PEER``, or two, for ``Role.CLIENT`` and
     ``Role.COORDINATOR``. ``sharing(options, round, rounds)`` is the table in that round; ``networks`` the networks it
-    is made for, the first by default; ``public`` says that its coordinator needs a public data set.
+    is made for, the first by default; ``public`` says that its coordinator needs a public data set; ``gaps`` that its
+    agents may learn from samples that lack a modality: they call the network through ``Learner.train`` alone.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Method:
     sharing: Callable[[Any, int, int], Sharing]
     networks: tuple[str, ...] = GENERAL
     public: bool = False
+    gaps: bool = False
 
     @property
     def centralised(self) -> bool:

@@ -17,4 +17,5 @@ METHOD = Method(
     options=GossipOptions,
     scripts=SCRIPTS,
     sharing=lambda options, round, rounds: TABLE,
+    gaps=True,
 )

@@ -38,4 +38,5 @@ METHOD = Method(
     options=Options,
     scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
     sharing=lambda options, round, rounds: TABLE,
+    gaps=True,
 )

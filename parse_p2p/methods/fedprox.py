@@ -48,4 +48,5 @@ METHOD = Method(
     options=Options,
     scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
     sharing=lambda options, round, rounds: fedavg.TABLE,
+    gaps=True,
 )

@@ -119,4 +119,5 @@ METHOD = Method(
     scripts={Role.PEER: peer},
     sharing=lambda options, round, rounds: STAGE_1 if first_stage(options, round, rounds) else STAGE_2,
     networks=("fission", "monolithic"),
+    gaps=True,
 )

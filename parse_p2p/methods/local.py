@@ -21,4 +21,5 @@ METHOD = Method(
     options=SliceLossOptions,
     scripts={Role.PEER: alone},
     sharing=lambda options, round, rounds: TABLE,
+    gaps=True,
 )

@@ -43,4 +43,5 @@ METHOD = Method(
     scripts=SCRIPTS,
     sharing=sharing,
     networks=("fission",),
+    gaps=True,
 )

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -94,6 +94,10 @@ class Outputs:
             raise ConfigError(f"no branch named {', '.join(only or ())}: this agent has {', '.join(self.branches)}")
         return torch.stack(chosen).sum(0)
 
+    def says(self, only: Collection[str] | None) -> bool:
+        """Whether there is a branch of one of these names, or any."""
+        return any(only is None or self._within(name, only) for name in self.branches)
+
     def _within(self, name: str, only: Collection[str]) -> bool:
         # a name that is a branch means that branch; "unique" means all of unique.audio, unique.motion …
         return name in only or any(name.startswith(f"{o}.") for o in only if o not in self.branches)
@@ -104,7 +108,11 @@ class Network(nn.Module):
 
     A network of one's own gives ``forward``, ``read`` and ``parts``. ``shapes`` are those of one sample of each of its
     agent's modalities. ``trunk_of(m)`` is the encoder of a modality, ``architectures[m]`` empty where it is the run's.
+    ``reads_some`` says that ``forward`` takes the inputs of some of the modalities too, and ``read`` their latents: of
+    samples that lack the others.
     """
+
+    reads_some: ClassVar[bool] = False
 
     def __init__(self, shapes: InputShapes, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__()
@@ -122,7 +130,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
-        """What the network says of a batch: ``inputs[m]`` is (B, *shape of m)."""
+        """What the network says of a batch: ``inputs[m]`` is (B, *shape of m); see ``reads_some``."""
         raise NotImplementedError
 
     def read(self, latents: Latents) -> Outputs:

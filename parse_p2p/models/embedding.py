@@ -89,9 +89,11 @@ class Embedding(Network):
     """See the module's docstring. ``inputs[m]``: (B, *shape of m).
 
     The buffer ``present`` says whether the coordinator's encoders are there; ``shared`` makes the gates and the
-    discriminators of the first modality serve all of them, as in the authors' code.
+    discriminators of the first modality serve all of them, as in the authors' code. Of samples that lack a modality
+    the heads of the others say what they are.
     """
 
+    reads_some = True
     present: Tensor
     shared: Tensor
 
@@ -111,12 +113,12 @@ class Embedding(Network):
         self.register_buffer("shared", torch.zeros(()))
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
-        return self.read({m: {Kind.JOINT: self._fused(m, inputs[m])} for m in self.modalities})
+        return self.read({m: {Kind.JOINT: self._fused(m, inputs[m])} for m in self.modalities if m in inputs})
 
     def read(self, latents: Latents) -> Outputs:
-        features = {m: self.size**0.5 * latents[m][Kind.JOINT] for m in self.modalities}
-        views = {f"unimodal.{m}": self.heads[key_of(m)](features[m]) for m in self.modalities}
-        if self.fusion is None:
+        features = {m: self.size**0.5 * latents[m][Kind.JOINT] for m in self.modalities if m in latents}
+        views = {f"unimodal.{m}": self.heads[key_of(m)](x) for m, x in features.items()}
+        if self.fusion is None or len(features) < len(self.modalities):
             return Outputs(views, latents, views)
         return Outputs({"joint": self.fusion(list(features.values()))}, latents, views)
 

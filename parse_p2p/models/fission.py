@@ -54,7 +54,13 @@ class Options(LatentOptions):
 
 
 class Fission(Network):
-    """See the module's docstring. ``inputs[m]``: (B, *shape of m)."""
+    """See the module's docstring. ``inputs[m]``: (B, *shape of m).
+
+    Samples that lack a modality have no branch on it and no synergistic one; the redundant branch is the mean over the
+    modalities that are there.
+    """
+
+    reads_some = True
 
     def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__(shapes, options, encoders)
@@ -89,7 +95,7 @@ class Fission(Network):
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
         latents: dict[Modality, dict[Kind, Tensor]] = {}
-        for m in self.modalities:
+        for m in filter(inputs.__contains__, self.modalities):
             features = self.trunks[key_of(m)](inputs[m])
             rows = self.rows[key_of(m)]
             latents[m] = {kind: rows[key_of(kind)](features) for kind in self.widths}  # type: ignore[index]
@@ -98,17 +104,20 @@ class Fission(Network):
     def read(self, latents: Latents) -> Outputs:
         branches: dict[str, Tensor] = {}
         views: dict[str, Tensor] = {}
+        there = [m for m in self.modalities if m in latents]
         if Kind.REDUNDANT in self.widths:
-            said = {f"redundant.{m}": self._head("redundant")(latents[m][Kind.REDUNDANT]) for m in self.modalities}
+            said = {f"redundant.{m}": self._head("redundant")(latents[m][Kind.REDUNDANT]) for m in there}
             views |= said
             branches["redundant"] = torch.stack(list(said.values())).mean(0)
         if Kind.UNIQUE in self.widths:
-            unique = {f"unique.{m}": self._head(f"unique.{m}")(latents[m][Kind.UNIQUE]) for m in self.modalities}
+            unique = {f"unique.{m}": self._head(f"unique.{m}")(latents[m][Kind.UNIQUE]) for m in there}
             views |= unique
             branches |= unique
-        if Kind.SYNERGISTIC in self.widths:
-            fused = self._head("synergistic")([latents[m][Kind.SYNERGISTIC] for m in self.modalities])
+        if Kind.SYNERGISTIC in self.widths and len(there) == len(self.modalities):
+            fused = self._head("synergistic")([latents[m][Kind.SYNERGISTIC] for m in there])
             branches["synergistic"] = views["synergistic"] = fused
+        if not branches:
+            raise ConfigError(f"model.split leaves no branch to samples that have {'+'.join(there)} alone")
         return Outputs(branches, latents, views)
 
     def parts(self) -> Parts:

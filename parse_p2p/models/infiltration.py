@@ -37,8 +37,11 @@ class Infiltration(Network):
     """See the module's docstring. ``inputs[m]``: (B, *shape of m).
 
     The latent of a modality is ``[s_m ; i_m]``, shape (B, 2·d) with d = ``model.latent``. ``slots`` are the
-    modalities of the run, sorted: the order in which F reads them.
+    modalities of the run, sorted: the order in which F reads them. A modality that a sample lacks is filled in as one
+    that the agent lacks.
     """
+
+    reads_some = True
 
     def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__(shapes, options, encoders)
@@ -50,7 +53,7 @@ class Infiltration(Network):
         self.fusion = nn.Linear(len(self.slots) * size, classes)
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
-        return self.read({m: {Kind.JOINT: self._latent(m, inputs[m])} for m in self.modalities})
+        return self.read({m: {Kind.JOINT: self._latent(m, inputs[m])} for m in self.modalities if m in inputs})
 
     def _latent(self, modality: Modality, x: Tensor) -> Tensor:
         key = key_of(modality)
@@ -58,8 +61,9 @@ class Infiltration(Network):
         return torch.cat([self.selves[key](features), self.infiltrations[key](features)], dim=1)
 
     def read(self, latents: Latents) -> Outputs:
-        views = {f"unimodal.{m}": self._classified(m, own(latents[m][Kind.JOINT])) for m in self.modalities}
-        return Outputs({"joint": self.fused(latents, self.modalities)}, latents, views)
+        there = [m for m in self.modalities if m in latents]
+        views = {f"unimodal.{m}": self._classified(m, own(latents[m][Kind.JOINT])) for m in there}
+        return Outputs({"joint": self.fused(latents, there)}, latents, views)
 
     def fused(self, latents: Latents, present: Collection[Modality], fill: bool = True) -> Tensor:
         """What F says, (B, C), of the modalities ``present`` alone, at least one of those in ``latents``.

@@ -31,7 +31,12 @@ from parse_p2p.models.parameter_buffer import Parts
 
 
 class Monolithic(Network):
-    """One latent per modality; one head on all of them where there are several."""
+    """One latent per modality; one head on all of them where there are several.
+
+    Of samples that lack a modality the heads of the others say what they are.
+    """
+
+    reads_some = True
 
     def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__(shapes, options, encoders)
@@ -49,14 +54,15 @@ class Monolithic(Network):
             self.fusion = Mlp(len(self.modalities), size, hidden, classes)
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
-        latents = {m: {Kind.JOINT: self.rows[key_of(m)](self.trunks[key_of(m)](inputs[m]))} for m in self.modalities}
-        return self.read(latents)
+        there = [m for m in self.modalities if m in inputs]
+        return self.read({m: {Kind.JOINT: self.rows[key_of(m)](self.trunks[key_of(m)](inputs[m]))} for m in there})
 
     def read(self, latents: Latents) -> Outputs:
-        views = {f"unimodal.{m}": self.heads[key_of(m)](latents[m][Kind.JOINT]) for m in self.modalities}
-        if self.fusion is None:
+        there = [m for m in self.modalities if m in latents]
+        views = {f"unimodal.{m}": self.heads[key_of(m)](latents[m][Kind.JOINT]) for m in there}
+        if self.fusion is None or len(there) < len(self.modalities):
             return Outputs(views, latents, views)
-        joint = self.fusion([latents[m][Kind.JOINT] for m in self.modalities])
+        joint = self.fusion([latents[m][Kind.JOINT] for m in there])
         return Outputs({"joint": joint}, latents, views)
 
     def parts(self) -> Parts:

@@ -44,7 +44,7 @@ def evaluate(model: TrainedModel, dataset: Dataset, whose: str) -> Scores:
     """
     about = model.description
     there = [m for m in model.modalities if m in dataset.modalities] or list(model.modalities)
-    samples = conform(dataset, about.data_schema, there, whose)
+    samples = conform(dataset, about.data_schema, there, whose).sensed()
     if about.task is not None:
         samples = seen_as(about.task, samples)
     if not len(samples):
@@ -53,7 +53,7 @@ def evaluate(model: TrainedModel, dataset: Dataset, whose: str) -> Scores:
 
 
 def _scores(model: TrainedModel, samples: Dataset, modalities: Sequence[Modality]) -> Scores:
-    logits = model.logits(samples.inputs)
+    logits = model.logits(samples.inputs, samples.present)
     right = samples.chances(logits.argmax(1))
     nats = cross_entropy(logits, samples.targets)
     classes = {}

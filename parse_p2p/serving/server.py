@@ -37,11 +37,12 @@ class Limits(BaseModel):
 
 
 class Question(BaseModel):
-    """Samples by modality, each a list of rows as they were measured."""
+    """Samples by modality, each a list of rows as they were measured, and which rows have one that not all have."""
 
     model_config = ConfigDict(extra="forbid")
 
     inputs: dict[str, list[Any]]
+    present: dict[str, list[bool]] = {}
 
 
 class Newest:
@@ -77,7 +78,7 @@ def app(newest: Newest, limits: Limits) -> Any:
     made = fastapi.FastAPI(title="parse-p2p", version=__version__, docs_url=None, redoc_url=None)
 
     def predict(question: Question) -> dict[str, Any]:
-        return _answer(newest.model(), question.inputs, limits)
+        return _answer(newest.model(), question, limits)
 
     def health() -> dict[str, Any]:
         about = newest.model().description
@@ -122,11 +123,12 @@ def run(application: Any, at: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[at])
 
 
-def _answer(model: TrainedModel, inputs: Mapping[str, list[Any]], limits: Limits) -> dict[str, Any]:
-    for name, rows in inputs.items():
+def _answer(model: TrainedModel, question: Question, limits: Limits) -> dict[str, Any]:
+    for name, rows in question.inputs.items():
         if len(rows) > limits.rows:
             raise ConfigError(f"inputs: {name!r} has {len(rows)} rows; give {limits.rows} at most at once")
-    said = model.predict({name: _array(name, rows) for name, rows in inputs.items()})
+    inputs = {name: _array(name, rows) for name, rows in question.inputs.items()}
+    said = model.predict(inputs, {name: np.array(flags) for name, flags in question.present.items()})
     labels = [model.classes[k] for k in said.argmax(1).tolist()]
     return {"probabilities": said.tolist(), "labels": labels, "classes": model.classes, "round": model.round}
 

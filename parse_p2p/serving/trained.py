@@ -1,6 +1,6 @@
 """A trained agent as something to be asked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
@@ -11,12 +11,15 @@ from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
-from parse_p2p.data.base import Scale
+from parse_p2p.data.base import Batch, Present, Scale
 from parse_p2p.launch.kept_data import scale_of
 from parse_p2p.learning.learner import EVALUATION_BATCH
 from parse_p2p.models.base import Network
 from parse_p2p.serving.description import Description
 from parse_p2p.serving.inputs import checked
+
+EVERYWHERE: Present = {}
+"""All samples have all modalities that are given."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,40 +57,47 @@ class TrainedModel:
         return {m: scale_of(self.description.scale[m], shape) for m, shape in self.modalities.items()}
 
     @overload
-    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]: ...
+    def predict(
+        self, inputs: Mapping[str, NDArray[Any]], present: Mapping[str, NDArray[Any]] | None = None
+    ) -> NDArray[Any]: ...
     @overload
-    def predict(self, inputs: Mapping[str, Tensor]) -> Tensor: ...
-    def predict(self, inputs: Mapping[str, Any]) -> Any:
+    def predict(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Tensor: ...
+    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> Any:
         """The probability of each class, float32 (N, classes): an array for arrays, a tensor for tensors.
 
-        ``inputs[m]`` are N samples (N, *shape of m), as they were measured: they are scaled here. One modality of the
-        model's is enough. Raises ConfigError, naming the modality, for anything that a model could not have learnt
-        from.
+        ``inputs[m]`` are N samples (N, *shape of m), as they were measured: they are scaled here. Any of the model's
+        modalities are enough; where some samples lack one, ``present[m]``, bool (N,), says which have it. Raises
+        ConfigError, naming the modality, for anything that a model could not have learnt from.
         """
-        x = checked(inputs, self.description.data_schema.modalities)
+        x, there = checked(inputs, self.description.data_schema.modalities, present)
         first = next(iter(inputs.values()))
-        found = self.logits(x).softmax(1)
+        found = self.logits(x, there).softmax(1)
         return found.to(first.device) if isinstance(first, Tensor) else found.numpy()
 
-    def labels(self, inputs: Mapping[str, Any]) -> list[str]:
-        """The name of the likeliest class of each sample; ``inputs`` are those of ``predict``."""
-        return [self.classes[k] for k in torch.as_tensor(self.predict(inputs)).argmax(1).tolist()]
+    def labels(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> list[str]:
+        """The name of the likeliest class of each sample, asked of as ``predict`` is."""
+        return [self.classes[k] for k in torch.as_tensor(self.predict(inputs, present)).argmax(1).tolist()]
 
     def scaled(self, inputs: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
         """Inputs as the network reads them: float32 (N, *shape), scaled."""
         return {m: self.scales[m](x) for m, x in inputs.items()}
 
     @torch.no_grad()
-    def logits(self, inputs: Mapping[Modality, Tensor]) -> Tensor:
+    def logits(self, inputs: Mapping[Modality, Tensor], present: Present = EVERYWHERE) -> Tensor:
         """What is behind ``predict``, (N, classes), of float32 tensors that are known to be right."""
-        self._refuse_some(list(inputs))
+        self._refuse_some([m for m in inputs if m not in present])
         rows = len(next(iter(inputs.values())))
-        batches = [self.network(self.scaled(batch)).logits() for batch in _batches(inputs, rows)]
-        return torch.cat(batches) if batches else torch.empty(0, len(self.classes))
+        found = torch.empty(rows, len(self.classes))
+        for start in range(0, rows, EVALUATION_BATCH):
+            some = slice(start, start + EVALUATION_BATCH)
+            batch = Batch(_cut(inputs, some), found[some], _cut(present, some))
+            for at, part in batch.parts():
+                found[some][at] = self.network(self.scaled(part.inputs)).logits()
+        return found
 
     def _refuse_some(self, given: Sequence[Modality]) -> None:
         lacking = [m for m in self.modalities if m not in given]
-        if lacking and not getattr(self.network, "reads_some", False):
+        if lacking and not self.network.reads_some:
             raise ConfigError(
                 f"inputs: {', '.join(map(repr, lacking))} is missing, and the network "
                 f"{self.description.model.network!r} reads all of its modalities: {', '.join(self.modalities)}"
@@ -99,6 +109,5 @@ class TrainedModel:
         return f"<{what}: {'+'.join(self.modalities)} to {len(self.classes)} classes>"
 
 
-def _batches(inputs: Mapping[Modality, Tensor], rows: int) -> Iterator[dict[Modality, Tensor]]:
-    for start in range(0, rows, EVALUATION_BATCH):
-        yield {m: x[start : start + EVALUATION_BATCH] for m, x in inputs.items()}
+def _cut(tensors: Mapping[Modality, Tensor], rows: slice) -> dict[Modality, Tensor]:
+    return {m: x[rows] for m, x in tensors.items()}

@@ -109,7 +109,8 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], where: Path | str, options: 
         )
     _refuse_layouts(origin, left, options.layout)
     inputs = {Modality(m): _input(origin, m, array, len(targets), options.layout) for m, array in left.items()}
-    return Dataset(origin.name, inputs, targets, len(classes), groups, labels=classes)
+    missing = {m: _missing(origin, m, values) for m, values in inputs.items()}
+    return with_gaps(origin, inputs, missing, targets, classes, groups)
 
 
 # classes and groups
@@ -201,7 +202,32 @@ def _given(origin: Origin, named: Sequence[str], options: LabelOptions) -> tuple
 # inputs
 
 
-def _input(origin: Origin, name: str, array: NDArray[Any], samples: int, layout: Mapping[Modality, str]) -> Tensor:
+def with_gaps(
+    origin: Origin, inputs: Mapping[Modality, NDArray[np.float32]], missing: Mapping[Modality, NDArray[np.bool_]],
+    targets: Tensor, classes: tuple[str, ...], groups: Tensor | None,
+) -> Dataset:  # fmt: skip
+    """The data set of checked values; ``missing`` (N,) says of each modality which samples lack it, and is noted.
+
+    Raises ConfigError for a sample that lacks all modalities, and for a modality that no sample has.
+    """
+    present = {}
+    for m, lacks in missing.items():
+        inputs[m][lacks] = 0.0
+        if lacks.all():
+            raise origin.fault(m, "has no values at all", "leave it out")
+        if count := int(lacks.sum()):
+            said = f"{count} of {len(lacks)} samples of {origin.where} lack {m!r}, and serve with what else they have"
+            warnings.warn(said, DataWarning, stacklevel=2)
+            present[m] = torch.from_numpy(~lacks)
+    for row in np.flatnonzero(np.all(list(missing.values()), axis=0)).tolist():
+        raise ConfigError(f"row {row} of {origin.where}, from 0, has no value of any modality; leave it out")
+    tensors = {m: torch.from_numpy(values) for m, values in inputs.items()}
+    return Dataset(origin.name, tensors, targets, len(classes), groups, labels=classes, present=present)
+
+
+def _input(
+    origin: Origin, name: str, array: NDArray[Any], samples: int, layout: Mapping[Modality, str]
+) -> NDArray[np.float32]:
     if array.dtype.kind not in "fiub" or array.ndim not in (2, 3, 4):
         wrong = f"is {array.dtype} with {array.ndim} axes"
         raise origin.fault(name, wrong, "give numbers as (N,F) vectors, (N,C,T) series or (N,C,H,W) images")
@@ -211,9 +237,7 @@ def _input(origin: Origin, name: str, array: NDArray[Any], samples: int, layout:
     said = layout.get(Modality(name)) or _plain_layout(origin, name, array.shape)
     # a copy even of what is right already: torch wants to own it, and a file mapped to memory is read here
     with np.errstate(over="ignore"):
-        values = np.array(np.moveaxis(array, -1, 1) if said == "channels-last" else array, np.float32, order="C")
-    _refuse_gaps(origin, name, values)
-    return torch.from_numpy(values)
+        return np.array(np.moveaxis(array, -1, 1) if said == "channels-last" else array, np.float32, order="C")
 
 
 def _refuse_other_length(origin: Origin, name: str, array: NDArray[Any], samples: int) -> None:
@@ -243,11 +267,15 @@ def _refuse_layouts(origin: Origin, inputs: Mapping[str, NDArray[Any]], layout: 
             raise origin.fault(m, "has no channels: it is vectors (N,F)", "leave it out of data.layout")
 
 
-def _refuse_gaps(origin: Origin, name: str, values: NDArray[np.float32]) -> None:
-    bad = ~np.isfinite(values)
-    if not bad.any():
-        return
-    whole = int(np.isnan(values).reshape(len(values), -1).all(1).sum())
-    wrong = f"has {int(bad.sum())} values that are NaN or infinite in float32"
-    rows = f" ({whole} of {len(values)} rows are NaN as a whole)" if whole else ""
-    raise origin.fault(name, wrong + rows, "fill or drop them")
+def lacks_all(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The samples of (N, ...) that are NaN as a whole, (N,)."""
+    return np.asarray(np.isnan(values).reshape(len(values), -1).all(1))
+
+
+def _missing(origin: Origin, name: str, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The samples that are NaN as a whole, (N,). Raises ConfigError for those that are so in part."""
+    missing = lacks_all(values)
+    if bad := int(np.count_nonzero(~np.isfinite(values[~missing]))):
+        wrong = f"has {bad} values that are NaN or infinite in float32"
+        raise origin.fault(name, wrong, "fill or drop them, or make the whole sample NaN where it lacks this modality")
+    return missing

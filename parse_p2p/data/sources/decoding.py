@@ -151,11 +151,11 @@ class MediaOptions(BaseModel, extra="forbid", frozen=True):
         return {**self.images, **self.audio}
 
 
-def decoded(files: Iterable[Encoded], count: int, options: ImageOptions | AudioOptions) -> NDArray[np.float32]:
-    """(count, ...) of so many files. Raises ConfigError for the first that cannot be decoded."""
+def decoded(files: Iterable[Encoded | None], count: int, options: ImageOptions | AudioOptions) -> NDArray[np.float32]:
+    """(count, ...) of so many files, NaN of those that are missing. Raises ConfigError for the first that is broken."""
     values = np.empty((count, *options.shape), np.float32)
     for row, file in enumerate(files):
-        values[row] = options.decoded(file)
+        values[row] = np.nan if file is None else options.decoded(file)
     return values
 
 

@@ -137,7 +137,7 @@ def _column(saved: Any, path: Path, name: str) -> NDArray[Any]:
     """The values of a column. Raises ConfigError where there is none of this name, or a value is missing."""
     if name not in saved.column_names:
         raise ConfigError(f"there is no column {name!r} in {path}; {nearest(name, saved.column_names)}")
-    stored = saved.data.column(name)
+    stored = _stored(saved, name)
     if stored.null_count:
         row = stored.is_null().to_pylist().index(True) + 1
         raise _fault(path, name, f"has no value in row {row}", "fill it or leave out the row")
@@ -145,27 +145,42 @@ def _column(saved: Any, path: Path, name: str) -> NDArray[Any]:
     return values
 
 
+def _stored(saved: Any, name: str) -> Any:
+    """A column as Arrow has it, of the rows that are chosen."""
+    return saved.with_format("arrow", columns=[name])[:].column(name)
+
+
 def _numbers(saved: Any, path: Path, name: str) -> NDArray[Any]:
-    """(N, 1) of a column of numbers, (N, ...) of lists."""
+    """(N, 1) of a column of numbers, (N, ...) of lists; NaN of a row that has none."""
     feature = saved.features.get(name)
     if feature is not None and not _is_numbers(feature):
         wrong = f"is {type(feature).__name__} and not numbers or lists of them"
         raise _fault(path, name, wrong, "name it in data.images or data.audio where it is such")
-    values = _column(saved, path, name)
+    filled = np.flatnonzero(_stored(saved, name).is_valid().to_numpy()) if feature is not None else ()
+    values = _column(saved.select(filled) if len(filled) < len(saved) else saved, path, name)
     if values.dtype == object:
         raise _fault(path, name, "has lists of several lengths", "cut or pad them to one")
-    return values[:, None] if values.ndim == 1 else values
+    values = values[:, None] if values.ndim == 1 else values
+    if len(values) == len(saved):
+        return values
+    every = np.full((len(saved), *values.shape[1:]), np.nan, np.float32)
+    every[filled] = values
+    return every
 
 
-def _files(saved: Any, path: Path, name: str, kind: str) -> Iterator[Encoded]:
-    """The bytes of a column of images or recordings, which ``datasets`` is not to decode."""
+def _files(saved: Any, path: Path, name: str, kind: str) -> Iterator[Encoded | None]:
+    """The bytes of a column of images or recordings, which ``datasets`` is not to decode; None where a row has none."""
     feature = saved.features.get(name)
     if feature is not None and type(feature).__name__ != kind:
         raise _fault(path, name, f"is {type(feature).__name__} and not {kind}", "name a column that is")
     if feature is None:
         raise ConfigError(f"there is no column {name!r} in {path}; {nearest(name, saved.column_names)}")
     for row, cell in enumerate(saved.data.column(name), 1):
-        data = (cell.as_py() or {}).get("bytes")
+        value = cell.as_py()
+        if value is None:
+            yield None
+            continue
+        data = value.get("bytes")
         if data is None:
             raise _fault(path, name, f"has no bytes in row {row}", "save it where the files it names are")
         yield Encoded(data, f"column {name!r} in row {row} of {path}")

@@ -6,7 +6,7 @@ the files of a single modality lie in subfolders that are called as their classe
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -26,6 +26,7 @@ from parse_p2p.data.sources.arrays import (
     Origin,
     numbered_classes,
     numbered_groups,
+    with_gaps,
 )
 from parse_p2p.data.sources.decoding import Encoded, MediaOptions, decoded
 
@@ -81,13 +82,13 @@ class _Table:
     rows: Sequence[Sequence[str]]
     lines: Sequence[int]
 
-    def column(self, name: str) -> list[str]:
-        """Its cells. Raises ConfigError where there is no such column, or one is empty."""
+    def column(self, name: str, gaps: bool = False) -> list[str]:
+        """Its cells. Raises ConfigError where there is no such column, or one is empty and there are to be no gaps."""
         if name not in self.names:
             raise ConfigError(f"there is no column {name!r} in {self.path}; {nearest(name, self.names)}")
         cells = [row[self.names.index(name)] for row in self.rows]
         for cell, line in zip(cells, self.lines, strict=True):
-            if not cell.strip():
+            if not gaps and not cell.strip():
                 wrong = f"has an empty cell in line {line}"
                 raise Origin(self.path, noun="column").fault(name, wrong, "fill it or leave out the row")
         return cells
@@ -106,12 +107,16 @@ def _of_table(path: Path, options: Options) -> Dataset:
     has_groups = options.group != GROUPS or GROUPS in table.names
     cells = table.column(options.group) if has_groups else []
     groups = numbered_groups(origin, _text(cells), options.group, len(targets)) if has_groups else None
-    inputs = {}
+    inputs, missing = {}, {}
     for m, each in options.encoded.items():
-        files = list(zip(table.column(each.column or m), table.lines, strict=True))
-        encoded = (_file(path, cell, f"{cell!r} in line {line} of {table.path}") for cell, line in files)
-        inputs[m] = torch.from_numpy(decoded(encoded, len(files), each))
-    return Dataset(path.name, inputs, targets, len(classes), groups, labels=classes)
+        files = list(zip(table.column(each.column or m, gaps=True), table.lines, strict=True))
+        encoded = (
+            _file(path, cell, f"{cell!r} in line {line} of {table.path}") if cell.strip() else None
+            for cell, line in files
+        )
+        inputs[m] = decoded(encoded, len(files), each)
+        missing[m] = np.array([not cell.strip() for cell, _ in files])
+    return replace(with_gaps(origin, inputs, missing, targets, classes, groups), name=path.name)
 
 
 def _read(path: Path) -> _Table:

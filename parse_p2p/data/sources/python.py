@@ -23,6 +23,9 @@ from parse_p2p.data.sources.arrays import ArrayOptions, from_arrays
 
 Arrays = dict[str, NDArray[Any]]
 
+Item = Mapping[str, NDArray[Any] | None]
+"""One sample; None of a modality that it lacks."""
+
 IN_MEMORY = "data"
 """In place of an object's name, where there is none."""
 
@@ -79,12 +82,13 @@ def _as_it_is(options: Options, made: Dataset) -> Dataset:
         if getattr(options, name) != field.default:
             raise _fault(options, "gave a Dataset, which is taken as it is", f"leave out data.{name}")
     inputs = {m: x.float().contiguous() for m, x in made.inputs.items()}
-    for m, x in inputs.items():
-        if bad := int((~x.isfinite()).sum()):
+    converted = replace(made, inputs=inputs, targets=made.targets.long())
+    for m in inputs:
+        if bad := int((~converted.having(m).isfinite()).sum()):
             raise _fault(
                 options, f"gave {bad} values of {m!r} that are NaN or infinite in float32", "fill or drop them"
             )
-    return replace(made, inputs=inputs, targets=made.targets.long())
+    return converted
 
 
 def _found(dotted: str) -> Any:
@@ -121,9 +125,13 @@ def _array(values: Any) -> NDArray[Any]:
     return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
 
 
-def _item(options: Options, items: Any, i: int) -> Arrays:
+def _item(options: Options, items: Any, i: int) -> Item:
+    labels = (options.target, options.group)
     with _blamed(options, f" at item {i}"):
-        return {str(name): _array(values) for name, values in _by_name(options, items[i], i).items()}
+        return {
+            str(name): None if values is None and name not in labels else _array(values)
+            for name, values in _by_name(options, items[i], i).items()
+        }
 
 
 def _by_name(options: Options, item: Any, i: int) -> Mapping[str, Any]:
@@ -141,25 +149,30 @@ def _by_name(options: Options, item: Any, i: int) -> Mapping[str, Any]:
     return {options.modality: inputs, options.target: label}
 
 
-def _stacked(options: Options, items: Sequence[Arrays]) -> Arrays:
+def _stacked(options: Options, items: Sequence[Item]) -> Arrays:
     """One array per name; a number is a vector of one. Raises ConfigError for an item that is not as the first."""
     if not items:
         raise _fault(options, "gave no items", "give at least one")
     for i, item in enumerate(items):
-        _refuse_other(options, i, item, items[0])
-    stacked = {name: np.stack([item[name] for item in items]) for name in items[0]}
+        if item.keys() != items[0].keys():
+            names, others = (", ".join(sorted(each)) for each in (item, items[0]))
+            remedy = "give the same in each, None where one lacks a modality"
+            raise _fault(options, f"gave {names} as item {i}, but {others} as item 0", remedy)
+    stacked = {name: _column(options, name, [item[name] for item in items]) for name in items[0]}
     labels = (options.target, options.group)
     return {name: each[:, None] if each.ndim == 1 and name not in labels else each for name, each in stacked.items()}
 
 
-def _refuse_other(options: Options, i: int, item: Arrays, first: Arrays) -> None:
-    if item.keys() != first.keys():
-        names, others = (", ".join(sorted(each)) for each in (item, first))
-        raise _fault(options, f"gave {names} as item {i}, but {others} as item 0", "give the same in each")
-    for name, array in item.items():
-        if array.shape != first[name].shape:
-            wrong = f"gave {name!r} of shape {array.shape} as item {i}, but {first[name].shape} as item 0"
+def _column(options: Options, name: str, values: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
+    """The values of all items, NaN of those that lack them."""
+    first, shape = next(((i, each.shape) for i, each in enumerate(values) if each is not None), (0, None))
+    if shape is None:
+        raise _fault(options, f"gave None for {name!r} in every item", "leave it out")
+    for i, each in enumerate(values):
+        if each is not None and each.shape != shape:
+            wrong = f"gave {name!r} of shape {each.shape} as item {i}, but {shape} as item {first}"
             raise _fault(options, wrong, "cut or pad them to one shape")
+    return np.stack([np.full(shape, np.nan, np.float32) if each is None else each for each in values])
 
 
 def _kind(value: Any) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -23,7 +22,16 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import refused
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.arrays import NAME, LabelOptions, Name, Origin, numbered_classes, numbered_groups
+from parse_p2p.data.sources.arrays import (
+    NAME,
+    LabelOptions,
+    Name,
+    Origin,
+    lacks_all,
+    numbered_classes,
+    numbered_groups,
+    with_gaps,
+)
 
 WHOLE = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 FLOATS = {"halffloat", "float", "double"}
@@ -100,8 +108,9 @@ def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Data
     targets, classes = numbered_classes(origin, _labels(parts, options.target), options)
     group = options.group
     groups = None if group is None else numbered_groups(origin, _labels(parts, group), group, len(targets))
-    inputs = {m: torch.from_numpy(_input(parts, m, options)) for m in options.columns}
-    return Dataset(origin.name, inputs, targets, len(classes), groups, labels=classes)
+    inputs = {m: _input(parts, m, options) for m in options.columns}
+    missing = {m: lacks_all(x) for m, x in inputs.items()}
+    return with_gaps(origin, inputs, missing, targets, classes, groups)
 
 
 # which columns
@@ -159,14 +168,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _column(part: Part, name: str) -> Any:
-    """The values of a column, none of them missing and none shared."""
+    """The values of a column, none of them shared."""
     column = part.table.column(name).combine_chunks()
-    if str(column.type).startswith("dictionary"):
-        column = column.dictionary_decode()
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise part.fault(name, f"has an empty cell in {part.at(row)}", "fill it or leave out the row")
-    return column
+    return column.dictionary_decode() if str(column.type).startswith("dictionary") else column
 
 
 def _labels(parts: Sequence[Part], name: str) -> NDArray[Any]:
@@ -175,6 +179,9 @@ def _labels(parts: Sequence[Part], name: str) -> NDArray[Any]:
 
 def _labels_of(part: Part, name: str) -> NDArray[Any]:
     column = _column(part, name)
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True)
+        raise part.fault(name, f"has an empty cell in {part.at(row)}", "fill it or leave out the row")
     kind = str(column.type)
     if kind in TEXT:
         return np.array(column.to_pylist(), dtype=object)
@@ -203,33 +210,44 @@ def _input(parts: Sequence[Part], modality: Modality, options: TableOptions) -> 
 
 
 def _block(part: Part, modality: Modality, options: TableOptions) -> NDArray[np.float32]:
-    """(N, features) of the columns of a modality, side by side."""
+    """(N, features) of the columns of a modality, side by side; a row that lacks all of them is NaN."""
     names = _chosen(part.path, part.table.column_names, modality, options)
-    return np.concatenate([_numbers(part, name) for name in names], axis=1)
+    columns = {name: _numbers(part, name) for name in names}
+    missing = np.all([np.isnan(numbers).all(1) for numbers in columns.values()], axis=0)
+    for name, numbers in columns.items():
+        for row in np.flatnonzero(~np.isfinite(numbers).all(1) & ~missing).tolist():
+            wrong = f"has a value that is empty, NaN or infinite in float32 in {part.at(row)}"
+            raise part.fault(name, wrong, f"fill it, leave out the row, or empty all its cells of {modality!r}")
+    return np.concatenate(list(columns.values()), axis=1)
 
 
 def _numbers(part: Part, name: str) -> NDArray[np.float32]:
-    """(N, 1) of a column of numbers, (N, length) of one of lists."""
+    """(N, 1) of a column of numbers, (N, length) of one of lists; of an empty cell NaN."""
     column = _column(part, name)
-    values = _flat(part, name, column)
+    if column.null_count == len(column):  # which are of no type
+        return np.full((len(column), 1), np.nan, np.float32)
+    filled = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    values = _flat(part, name, column.drop_null(), filled)
     if str(values.type) not in WHOLE | FLOATS:
-        raise _no_numbers(part, name, values)
+        raise _no_numbers(part, name, values, filled)
     with np.errstate(over="ignore"):
-        numbers = np.array(values.to_numpy(zero_copy_only=False), np.float32).reshape(len(column), -1)
-    for row in np.flatnonzero(~np.isfinite(numbers).all(1)).tolist():
-        wrong = f"has a value that is empty, NaN or infinite in float32 in {part.at(row)}"
-        raise part.fault(name, wrong, "fill it or leave out the row")
+        given = np.array(values.to_numpy(zero_copy_only=False), np.float32).reshape(len(filled), -1)
+    numbers = np.full((len(column), given.shape[1]), np.nan, np.float32)
+    numbers[filled] = given
     return numbers
 
 
-def _flat(part: Part, name: str, column: Any) -> Any:
-    """The values of all lists, one after another; anything else as it is. Raises ConfigError where lengths differ."""
+def _flat(part: Part, name: str, column: Any, rows: NDArray[np.int64]) -> Any:
+    """The values of all lists, one after another; anything else as it is. Raises ConfigError where lengths differ.
+
+    ``rows`` are the numbers of the cells in the table.
+    """
     if "list" not in str(column.type).partition("<")[0]:
         return column
     if hasattr(column, "value_lengths"):
         lengths = column.value_lengths().to_numpy()
-        for row in np.flatnonzero(lengths != lengths[0]).tolist():
-            wrong = f"has lists of {lengths[0]} numbers, but of {lengths[row]} in {part.at(row)}"
+        for at in np.flatnonzero(lengths != lengths[0]).tolist() if len(lengths) else ():
+            wrong = f"has lists of {lengths[0]} numbers, but of {lengths[at]} in {part.at(int(rows[at]))}"
             raise part.fault(name, wrong, "cut or pad them to one length")
     values = column.flatten()
     if not len(values):
@@ -237,12 +255,12 @@ def _flat(part: Part, name: str, column: Any) -> Any:
     return values
 
 
-def _no_numbers(part: Part, name: str, values: Any) -> ConfigError:
+def _no_numbers(part: Part, name: str, values: Any, rows: NDArray[np.int64]) -> ConfigError:
     if str(values.type) not in TEXT:
         return part.fault(name, f"is {values.type}", "give whole numbers, floats or booleans")
     texts = values.to_pylist()
-    row = next((row for row, text in enumerate(texts) if not _is_number(text)), 0)
-    return part.fault(name, f"has the text {texts[row]!r} in {part.at(row)}", "give numbers, such as 1.5")
+    at = next((at for at, text in enumerate(texts) if not _is_number(text)), 0)
+    return part.fault(name, f"has the text {texts[at]!r} in {part.at(int(rows[at]))}", "give numbers, such as 1.5")
 
 
 def _is_number(text: str) -> bool:

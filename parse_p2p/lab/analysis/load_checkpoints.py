@@ -55,5 +55,7 @@ def _expected(plan: RunPlan, round: int) -> list[PeerId]:
 def _learner(plan: RunPlan, folder: RunFolder, me: PeerId, round: int) -> Learner:
     agent_state = plan.agent_state(me, torch.device("cpu"))
     agent_state.restore(checkpoint.load(folder.checkpoints(me), round))
-    agent_state.learner.begin(max(0, round - 1), plan.run.rounds)  # of a stream, the samples seen so far
-    return agent_state.learner
+    learner = agent_state.learner
+    learner.begin(max(0, round - 1), plan.run.rounds)  # of a stream, the samples seen so far
+    learner.data, learner.test = learner.data.whole(), learner.test.whole()  # slices are compared where all are there
+    return learner

@@ -58,6 +58,8 @@ class Backbone(Network):
     Raises ConfigError for encoders that differ from modality to modality: there is one backbone for all of them.
     """
 
+    reads_some = True
+
     def __init__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> None:
         encoder = encoders[min(shapes)]
         if odd := sorted(m for m in shapes if encoders[m] != encoder):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_accuracy_cross_entropy_and_classes_by_hand(constant):
     assert scores.accuracy == 0.75 and scores.cross_entropy == pytest.approx((4 * wrong - 3 * 2) / 4, rel=1e-6)
     assert scores.classes == {"2": (3, 1.0), "5": (1, 0.0)} and scores.modalities == ("audio",)
     assert scores.plain()["classes"]["5"] == {"rows": 1, "accuracy": 0.0}
+
+
+def test_samples_may_lack_a_modality_of_the_agents(run):
+    folder, plan, _ = run
+    model, whole = parse_p2p.load(folder, "a2"), measured(plan)
+    alone = evaluate(model, whole.select(range(len(whole)), ["audio"]), "mine")
+    gone = torch.zeros(len(whole), dtype=torch.bool)
+    gaps = evaluate(model, replace(whole, present={"motion": gone}), "mine")
+    assert alone.modalities == ("audio",) and alone.cross_entropy == pytest.approx(gaps.cross_entropy, rel=1e-6)
+    assert abs(alone.cross_entropy - evaluate(model, whole, "mine").cross_entropy) > 1e-6
+    with pytest.raises(ConfigError, match=r"^mine: there are no samples of the classes of a2"):
+        evaluate(model, replace(whole, present={"audio": gone, "motion": gone}), "mine")
 
 
 def test_classes_are_matched_by_name(constant):

@@ -84,6 +84,17 @@ def test_it_answers_what_the_model_says(run, port):
     assert (found["labels"], tuple(found["classes"]), found["round"]) == (model.labels(sample()), model.classes, 2)
 
 
+def test_samples_may_lack_a_modality(run, port):
+    model, x = parse_p2p.load(run[0], "a2"), sample()
+    status, found = asked(port, "POST", "/predict", {"inputs": plain({"audio": x["audio"]})})
+    assert status == 200 and np.array_equal(np.float32(found["probabilities"]), model.predict({"audio": x["audio"]}))
+    has = {"motion": np.array([True, False, True])}
+    status, found = asked(port, "POST", "/predict", {"inputs": plain(x), "present": plain(has)})
+    assert status == 200 and np.array_equal(np.float32(found["probabilities"]), model.predict(x, has))
+    status, found = asked(port, "POST", "/predict", {"inputs": plain(x), "present": {"motion": [True]}})
+    assert status == 422 and found["detail"].startswith("present: 'motion' is bool of shape [1]")
+
+
 def test_it_says_how_it_is_and_what_it_reads(port):
     assert asked(port, "GET", "/health") == (200, {"status": "ok", "agent": "a2", "round": 2, "run": "run"})
     status, found = asked(port, "GET", "/schema")

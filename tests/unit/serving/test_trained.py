@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from trained import asked, measured, recorded, scaled_by
+from trained import NETWORKS, asked, measured, recorded, scaled_by
 
 import parse_p2p
 from parse_p2p.config.agent_data import SharedData
@@ -151,7 +151,61 @@ def test_the_module_is_there_and_is_not_trained(model):
     assert not said.requires_grad and np.array_equal(said.softmax(1).numpy(), model.predict(inputs(model)))
 
 
+def by_row(model, x):
+    """What the network says of one row that has just these modalities."""
+    return model.network(model.scaled({m: torch.from_numpy(each)[None] for m, each in x.items()})).logits().softmax(1)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_any_of_its_modalities_are_enough(tmp_path, network):
+    recorded(tmp_path, **NETWORKS[network], rounds=1)
+    model = parse_p2p.load(tmp_path, "a2")
+    x = inputs(model)
+    for m, alone in x.items():
+        said = model.predict({m: alone})
+        assert said.shape == (5, 16) and np.abs(said - model.predict(x)).max() > 1e-6
+        assert np.allclose(said, torch.cat([by_row(model, {m: row}) for row in alone]), atol=1e-6)
+
+
+def test_rows_that_lack_a_modality_are_read_through_the_others(model):
+    x = inputs(model)
+    has = {"audio": np.array([1, 0, 1, 1, 0], bool), "motion": np.array([1, 1, 0, 1, 1], bool)}
+    gaps = {m: np.where(has[m][:, None], each, np.nan).astype(np.float32) for m, each in x.items()}
+    said = model.predict(gaps, has)
+    for k in range(5):
+        alone = by_row(model, {m: x[m][k] for m in x if has[m][k]})
+        assert np.allclose(said[k], alone, atol=1e-6), k
+    tensors = model.predict(*({m: torch.from_numpy(v) for m, v in each.items()} for each in (gaps, has)))
+    assert np.array_equal(tensors.numpy(), said)
+
+
 X = np.zeros((2, 16), np.float32)
+NONE = np.zeros(2, bool)
+PRESENT = {
+    "unknown": ({"motion": NONE}, "there are no inputs of 'motion': Known: audio"),
+    "numbers": ({"audio": np.zeros(2)}, "'audio' is float64 of shape [2]; give true or false for each row"),
+    "few": ({"audio": NONE[:1]}, "'audio' is bool of shape [1]; give true or false"),
+    "text": ({"audio": "yes"}, "'audio' is <U3 of shape []"),
+    "none": ({"audio": NONE}, "a row has none of the modalities; leave it out"),
+}
+
+
+@pytest.mark.parametrize(("present", "said"), PRESENT.values(), ids=PRESENT)
+def test_what_does_not_say_which_rows_are_there_is_refused(model, present, said):
+    with pytest.raises(ConfigError, match=r"^present: ") as refused:
+        model.predict({"audio": X}, present)
+    assert said in str(refused.value)
+
+
+def test_a_network_that_reads_all_or_nothing_says_so(run, monkeypatch):
+    model = parse_p2p.load(run[0], "a2")
+    monkeypatch.setattr(type(model.network), "reads_some", False)
+    with pytest.raises(ConfigError, match="'motion' is missing, and the network 'fission' reads all of its modalities"):
+        model.predict({"audio": X})
+    with pytest.raises(ConfigError, match="'motion' is missing"):
+        model.predict({"audio": X, "motion": X}, {"motion": NONE})
+
+
 BAD = {
     "nothing": ({}, "give arrays by modality, as {'audio': x}; the model has audio, motion"),
     "no mapping": (X, "give arrays by modality"),

@@ -212,16 +212,39 @@ def test_a_number_of_very_many_digits_is_no_class():
     assert "as where there is no class" in refused(np.array(["1" * 5000, "2"]), x=np.ones((2, 1)))
 
 
-def test_gaps_are_counted_and_rows_that_are_nothing_else():
+def test_values_that_are_missing_in_part_are_counted():
     x = np.ones((4, 2))
     x[1] = np.nan
     x[2, 0] = np.inf
+    remedy = "fill or drop them, or make the whole sample NaN where it lacks this modality"
     assert refused([0, 1, 0, 1], x=x) == (
-        "array 'x' of mine.npz has 3 values that are NaN or infinite in float32 (1 of 4 rows are NaN as a whole); "
-        "fill or drop them"
+        f"array 'x' of mine.npz has 1 values that are NaN or infinite in float32; {remedy}"
     )
     x[1, 0] = 0
-    assert "has 2 values that are NaN or infinite in float32; fill" in refused([0, 1, 0, 1], x=x)
+    assert f"has 2 values that are NaN or infinite in float32; {remedy}" in refused([0, 1, 0, 1], x=x)
+
+
+def test_samples_that_are_nan_as_a_whole_lack_the_modality():
+    x, z = np.ones((4, 2)), np.ones((4, 2, 3))
+    x[1], z[2:] = np.nan, np.nan
+    with pytest.warns(DataWarning) as noted:
+        found = opened([0, 1, 0, 1], x=x, z=z)
+    assert found.present["x"].tolist() == [True, False, True, True]
+    assert found.present["z"].tolist() == [True, True, False, False]
+    assert found.inputs["x"].tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]] and not found.inputs["z"][2:].any()
+    assert [str(each.message) for each in noted] == [
+        f"{count} of 4 samples of mine.npz lack {m!r}, and serve with what else they have"
+        for m, count in (("x", 1), ("z", 2))
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::parse_p2p.core.errors.DataWarning")
+def test_a_sample_or_a_modality_of_nothing_is_refused():
+    x, z = np.ones((3, 2)), np.ones((3, 1))
+    x[1], z[1] = np.nan, np.nan
+    assert refused([0, 1, 0], x=x, z=z) == "row 1 of mine.npz, from 0, has no value of any modality; leave it out"
+    z[:] = np.nan
+    assert refused([0, 1, 0], x=x, z=z) == "array 'z' of mine.npz has no values at all; leave it out"
 
 
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.floats(-9, 9, width=32)))

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 from scipy.signal import resample_poly
 
-from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.errors import ConfigError, DataWarning
 from parse_p2p.data.sources import media
 
 RED, GREEN = (255, 0, 51), (0, 204, 0)
@@ -105,12 +105,22 @@ def test_columns_labels_and_groups_are_those_that_are_named(folder):
     assert opened(folder).groups.tolist() == [0, 1]
 
 
+def test_a_sample_without_a_file_lacks_the_modality(folder):
+    table(folder, "y,photo,sound", "a,a.png,s/a.wav", "b,,s/b.flac", "b,b.png, ")
+    with pytest.warns(DataWarning) as noted:
+        found = opened(folder, audio={"sound": {"rate": 8000, "seconds": 0.001}})
+    assert [str(each.message).split(" lack ")[1].split(",")[0] for each in noted] == ["'photo'", "'sound'"]
+    assert found.name == folder.name
+    assert found.present["photo"].tolist() == [True, False, True] and not found.inputs["photo"][1].any()
+    assert found.present["sound"].tolist() == [True, True, False] and not found.inputs["sound"][2].any()
+
+
 def test_what_is_wrong_with_a_table_is_said_with_its_line(folder):
     where = folder / "metadata.csv"
     for lines, words in [
         (["y,photos", "a,a.png"], f"there is no column 'photo' in {where}; did you mean 'photos'?"),
         (["z,photo", "a,a.png"], f"there is no column 'y' in {where}; Known: photo, z"),
-        (["y,photo", "a,a.png", "", "b, "], f"column 'photo' of {where} has an empty cell in line 4; fill it"),
+        (["y,photo", "a, ", "b,"], f"column 'photo' of {where} has no values at all; leave it out"),
         (["y,photo", "a,a.png", ",a.png"], f"column 'y' of {where} has an empty cell in line 3; fill it"),
         (["y,photo,groups", "a,a.png,"], f"column 'groups' of {where} has an empty cell in line 2; fill it"),
         (["y,photo", "a"], f"line 2 of {where} has 1 cells, but its first line 2; give every line"),

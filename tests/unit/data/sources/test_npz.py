@@ -60,7 +60,11 @@ FAULTS = [
     ({"y": np.array([0, 1, 2**64 - 1, 0], dtype=np.uint64)}, "y", "has the label '18446744073709551615'"),
     ({"y": np.array([0, 1, 2, 1, 0])}, "groups", "has 4 rows, but y has 5"),
     ({"audio": np.zeros((3, 3))}, "audio", "has 3 rows, but y has 4; give one row per entry of y"),
-    ({"audio": np.array([[1.0], [np.nan], [2.0], [np.inf]])}, "audio", "has 2 values that are NaN or infinite"),
+    (
+        {"audio": np.array([[1.0, 0], [np.nan, 0], [2.0, 0], [np.inf, 0]])},
+        "audio",
+        "has 2 values that are NaN or infinite",
+    ),
     ({"audio": np.array([[1e300], [0], [0], [0]])}, "audio", "infinite in float32"),
     ({"audio": np.zeros(4)}, "audio", r"with 1 axes; give numbers as \(N,F\)"),
     ({"audio": np.zeros((4, 1, 1, 1, 1))}, "audio", "with 5 axes"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.errors import ConfigError, DataWarning
 from parse_p2p.data.sources import python
 
 CODE = """
@@ -248,6 +248,26 @@ def test_what_a_function_prints_is_not_mixed_with_what_we_print(capsys):
     opened("prints")
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "hello\n")
+
+
+def test_an_item_with_none_lacks_the_modality():
+    with pytest.warns(DataWarning, match="1 of 3 samples of data lack 'b'"):
+        found = python.samples(
+            [{"a": 1, "b": [2.0, 3.0], "y": 0}, {"a": 4, "b": None, "y": 1}, {"a": 7, "b": [8, 9], "y": 0}]
+        )
+    assert found.present["b"].tolist() == [True, False, True] and "a" not in found.present
+    assert found.inputs["b"].tolist() == [[2, 3], [0, 0], [8, 9]] and found.inputs["a"].flatten().tolist() == [1, 4, 7]
+    for items, said in [
+        ([{"a": None, "y": 0}], "data gave None for 'a' in every item; leave it out"),
+        (
+            [{"a": None, "y": 0}, {"a": [1], "y": 0}, {"a": [1, 2], "y": 1}],
+            "gave 'a' of shape (2,) as item 2, but (1,) as",
+        ),
+        ([{"a": [1], "y": 0}, {"y": 1}], "give the same in each, None where one lacks a modality"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            python.samples(items)
+        assert said in str(caught.value)
 
 
 def test_a_data_set_is_of_float32_and_finite():

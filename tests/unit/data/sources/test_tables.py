@@ -220,13 +220,17 @@ ROW = "7,eva,8,9,cat"
 WRONG_LINES = {
     "a row too short": ([*LINES, "7,eva"], "line 5 of {} has 2 cells, but its first line 5; give every line as many"),
     "a row too long": ([*LINES, "", ROW + ","], "line 6 of {} has 6 cells, but its first line 5; give"),
-    "an empty cell": ([*LINES, "7,eva,,9,cat"], "column 'v1_b' of {} has an empty cell in line 5; fill it or"),
+    "an empty cell": (
+        [*LINES, "7,eva,,9,cat"],
+        "column 'v1_b' of {} has a value that is empty, NaN or infinite in float32 in line 5; fill it, leave out the "
+        "row, or empty all its cells of 'view'",
+    ),
     "an empty label": ([*LINES, "", "7,eva,8,9,"], "column 'y' of {} has an empty cell in line 6; fill it or"),
-    "an empty column": ([*LINES[:1], "1,2,3,,dog"], "column 'sound' of {} has an empty cell in line 2"),
+    "an empty column": ([*LINES[:1], "1,2,3,,dog"], "column 'audio' of {} has no values at all; leave it out"),
     "text": ([*LINES, "7,eva,8,loud,cat"], "column 'sound' of {} has the text 'loud' in line 5; give numbers, such as"),
     "missing": ([*LINES, "7,eva,8,NA,cat"], "column 'sound' of {} has the text 'NA' in line 5"),
-    "not a number": ([*LINES, "7,eva,8,nan,cat"], "column 'sound' of {} has a value that is empty, NaN or infinite"),
-    "infinite": ([*LINES, "7,eva,8,1e39,cat"], "infinite in float32 in line 5; fill it or leave out the row"),
+    "not a number": ([*LINES, "nan,eva,8,9,cat"], "column 'v1_a' of {} has a value that is empty, NaN or infinite"),
+    "infinite": ([*LINES, "7,eva,8,1e39,cat"], "infinite in float32 in line 5; fill it, leave out the row, or"),
     "a date": ([*LINES[:1], "1,eva,2,2024-02-03,dog"], "column 'sound' of {} is date32[day]; give whole numbers, fl"),
     "a time": ([*LINES[:1], "1,eva,2,2024-02-03 10:00,dog"], "column 'sound' of {} is timestamp[s]; give"),
     "a label that is measured": ([*LINES[:1], "1,eva,2,3,0.5"], "column 'y' of {} is double; give whole numbers or"),
@@ -285,20 +289,46 @@ def test_a_line_may_be_very_long(tmp_path):
     assert opened_csv(tmp_path, wide, columns={"m": "x"}).inputs["m"].tolist() == [[1]]
 
 
+# what is missing
+
+GAPS = ["v1_a,who,v1_b,sound,y", "1,eva,2,-1,dog", ",ada,,1e3,cat", "5,eva,6,,dog", "nan,eva,,3,cat"]
+
+
+@pytest.mark.filterwarnings("ignore::parse_p2p.core.errors.DataWarning")
+def test_a_row_whose_cells_of_a_modality_are_all_empty_lacks_it(tmp_path):
+    found = opened_csv(tmp_path, GAPS)
+    assert found.present["view"].tolist() == [True, False, True, False]
+    assert found.present["audio"].tolist() == [True, True, False, True]
+    assert found.inputs["view"].tolist() == [[1, 2], [0, 0], [5, 6], [0, 0]]
+    assert found.inputs["audio"].flatten().tolist() == [-1, 1000, 0, 3]
+    lists = written(tmp_path / "mine.parquet", sound=[[1.0, 2.0], None, [3.0, 4.0]])
+    found = opened_parquet(lists)
+    assert found.inputs["audio"].tolist() == [[1, 2], [0, 0], [3, 4]]
+    assert found.present["audio"].tolist() == [True, False, True] and "view" not in found.present
+
+
+@pytest.mark.filterwarnings("ignore::parse_p2p.core.errors.DataWarning")
+def test_lines_are_counted_with_those_that_lack_something(tmp_path):
+    said = refused(opened_csv, tmp_path, [*GAPS, "1,eva,2,x,dog"])
+    assert "column 'sound' of" in said and "has the text 'x' in line 6" in said
+    path = written(tmp_path / "mine.parquet", sound=[None, [1.0], [1.0, 2.0]])
+    assert "has lists of 1 numbers, but of 2 in row 3" in refused(opened_parquet, path)
+
+
 # what is wrong in a Parquet file
 
 WRONG_COLUMNS = {
-    "an empty cell": ({"sound": [1, None, 2]}, "column 'sound' of {} has an empty cell in row 2; fill it or"),
+    "an empty cell": ({"v1_b": [1, None, 2]}, "column 'v1_b' of {} has a value that is empty, NaN or infinite in"),
     "an empty label": ({"y": ["a", "b", None]}, "column 'y' of {} has an empty cell in row 3"),
     "an empty shared label": ({"y": pa.array(["a", None, "a"]).dictionary_encode()}, "'y' of {} has an empty cell in"),
-    "not a number": ({"sound": [1, 2, np.nan]}, "has a value that is empty, NaN or infinite in float32 in row 3"),
+    "not a number": ({"v1_b": [1, 2, np.nan]}, "has a value that is empty, NaN or infinite in float32 in row 3"),
     "a decimal": ({"sound": [decimal.Decimal(1)] * 3}, "column 'sound' of {} is decimal128(1, 0); give whole numbers"),
     "a time": ({"sound": [datetime.datetime(2024, 1, 1)] * 3}, "column 'sound' of {} is timestamp[us]; give whole"),
     "bytes": ({"y": [b"a", b"b", b"a"]}, "column 'y' of {} is binary; give whole numbers or text"),
     "text": ({"sound": ["1", "2", "x"]}, "column 'sound' of {} has the text 'x' in row 3; give numbers"),
     "numbers as text": ({"sound": ["1", "2", "3"]}, "column 'sound' of {} has the text '1' in row 1; give numbers"),
     "unequal lists": ({"sound": [[1], [2], [3, 4]]}, "has lists of 1 numbers, but of 2 in row 3; cut or pad them"),
-    "a gap in a list": ({"sound": [[1.0], [None], [2.0]]}, "empty, NaN or infinite in float32 in row 2"),
+    "a gap in a list": ({"sound": [[1.0, 2.0], [None, 3.0], [2.0, 4.0]]}, "empty, NaN or infinite in float32 in row 2"),
     "empty lists": ({"sound": pa.array([[], [], []], pa.list_(pa.int8()))}, "'sound' of {} has empty lists; give at"),
     "lists of lists": ({"sound": [[[1]], [[1]], [[1]]]}, "column 'sound' of {} is list<"),
     "lists of text": ({"sound": [["a"], ["1"], ["1"]]}, "column 'sound' of {} has the text 'a' in row 1"),
