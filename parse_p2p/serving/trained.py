@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from parse_p2p.learning.learner import EVALUATION_BATCH
 from parse_p2p.models.base import Network
 from parse_p2p.serving.description import Description
 from parse_p2p.serving.inputs import checked
+
+Array = TypeVar("Array", NDArray[Any], Tensor)
+"""What is asked in is answered in."""
 
 EVERYWHERE: Present = {}
 """All samples have all modalities that are given."""
@@ -56,13 +59,7 @@ class TrainedModel:
         """What inputs are scaled by, as the agent's own samples were."""
         return {m: scale_of(self.description.scale[m], shape) for m, shape in self.modalities.items()}
 
-    @overload
-    def predict(
-        self, inputs: Mapping[str, NDArray[Any]], present: Mapping[str, NDArray[Any]] | None = None
-    ) -> NDArray[Any]: ...
-    @overload
-    def predict(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Tensor: ...
-    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> Any:
+    def predict(self, inputs: Mapping[str, Array], present: Mapping[str, Array] | None = None) -> Array:
         """The probability of each class, float32 (N, classes): an array for arrays, a tensor for tensors.
 
         ``inputs[m]`` are N samples (N, *shape of m), as they were measured: they are scaled here. Any of the model's
@@ -71,8 +68,9 @@ class TrainedModel:
         """
         x, there = checked(inputs, self.description.data_schema.modalities, present)
         first = next(iter(inputs.values()))
-        found = self.logits(x, there).softmax(1)
-        return found.to(first.device) if isinstance(first, Tensor) else found.numpy()
+        found: Any = self.logits(x, there).softmax(1)
+        said: Array = found.to(first.device) if isinstance(first, Tensor) else found.numpy()
+        return said
 
     def labels(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> list[str]:
         """The name of the likeliest class of each sample, asked of as ``predict`` is."""
