@@ -65,7 +65,7 @@ class Newest:
             try:
                 if self._run.folder.checkpoint_of(self._me) != self._model.round:
                     self._model = self._run.load(self._me)
-            except P2PError:  # it was deleted since it was listed, or its disk is full
+            except (P2PError, OSError):  # it was deleted since it was listed, or the disk is gone
                 pass
             return self._model
 
