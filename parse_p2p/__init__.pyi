@@ -43,6 +43,8 @@ from parse_p2p.learning import losses, objective
 from parse_p2p.learning.learner import Adjust, Learner, LossTerm
 from parse_p2p.methods import federation, gossip
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script, Stretch
+from parse_p2p.serving.load import load
+from parse_p2p.serving.trained import TrainedModel
 from parse_p2p.topology.overlay import Plan
 from parse_p2p.wire.codecs.base import Codec, tensor_bytes
 
@@ -88,6 +90,7 @@ __all__ = [
     "SpecMismatch",
     "Stretch",
     "TensorMap",
+    "TrainedModel",
     "TrainingError",
     "WireError",
     "WrongRun",
@@ -97,6 +100,7 @@ __all__ = [
     "federation",
     "gossip",
     "having",
+    "load",
     "losses",
     "multimodal",
     "nobody",

@@ -25,6 +25,7 @@ FLOORS = (
     "runtime",
     "config",  # the only YAML
     "launch",
+    "serving",
     "cli",
     "lab",
     "api",

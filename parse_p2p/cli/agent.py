@@ -18,6 +18,7 @@ from parse_p2p.cli.program import LogLevel, Version
 from parse_p2p.cli.schema import schema
 from parse_p2p.cli.summary import summary
 from parse_p2p.cli.tell import tell
+from parse_p2p.cli.trained.app import add_to as add_trained
 from parse_p2p.core.errors import ConfigError
 
 EXAMPLES = """
@@ -37,6 +38,7 @@ EXAMPLES = """
   parse-agent --topology ring.yaml --launcher ray    on a Ray cluster
   parse-agent summary runs/ring-parse-htad-s0 --wait
   parse-agent tell runs/ring-parse-htad-s0 --id a3 --gain audio
+  parse-agent export runs/ring-parse-htad-s0 --id a3
   parse-agent data check site1.npz                   what is in data of yours
   parse-agent keys --topology ring.yaml              for security: curve
 """
@@ -47,6 +49,7 @@ ID = "PARSE_AGENT_ID"
 app = program.program(help_without_arguments=False)
 for command in (init, check, summary, tell, keys, schema):
     app.command()(command)
+add_trained(app)
 app.add_typer(data, name="data")
 
 

@@ -31,6 +31,11 @@ def topologies(incomplete: str) -> list[str]:
     return sorted({*run_files(incomplete), *shipped_topologies(incomplete)})
 
 
+def folders(incomplete: str) -> list[str]:
+    """Folders whose paths begin so."""
+    return [path for path in run_files(incomplete) if path.endswith("/")]
+
+
 def run_files(incomplete: str) -> list[str]:
     """Run files and folders whose paths begin so."""
     typed, begun = Path(incomplete), incomplete.rpartition("/")[2]

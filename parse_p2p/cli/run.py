@@ -19,6 +19,7 @@ from parse_p2p.cli.progress import RunView, Screen
 from parse_p2p.config import run_file, shipped
 from parse_p2p.config.agent_data import with_source
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.config.source import from_command_line
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.core.events import Failed
@@ -79,7 +80,7 @@ def one_agent(plan: RunPlan, me: PeerId, out: Path | None, resume: bool, either:
     """
     console = terminal.console()
     if data is not None:
-        plan = RunPlan(with_source(plan.run, me, _source(data)))
+        plan = RunPlan(with_source(plan.run, me, from_command_line(data)))
     if either:
         out = out or folders.meeting(plan.run)
         resume = RunFolder(out).events(me).exists()
@@ -201,13 +202,6 @@ def _failed(supervisor: Supervisor) -> list[PeerId]:
 
 def _signal(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _source(text: str) -> dict[str, Any]:
-    """The options of a source as a command line gives them: its path, or a mapping."""
-    if not text.lstrip().startswith("{"):
-        return {"path": os.path.abspath(os.path.expanduser(text))}
-    return run_file.with_absolute_paths(run_file.setting(f"data={text}")[1])
 
 
 def _again(folder: RunFolder, me: PeerId | None = None, data: str | None = None) -> str:

@@ -5,30 +5,23 @@ has it. Samples are read by the process that needs them: of agents with sources 
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from parse_p2p.config.roster import agent_ids
-from parse_p2p.config.run_file import OWN, RunFile, options
+from parse_p2p.config.run_file import OWN, RunFile
 from parse_p2p.config.sections import MixEntry, PartitionEntry
-from parse_p2p.core import plugins
+from parse_p2p.config.source import Source, open_named
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, refuse_unlike, scaled, split, split_groups
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.schema import DataSchema, conform, scales, schema_of, united
-
-SOURCES = replace(plugins.DATA, attribute="recognises")
-"""Data sets that lie in a file or folder, by whose path they know it."""
 
 Part = tuple[Dataset, Dataset]
 """Samples to train on and samples to test with."""
@@ -59,6 +52,9 @@ class AgentData(Protocol):
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's samples, with these modalities only, scaled."""
 
+    def scales(self, me: PeerId) -> Mapping[Modality, Scale]:
+        """What ``share`` scales an agent's test samples by, for every modality that its data hold."""
+
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         """The coordinator's data set: nobody's private sample is in it."""
 
@@ -70,6 +66,15 @@ class AgentData(Protocol):
 
     def check_source(self, me: PeerId) -> None:
         """Raise ConfigError where an agent's own source is not on this host; nothing is opened."""
+
+
+class Divided(NamedTuple):
+    """A data set that all agents share, scaled as far as they have the same scale: by ``scales``."""
+
+    train: Dataset
+    test: Dataset
+    public: Dataset | None
+    scales: Mapping[Modality, Scale]
 
 
 class SharedData:
@@ -105,15 +110,20 @@ class SharedData:
 
     @property
     def train(self) -> Dataset:
-        return self._parts[0]
+        return self._parts.train
 
     @property
     def test(self) -> Dataset:
-        return self._parts[1]
+        return self._parts.test
 
     @property
     def public(self) -> Dataset | None:
-        return self._parts[2]
+        return self._parts.public
+
+    @property
+    def _scaled_by(self) -> Mapping[Modality, Scale]:
+        """What ``train`` and ``test`` are scaled by."""
+        return self._parts.scales
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         return self.public
@@ -131,17 +141,28 @@ class SharedData:
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's training samples and the test set; a coordinator trains on the public samples, if any."""
+        train = self._dealt(me, modalities)
+        test = self.test.select(range(len(self.test)), modalities).sensed()
+        own = self._scales_of_own(train)
+        return scaled(train, own), scaled(test, own)
+
+    def scales(self, me: PeerId) -> Mapping[Modality, Scale]:
+        own = self._scales_of_own(self._dealt(me, self.train.modalities))
+        return {m: own[m] if self._by_own(m) else scale for m, scale in self._scaled_by.items()}
+
+    def _dealt(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
+        """The samples an agent trains on, scaled as far as all agents have the same scale."""
         if me == self._coordinator:
             mine = self.train.select([]) if self.public is None else self.public
-            train = mine.select(range(len(mine)), modalities)
-        else:
-            dealt = self.train.select(self.shares[me], modalities)
-            train = dealt.sensed()
-            if len(dealt) and not len(train):
-                raise ConfigError(f"agents: of the samples dealt to {me} none has {' or '.join(modalities)}: deal more")
-        test = self.test.select(range(len(self.test)), modalities).sensed()
-        own = {m: Scale.of(train.having(m)) if self._by_own(m) else Scale() for m in train.inputs}
-        return scaled(train, own), scaled(test, own)
+            return mine.select(range(len(mine)), modalities)
+        dealt = self.train.select(self.shares[me], modalities)
+        train = dealt.sensed()
+        if len(dealt) and not len(train):
+            raise ConfigError(f"agents: of the samples dealt to {me} none has {' or '.join(modalities)}: deal more")
+        return train
+
+    def _scales_of_own(self, train: Dataset) -> dict[Modality, Scale]:
+        return {m: Scale.of(train.having(m)) if self._by_own(m) else Scale() for m in train.inputs}
 
     def problems(self) -> Iterator[str]:
         if any(own or test for own, test in _own_sources(self._given).values()):
@@ -163,7 +184,7 @@ class SharedData:
         run = self._given
         found = self._samples
         if found is None:
-            found = _open(run.dataset, run.data, "data", run.seed)
+            found = open_named(run.dataset, run.data, "data", run.seed)
         if run.data_schema is None:
             return found
         return conform(found, run.data_schema, list(run.data_schema.modalities), f"the data set {found.name!r}")
@@ -173,14 +194,14 @@ class SharedData:
         public = self._given.public
         if public is None or public.dataset is None:
             return None
-        return _open(public.dataset, public.data, "public.data", self._given.seed)
+        return open_named(public.dataset, public.data, "public.data", self._given.seed)
 
     @cached_property
     def _fingerprint(self) -> str:
         return fingerprint(each for each in (self._opened, self._named_public) if each is not None)
 
     @cached_property
-    def _parts(self) -> tuple[Dataset, Dataset, Dataset | None]:
+    def _parts(self) -> "Divided":
         run = self._given
         if run.fingerprint not in (None, self._fingerprint):
             raise ConfigError(
@@ -192,15 +213,15 @@ class SharedData:
         of_all = self._scales(train)
         train, test = scaled(train, of_all), scaled(test, of_all)
         if run.public is None:
-            return train, test, None
+            return Divided(train, test, None, of_all)
         if run.public.share is not None:
             private, public = split(train, run.public.share, run.seed)
-            return private, test, public
+            return Divided(private, test, public, of_all)
         named = self._named_public
         assert named is not None  # since a public set is a share or has a name
         refuse_unlike(named, train)
         named = named.select(range(len(named)), train.modalities)
-        return train, test, scaled(named, self._scales(named))
+        return Divided(train, test, scaled(named, self._scales(named)), of_all)
 
     def _scales(self, samples: Dataset) -> dict[Modality, Scale]:
         """Those of all agents together; of a modality that each scales by its own samples nothing is changed."""
@@ -244,7 +265,7 @@ class OwnData:
             )
         return self.run.data_schema
 
-    def source(self, me: PeerId, to_test: bool = False) -> "Source | None":
+    def source(self, me: PeerId, to_test: bool = False) -> Source | None:
         """Where an agent's samples are, or those that it tests with if they are apart."""
         own, test = self._own.get(me, ({}, None))
         if to_test and test is None:
@@ -253,23 +274,42 @@ class OwnData:
         where = f"agents: {me}.{'test_data' if to_test else 'data'}"
         return Source({key: _for(me, value) for key, value in values.items()}, where) if values else None
 
-    def sources(self) -> Iterator["Source"]:
+    def sources(self) -> Iterator[Source]:
         """Those of all agents, as far as the run file has them."""
         both = (self.source(me, to_test) for me in agent_ids(self.run) for to_test in (False, True))
         return filter(None, both)
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's own samples: all to train on where it has others to test with, else with a share to test with."""
-        train = self._conforming(me, False, modalities)
-        if self.source(me, to_test=True) is not None:
-            test = self._conforming(me, True, modalities)
-        else:
-            cut = split_groups if self.run.test_by == "group" else split
-            with _named(me):
-                train, test = cut(train, self.run.test, self.run.seed)
-        given = scales(self.schema)
-        mine = {m: given[m] or Scale.of(train.having(m)) for m in train.inputs}
+        train, rest = self._divided(me, modalities)
+        test = self._conforming(me, True, modalities).sensed() if rest is None else rest
+        if not len(train) or not len(test):
+            raise ConfigError(
+                f"the data of {me}: none to {'test with' if len(train) else 'train on'} has a modality of it"
+            )
+        mine = self._scales(train)
         return scaled(train, mine), scaled(test, mine)
+
+    def scales(self, me: PeerId) -> Mapping[Modality, Scale]:
+        held = self._open(me, to_test=False)
+        fitting = [m for m, shape in self.schema.shapes(list(self.schema.modalities)).items()
+                   if m in held.modalities and held.shape(m) == shape]  # fmt: skip
+        return self._scales(self._divided(me, fitting)[0])
+
+    def _divided(self, me: PeerId, modalities: Sequence[Modality]) -> tuple[Dataset, Dataset | None]:
+        """What an agent trains on, and what is left of it to test with; None where that is apart."""
+        mine = self._conforming(me, False, modalities)
+        if self.source(me, to_test=True) is not None:
+            return mine.sensed(), None
+        cut = split_groups if self.run.test_by == "group" else split
+        with _named(me):
+            # first divided and then without those that lack all: what is a test sample stays one when modalities change
+            train, test = cut(mine, self.run.test, self.run.seed)
+        return train.sensed(), test.sensed()
+
+    def _scales(self, train: Dataset) -> dict[Modality, Scale]:
+        given = scales(self.schema)
+        return {m: given[m] or Scale.of(train.having(m)) for m in train.inputs}
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         return self.share(coordinator, modalities)[0]
@@ -306,15 +346,18 @@ class OwnData:
                 source.check()
 
     def _conforming(self, me: PeerId, to_test: bool, modalities: Sequence[Modality]) -> Dataset:
+        opened = self._open(me, to_test)
+        return conform(opened, self.schema, modalities, f"the data of {me} ({opened.name})")
+
+    def _open(self, me: PeerId, to_test: bool) -> Dataset:
         if (me, to_test) not in self._opened:
             source = self.source(me, to_test=True) if to_test else self._needed(me)
             assert source is not None
             with _named(me):
                 self._opened[me, to_test] = source.open(self.run.seed)
-        opened = self._opened[me, to_test]
-        return conform(opened, self.schema, modalities, f"the data of {me} ({opened.name})").sensed()
+        return self._opened[me, to_test]
 
-    def _needed(self, me: PeerId) -> "Source":
+    def _needed(self, me: PeerId) -> Source:
         if (source := self.source(me)) is not None:
             return source
         if me == self._coordinator:
@@ -324,84 +367,6 @@ class OwnData:
         raise ConfigError(
             f"agents: {me} has no data: add data: {{path: ...}} to its entry, or start it with --id {me} --data PATH"
         )
-
-
-@dataclass(frozen=True)
-class Source:
-    """A source of samples: the ``kind`` of file or code and its options, as they stand in a run file at ``where``."""
-
-    values: Mapping[str, Any]
-    where: str = field(compare=False)
-
-    @property
-    def path(self) -> Path | None:
-        """The file or folder, of a source that has one. Raises ConfigError for what is no path."""
-        path = self.values.get("path")
-        if path is not None and (not isinstance(path, str | Path) or path == ""):
-            raise ConfigError(f"{self.where}.path: a path is text, not {path!r}")
-        return None if path is None else Path(path)
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the options, as far as it can be said without looking for the file.
-
-        A path may be given later, where the agent is started.
-        """
-        try:
-            kind = str(self.values.get("kind", "auto"))
-            kinds = plugins.names(SOURCES) if kind == "auto" else [kind]
-            models = [self._module(each).Options for each in kinds]
-            if self.path is not None or not any("path" in model.model_fields for model in models):
-                if kind != "auto":
-                    _options(models[0], self._given, self.where)
-                return
-            known = {key for model in models for key in model.model_fields}
-            for key in self._given:
-                if key not in known:
-                    yield f"{self.where}.{key}: there is no such key here; {nearest(str(key), known)}"
-        except ConfigError as error:
-            yield str(error)
-
-    def check(self) -> None:
-        """Raise ConfigError for options that are wrong, or a file that is not there; nothing is opened."""
-        self._module_and_options()
-        if self.path is not None and not os.path.exists(self.path):
-            raise ConfigError(f"{self.where}: {self.path} does not exist on this host: correct the path")
-
-    def open(self, seed: int) -> Dataset:
-        """Read the samples. Raises ConfigError."""
-        module, chosen = self._module_and_options()
-        found: Dataset = module.open(chosen, seed)
-        return found
-
-    def _module_and_options(self) -> tuple[Any, BaseModel]:
-        kind = str(self.values.get("kind", "auto"))
-        module = self._module(self._recognised() if kind == "auto" else kind)
-        if self.path is None and "path" in module.Options.model_fields:
-            raise ConfigError(f"{self.where} says no path: add it, or start the agent with --data PATH")
-        return module, _options(module.Options, self._given, self.where)
-
-    @property
-    def _given(self) -> dict[str, Any]:
-        return {key: value for key, value in self.values.items() if key != "kind"}
-
-    def _module(self, kind: str) -> Any:
-        try:
-            return plugins.module(plugins.DATA, kind)
-        except ConfigError as error:
-            raise ConfigError(f"{self.where}.kind: {error}") from None
-
-    def _recognised(self) -> str:
-        """The kind of source that recognises the path."""
-        known = plugins.names(SOURCES)
-        if self.path is None:
-            raise ConfigError(f"{self.where}: give a path, or the kind of the source: {', '.join(known)}")
-        if not os.path.exists(self.path):
-            raise ConfigError(f"{self.where}: {self.path} does not exist on this host: correct the path")
-        found = [name for name in known if plugins.load(SOURCES, name)(self.path)]
-        if len(found) != 1:
-            several = f"it could be {' or '.join(found)}" if found else "no kind of source recognises it"
-            raise ConfigError(f"{self.where}: {self.path}: {several}; say which: kind: {', '.join(found or known)}")
-        return found[0]
 
 
 def agent_data(
@@ -425,22 +390,6 @@ def with_source(run: RunFile, me: PeerId, values: dict[str, Any]) -> RunFile:
         return run.model_copy(update={"agents": run.agents.model_copy(update={"data": sources})})
     entries = [e.model_copy(update={"data": (e.data or {}) | values}) if e.id == me else e for e in run.agents]
     return run.model_copy(update={"agents": entries})
-
-
-def _open(name: str, values: Mapping[str, Any], where: str, seed: int) -> Dataset:
-    module = plugins.module(plugins.DATA, name)
-    dataset: Dataset = module.open(_options(module.Options, values, where), seed)
-    return dataset
-
-
-def _options(model: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:
-    """The options of a data set. Raises ConfigError also for a path to what might never end, such as a pipe."""
-    chosen: BaseModel = options(model, values, where)
-    for name in model.model_fields:
-        path = getattr(chosen, name)
-        if isinstance(path, Path) and os.path.exists(path) and not (path.is_file() or path.is_dir()):
-            raise ConfigError(f"{where}.{name}: {path} is neither a file nor a folder: correct the path")
-    return chosen
 
 
 def _own_sources(run: RunFile) -> dict[PeerId, tuple[dict[str, Any], dict[str, Any] | None]]:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, Field
-from sklearn.datasets import load_digits
 
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
@@ -37,6 +36,8 @@ def open(options: Options, seed: int) -> Dataset:
 
     The seed is not used.
     """
+    from sklearn.datasets import load_digits  # which takes a second to import
+
     digits = load_digits()
     pictures = torch.tensor(digits.images / 16, dtype=torch.float32).unsqueeze(1)
     inputs = {}

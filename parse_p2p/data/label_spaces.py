@@ -6,6 +6,7 @@ out by assuming one label space.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -45,6 +46,11 @@ def refuse_unknown(name: str, task: TaskOptions, schema: DataSchema) -> None:
             )
 
 
+def class_names(task: TaskOptions, names: Sequence[str]) -> tuple[str, ...]:
+    """The names of the task's classes, each of those that it puts into one: ``run+walk``."""
+    return tuple("+".join(names[c] for c in group) for group in task.classes)
+
+
 def seen_as(task: TaskOptions, dataset: Dataset) -> Dataset:
     """The samples of the task alone, in their order; a class of inner list k becomes class k.
 
@@ -54,5 +60,5 @@ def seen_as(task: TaskOptions, dataset: Dataset) -> Dataset:
     for k, group in enumerate(task.classes):
         new[list(group)] = k
     mine = dataset.select(torch.nonzero(new[dataset.targets] >= 0).flatten())
-    labels = tuple("+".join(dataset.class_names[c] for c in group) for group in task.classes)
+    labels = class_names(task, dataset.class_names)
     return replace(mine, targets=new[mine.targets], classes=len(task.classes), ceiling=None, shows=None, labels=labels)

@@ -85,8 +85,7 @@ async def run_agent(
     asyncio.get_running_loop().set_exception_handler(partial(_stray, log))
     plan = folder.recall(plan)
     agent_state = _built(plan, me, log)
-    if (found := plan.data.own_fingerprint(me)) is not None:
-        folder.keep_fingerprint(me, found)
+    folder.keep_data(me, plan.data)
     kept = checkpoint.rounds(folder.checkpoints(me))
     newest = max(kept, default=agent_state.span.start)  # of one that died before it had any, its first
     if start is not None and start <= agent_state.span.start:

@@ -1,6 +1,7 @@
 """The folder of a run: the resolved run file, and for each agent its events and checkpoints.
 
 runs/ring-parse-htad-s0/run.yaml
+                        agents/a0/data.json
                         agents/a0/events.jsonl
                         agents/a0/checkpoints/round-000020.npz
                         addresses/a0.json
@@ -10,13 +11,16 @@ runs/ring-parse-htad-s0/run.yaml
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from parse_p2p.config import run_file
+from parse_p2p.config.agent_data import AgentData
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
+from parse_p2p.launch import kept_data
 from parse_p2p.runtime import announcements, checkpoint
 
 RUNS = Path("runs")
@@ -44,17 +48,22 @@ class RunFolder:
         """The changes that an agent announced."""
         return self.path / "agents" / me / "announced"
 
-    def keep_fingerprint(self, me: PeerId, found: str) -> None:
-        """Note which samples an agent learns from. Raises ConfigError where it went on with others."""
-        path = self.path / "agents" / me / "data"
-        before = path.read_text("utf-8") if path.exists() else found
+    def data(self, me: PeerId) -> Path:
+        """Which samples an agent learns from, and what they are scaled by."""
+        return self.path / "agents" / me / "data.json"
+
+    def keep_data(self, me: PeerId, data: AgentData) -> None:
+        """Note which samples an agent has opened and their scale, once.
+
+        Raises ConfigError where it went on with others, or what was noted cannot be read.
+        """
+        found = data.own_fingerprint(me)
+        before = kept_data.keep(self.data(me), found, partial(data.scales, me)).fingerprint
         if before != found:
             raise ConfigError(
                 f"the data of {me} are not those that its run in {self.path} began with (fingerprint {found}, then "
                 f"{before}): bring those back, or start anew in another folder"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(found, "utf-8")
 
     def orders(self, me: PeerId) -> Path:
         """Where an agent looks for what it is to gain or lose."""
@@ -62,6 +71,19 @@ class RunFolder:
 
     def checkpoints(self, me: PeerId) -> Path:
         return self.path / "agents" / me / "checkpoints"
+
+    def checkpoint_of(self, me: PeerId, round: int | None = None) -> int:
+        """The round of an agent's newest checkpoint, or the one asked for. Raises ConfigError where there is none."""
+        kept = checkpoint.rounds(self.checkpoints(me))
+        if not kept:
+            raise ConfigError(
+                f"{self.path} has no checkpoint of {me}: wait for the end of its first round, or copy agents/{me} here "
+                "from the host where it runs"
+            )
+        if round is not None and round not in kept:
+            there = ", ".join(map(str, kept))
+            raise ConfigError(f"{self.path} has no checkpoint of {me} after round {round}: there are those of {there}")
+        return kept[-1] if round is None else round
 
     @property
     def addresses(self) -> Path:

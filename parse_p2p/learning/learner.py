@@ -24,7 +24,7 @@ from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.models.base import Network, Outputs
-from parse_p2p.models.parameter_buffer import ParameterBuffer
+from parse_p2p.models.parameter_buffer import ParameterBuffer, fill
 
 LossTerm = Callable[[Network, Batch, Outputs], Tensor]
 """A function of (network, batch, outputs) giving a scalar to be minimised; the sum of a round's terms is the loss."""
@@ -278,13 +278,11 @@ class Learner:
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a ``state`` of the same model: parameters, momentum and buffers."""
-        self.buffer.values.copy_(state["parameters"])
+        fill(self.model, self.buffer, state)
         for name, leaf in self.buffer.leaves.items():
             self.optimiser.state[leaf].clear()
             if (momentum := state.get(f"momentum/{name}")) is not None:
                 self.optimiser.state[leaf]["momentum_buffer"] = momentum.to(leaf.device, copy=True)
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(state[f"buffer/{name}"])
 
 
 def _on(data: Dataset, device: torch.device) -> Dataset:

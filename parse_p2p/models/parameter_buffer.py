@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.slices import Component, Region
 
 Parts = Sequence[tuple[Component, Mapping[str, nn.Parameter]]]
@@ -49,6 +50,25 @@ class ParameterBuffer:
         leaf = nn.Parameter(self.view(region))
         leaf.grad = self.grads[region.start : region.stop]
         return leaf
+
+
+def fill(network: nn.Module, buffer: ParameterBuffer, state: Mapping[str, Tensor]) -> None:
+    """Take a network's parameters and buffers from a ``state``: ``parameters``, and ``buffer/NAME`` of each buffer.
+
+    Raises ConfigError where one is missing or of another shape: it is the state of another network.
+    """
+    targets = {"parameters": buffer.values} | {f"buffer/{name}": each for name, each in network.named_buffers()}
+    for name, target in targets.items():
+        if name not in state or (state[name].shape, state[name].dtype) != (target.shape, target.dtype):
+            found = _kind(state[name]) if name in state else "not there"
+            raise ConfigError(f"{name!r} of the state is {found}, and {_kind(target)} in the network")
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(state[name])
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {list(tensor.shape)}"
 
 
 def regions(parts: Parts) -> dict[str, Region]:

@@ -25,6 +25,11 @@ from parse_p2p.topology.overlay import Overlays, Plan
 MODALITIES = "modalities"  # in a state
 
 
+def modalities_in(state: Mapping[str, Tensor], known: Modalities) -> Modalities:
+    """The modalities of the model whose state it is, where they may change; ``known`` are all that there are."""
+    return tuple(m for m, has in zip(known, state[MODALITIES].tolist(), strict=True) if has)
+
+
 @dataclass(frozen=True)
 class LearnerVariants:
     """What an agent needs whose modalities may change: a learner for each set. ``modalities`` are all there are."""
@@ -137,8 +142,7 @@ class AgentState:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         if self.variants is not None:
-            current = zip(self.variants.modalities, state[MODALITIES].tolist(), strict=True)
-            self._switch_to(tuple(m for m, has in current if has))
+            self._switch_to(modalities_in(state, self.variants.modalities))
         self.learner.restore(state)
         self.memory.clear()
         self.memory |= {n.removeprefix("memory/"): t.clone() for n, t in state.items() if n.startswith("memory/")}

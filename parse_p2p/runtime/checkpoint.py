@@ -12,8 +12,8 @@ from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError
 
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile,
-              zlib.error)  # fmt: skip
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError,
+              zipfile.BadZipFile, zlib.error)  # fmt: skip
 """What numpy raises for a file that is no archive of plain arrays."""
 
 FORMAT = "round-{:06d}.npz"
@@ -53,4 +53,6 @@ def load(folder: Path, round: int) -> dict[str, Tensor]:
 def read_arrays(path: Path) -> dict[str, Tensor]:
     """The plain arrays of an ``.npz``. Raises one of UNREADABLE."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        if any(each.compress_type != zipfile.ZIP_STORED for each in arrays.zip.infolist()):
+            raise ValueError("it is compressed, and may be of any size")
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}

@@ -69,6 +69,16 @@ def test_the_examples_in_python_run_from_the_first_line_to_the_last(tmp_path, mo
     assert "'smell', which the data set 'htad' does not hold" in capsys.readouterr().out
 
 
+def test_the_examples_of_the_page_on_trained_agents_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in blocks(DOCS / "how-to" / "use-a-model.md", "python"):
+        exec(compile(code, "use-a-model.md", "exec"), names)
+    model = names["model"]
+    assert model.modalities == {"audio": (36,), "motion": (16,)}
+    assert model.predict(names["x"]).shape == (8, 7) and set(model.labels(names["x"])) <= set(model.classes)
+
+
 def test_the_five_lines_of_the_readme_run(capsys):
     [code] = blocks(ROOT / "README.md", "python")
     exec(compile(code, "README.md", "exec"), {})

@@ -66,7 +66,7 @@ def opened(
 
 def _of_options(values: Mapping[str, Any]) -> dict[str, OpenedSource]:
     """The data that these options say."""
-    from parse_p2p.config.agent_data import Source
+    from parse_p2p.config.source import Source
 
     dataset = Source(values, "data").open(seed=0)
     return {str(values.get("path", dataset.name)): OpenedSource(dataset)}

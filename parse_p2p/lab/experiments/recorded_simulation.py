@@ -16,6 +16,7 @@ from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.launch.results import summarise
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.simulator import Ledger, simulate
 
@@ -53,6 +54,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     logs = {p.me: EventLog(p.me, folder.events(p.me)) for p in agent_states}
     sent, accuracy, began = 0, dict[PeerId, float](), time.monotonic()
     for p in agent_states:
+        folder.keep_data(p.me, plan.data)
         p.sketching = True
         learner = p.learner
         start = events.Start(modalities=list(learner.holder.modalities), parameters=learner.buffer.size,
@@ -81,6 +83,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
         for p in agent_states:
             ended, stop = p.span.stop == plan.run.rounds, p.span.stop
             logs[p.me].write(events.End(round=stop) if ended else events.Left(round=stop))
+            checkpoint.save(folder.checkpoints(p.me), stop, p.state(), keep=1)
     finally:
         for log in logs.values():
             log.close()

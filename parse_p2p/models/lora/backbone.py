@@ -46,7 +46,7 @@ class Layer(nn.Module):
         self.down = nn.Linear(EXPANSION * width, width)
 
     def forward(self, x: Tensor, index: int, add: Addition) -> Tensor:
-        h = layer_norm(x, x.shape[-1:])
+        h = layer_norm(x, [self.up.in_features])
         h = relu(self.up(h) + add(index, "in", h))
         out: Tensor = x + self.down(h) + add(index, "out", h)
         return out
@@ -105,7 +105,7 @@ class Backbone(Network):
         x = torch.stack(list(features)).mean(0)
         for index, layer in enumerate(self.layers):
             x = layer(x, index, add)
-        out: Tensor = self.head(layer_norm(x, x.shape[-1:]))
+        out: Tensor = self.head(layer_norm(x, [self.width]))
         return out
 
     def weight(self, layer: int, role: str) -> Tensor:

@@ -72,6 +72,7 @@ def test_run_files_are_found_as_far_as_they_are_typed(here, begun, files):
         ("parse-agent check compose-s", ["compose-star"]),
         ("parse-agent keys --topology mi", ["mine.yaml"]),
         ("parse-agent sch", ["schema"]),
+        ("parse-agent export ru", ["runs/"]),
     ],
 )
 def test_a_shell_completes(here, completed, line, offered):

@@ -7,12 +7,15 @@ import numpy as np
 import plans
 import pytest
 import torch
+import trained
 
-from parse_p2p.config.agent_data import OwnData, Source, with_source
+from parse_p2p.config.agent_data import OwnData, with_source
 from parse_p2p.config.run_file import OWN, RunFile
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.config.source import Source
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.data.base import split
+from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.data.base import Dataset, split
 
 TWO = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio"]}]
 MIX = {"audio": 2, "motion": 1, "audio+motion": 2}
@@ -86,6 +89,44 @@ def test_own_samples_are_scaled_by_themselves_and_some_kept_to_test_with(cut_up)
         for x in train.inputs.values():
             assert x.mean(0).abs().max() < 1e-6 and (x.std(0, correction=0) - 1).abs().max() < 1e-5
         assert all(x.mean(0).abs().max() > 1e-3 for x in test.inputs.values()), "by the training samples alone"
+
+
+@pytest.mark.parametrize("scale", ["own", "all", "none", {"mean": [0.25] * 16, "deviation": [0.5] * 15 + [0]}])
+@pytest.mark.parametrize("method", ["parse", "fedafd"])
+def test_the_scales_of_a_shared_set_are_those_its_test_samples_are_scaled_by(scale, method):
+    schema = trained.scaled_by(plans.plan(), scale)
+    plan = plans.plan({"audio": 2, "audio+motion": 1}, method=method, data_schema=schema)
+    raw = trained.measured(plan)
+    for me, spec in plan.specs.items():
+        scales = plan.data.scales(me)
+        assert set(scales) == {"audio", "motion"}, "an agent may gain one"
+        for m, x in plan.share(me)[1].inputs.items():
+            assert torch.equal(scales[m](raw.inputs[m]), x), (me, spec.modalities, m)
+
+
+def test_the_scales_of_own_data_are_those_its_samples_are_scaled_by(cut_up):
+    _, run = cut_up
+    schema = run.data_schema.model_copy(deep=True)
+    schema.modalities["audio"] = schema.modalities["audio"].model_copy(update={"scale": "own"})
+    plan = RunPlan(run.model_copy(update={"data_schema": schema}))
+    data = OwnData(plan.run)
+    for me in plan.peers:
+        scales = data.scales(me)
+        assert set(scales) == set(plan.specs[me].modalities)
+        train, test = data.share(me, plan.specs[me].modalities)
+        for m in plan.specs[me].modalities:
+            raw = [data.source(me, to_test).open(0).inputs[m]
+                   for to_test in (False, True)]  # fmt: skip
+            assert torch.equal(scales[m](raw[0]), train.inputs[m]) and torch.equal(scales[m](raw[1]), test.inputs[m])
+
+
+def test_a_modality_of_other_shape_that_an_agent_does_not_use_has_no_scale():
+    schema = {"modalities": {m: {"kind": "vector", "shape": [3]} for m in ("audio", "smell")}, "classes": ["0", "1"]}
+    run = own([dict(entry) for entry in TWO], data_schema=schema)
+    samples = Dataset("set", {"audio": torch.randn(8, 3), "smell": torch.randn(8, 4)}, torch.arange(8) % 2, 2)
+    data = OwnData(run, None, {PeerId(me): samples for me in ("a0", "a1")})
+    train, _ = data.share(PeerId("a0"), [Modality("audio")])
+    assert set(data.scales(PeerId("a0"))) == {"audio"} and len(train) == 6
 
 
 def test_nobody_opens_a_source_that_is_not_its_own(cut_up, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from parse_p2p.config.agent_data import SOURCES
+from parse_p2p.config.source import SOURCES
 from parse_p2p.core import plugins
 
 

@@ -1,0 +1,75 @@
+"""``parse-agent evaluate``: how good trained agents are on other data."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from parse_p2p.cli import terminal
+from parse_p2p.cli.terminal import Columns
+from parse_p2p.cli.trained import options
+
+if TYPE_CHECKING:
+    from parse_p2p.serving.evaluation import Scores
+
+EXAMPLES = """
+[bold]Examples[/]
+
+  parse-agent evaluate runs/ring-parse-htad-s0 --data other.npz
+  parse-agent evaluate runs/ring-parse-htad-s0 --id a3 --data '{kind: csv, path: other.csv, target: label}'
+  parse-agent evaluate exported --data other.npz --json
+"""
+
+MOST_CLASSES = 20
+"""How many a table lists."""
+
+
+def evaluate(
+    run: options.Trained,
+    data: Annotated[str, typer.Option(help="A file or folder of labelled samples, or {kind: csv, path: ...}.")],
+    id: Annotated[
+        list[str] | None, typer.Option("--id", help="An agent; repeatable; by default all that have a checkpoint.")
+    ] = None,
+    round: Annotated[int | None, typer.Option(help="After so many rounds; by default the newest of each.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+) -> None:
+    """Measure trained agents on labelled samples, as they were measured: accuracy, cross-entropy, and each class.
+
+    Classes are matched by name. Samples need not have all modalities of an agent.
+    """
+    from parse_p2p.config.source import Source, from_command_line
+    from parse_p2p.serving.evaluation import evaluate as scores
+    from parse_p2p.serving.load import load_all
+
+    models = load_all(run, id, round)
+    dataset = Source(from_command_line(data), "--data").open(seed=0)
+    found = [scores(model, dataset, data) for model in models]
+    if as_json:
+        typer.echo(json.dumps({"run": str(run), "data": data, "agents": [each.plain() for each in found]}, indent=1))
+        return
+    console = terminal.console()
+    console.print(_agents(found))
+    console.print()
+    console.print(_classes(found))
+
+
+def _agents(found: "list[Scores]") -> Columns:
+    names = ("agent", "seen through", "round", "rows", "accuracy", "cross-entropy")
+    table = Columns(names, first=("agent", "accuracy", "rows"), left=("seen through",))
+    for each in found:
+        figures = (str(each.round), str(each.rows), f"{each.accuracy:.3f}", f"{each.cross_entropy:.3f}")
+        table.add_row(escape(each.agent), escape("+".join(each.modalities)), *figures)
+    return table
+
+
+def _classes(found: "list[Scores]") -> Columns:
+    """The accuracy on the rows of each class, a column for each agent."""
+    rows = {name: count for each in found for name, (count, _) in each.classes.items()}
+    table = Columns(("class", "rows", *(each.agent for each in found)))
+    for name, count in list(rows.items())[:MOST_CLASSES]:
+        accuracies = (f"{each.classes[name][1]:.3f}" if name in each.classes else "" for each in found)
+        table.add_row(escape(name), str(count), *accuracies)
+    if len(rows) > MOST_CLASSES:
+        table.add_row(f"{len(rows) - MOST_CLASSES} more", "", *("" for _ in found))
+    return table

@@ -1,0 +1,130 @@
+"""A folder with one trained agent: tensors, a description, and a card to read; nothing in it is code."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from parse_p2p import __version__
+from parse_p2p.core.errors import ConfigError, cause
+from parse_p2p.launch import kept_data
+from parse_p2p.models.base import Network
+from parse_p2p.serving import card
+from parse_p2p.serving.description import Description, Measured
+from parse_p2p.serving.packages import package
+from parse_p2p.serving.trained import TrainedModel
+
+CONFIG = "config.json"
+TENSORS = "model.safetensors"
+CARD = "README.md"
+FORMAT = Description.model_fields["format"].default
+
+LARGEST_CONFIG = 64 * 2**20  # bytes
+
+
+def recognises(folder: Path) -> bool:
+    """Whether this is such a folder."""
+    return (folder / CONFIG).is_file()
+
+
+def fresh(folder: Path) -> Path:
+    """A folder that is there and empty. Raises ConfigError where something is in it, or it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"--out {folder} cannot be written: {reason}; name another folder") from None
+    if taken:
+        raise ConfigError(f"--out {folder} is not empty: name another folder, or empty it")
+    return folder
+
+
+def with_figures(model: TrainedModel, measured: Measured | None) -> TrainedModel:
+    """The model with what was measured of it in its description."""
+    return replace(model, description=model.description.model_copy(update={"measured": measured}))
+
+
+def write(model: TrainedModel, folder: Path) -> None:
+    """Write a model into an empty folder. Raises ConfigError where the package safetensors is missing."""
+    safetensors = package("safetensors.torch", "export", "an export")
+    # all parameters lie in one flat buffer, and a file of tensors wants each by itself
+    tensors = {name: tensor.detach().clone() for name, tensor in model.network.state_dict().items()}
+    (folder / TENSORS).write_bytes(safetensors.save(tensors, {"format": "pt"}))
+    (folder / CARD).write_text(card.text(model), encoding="utf-8")
+    kept_data.write(folder / CONFIG, model.description.model_dump(mode="json"))
+
+
+def read(folder: Path, id: str | None = None, round: int | None = None) -> TrainedModel:
+    """The model that was exported. Raises ConfigError for another agent or round, and for files that are broken."""
+    description = _description(folder / CONFIG)
+    for name, asked, there in (("agent", id, description.agent), ("round", round, description.round)):
+        if asked is not None and asked != there:
+            raise ConfigError(f"{folder} holds the {name} {there} and not {asked}: leave it out")
+    try:
+        for m, shape in description.data_schema.shapes(list(description.data_schema.modalities)).items():
+            kept_data.scale_of(description.scale[m], shape)
+        network = description.network()
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise ConfigError(f"{folder / CONFIG} does not fit together ({cause(error)}): export it anew") from None
+    _fill(network, folder / TENSORS)
+    return TrainedModel(description, network)
+
+
+def _fill(network: Network, path: Path) -> None:
+    safetensors = package("safetensors.torch", "export", "an exported model")
+    try:
+        tensors = safetensors.load(path.read_bytes())  # not mapped: a file that changes meanwhile would end the process
+    except Exception as error:  # its own, which is no class of Python's, and those of the file system
+        raise ConfigError(f"{path} cannot be read ({cause(error)}): export it anew") from None
+    for problem in _unlike(network.state_dict(), tensors):
+        raise ConfigError(f"{path} is not of the network in {CONFIG}: {problem}")
+    network.load_state_dict(tensors)
+
+
+def _unlike(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[str]:
+    for name in sorted(wanted.keys() | found.keys()):
+        if name not in found:
+            yield f"the tensor {name!r} is missing"
+        elif name not in wanted:
+            yield f"the tensor {name!r} is not one of its"
+        elif found[name].shape != wanted[name].shape or found[name].dtype != wanted[name].dtype:
+            sides = [f"{tensor.dtype} {list(tensor.shape)}" for tensor in (found[name], wanted[name])]
+            yield f"the tensor {name!r} is {sides[0]} and not {sides[1]}"
+
+
+def _description(path: Path) -> Description:
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"it is larger than {LARGEST_CONFIG} bytes")
+        raw = json.loads(path.read_text("utf-8"))
+        if not isinstance(raw, dict) or "format" not in raw:
+            raise ValueError("it is none that parse-agent export wrote")
+        if raw["format"] != FORMAT:
+            written = raw.get("version")
+            raise ConfigError(
+                f"{path} is of format {raw['format']!r}, written by parse-p2p {written}; this is parse-p2p "
+                f"{__version__}, which reads format {FORMAT}: take that version, or export it anew"
+            )
+        _refuse_modules(path, raw)
+        return Description.model_validate(raw)
+    except kept_data.NO_JSON as error:
+        raise ConfigError(f"{path} cannot be read ({kept_data.said(error)}): export it anew") from None
+
+
+def _refuse_modules(path: Path, raw: dict[str, Any]) -> None:
+    """Raise ConfigError for modules of others, which a file from anybody must not have imported."""
+    model, encoders = raw.get("model"), raw.get("encoders")
+    options = model if isinstance(model, dict) else {}
+    each = [options.get("encoder"), *(encoders.values() if isinstance(encoders, dict) else ())]
+    names = [options.get("network"), *(one.get("kind") for one in each if isinstance(one, dict))]
+    for name in names:
+        if isinstance(name, str) and "." in name and name not in sys.modules:
+            raise ConfigError(
+                f"{path} names the module {name!r}, which would be run: if you trust it, import it before you load "
+                "the model, or load the model from its run's folder"
+            )

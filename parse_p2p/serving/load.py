@@ -1,0 +1,32 @@
+"""Load a trained agent: from a run's folder, or from one that was exported.
+
+No data are opened, and nothing else of the host where it was trained is needed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from parse_p2p.serving import exported
+from parse_p2p.serving.run_models import RunModels
+from parse_p2p.serving.trained import TrainedModel
+
+
+def load(path: str | Path, id: str | None = None, round: int | None = None) -> TrainedModel:
+    """The model of one agent, from a run's folder or from what ``parse-agent export`` made of it.
+
+    ``id`` is needed of a run with several agents; ``round`` is by default that of the newest checkpoint. Raises
+    ConfigError where there is no run, agent or checkpoint, or something in the folder is broken.
+    """
+    folder = Path(path)
+    if exported.recognises(folder):
+        return exported.read(folder, id, round)
+    models = RunModels(folder)
+    return models.load(models.named(id), round)
+
+
+def load_all(path: Path, ids: Sequence[str] | None = None, round: int | None = None) -> list[TrainedModel]:
+    """The models of these agents, or of all that have a checkpoint. Raises ConfigError as ``load`` does."""
+    if exported.recognises(path):
+        return [exported.read(path, id, round) for id in ids] if ids else [exported.read(path, None, round)]
+    models = RunModels(path)
+    return [models.load(me, round) for me in (map(models.named, ids) if ids else models.trained)]

@@ -1,0 +1,111 @@
+"""A trained agent as something to be asked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Modality
+from parse_p2p.data.base import Batch, Present, Scale
+from parse_p2p.launch.kept_data import scale_of
+from parse_p2p.learning.learner import EVALUATION_BATCH
+from parse_p2p.models.base import Network
+from parse_p2p.serving.description import Description
+from parse_p2p.serving.inputs import checked
+
+Array = TypeVar("Array", NDArray[Any], Tensor)
+"""What is asked in is answered in."""
+
+EVERYWHERE: Present = {}
+"""All samples have all modalities that are given."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedModel:
+    """The model of one agent after some round: inputs as they were measured go in, probabilities of classes come out.
+
+    ``network`` is the torch module, on the CPU; it reads inputs that ``scaled`` made. ``description`` says what there
+    is to know beside its tensors.
+    """
+
+    description: Description
+    network: Network
+
+    def __post_init__(self) -> None:
+        self.network.eval().requires_grad_(False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the probabilities."""
+        return self.description.classes
+
+    @property
+    def modalities(self) -> dict[Modality, tuple[int, ...]]:
+        """What the model reads: the shape of one sample of each modality."""
+        return {m: each.shape for m, each in self.description.data_schema.modalities.items()}
+
+    @property
+    def round(self) -> int:
+        """After how many rounds this is the model."""
+        return self.description.round
+
+    @cached_property
+    def scales(self) -> dict[Modality, Scale]:
+        """What inputs are scaled by, as the agent's own samples were."""
+        return {m: scale_of(self.description.scale[m], shape) for m, shape in self.modalities.items()}
+
+    def predict(self, inputs: Mapping[str, Array], present: Mapping[str, Array] | None = None) -> Array:
+        """The probability of each class, float32 (N, classes): an array for arrays, a tensor for tensors.
+
+        ``inputs[m]`` are N samples (N, *shape of m), as they were measured: they are scaled here. Any of the model's
+        modalities are enough; where some samples lack one, ``present[m]``, bool (N,), says which have it. Raises
+        ConfigError, naming the modality, for anything that a model could not have learnt from.
+        """
+        x, there = checked(inputs, self.description.data_schema.modalities, present)
+        first = next(iter(inputs.values()))
+        found: Any = self.logits(x, there).softmax(1)
+        said: Array = found.to(first.device) if isinstance(first, Tensor) else found.numpy()
+        return said
+
+    def labels(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> list[str]:
+        """The name of the likeliest class of each sample, asked of as ``predict`` is."""
+        return [self.classes[k] for k in torch.as_tensor(self.predict(inputs, present)).argmax(1).tolist()]
+
+    def scaled(self, inputs: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
+        """Inputs as the network reads them: float32 (N, *shape), scaled."""
+        return {m: self.scales[m](x) for m, x in inputs.items()}
+
+    @torch.no_grad()
+    def logits(self, inputs: Mapping[Modality, Tensor], present: Present = EVERYWHERE) -> Tensor:
+        """What is behind ``predict``, (N, classes), of float32 tensors that are known to be right."""
+        self._refuse_some([m for m in inputs if m not in present])
+        rows = len(next(iter(inputs.values())))
+        found = torch.empty(rows, len(self.classes))
+        for start in range(0, rows, EVALUATION_BATCH):
+            some = slice(start, start + EVALUATION_BATCH)
+            batch = Batch(_cut(inputs, some), found[some], _cut(present, some))
+            for at, part in batch.parts():
+                found[some][at] = self.network(self.scaled(part.inputs)).logits()
+        return found
+
+    def _refuse_some(self, given: Sequence[Modality]) -> None:
+        lacking = [m for m in self.modalities if m not in given]
+        if lacking and not self.network.reads_some:
+            raise ConfigError(
+                f"inputs: {', '.join(map(repr, lacking))} is missing, and the network "
+                f"{self.description.model.network!r} reads all of its modalities: {', '.join(self.modalities)}"
+            )
+
+    def __repr__(self) -> str:
+        about = self.description
+        what = f"{about.agent} of {about.run.name} after {about.round} rounds of {about.run.method}"
+        return f"<{what}: {'+'.join(self.modalities)} to {len(self.classes)} classes>"
+
+
+def _cut(tensors: Mapping[Modality, Tensor], rows: slice) -> dict[Modality, Tensor]:
+    return {m: x[rows] for m, x in tensors.items()}

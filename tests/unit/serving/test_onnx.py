@@ -1,0 +1,48 @@
+"""The ONNX graph says what the model says: of raw samples, of any number of them, for every network."""
+
+import numpy as np
+import pytest
+import torch
+from trained import NETWORKS, asked, recorded
+
+import parse_p2p
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.serving import onnx
+
+pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_graph_of_every_network_says_what_the_network_says(tmp_path, network):
+    plan, agents = recorded(tmp_path, **NETWORKS[network], rounds=1)
+    for me in list(agents)[-2:]:  # of a centralised method also the coordinator
+        model, x = parse_p2p.load(tmp_path, me), asked(plan, me)
+        onnx.write(model, tmp_path)
+        session = runtime.InferenceSession(tmp_path / onnx.FILE)
+        for rows in (1, len(next(iter(x.values())))):
+            few = {m: each[:rows].numpy() for m, each in x.items()}
+            (said,) = session.run([onnx.OUTPUT], few)
+            assert np.allclose(said, model.predict(few), rtol=0, atol=1e-6), me
+
+
+def test_a_network_that_a_graph_does_not_hold_is_refused(tmp_path, monkeypatch):
+    recorded(tmp_path, mix={"audio": 2})
+    model = parse_p2p.load(tmp_path, "a0")
+    plain = model.network.forward
+
+    def by_number_of_rows(inputs):
+        outputs = plain(inputs)
+        return outputs if len(inputs["audio"]) == onnx.ROWS[0] else plain({"audio": -inputs["audio"]})
+
+    monkeypatch.setattr(model.network, "forward", by_number_of_rows)
+    with pytest.raises(ConfigError, match="the ONNX graph of the network 'fission' says something else"):
+        onnx.write(model, tmp_path)
+
+    def without_a_counterpart(inputs):
+        return plain({"audio": torch.linalg.svd(inputs["audio"])[0] @ inputs["audio"]})
+
+    monkeypatch.setattr(model.network, "forward", without_a_counterpart)
+    with pytest.raises(ConfigError, match="the network 'fission' has no ONNX graph"):
+        onnx.write(model, tmp_path)
+    assert not list(tmp_path.glob("*.onnx*"))
