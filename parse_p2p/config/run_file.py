@@ -376,6 +376,13 @@ def _impossible(run: RunFile, locations: KeyLocations) -> Iterator[str]:
         yield f"{at}: there are {len(graph.edge_weights)} for {len(graph.edges or ())} edges; give one for each"
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         yield f"{locations.where(('clocks',))}: lost must be more than two heartbeats"
+    if run.train.warmup >= run.rounds:
+        yield f"{locations.where(('train', 'warmup'))}: it must be less than the {run.rounds} rounds of the run"
+        return
+    try:
+        run.train.rate(run.rounds - 1, run.rounds)
+    except ConfigError as error:
+        yield f"{locations.where(('train', 'schedule'))}: {error}"
 
 
 def _meant(error: ValidationError) -> list[Any]:

@@ -32,6 +32,8 @@ PLUGINS: Mapping[tuple[str, str], PluginKind] = {
     ("PublicEntry", "dataset"): plugins.DATA,
     ("ModelOptions", "network"): plugins.NETWORKS,
     ("EncoderOptions", "kind"): plugins.ENCODERS,
+    ("Training", "optimiser"): plugins.OPTIMISERS,
+    ("Training", "schedule"): plugins.SCHEDULES,
 }
 """Keys whose value names a plug-in: one that is shipped, or a module by its dotted name."""
 

@@ -8,20 +8,24 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from parse_p2p.core import plugins
 from parse_p2p.core.errors import Interrupted, TrainingError
-from parse_p2p.core.optimisers import SGD
+from parse_p2p.core.plugin_options import Named, OptionsBeside
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
+from parse_p2p.learning.optimisers import memory
+from parse_p2p.learning.optimisers.base import Optimiser
+from parse_p2p.learning.schedules.base import Schedule
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.models.parameter_buffer import ParameterBuffer
@@ -37,21 +41,36 @@ K = TypeVar("K")
 EVALUATION_BATCH = 4096
 
 
-class Training(BaseModel):
-    """Local steps of one round."""
+class Training(OptionsBeside):
+    """Local steps of one round, and beside them the options of optimiser and schedule."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    lr: float = Field(0.05, gt=0, description="learning rate of stochastic gradient descent")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of stochastic gradient descent")
-    weight_decay: float = Field(1e-4, ge=0, description="weight of the squared norm of all parameters")
+    lr: float = Field(0.05, gt=0, description="learning rate, before its schedule")
     batch: int = Field(32, ge=1, description="samples in a minibatch")
     epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
     clip: float = Field(5.0, gt=0, description="largest norm of a gradient")
     autocast: Literal["none", "bf16"] = Field(
         "none", description="bf16: forward passes of local steps in bfloat16 where that is safe"
     )
-    schedule: str = Field("constant", pattern="^(constant|cosine)$", description="learning rate over the rounds")
+    optimiser: Annotated[str, Named(plugins.OPTIMISERS)] = Field(
+        "sgd", description="sgd, adam, adamw, or a class such as torch.optim.RMSprop, its arguments beside"
+    )
+    schedule: Annotated[str, Named(plugins.SCHEDULES)] = Field(
+        "constant", description="learning rate over the rounds: constant, cosine …, or a class of torch's"
+    )
+    warmup: int = Field(0, ge=0, description="rounds at the beginning over which the learning rate grows, linearly")
+
+    @property
+    def stepping(self) -> Optimiser:
+        """The optimiser with its options."""
+        optimiser: Optimiser = self.chosen("optimiser")
+        return optimiser
+
+    def rate(self, round: int, rounds: int) -> float:
+        """The learning rate of a round."""
+        schedule: Schedule = self.chosen("schedule")
+        after = max(0, round - self.warmup)
+        full = schedule.rate(self.lr, after, max(1, rounds - self.warmup))
+        return full if round >= self.warmup else full * (round + 1) / (self.warmup + 1)
 
 
 class Learner:
@@ -74,7 +93,8 @@ class Learner:
         self.seed = seed
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
-        self.optimiser = SGD(groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
+        self.optimiser = options.stepping.make(groups, options.lr)
+        self.rate = options.lr  # of this round, before a method's own factors
         self.halted = False  # set from another thread to end training at the next step
         self._draw = seeded(seed, me, 0)
 
@@ -83,9 +103,9 @@ class Learner:
         if self.stream is not None:
             self.data = _on(self.stream.at(round), self.test.targets.device)
         self._draw = seeded(self.seed, self.me, round)
-        share = round / rounds if self.options.schedule == "cosine" else 0.0
+        self.rate = self.options.rate(round, rounds)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
+            group["lr"] = self.rate
 
     @property
     def samples(self) -> int:
@@ -138,7 +158,7 @@ class Learner:
         With ``train.autocast: bf16`` the loss is computed under autocast. Parameters, their gradients and the steps
         are float32 all the same, and so is all that is computed outside of steps: evaluation, embeddings.
         ``adjust`` may change the gradients before they are clipped. ``only`` chooses by its name which components
-        are stepped; the others, and their momentum, stay as they are. Raises Interrupted once halted.
+        are stepped; the others, and what the optimiser keeps of them, stay as they are. Raises Interrupted once halted.
         """
         if self.halted:
             raise Interrupted(f"the training of {self.me} was stopped")
@@ -226,22 +246,26 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """All that changes from round to round, copied to the CPU; ``restore`` is its inverse."""
         state = {"parameters": self.buffer.values}
-        for name, leaf in self.buffer.leaves.items():
-            if (momentum := self.optimiser.state[leaf].get("momentum_buffer")) is not None:
-                state[f"momentum/{name}"] = momentum
+        for component, kept in memory.read(self.optimiser).items():
+            state |= {f"optimiser/{key}/{component}": tensor for key, tensor in kept.items()}
         state |= {f"buffer/{name}": buffer for name, buffer in self.model.named_buffers()}
         return to_host(state)
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a ``state`` of the same model: parameters, momentum and buffers."""
+        """Go on from a ``state`` of the same model: parameters, the optimiser's memory and buffers."""
         self.buffer.values.copy_(state["parameters"])
-        for name, leaf in self.buffer.leaves.items():
-            self.optimiser.state[leaf].clear()
-            if (momentum := state.get(f"momentum/{name}")) is not None:
-                self.optimiser.state[leaf]["momentum_buffer"] = momentum.to(leaf.device, copy=True)
+        kept: dict[str, dict[str, Tensor]] = {name: {} for name in self.buffer.leaves}
+        for path in (name.split("/", 3) for name in state if name.startswith("optimiser/")):
+            kept[path[3]][f"{path[1]}/{path[2]}"] = state["/".join(path)]
+        memory.write(self.optimiser, kept)
         for name, buffer in self.model.named_buffers():
             buffer.copy_(state[f"buffer/{name}"])
+
+    def forget(self, component: str) -> None:
+        """Let the optimiser begin anew with a component, whose parameters were given other values."""
+        groups = [{"params": [self.buffer.leaves[component]], "component": component}]
+        memory.write(self.optimiser, memory.read(self.options.stepping.make(groups, self.rate)))
 
 
 def _on(data: Dataset, device: torch.device) -> Dataset:
