@@ -1,6 +1,7 @@
 """What a run came to: read from its agents' logs, printed and kept."""
 
 import json
+from statistics import fmean
 
 from rich.console import Console
 from rich.markup import escape
@@ -51,7 +52,8 @@ def conclude(
     baseline = None
     if alone and plan.data.dealt and plan.run.method != "local":
         baseline = _baseline(plan, quiet)
-    summary = summarise(plan, view.accuracy(), baseline, view.sent(), plan.run.rounds - view.first, seconds)
+    rounds = plan.run.rounds - view.first
+    summary = summarise(plan, view.accuracy(), baseline, view.sent(), rounds, seconds, view.scores())
     if keep:
         folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return summary
@@ -72,6 +74,9 @@ def show(summary: Summary, folder: RunFolder, console: Console) -> None:
     tested = "each agent's own test samples" if summary.by_agent else "the test set, each agent with its own modalities"
     console.print(f"\naccuracy on {tested}{'' if summary.by_agent else ' (mean ± std)'}\n")
     console.print(table(summary))
+    if summary.metrics:
+        console.print()
+        console.print(metrics_table(summary))
     console.print(
         f"\n{size(summary.bytes_per_round)} on the wire for each agent in a round, {size(summary.bytes_total)} in all; "
         f"took {clock(summary.seconds)}\nrun folder: {folder.path}",
@@ -102,6 +107,15 @@ def table(summary: Summary) -> Columns:
             summary.method: f"[bold]{row.mean:.3f}[/] ± {row.std:.3f}",
         }
         found.add_row(*(cells[name] for name in names))
+    return found
+
+
+def metrics_table(summary: Summary) -> Columns:
+    """The mean of each metric over the agents that have it, and which of them has the lowest and the highest."""
+    found = Columns(["metric", "mean", "lowest", "highest", "agents"])
+    for name, values in summary.metrics.items():
+        ends = [f"{values[me]:.3f} ({me})" for me in (end(values, key=values.__getitem__) for end in (min, max))]
+        found.add_row(escape(name), f"[bold]{fmean(values.values()):.3f}[/]", *ends, str(len(values)))
     return found
 
 

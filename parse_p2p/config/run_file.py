@@ -35,7 +35,7 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
-from parse_p2p.core.plugin_options import SENTENCE
+from parse_p2p.core.plugin_options import SENTENCE, Named
 from parse_p2p.core.run_keys import RunKeys
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.schema import DataSchema
@@ -86,6 +86,9 @@ class RunFile(Section):
     test_by: Literal["sample", "group"] = Field("sample", description="group: whole natural clients are kept for it")
     model: ModelOptions = Field(ModelOptions(), description="the network of every agent")
     train: Training = Field(Training(), description="local steps of one round")
+    metrics: list[Annotated[str, Named(plugins.METRICS)]] = Field(
+        default_factory=list, description="what is measured beside accuracy: balanced-accuracy, macro-f1, per-class …"
+    )
     clocks: Clocks = Field(Clocks(), description="how long agents wait for one another, in seconds")
     limits: Limits = Field(Limits(), description="how many unreadable messages are borne from one peer")
     checkpoint: CheckpointEntry = Field(CheckpointEntry(), description="how often an agent saves its state")

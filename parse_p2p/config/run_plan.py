@@ -315,6 +315,7 @@ class RunPlan:
             self.run.seed,
             device,
             tasks,
+            [plugins.load(plugins.METRICS, name) for name in self.run.metrics],
         )
 
     @property

@@ -99,6 +99,7 @@ def _values() -> Iterator[tuple[tuple[str, str], Schema]]:
     for at, choices in CHOICES.items():
         yield at, {"enum": list(choices)}
     yield ("GraphEntry", "generator"), {"anyOf": [{"enum": list(generators.FAMILIES)}, {"type": ["string", "null"]}]}
+    yield ("RunFile", "metrics"), {"items": {"anyOf": [{"enum": plugins.known(plugins.METRICS)}, dotted]}}
     yield from CHANGES.items()
 
 

@@ -49,6 +49,7 @@ OPTIMISERS = PluginKind(
     "optimiser", "parse_p2p.learning.optimisers", "OPTIMISER", "parse_p2p.learning.optimisers.classes"
 )
 SCHEDULES = PluginKind("schedule", "parse_p2p.learning.schedules", "SCHEDULE", "parse_p2p.learning.schedules.classes")
+METRICS = PluginKind("metric", "parse_p2p.learning.metrics", "METRIC", "parse_p2p.learning.metrics.functions")
 
 
 def known(kind: PluginKind) -> list[str]:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -38,6 +38,7 @@ class Summary:
     """``bytes_per_round`` crossed the wire in one round for each agent, a coordinator's messages included.
 
     ``seconds`` is the time the run took. ``by_agent``: each row is one agent, since each has its own test samples.
+    ``metrics`` are those that the run file asks for: by name, then by agent.
     """
 
     method: str
@@ -47,9 +48,11 @@ class Summary:
     bytes_total: int
     seconds: float
     by_agent: bool = False
+    metrics: Mapping[str, Mapping[PeerId, float]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, object]:
-        return asdict(self)
+        """For JSON; ``metrics`` only where there are some."""
+        return {name: value for name, value in asdict(self).items() if name != "metrics" or value}
 
 
 def summarise(
@@ -59,8 +62,12 @@ def summarise(
     sent: int,
     rounds: int,
     seconds: float,
+    scores: Mapping[PeerId, Mapping[str, float]] | None = None,
 ) -> Summary:
-    """Accuracies are shares of the test set; ``sent`` is bytes on the wire of all agents in ``rounds`` rounds."""
+    """Accuracies are shares of the test set; ``sent`` is bytes on the wire of all agents in ``rounds`` rounds.
+
+    ``scores`` are other metrics of each agent by name; of a class that it has no test sample of it has none.
+    """
     types: dict[str, list[PeerId]] = {}
     for me in plan.specs:
         if me in accuracy:
@@ -68,7 +75,11 @@ def summarise(
             types.setdefault(kind if plan.data.dealt else f"{me}: {kind}", []).append(me)
     rows = [_row(plan, kind, agents, accuracy, alone) for kind, agents in types.items()]
     each = sent / max(1, len(accuracy.keys() - {plan.coordinator})) / max(1, rounds)
-    return Summary(plan.run.method, rounds, rows, each, sent, seconds, not plan.data.dealt)
+    metrics: dict[str, dict[PeerId, float]] = {}
+    for me, found in (scores or {}).items():
+        for name, value in found.items():
+            metrics.setdefault(name, {})[me] = value
+    return Summary(plan.run.method, rounds, rows, each, sent, seconds, not plan.data.dealt, metrics)
 
 
 def _row(

@@ -17,12 +17,15 @@ from torch.nn.functional import cross_entropy
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import Interrupted, TrainingError
+from parse_p2p.core.events import SCORE
 from parse_p2p.core.plugin_options import Named, OptionsBeside
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
+from parse_p2p.learning.metrics import base as metrics_of
+from parse_p2p.learning.metrics.base import Metric, Predictions
 from parse_p2p.learning.optimisers import memory
 from parse_p2p.learning.optimisers.base import Optimiser
 from parse_p2p.learning.schedules.base import Schedule
@@ -78,12 +81,16 @@ class Learner:
 
     ``model`` is the network, ``buffer`` all its parameters, flat and on ``buffer.values.device``. ``data`` are the
     training samples, of a stream those seen so far; ``test`` the test set; ``holder`` is what sharing tables see;
-    ``seed`` is the run's.
+    ``seed`` is the run's; ``metrics`` are evaluated beside accuracy. Raises ConfigError where their package is missing.
     """
 
     def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
-                 device: torch.device, stream: Stream | None = None) -> None:  # fmt: skip
+                 device: torch.device, stream: Stream | None = None,
+                 metrics: Sequence[Metric] = ()) -> None:  # fmt: skip
+        if metrics:
+            metrics_of.check()
         self.me = me
+        self.metrics = metrics
         self.model = model.to(device)
         self.buffer = ParameterBuffer(model.parts(), device)
         self.data, self.test = _on(train, device), _on(test, device)
@@ -211,19 +218,34 @@ class Learner:
         """Accuracy and cross-entropy (nats) on the test set, with all branches or some.
 
         Where a closed form is known the accuracy is the expected one, see ``Dataset.chances``.
+        The metrics of the run file stand beside them, by their names behind ``test/``, where all branches are taken.
         With a stream the test set is that of the agent's own tasks, and ``others`` the accuracy on all others'.
         """
         self.model.eval()
-        accuracy, nats = self._evaluate(self.test, branches)
+        said: list[Tensor] = []
+        accuracy, nats = self._evaluate(self.test, branches, said)
         others = {} if self.others is None else {"others": self._evaluate(self.others, branches)[0]}
-        return {"accuracy": accuracy, "test_loss": nats, **others}
+        scores = {} if branches is not None else self._scores(said)
+        return {"accuracy": accuracy, "test_loss": nats, **others, **scores}
 
-    def _evaluate(self, data: Dataset, branches: Collection[str] | None) -> tuple[float, float]:
+    def _scores(self, logits: Sequence[Tensor]) -> dict[str, float]:
+        """The metrics that are asked for, on the test set, each by its name behind ``test/``."""
+        if not self.metrics:
+            return {}
+        given = Predictions(torch.cat([*logits]).softmax(1), self.test.targets, self.test.class_names)
+        found = {f"{SCORE}{name}": value for metric in self.metrics for name, value in metric(given).items()}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def _evaluate(
+        self, data: Dataset, branches: Collection[str] | None, kept: list[Tensor] | None = None
+    ) -> tuple[float, float]:
         said, nats = [], 0.0
         for rows in torch.split(torch.arange(len(data)), EVALUATION_BATCH):
             batch = data.batch(rows.to(data.targets.device))
             logits = self.model(batch.inputs).logits(branches)
             said.append(logits.argmax(1))
+            if kept is not None:
+                kept.append(logits)
             nats += float(cross_entropy(logits, batch.targets, reduction="sum"))
         return float(data.chances(torch.cat(said)).sum()) / len(data), nats / len(data)
 

@@ -223,6 +223,11 @@ class Blinks(Schedule):
 
 SCHEDULE = Blinks
 ''',
+    "metric": '''
+def METRIC(predictions):
+    USED.append(tuple(predictions.probabilities.shape))
+    return {"samples": len(predictions.targets)}
+''',
     "measure": '''
 def measure(plan, agent_states):
     return {"agents": len(agent_states)}
@@ -253,10 +258,12 @@ def test_what_learns_and_is_exchanged(mine, tmp_path):
         model={"network": "mine.network", "storeys": 3},
         encoder={"kind": "mine.encoder"},
         options={"mixer": "mine.mixer", "pull": 0.25, "exchange": "mine.exchange", "every": 3},
+        metrics=["mine.metric"],
         train={"optimiser": "mine.optimiser", "part": 0.25, "schedule": "mine.schedule", "rest": 3},
     )
     outcome = simulated(made, "key", ["mine.measure"], tmp_path)
     assert outcome.measures["agents"] == 4
+    assert {(outcome.measures["samples"], 16)} == set(mine("metric"))
     assert set(mine("network")) == {3} and mine("data") == [90] and set(mine("mixer")) == {0.25}
     assert set(mine("optimiser")) == {0.25} and set(mine("schedule")) == set(range(made.run.rounds))
     assert set(mine("exchange")) == {(round, 3) for round in range(made.run.rounds)}
