@@ -198,7 +198,7 @@ def test_the_summary_shows_mean_lowest_and_highest(ran, agent):
     assert row[1:] == [mean, f"{values[low]:.3f}", f"({low})", f"{values[high]:.3f}", f"({high})", "2"]
 
 
-def test_a_table_in_a_notebook_has_a_column_for_each():
+def test_a_table_has_a_column_for_each():
     rows = parse_p2p.run("ring:3", {"audio": 3}, dataset="bits", data={"samples": 200}, rounds=1, metrics=ASKED).table()
     assert {"balanced-accuracy", "accuracy/0", "accuracy", "loss"} <= rows[0].keys()
 
