@@ -65,7 +65,7 @@ def test_the_optimiser_schedule_and_metric_of_the_training_page_are_used(tmp_pat
     train = {"optimiser": optimiser, "factor": 0.25, "schedule": schedule}
     agent = plan(train=train, metrics=[metric]).agent_states()[0].learner
     agent.begin(1, 4)
-    assert agent.rate == agent.options.lr / 2 and 0.25 <= agent.evaluate()["test/confidence"] <= 1
+    assert agent.rate == agent.options.lr / 2 and 1 / 16 < agent.evaluate()["test/confidence"] < 1
 
 
 def test_the_examples_in_python_run_from_the_first_line_to_the_last(tmp_path, monkeypatch, capsys):

@@ -265,6 +265,17 @@ def test_a_component_that_is_forgotten_begins_anew(train):
     agent.train(losses.task)
 
 
+def test_numbers_are_kept_exactly():
+    one, other = (
+        Training().stepping.make([{"params": [nn.Parameter(torch.ones(1))], "component": "c"}], 1.0) for _ in "ab"
+    )
+    numbers = {"a": 0.1, "b": 2**40 + 1, "c": True}
+    one.state[one.param_groups[0]["params"][0]] = dict(numbers)
+    memory.write(other, memory.read(one))
+    found = other.state[other.param_groups[0]["params"][0]]
+    assert found == numbers and [type(value) for value in found.values()] == [float, int, bool]
+
+
 def test_counts_stay_where_torch_keeps_them():
     meta = torch.device("meta")
     adam = Training(optimiser="adam").stepping.make([{"params": [nn.Parameter(torch.ones(2))], "component": "c"}], 1.0)
