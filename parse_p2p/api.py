@@ -178,6 +178,7 @@ def run(
             sent = sum(sum(slices.values()) for slices in ledger.get(me, {}).values())
             rows.append({"round": round, "agent": me, "type": plan.kind(me, round), "accuracy": scored["accuracy"],
                          "loss": scored.get("loss"), "bytes": sent,
+                         **{name: scored[name] for name in ("validation", "validation_loss") if name in scored},
                          **events.metrics(scored).get("scores", {})})  # fmt: skip
 
     threads = torch.get_num_threads()

@@ -10,7 +10,7 @@ from parse_p2p.cli import terminal
 from parse_p2p.cli.progress import RunView, clock, size
 from parse_p2p.cli.terminal import Columns
 from parse_p2p.config.run_plan import RunPlan
-from parse_p2p.core.events import End, Failed, Left
+from parse_p2p.core.events import METRICS, End, Failed, Left
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.results import Summary, summarise, train_alone
 from parse_p2p.launch.run_folder import RunFolder
@@ -53,7 +53,11 @@ def conclude(
     if alone and plan.data.dealt and plan.run.method != "local":
         baseline = _baseline(plan, quiet)
     rounds = plan.run.rounds - view.first
-    summary = summarise(plan, view.accuracy(), baseline, view.sent(), rounds, seconds, view.scores())
+    accuracy = view.accuracy()
+    logged = {
+        me: {at: row.model_dump(include=set(METRICS)) for at, row in view.agents[me].rounds.items()} for me in accuracy
+    }
+    summary = summarise(plan, accuracy, baseline, view.sent(), rounds, seconds, view.scores(), logged)
     if keep:
         folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return summary
@@ -74,6 +78,12 @@ def show(summary: Summary, folder: RunFolder, console: Console) -> None:
     tested = "each agent's own test samples" if summary.by_agent else "the test set, each agent with its own modalities"
     console.print(f"\naccuracy on {tested}{'' if summary.by_agent else ' (mean ± std)'}\n")
     console.print(table(summary))
+    if summary.chosen:
+        last = fmean(each["last"] for each in summary.chosen.values())
+        rounds = [int(each["round"]) for each in summary.chosen.values()]
+        which = f"round {min(rounds) + 1}" + (f" to {max(rounds) + 1}" if min(rounds) < max(rounds) else "")
+        said = f"after {which}, the best on each agent's own validation samples; after the last {last:.3f} in the mean"
+        console.print(f"\n{said}", highlight=False, soft_wrap=True)
     if summary.metrics:
         console.print()
         console.print(metrics_table(summary))

@@ -42,6 +42,7 @@ from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import StreamOptions
 from parse_p2p.discovery.base import DiscoveryOptions
 from parse_p2p.discovery.static import StaticOptions
+from parse_p2p.learning.early_stopping import EarlyStopping
 from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.runtime.messenger import Limits
@@ -88,6 +89,9 @@ class RunFile(Section):
     train: Training = Field(Training(), description="local steps of one round")
     metrics: list[Annotated[str, Named(plugins.METRICS)]] = Field(
         default_factory=list, description="what is measured beside accuracy: balanced-accuracy, macro-f1, per-class …"
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="report each agent's best round on samples kept for that; none: the last round"
     )
     clocks: Clocks = Field(Clocks(), description="how long agents wait for one another, in seconds")
     limits: Limits = Field(Limits(), description="how many unreadable messages are borne from one peer")
@@ -379,6 +383,9 @@ def _impossible(run: RunFile, locations: KeyLocations) -> Iterator[str]:
         yield f"{at}: there are {len(graph.edge_weights)} for {len(graph.edges or ())} edges; give one for each"
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         yield f"{locations.where(('clocks',))}: lost must be more than two heartbeats"
+    if run.early_stopping is not None and run.stream is not None:
+        at = locations.where(("early_stopping",))
+        yield f"{at}: with stream every round has data of its own, and none to choose a round by; leave out one of them"
     if run.train.warmup >= run.rounds:
         yield f"{locations.where(('train', 'warmup'))}: it must be less than the {run.rounds} rounds of the run"
         return

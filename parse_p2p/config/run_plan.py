@@ -304,6 +304,9 @@ class RunPlan:
         """An agent's learner with these modalities and its first parameters."""
         train, test = self.share(me, modalities)
         tasks = self.tasks(me, modalities)
+        stopping, validation = self.run.early_stopping, None
+        if stopping is not None and tasks is None and me != self.coordinator:
+            train, validation = stopping.held_out(train, me, self.run.seed)
         device = device or self.device(me)
         devices.open_up(device, me)
         return Learner(
@@ -316,6 +319,7 @@ class RunPlan:
             device,
             tasks,
             [plugins.load(plugins.METRICS, name) for name in self.run.metrics],
+            validation,
         )
 
     @property

@@ -243,6 +243,8 @@ class Round(Event):
     loss: float | None = Field(None, description="mean of the training loss over the round's steps")
     accuracy: float | None = Field(None, description="on the test set, with the agent's own modalities")
     test_loss: float | None = Field(None, description="likewise")
+    validation: float | None = Field(None, description="accuracy on the samples that `early_stopping` keeps")
+    validation_loss: float | None = Field(None, description="likewise")
     scores: dict[str, float] | None = Field(None, description="what `metrics` of the run file asks for, likewise")
     lr: float | None = Field(None, description="learning rate of the round")
     seconds: float = Field(0.0, description="how long the round took")
@@ -259,7 +261,7 @@ class Round(Event):
     )
 
 
-METRICS = ("loss", "accuracy", "test_loss")
+METRICS = ("loss", "accuracy", "test_loss", "validation", "validation_loss")
 """Those of a round's metrics that every method has."""
 
 SCORE = "test/"

@@ -81,12 +81,13 @@ class Learner:
 
     ``model`` is the network, ``buffer`` all its parameters, flat and on ``buffer.values.device``. ``data`` are the
     training samples, of a stream those seen so far; ``test`` the test set; ``holder`` is what sharing tables see;
-    ``seed`` is the run's; ``metrics`` are evaluated beside accuracy. Raises ConfigError where their package is missing.
+    ``seed`` is the run's; ``metrics`` are evaluated beside accuracy. Raises ConfigError where the
+    package of the metrics is missing.
     """
 
     def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
                  device: torch.device, stream: Stream | None = None,
-                 metrics: Sequence[Metric] = ()) -> None:  # fmt: skip
+                 metrics: Sequence[Metric] = (), validation: Dataset | None = None) -> None:  # fmt: skip
         if metrics:
             metrics_of.check()
         self.me = me
@@ -94,6 +95,7 @@ class Learner:
         self.model = model.to(device)
         self.buffer = ParameterBuffer(model.parts(), device)
         self.data, self.test = _on(train, device), _on(test, device)
+        self.validation = None if validation is None else _on(validation, device)
         self.stream = stream
         self.others = None if stream is None else _on(stream.others, device)
         self.options = options
@@ -218,13 +220,17 @@ class Learner:
         """Accuracy and cross-entropy (nats) on the test set, with all branches or some.
 
         Where a closed form is known the accuracy is the expected one, see ``Dataset.chances``.
-        The metrics of the run file stand beside them, by their names behind ``test/``, where all branches are taken.
+        The metrics of the run file stand beside them, by their names behind ``test/``, where all branches are taken,
+        and so do accuracy and cross-entropy on ``validation``, where samples are kept for that.
         With a stream the test set is that of the agent's own tasks, and ``others`` the accuracy on all others'.
         """
         self.model.eval()
         said: list[Tensor] = []
         accuracy, nats = self._evaluate(self.test, branches, said)
         others = {} if self.others is None else {"others": self._evaluate(self.others, branches)[0]}
+        if self.validation is not None and branches is None:
+            kept = self._evaluate(self.validation, branches)
+            others |= dict(zip(("validation", "validation_loss"), kept, strict=True))
         scores = {} if branches is not None else self._scores(said)
         return {"accuracy": accuracy, "test_loss": nats, **others, **scores}
 

@@ -52,6 +52,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     agent_states = plan.agent_states()
     logs = {p.me: EventLog(p.me, folder.events(p.me)) for p in agent_states}
     sent, accuracy, began = 0, dict[PeerId, float](), time.monotonic()
+    rows: dict[PeerId, dict[int, Mapping[str, float]]] = {}
     asked: dict[PeerId, Mapping[str, float]] = {}
     for p in agent_states:
         p.sketching = True
@@ -72,6 +73,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
                      "seconds": seconds / len(scores), "alive": len(p.plan(round).expected),
                      "sent": mine, "wire_out": out, "wire_in": came, "sketch": p.sketches}  # fmt: skip
             logs[p.me].write(events.Round(round=round, **facts))
+            rows.setdefault(p.me, {})[round] = scores[p.me]
             accuracy[p.me] = scores[p.me]["accuracy"]
             if p.me in plan.peers and facts.get("scores"):
                 asked[p.me] = facts["scores"]
@@ -87,6 +89,6 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     finally:
         for log in logs.values():
             log.close()
-    summary = summarise(plan, accuracy, None, sent, plan.run.rounds, time.monotonic() - began, asked)
+    summary = summarise(plan, accuracy, None, sent, plan.run.rounds, time.monotonic() - began, asked, rows)
     folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return agent_states
