@@ -41,6 +41,9 @@ from parse_p2p.core.slices import (
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId, Role, TensorMap
 from parse_p2p.learning import losses, objective
 from parse_p2p.learning.learner import Adjust, Learner, LossTerm
+from parse_p2p.learning.metrics.base import Predictions
+from parse_p2p.learning.optimisers.base import Optimiser
+from parse_p2p.learning.schedules.base import Schedule
 from parse_p2p.methods import federation, gossip
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script, Stretch
 from parse_p2p.serving.load import load
@@ -75,14 +78,17 @@ __all__ = [
     "Metrics",
     "Mixer",
     "Modality",
+    "Optimiser",
     "P2PError",
     "PeerError",
     "PeerId",
     "Plan",
+    "Predictions",
     "QuorumLost",
     "Region",
     "Role",
     "Run",
+    "Schedule",
     "Script",
     "Shapes",
     "Sharing",

@@ -19,6 +19,7 @@ from parse_p2p.config import run_file
 from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core import events
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from parse_p2p.lab.graphs.picture import Picture
 
 Row = dict[str, Any]
-"""``round`` (from 0), ``agent``, ``type``, ``accuracy``, ``loss`` (None of who did not train) and ``bytes`` sent."""
+"""``round`` (from 0), ``agent``, ``type``, ``accuracy``, ``loss`` (None of who did not train) and ``bytes`` sent.
+
+And what ``metrics`` asks for, by name; an agent has no ``accuracy/CLASS`` for a class that it has no test sample of.
+"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,7 +177,9 @@ def run(
         for me, scored in scores.items():
             sent = sum(sum(slices.values()) for slices in ledger.get(me, {}).values())
             rows.append({"round": round, "agent": me, "type": plan.kind(me, round), "accuracy": scored["accuracy"],
-                         "loss": scored.get("loss"), "bytes": sent})  # fmt: skip
+                         "loss": scored.get("loss"), "bytes": sent,
+                         **{name: scored[name] for name in ("validation", "validation_loss") if name in scored},
+                         **events.metrics(scored).get("scores", {})})  # fmt: skip
 
     threads = torch.get_num_threads()
     torch.set_num_threads(plan.threads)  # as many as each process would take: more only cost time

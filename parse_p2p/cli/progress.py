@@ -68,6 +68,13 @@ class RunView:
         last = {me: agent.latest for me, agent in self.agents.items() if agent.state != "left"}
         return {me: row.accuracy for me, row in last.items() if row is not None and row.accuracy is not None}
 
+    def scores(self) -> dict[PeerId, dict[str, float]]:
+        """The latest of each agent that has not left, but for a coordinator: what the run file asks for."""
+        last = {
+            me: agent.latest for me, agent in self.agents.items() if agent.state != "left" and me != self.coordinator
+        }
+        return {me: row.scores for me, row in last.items() if row is not None and row.scores}
+
     def sent(self) -> int:
         return sum(row.wire_out for agent in self.agents.values() for row in agent.rounds.values())
 

@@ -1,6 +1,7 @@
 """What a run came to: read from its agents' logs, printed and kept."""
 
 import json
+from statistics import fmean
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,7 +10,7 @@ from parse_p2p.cli import terminal
 from parse_p2p.cli.progress import RunView, clock, size
 from parse_p2p.cli.terminal import Columns
 from parse_p2p.config.run_plan import RunPlan
-from parse_p2p.core.events import End, Failed, Left
+from parse_p2p.core.events import METRICS, End, Failed, Left
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.results import Summary, summarise, train_alone
 from parse_p2p.launch.run_folder import RunFolder
@@ -51,7 +52,12 @@ def conclude(
     baseline = None
     if alone and plan.data.dealt and plan.run.method != "local":
         baseline = _baseline(plan, quiet)
-    summary = summarise(plan, view.accuracy(), baseline, view.sent(), plan.run.rounds - view.first, seconds)
+    rounds = plan.run.rounds - view.first
+    accuracy = view.accuracy()
+    logged = {
+        me: {at: row.model_dump(include=set(METRICS)) for at, row in view.agents[me].rounds.items()} for me in accuracy
+    }
+    summary = summarise(plan, accuracy, baseline, view.sent(), rounds, seconds, view.scores(), logged)
     if keep:
         folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return summary
@@ -72,6 +78,15 @@ def show(summary: Summary, folder: RunFolder, console: Console) -> None:
     tested = "each agent's own test samples" if summary.by_agent else "the test set, each agent with its own modalities"
     console.print(f"\naccuracy on {tested}{'' if summary.by_agent else ' (mean ± std)'}\n")
     console.print(table(summary))
+    if summary.chosen:
+        last = fmean(each["last"] for each in summary.chosen.values())
+        rounds = [int(each["round"]) for each in summary.chosen.values()]
+        which = f"round {min(rounds) + 1}" + (f" to {max(rounds) + 1}" if min(rounds) < max(rounds) else "")
+        said = f"after {which}, the best on each agent's own validation samples; after the last {last:.3f} in the mean"
+        console.print(f"\n{said}", highlight=False, soft_wrap=True)
+    if summary.metrics:
+        console.print()
+        console.print(metrics_table(summary))
     console.print(
         f"\n{size(summary.bytes_per_round)} on the wire for each agent in a round, {size(summary.bytes_total)} in all; "
         f"took {clock(summary.seconds)}\nrun folder: {folder.path}",
@@ -102,6 +117,15 @@ def table(summary: Summary) -> Columns:
             summary.method: f"[bold]{row.mean:.3f}[/] ± {row.std:.3f}",
         }
         found.add_row(*(cells[name] for name in names))
+    return found
+
+
+def metrics_table(summary: Summary) -> Columns:
+    """The mean of each metric over the agents that have it, and which of them has the lowest and the highest."""
+    found = Columns(["metric", "mean", "lowest", "highest", "agents"])
+    for name, values in summary.metrics.items():
+        ends = [f"{values[me]:.3f} ({me})" for me in (end(values, key=values.__getitem__) for end in (min, max))]
+        found.add_row(escape(name), f"[bold]{fmean(values.values()):.3f}[/]", *ends, str(len(values)))
     return found
 
 

@@ -35,13 +35,14 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
-from parse_p2p.core.plugin_options import SENTENCE
+from parse_p2p.core.plugin_options import SENTENCE, Named
 from parse_p2p.core.run_keys import RunKeys
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import StreamOptions
 from parse_p2p.discovery.base import DiscoveryOptions
 from parse_p2p.discovery.static import StaticOptions
+from parse_p2p.learning.early_stopping import EarlyStopping
 from parse_p2p.learning.learner import Training
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.runtime.messenger import Limits
@@ -86,6 +87,12 @@ class RunFile(Section):
     test_by: Literal["sample", "group"] = Field("sample", description="group: whole natural clients are kept for it")
     model: ModelOptions = Field(ModelOptions(), description="the network of every agent")
     train: Training = Field(Training(), description="local steps of one round")
+    metrics: list[Annotated[str, Named(plugins.METRICS)]] = Field(
+        default_factory=list, description="what is measured beside accuracy: balanced-accuracy, macro-f1, per-class …"
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="report each agent's best round on samples kept for that; none: the last round"
+    )
     clocks: Clocks = Field(Clocks(), description="how long agents wait for one another, in seconds")
     limits: Limits = Field(Limits(), description="how many unreadable messages are borne from one peer")
     checkpoint: CheckpointEntry = Field(CheckpointEntry(), description="how often an agent saves its state")
@@ -376,6 +383,16 @@ def _impossible(run: RunFile, locations: KeyLocations) -> Iterator[str]:
         yield f"{at}: there are {len(graph.edge_weights)} for {len(graph.edges or ())} edges; give one for each"
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         yield f"{locations.where(('clocks',))}: lost must be more than two heartbeats"
+    if run.early_stopping is not None and run.stream is not None:
+        at = locations.where(("early_stopping",))
+        yield f"{at}: with stream every round has data of its own, and none to choose a round by; leave out one of them"
+    if run.train.warmup >= run.rounds:
+        yield f"{locations.where(('train', 'warmup'))}: it must be less than the {run.rounds} rounds of the run"
+        return
+    try:
+        run.train.rate(run.rounds - 1, run.rounds)
+    except ConfigError as error:
+        yield f"{locations.where(('train', 'schedule'))}: {error}"
 
 
 def _meant(error: ValidationError) -> list[Any]:

@@ -316,6 +316,9 @@ class RunPlan:
         """An agent's learner with these modalities and its first parameters."""
         train, test = self.share(me, modalities)
         tasks = self.tasks(me, modalities)
+        stopping, validation = self.run.early_stopping, None
+        if stopping is not None and tasks is None and me != self.coordinator:
+            train, validation = stopping.held_out(train, me, self.run.seed)
         device = device or self.device(me)
         devices.open_up(device, me)
         network = self.initialised(self.spec(me, modalities))
@@ -333,6 +336,8 @@ class RunPlan:
             self.run.seed,
             device,
             tasks,
+            [plugins.load(plugins.METRICS, name) for name in self.run.metrics],
+            validation,
         )
 
     @property

@@ -32,6 +32,8 @@ PLUGINS: Mapping[tuple[str, str], PluginKind] = {
     ("PublicEntry", "dataset"): plugins.DATA,
     ("ModelOptions", "network"): plugins.NETWORKS,
     ("EncoderOptions", "kind"): plugins.ENCODERS,
+    ("Training", "optimiser"): plugins.OPTIMISERS,
+    ("Training", "schedule"): plugins.SCHEDULES,
 }
 """Keys whose value names a plug-in: one that is shipped, or a module by its dotted name."""
 
@@ -97,6 +99,7 @@ def _values() -> Iterator[tuple[tuple[str, str], Schema]]:
     for at, choices in CHOICES.items():
         yield at, {"enum": list(choices)}
     yield ("GraphEntry", "generator"), {"anyOf": [{"enum": list(generators.FAMILIES)}, {"type": ["string", "null"]}]}
+    yield ("RunFile", "metrics"), {"items": {"anyOf": [{"enum": plugins.known(plugins.METRICS)}, dotted]}}
     yield from CHANGES.items()
 
 

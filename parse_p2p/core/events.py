@@ -243,6 +243,10 @@ class Round(Event):
     loss: float | None = Field(None, description="mean of the training loss over the round's steps")
     accuracy: float | None = Field(None, description="on the test set, with the agent's own modalities")
     test_loss: float | None = Field(None, description="likewise")
+    validation: float | None = Field(None, description="accuracy on the samples that `early_stopping` keeps")
+    validation_loss: float | None = Field(None, description="likewise")
+    scores: dict[str, float] | None = Field(None, description="what `metrics` of the run file asks for, likewise")
+    lr: float | None = Field(None, description="learning rate of the round")
     seconds: float = Field(0.0, description="how long the round took")
     exchange: float | None = Field(None, description="the part of it in which the method waited for an exchange")
     memory: dict[str, Count] | None = Field(None, description="bytes in use: `host`, and of the GPU where there is one")
@@ -257,14 +261,21 @@ class Round(Event):
     )
 
 
-METRICS = ("loss", "accuracy", "test_loss")
+METRICS = ("loss", "accuracy", "test_loss", "validation", "validation_loss")
 """Those of a round's metrics that every method has."""
+
+SCORE = "test/"
+"""Before the name of what ``metrics`` of the run file asks for, among a round's metrics."""
 
 
 def metrics(found: Mapping[str, float]) -> dict[str, Any]:
-    """A method's metrics as facts of a round, with ``own_`` before names that a round has already."""
-    common = {name: value for name, value in found.items() if name in METRICS}
-    return common | apart({name: value for name, value in found.items() if name not in METRICS}, Round)
+    """A round's metrics as its facts, with ``own_`` before a method's own whose names a round has already."""
+    common: dict[str, Any] = {name: value for name, value in found.items() if name in METRICS}
+    scores = {name.removeprefix(SCORE): value for name, value in found.items() if name.startswith(SCORE)}
+    if scores:
+        common["scores"] = scores
+    own = {name: value for name, value in found.items() if name not in METRICS and not name.startswith(SCORE)}
+    return common | apart(own, Round)
 
 
 class Void(Event):

@@ -9,6 +9,7 @@ model called ``Options``.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -21,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
@@ -130,12 +131,17 @@ class OptionsBeside(BaseModel):
         theirs = {key for model in chosen for key in model.model_fields}
         others = [model for model in _shipped(type(self)) if model not in chosen]
         values: dict[str, Any] = {}
-        for model in others:
-            values |= _read(model, {key: value for key, value in given.items() if key not in theirs}).model_dump()
-        for model in chosen:
-            values |= _read(model, given).model_dump()
-        if unknown := [key for key in given if key not in values]:
-            raise unknown_key(unknown[0], fields(type(self)) | values)
+        wrong: list[ErrorDetails] = []
+        for model in (*others, *chosen):
+            mine = given if model in chosen else {key: value for key, value in given.items() if key not in theirs}
+            try:
+                values |= _read(model, mine).model_dump()
+            except ValidationError as error:
+                values |= dict.fromkeys(model.model_fields)
+                wrong += (each for each in error.errors() if each not in wrong)  # of several models, once
+        unknown = [unknown_key(key, fields(type(self)) | values).errors() for key in given if key not in values]
+        if unknown or wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, [*map(_again, [*chain(*unknown), *wrong])])
         given.update(values)
         return self
 
@@ -194,6 +200,12 @@ def _shipped(model: type[BaseModel]) -> list[type[BaseModel]]:
 
 def _shipped_of(kind: PluginKind) -> list[type[BaseModel]]:
     return list(dict.fromkeys(_options(kind, name) for name in plugins.known(kind)))
+
+
+def _again(error: ErrorDetails) -> InitErrorDetails:
+    """An error of one model, to be told with those of others."""
+    said = sentence(error["msg"]) if error["type"] == SENTENCE else error["type"]
+    return InitErrorDetails(type=said, loc=error["loc"], input=error["input"], ctx=error.get("ctx", {}))
 
 
 class Nothing(BaseModel):

@@ -23,11 +23,15 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class PluginKind:
-    """Where plug-ins of one kind live, and the attribute that makes a module one of them."""
+    """Where plug-ins of one kind live, and the attribute that makes a module one of them.
+
+    ``adapter`` is a module whose ``adapted`` makes a plug-in of what is none: a class of another library, say.
+    """
 
     what: str
     package: str
     attribute: str
+    adapter: str = ""
 
 
 METHODS = PluginKind("method", "parse_p2p.methods", "METHOD")
@@ -41,6 +45,11 @@ MIXERS = PluginKind("mixer", "parse_p2p.core.mixers", "MIXER")
 EXCHANGES = PluginKind("exchange", "parse_p2p.methods.exchanges", "EXCHANGE")
 DISCOVERIES = PluginKind("discovery", "parse_p2p.discovery", "DISCOVERY")
 FAULTS = PluginKind("fault", "parse_p2p.wire.faults", "FAULT")
+OPTIMISERS = PluginKind(
+    "optimiser", "parse_p2p.learning.optimisers", "OPTIMISER", "parse_p2p.learning.optimisers.classes"
+)
+SCHEDULES = PluginKind("schedule", "parse_p2p.learning.schedules", "SCHEDULE", "parse_p2p.learning.schedules.classes")
+METRICS = PluginKind("metric", "parse_p2p.learning.metrics", "METRIC", "parse_p2p.learning.metrics.functions")
 
 
 def known(kind: PluginKind) -> list[str]:
@@ -56,8 +65,24 @@ def names(kind: PluginKind) -> list[str]:
 
 
 def load(kind: PluginKind, name: str) -> Any:
-    """The plug-in's attribute. Raises ConfigError naming what there is and the nearest name."""
-    return getattr(module(kind, name), kind.attribute)
+    """The plug-in's attribute, or what its kind makes of an object by its dotted name.
+
+    Raises ConfigError naming what there is and the nearest name, or saying why the object cannot be used.
+    """
+    found = _object(name) if kind.adapter else None
+    if found is None:
+        return getattr(module(kind, name), kind.attribute)
+    return importlib.import_module(kind.adapter).adapted(found)
+
+
+def _object(name: str) -> Any:
+    """What a module calls so, as ``torch.optim.RMSprop``; None where it calls nothing so, or another module."""
+    place, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(imported(place), attribute, None) if place else None
+    except ModuleNotFoundError:
+        return None
+    return None if isinstance(found, ModuleType) else found
 
 
 def module(kind: PluginKind, name: str) -> ModuleType:

@@ -2,7 +2,8 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
@@ -13,6 +14,9 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.methods.base import Method
 from parse_p2p.runtime.simulator import simulate
+
+Judged = Mapping[int, Mapping[str, Any]]
+"""Of an agent: by round, ``accuracy`` and what ``early_stopping`` chooses by."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Summary:
     """``bytes_per_round`` crossed the wire in one round for each agent, a coordinator's messages included.
 
     ``seconds`` is the time the run took. ``by_agent``: each row is one agent, since each has its own test samples.
+    With ``early_stopping`` accuracies are of the rounds that were ``chosen``, by agent, with the accuracy of the last.
+    ``metrics`` are those that the run file asks for: by name, then by agent.
     """
 
     method: str
@@ -47,9 +53,12 @@ class Summary:
     bytes_total: int
     seconds: float
     by_agent: bool = False
+    metrics: Mapping[str, Mapping[PeerId, float]] = field(default_factory=dict)
+    chosen: Mapping[PeerId, Mapping[str, float]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, object]:
-        return asdict(self)
+        """For JSON; ``metrics`` and ``chosen`` only where there are some."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("metrics", "chosen")}
 
 
 def summarise(
@@ -59,16 +68,40 @@ def summarise(
     sent: int,
     rounds: int,
     seconds: float,
+    scores: Mapping[PeerId, Mapping[str, float]] | None = None,
+    rows: Mapping[PeerId, Judged] | None = None,
 ) -> Summary:
-    """Accuracies are shares of the test set; ``sent`` is bytes on the wire of all agents in ``rounds`` rounds."""
+    """Accuracies are shares of the test set; ``sent`` is bytes on the wire of all agents in ``rounds`` rounds.
+
+    ``scores`` are other metrics of each agent by name; of a class that it has no test sample of it has none.
+    ``rows`` are accuracies of all rounds, for ``early_stopping``.
+    """
+    chosen = {me: {**best, "last": accuracy[me]} for me, best in choose(plan, rows or {}).items()}
+    accuracy = {**accuracy, **{me: best["accuracy"] for me, best in chosen.items()}}
     types: dict[str, list[PeerId]] = {}
     for me in plan.specs:
         if me in accuracy:
             kind = plan.kind(me, plan.run.rounds - 1)
             types.setdefault(kind if plan.data.dealt else f"{me}: {kind}", []).append(me)
-    rows = [_row(plan, kind, agents, accuracy, alone) for kind, agents in types.items()]
+    table = [_row(plan, kind, agents, accuracy, alone) for kind, agents in types.items()]
     each = sent / max(1, len(accuracy.keys() - {plan.coordinator})) / max(1, rounds)
-    return Summary(plan.run.method, rounds, rows, each, sent, seconds, not plan.data.dealt)
+    metrics: dict[str, dict[PeerId, float]] = {}
+    for me, found in (scores or {}).items():
+        for name, value in found.items():
+            metrics.setdefault(name, {})[me] = value
+    return Summary(plan.run.method, rounds, table, each, sent, seconds, not plan.data.dealt, metrics, chosen)
+
+
+def choose(plan: RunPlan, rows: Mapping[PeerId, Judged]) -> dict[PeerId, dict[str, float]]:
+    """``round`` and ``accuracy`` that each agent reports, of those that have samples to choose the round by."""
+    found: dict[PeerId, dict[str, float]] = {}
+    if (stopping := plan.run.early_stopping) is None:
+        return found
+    for me, judged in rows.items():
+        whole = {at: row for at, row in judged.items() if row.get("accuracy") is not None}
+        if (at := stopping.chosen(whole)) is not None:
+            found[me] = {"round": at, "accuracy": whole[at]["accuracy"]}
+    return found
 
 
 def _row(
@@ -108,10 +141,15 @@ def train_alone(plan: RunPlan, progress: Callable[[int], None]) -> dict[PeerId, 
         agent_states = RunPlan(_on_any_device(lonely.run)).agent_states()
 
     def watch(round: int, metrics: Mapping[PeerId, Metrics], ledger: object) -> None:
+        if lonely.run.early_stopping is not None or round == lonely.run.rounds - 1:
+            for p in agent_states:
+                rows.setdefault(p.me, {})[round] = p.learner.evaluate()
         progress(round + 1)
 
+    rows: dict[PeerId, dict[int, Mapping[str, float]]] = {}
     simulate(agent_states, lonely.run.rounds, watch=watch)
-    return {p.me: p.learner.evaluate()["accuracy"] for p in agent_states}
+    best = choose(lonely, rows)
+    return {me: best.get(me, judged[max(judged)])["accuracy"] for me, judged in rows.items()}
 
 
 def _on_any_device(run: RunFile) -> RunFile:

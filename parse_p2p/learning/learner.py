@@ -6,22 +6,29 @@ uninterrupted one would have drawn and no generator's state has to be kept.
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Annotated, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, Interrupted, TrainingError
-from parse_p2p.core.optimisers import SGD
+from parse_p2p.core.events import SCORE
+from parse_p2p.core.plugin_options import Named, OptionsBeside
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
+from parse_p2p.learning.metrics import base as metrics_of
+from parse_p2p.learning.metrics.base import Metric, Predictions
+from parse_p2p.learning.optimisers import memory
+from parse_p2p.learning.optimisers.base import Optimiser
+from parse_p2p.learning.schedules.base import Schedule
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.models.parameter_buffer import ParameterBuffer, fill
@@ -36,18 +43,11 @@ K = TypeVar("K")
 
 EVALUATION_BATCH = 4096
 
-UNSAID = -1
-"""In place of a class, of a sample of which nothing was said."""
 
+class Training(OptionsBeside):
+    """Local steps of one round, and beside them the options of optimiser and schedule."""
 
-class Training(BaseModel):
-    """Local steps of one round."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    lr: float = Field(0.05, gt=0, description="learning rate of stochastic gradient descent")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of stochastic gradient descent")
-    weight_decay: float = Field(1e-4, ge=0, description="weight of the squared norm of all parameters")
+    lr: float = Field(0.05, gt=0, description="learning rate, before its schedule")
     batch: int = Field(32, ge=1, description="samples in a minibatch")
     epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
     clip: float = Field(5.0, gt=0, description="largest norm of a gradient")
@@ -57,7 +57,58 @@ class Training(BaseModel):
     autocast: Literal["none", "bf16"] = Field(
         "none", description="bf16: forward passes of local steps in bfloat16 where that is safe"
     )
-    schedule: str = Field("constant", pattern="^(constant|cosine)$", description="learning rate over the rounds")
+    optimiser: Annotated[str, Named(plugins.OPTIMISERS)] = Field(
+        "sgd", description="sgd, adam, adamw, or a class such as torch.optim.RMSprop, its arguments beside"
+    )
+    schedule: Annotated[str, Named(plugins.SCHEDULES)] = Field(
+        "constant", description="learning rate over the rounds: constant, cosine …, or a class of torch's"
+    )
+    warmup: int = Field(0, ge=0, description="rounds at the beginning over which the learning rate grows, linearly")
+
+    @property
+    def stepping(self) -> Optimiser:
+        """The optimiser with its options."""
+        optimiser: Optimiser = self.chosen("optimiser")
+        return optimiser
+
+    def rate(self, round: int, rounds: int) -> float:
+        """The learning rate of a round."""
+        schedule: Schedule = self.chosen("schedule")
+        after = max(0, round - self.warmup)
+        full = schedule.rate(self.lr, after, max(1, rounds - self.warmup))
+        return full if round >= self.warmup else full * (round + 1) / (self.warmup + 1)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model says of N samples: ``logits`` (N, C); ``nats`` is the sum of the cross-entropies.
+
+    ``known`` (N,) are the samples of which it says something, at least one.
+    """
+
+    data: Dataset
+    logits: Tensor
+    known: Tensor
+    nats: float
+
+    @cached_property
+    def chances(self) -> Tensor:
+        """How likely it is right of each, see ``Dataset.chances``."""
+        return self.data.chances(self.logits.argmax(1))
+
+    @property
+    def accuracy(self) -> float:
+        """The mean of the chances."""
+        return float(self.chances[self.known].sum()) / int(self.known.sum())
+
+    def accuracy_of(self, rows: Tensor) -> float:
+        """Likewise of some samples."""
+        return float(self.chances[rows].mean())
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy in nats."""
+        return self.nats / int(self.known.sum())
 
 
 class Learner:
@@ -65,22 +116,29 @@ class Learner:
 
     ``model`` is the network, ``buffer`` all its parameters, flat and on ``buffer.values.device``. ``data`` are the
     training samples, of a stream those seen so far; ``test`` the test set; ``holder`` is what sharing tables see;
-    ``seed`` is the run's.
+    ``seed`` is the run's; ``metrics`` are evaluated beside accuracy. Raises ConfigError where the
+    package of the metrics is missing.
     """
 
     def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
-                 device: torch.device, stream: Stream | None = None) -> None:  # fmt: skip
+                 device: torch.device, stream: Stream | None = None,
+                 metrics: Sequence[Metric] = (), validation: Dataset | None = None) -> None:  # fmt: skip
+        if metrics:
+            metrics_of.check()
         self.me = me
+        self.metrics = metrics
         self.model = model.to(device)
         self.buffer = ParameterBuffer(model.parts(), device)
         self.data, self.test = _on(self._weighed(train, options), device), _on(test, device)
+        self.validation = None if validation is None else _on(validation, device)
         self.stream = stream
         self.others = None if stream is None else _on(stream.others, device)
         self.options = options
         self.seed = seed
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
-        self.optimiser = SGD(groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
+        self.optimiser = options.stepping.make(groups, options.lr)
+        self.rate = options.lr  # of this round, before a method's own factors
         self.halted = False  # set from another thread to end training at the next step
         self._draw = seeded(seed, me, 0)
 
@@ -89,9 +147,9 @@ class Learner:
         if self.stream is not None:
             self.data = _on(self._weighed(self.stream.at(round), self.options), self.test.targets.device)
         self._draw = seeded(self.seed, self.me, round)
-        share = round / rounds if self.options.schedule == "cosine" else 0.0
+        self.rate = self.options.rate(round, rounds)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
+            group["lr"] = self.rate
 
     def _weighed(self, data: Dataset, options: Training) -> Dataset:
         """With weights of mean 1, so that they change what counts and not how large the steps are."""
@@ -156,7 +214,7 @@ class Learner:
         With ``train.autocast: bf16`` the loss is computed under autocast. Parameters, their gradients and the steps
         are float32 all the same, and so is all that is computed outside of steps: evaluation, embeddings.
         ``adjust`` may change the gradients before they are clipped. ``only`` chooses by its name which components
-        are stepped; the others, and their momentum, stay as they are. Raises Interrupted once halted.
+        are stepped; the others, and what the optimiser keeps of them, stay as they are. Raises Interrupted once halted.
         """
         if self.halted:
             raise Interrupted(f"the training of {self.me} was stopped")
@@ -216,39 +274,52 @@ class Learner:
         """Accuracy and cross-entropy (nats) on the test set, with all branches or some.
 
         Where a closed form is known the accuracy is the expected one, see ``Dataset.chances``.
-        With a stream the test set is that of the agent's own tasks, and ``others`` the accuracy on all others'. Where
-        samples lack a modality, ``accuracy_without_audio`` is that of those that lack audio, and ``accuracy_whole`` of
-        those that lack none; some branches are measured on the samples that have what one of them reads.
+        The metrics of the run file stand beside them, by their names behind ``test/``, where all branches are taken,
+        and so do accuracy and cross-entropy on ``validation``, where samples are kept for that. With a stream the test
+        set is that of the agent's own tasks, and ``others`` the accuracy on all others'. Where samples lack a modality,
+        ``test/accuracy-without-audio`` is that of those that lack audio, and ``test/accuracy-whole`` of those that lack
+        none; some branches are measured on the samples that have what one of them reads.
         """
         self.model.eval()
-        said, nats = self._said(self.test, branches)
-        known = torch.nonzero(said != UNSAID).flatten()
-        if not len(known):
-            raise ConfigError(f"no test sample of {self.me} has what {', '.join(branches or ())} reads")
-        chances = self.test.chances(said)
-        found = {"accuracy": float(chances[known].sum()) / len(known), "test_loss": nats / len(known)}
+        said = self._said(self.test, branches)
+        found = {"accuracy": said.accuracy, "test_loss": said.loss}
         if self.others is not None:
-            heard = self._said(self.others, branches)[0]
-            found["others"] = float(self.others.chances(heard).sum()) / len(self.others)
-        if branches is None:
-            for missing, rows in self.test.lacking().items():
-                name = f"accuracy_without_{'+'.join(missing)}" if missing else "accuracy_whole"
-                found[name] = float(chances[rows].mean())
-        return found
+            found["others"] = self._said(self.others, branches).accuracy
+        if branches is not None:
+            return found
+        if self.validation is not None:
+            kept = self._said(self.validation, branches)
+            found |= {"validation": kept.accuracy, "validation_loss": kept.loss}
+        return found | {f"{SCORE}{name}": value for name, value in self._scores(said) if math.isfinite(value)}
 
-    def _said(self, data: Dataset, branches: Collection[str] | None) -> tuple[Tensor, float]:
-        """The class that is said of each sample, (N,), and the sum of the cross-entropies in nats."""
-        said = torch.full((len(data),), UNSAID, device=data.targets.device)
-        nats = 0.0
-        for rows in torch.split(torch.arange(len(data), device=data.targets.device), EVALUATION_BATCH):
+    def _scores(self, said: "Said") -> Iterator[tuple[str, float]]:
+        """The metrics that are asked for, and the accuracy of samples by what they lack."""
+        for missing, rows in self.test.lacking().items():
+            yield f"accuracy-without-{'+'.join(missing)}" if missing else "accuracy-whole", said.accuracy_of(rows)
+        if self.metrics:
+            given = Predictions(said.logits.softmax(1), self.test.targets, self.test.class_names)
+            for metric in self.metrics:
+                yield from metric(given).items()
+
+    def _said(self, data: Dataset, branches: Collection[str] | None) -> "Said":
+        """What the model says of the samples that have what one of the branches reads.
+
+        Raises ConfigError where none has.
+        """
+        device, nats = data.targets.device, 0.0
+        logits = torch.zeros(len(data), data.classes, device=device)
+        known = torch.zeros(len(data), dtype=torch.bool, device=device)
+        for rows in torch.split(torch.arange(len(data), device=device), EVALUATION_BATCH):
             for at, part in data.batch(rows).parts():
                 outputs = self.model(part.inputs)
                 if data.present and not outputs.says(branches):
                     continue
-                logits = outputs.logits(branches)
-                said[rows[at]] = logits.argmax(1)
-                nats += float(cross_entropy(logits, part.targets, reduction="sum"))
-        return said, nats
+                found = outputs.logits(branches)
+                logits[rows[at]], known[rows[at]] = found, True
+                nats += float(cross_entropy(found, part.targets, reduction="sum"))
+        if not known.any():
+            raise ConfigError(f"no sample of {self.me} has what {', '.join(branches or ())} reads")
+        return Said(data, logits, known, nats)
 
     @torch.no_grad()
     def branch_accuracy(self) -> dict[str, dict[str, float]]:
@@ -269,20 +340,24 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """All that changes from round to round, copied to the CPU; ``restore`` is its inverse."""
         state = {"parameters": self.buffer.values}
-        for name, leaf in self.buffer.leaves.items():
-            if (momentum := self.optimiser.state[leaf].get("momentum_buffer")) is not None:
-                state[f"momentum/{name}"] = momentum
+        for component, kept in memory.read(self.optimiser).items():
+            state |= {f"optimiser/{key}/{component}": tensor for key, tensor in kept.items()}
         state |= {f"buffer/{name}": buffer for name, buffer in self.model.named_buffers()}
         return to_host(state)
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a ``state`` of the same model: parameters, momentum and buffers."""
+        """Go on from a ``state`` of the same model: parameters, the optimiser's memory and buffers."""
         fill(self.model, self.buffer, state)
-        for name, leaf in self.buffer.leaves.items():
-            self.optimiser.state[leaf].clear()
-            if (momentum := state.get(f"momentum/{name}")) is not None:
-                self.optimiser.state[leaf]["momentum_buffer"] = momentum.to(leaf.device, copy=True)
+        kept: dict[str, dict[str, Tensor]] = {name: {} for name in self.buffer.leaves}
+        for path in (name.split("/", 3) for name in state if name.startswith("optimiser/")):
+            kept[path[3]][f"{path[1]}/{path[2]}"] = state["/".join(path)]
+        memory.write(self.optimiser, kept)
+
+    def forget(self, component: str) -> None:
+        """Let the optimiser begin anew with a component, whose parameters were given other values."""
+        groups = [{"params": [self.buffer.leaves[component]], "component": component}]
+        memory.write(self.optimiser, memory.read(self.options.stepping.make(groups, self.rate)))
 
 
 def _on(data: Dataset, device: torch.device) -> Dataset:

@@ -260,6 +260,7 @@ class Agent:
     def _record(self, round: int, metrics: Mapping[str, float], seconds: float) -> None:
         facts: dict[str, Any] = {
             **events.metrics(metrics),
+            "lr": self.agent_state.learner.rate,
             "seconds": seconds,
             "exchange": self._exchanging,
             "memory": devices.memory(self.agent_state.learner.buffer.values.device),

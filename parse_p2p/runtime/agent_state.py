@@ -119,6 +119,8 @@ class AgentState:
         if self.failed:  # the average of a standardised feature is 0
             self.learner.data = without(data, self.failed)
             self.learner.test = without(self.learner.test, self.failed)
+            if self.learner.validation is not None:
+                self.learner.validation = without(self.learner.validation, self.failed)
 
     def _switch_to(self, modalities: Modalities) -> None:
         """Have a model for exactly these modalities, with all that carries over."""

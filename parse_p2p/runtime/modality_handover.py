@@ -11,6 +11,7 @@ from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
 from parse_p2p.learning.learner import Learner
+from parse_p2p.learning.optimisers import memory as optimisers
 from parse_p2p.methods.base import Exchange, Local, Script, Stretch
 from parse_p2p.methods.federation import load, weighted_average
 from parse_p2p.topology.overlay import Overlays
@@ -20,17 +21,16 @@ KEPT = "kept/"  # in an agent's memory, before the name of a component that it l
 
 @torch.no_grad()
 def carry(old: Learner, new: Learner, memory: dict[str, Tensor]) -> None:
-    """Take over what both models have, with its momentum; remember what is lost, and put back what was lost before."""
+    """Take over what both models have, optimiser and all; remember what is lost, and put back what was lost before."""
     for name, region in old.buffer.regions.items():
         if name not in new.buffer.regions:
             memory[KEPT + name] = old.buffer.view(region).to("cpu", copy=True)
+    remembered = optimisers.read(old.optimiser)
     for name, region in new.buffer.regions.items():
         before = old.buffer.regions.get(name)
         if before is not None and before.digest == region.digest:
             new.buffer.view(region).copy_(old.buffer.view(before))
-            momentum = old.optimiser.state[old.buffer.leaves[name]].get("momentum_buffer")
-            if momentum is not None:
-                new.optimiser.state[new.buffer.leaves[name]]["momentum_buffer"] = momentum.clone()
+            optimisers.write(new.optimiser, {name: remembered[name]})
         elif (kept := memory.pop(KEPT + name, None)) is not None and len(kept) == region.size:
             new.buffer.view(region).copy_(kept)
     buffers = dict(old.model.named_buffers())

@@ -58,6 +58,16 @@ def test_the_example_method_is_dsgd_task(tmp_path, monkeypatch):
     assert all(torch.equal(example[me], shipped[me]) for me in shipped)
 
 
+def test_the_optimiser_schedule_and_metric_of_the_training_page_are_used(tmp_path, monkeypatch):
+    codes = blocks(DOCS / "how-to" / "training.md", "python")
+    names = ("optimiser", "schedule", "metric")
+    optimiser, schedule, metric = (written(tmp_path, monkeypatch, *each) for each in zip(names, codes, strict=True))
+    train = {"optimiser": optimiser, "factor": 0.25, "schedule": schedule}
+    agent = plan(train=train, metrics=[metric]).agent_states()[0].learner
+    agent.begin(1, 4)
+    assert agent.rate == agent.options.lr / 2 and 1 / 16 < agent.evaluate()["test/confidence"] < 1
+
+
 def test_the_examples_in_python_run_from_the_first_line_to_the_last(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -196,6 +196,38 @@ class Greeted(Event):
     def sentence(self):
         return f"greeted {self.peer}"
 ''',
+    "optimiser": '''
+import torch
+from pydantic import Field
+from parse_p2p.learning.optimisers.base import Optimiser
+
+class Halved(Optimiser):
+    part: float = Field(0.5, gt=0)
+
+    def make(self, groups, lr):
+        USED.append(self.part)
+        return torch.optim.SGD(groups, lr=lr * self.part)
+
+OPTIMISER = Halved
+''',
+    "schedule": '''
+from pydantic import Field
+from parse_p2p.learning.schedules.base import Schedule
+
+class Blinks(Schedule):
+    rest: int = Field(2, ge=2)
+
+    def rate(self, lr, round, rounds):
+        USED.append(round)
+        return lr * (round % self.rest > 0)
+
+SCHEDULE = Blinks
+''',
+    "metric": '''
+def METRIC(predictions):
+    USED.append(tuple(predictions.probabilities.shape))
+    return {"samples": len(predictions.targets)}
+''',
     "measure": '''
 def measure(plan, agent_states):
     return {"agents": len(agent_states)}
@@ -226,10 +258,14 @@ def test_what_learns_and_is_exchanged(mine, tmp_path):
         model={"network": "mine.network", "storeys": 3},
         encoder={"kind": "mine.encoder"},
         options={"mixer": "mine.mixer", "pull": 0.25, "exchange": "mine.exchange", "every": 3},
+        metrics=["mine.metric"],
+        train={"optimiser": "mine.optimiser", "part": 0.25, "schedule": "mine.schedule", "rest": 3},
     )
     outcome = simulated(made, "key", ["mine.measure"], tmp_path)
     assert outcome.measures["agents"] == 4
+    assert {(outcome.measures["samples"], 16)} == set(mine("metric"))
     assert set(mine("network")) == {3} and mine("data") == [90] and set(mine("mixer")) == {0.25}
+    assert set(mine("optimiser")) == {0.25} and set(mine("schedule")) == set(range(made.run.rounds))
     assert set(mine("exchange")) == {(round, 3) for round in range(made.run.rounds)}
     for name in ("method", "encoder", "codec"):
         assert mine(name), name
@@ -323,6 +359,11 @@ WRONG = {
     "network's option": (network(storeys=0), "model.storeys: input should be greater than or equal to 1"),
     "another network's key": ({"model": {"storeys": 1}}, f"model.storeys: {UNKNOWN}"),
     "no such network": ({"model": {"network": "mine.networks"}}, "model.network: there is no network 'mine.networks'"),
+    "optimiser's key": (
+        {"train": {"optimiser": "mine.optimiser", "prt": 1}},
+        f"train.prt: {UNKNOWN}did you mean 'part'",
+    ),
+    "schedule's option": ({"train": {"schedule": "mine.schedule", "rest": 1}}, "train.rest: input should be greater"),
     "no such mixer": ({"options": {"mixer": "mine.mixr"}}, "options.mixer: there is no mixer 'mine.mixr': "),
     "exchange": ({"options": {"exchange": "mine.exchange", "every": 0}}, "options.every: input should be greater"),
 }

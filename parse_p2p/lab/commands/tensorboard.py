@@ -10,7 +10,7 @@ from rich.console import Console
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import Tail
-from parse_p2p.core.events import Round
+from parse_p2p.core.events import SCORE, Round
 
 if TYPE_CHECKING:
     from parse_p2p.launch.run_folder import RunFolder
@@ -64,6 +64,8 @@ def _round(writer: Any, event: Round) -> None:
     for name in SHOWN:
         if (value := getattr(event, name)) is not None:
             writer.add_scalar(name, value, **at)
+    for name, value in (event.scores or {}).items():
+        writer.add_scalar(f"{SCORE}{name}", value, **at)
     by_slice: Counter[str] = Counter()
     for slices in event.sent.values():
         by_slice.update(slices)

@@ -53,6 +53,8 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     agent_states = plan.agent_states()
     logs = {p.me: EventLog(p.me, folder.events(p.me)) for p in agent_states}
     sent, accuracy, began = 0, dict[PeerId, float](), time.monotonic()
+    rows: dict[PeerId, dict[int, Mapping[str, float]]] = {}
+    asked: dict[PeerId, Mapping[str, float]] = {}
     for p in agent_states:
         folder.keep_data(p.me, plan.data)
         p.sketching = True
@@ -69,11 +71,14 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
             mine = ledger.get(p.me, {})
             out = sum(n for slices in mine.values() for n in slices.values())
             came = sum(n for peers in ledger.values() for n in peers.get(p.me, {}).values())
-            facts: dict[str, Any] = {**events.metrics(scores[p.me]), "seconds": seconds / len(scores),
-                     "alive": len(p.plan(round).expected),
+            facts: dict[str, Any] = {**events.metrics(scores[p.me]), "lr": p.learner.rate,
+                     "seconds": seconds / len(scores), "alive": len(p.plan(round).expected),
                      "sent": mine, "wire_out": out, "wire_in": came, "sketch": p.sketches}  # fmt: skip
             logs[p.me].write(events.Round(round=round, **facts))
+            rows.setdefault(p.me, {})[round] = scores[p.me]
             accuracy[p.me] = scores[p.me]["accuracy"]
+            if p.me in plan.peers and facts.get("scores"):
+                asked[p.me] = facts["scores"]
             sent += out
         if each is not None:
             each(round, scores, ledger, seconds)
@@ -87,6 +92,6 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     finally:
         for log in logs.values():
             log.close()
-    summary = summarise(plan, accuracy, None, sent, plan.run.rounds, time.monotonic() - began)
+    summary = summarise(plan, accuracy, None, sent, plan.run.rounds, time.monotonic() - began, asked, rows)
     folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return agent_states

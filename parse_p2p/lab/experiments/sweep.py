@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import P2PError, TrainingError
-from parse_p2p.core.events import Round, Start
+from parse_p2p.core.events import Round, Start, metrics
 from parse_p2p.lab.experiments.experiment import Job, Labels
 from parse_p2p.lab.experiments.recorded_simulation import rehearse
 from parse_p2p.lab.experiments.result_store import Outcome, ResultStore, plain
@@ -208,6 +209,7 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
     rehearse(plan, each, agent_states)
     people: dict[str, AgentState] = {p.me: p for p in agent_states}
     outcome.parameters = sum(people[me].learner.buffer.size for me in plan.peers)
+    outcome.measures |= _means(metrics(last[me]).get("scores") for me in outcome.accuracy if me in last)
     if others := [s["others"] for me, s in last.items() if me in outcome.accuracy and "others" in s]:
         outcome.measures["others"] = sum(others) / len(others)
     if plan.coordinator is not None:
@@ -216,6 +218,15 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
         measure: Measure = plugins.load(plugins.MEASURES, name)
         outcome.measures |= plain(measure(plan, people))
     return outcome
+
+
+def _means(scores: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
+    """Of each metric that a run file asks for, the mean over the agents that have it."""
+    found: dict[str, list[float]] = {}
+    for each in scores:
+        for name, value in (each or {}).items():
+            found.setdefault(name, []).append(value)
+    return {name: statistics.fmean(values) for name, values in found.items()}
 
 
 def real(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outcome:
@@ -243,7 +254,8 @@ def _read(plan: RunPlan, key: str, folder: RunFolder) -> Outcome:
     rounds = plan.run.rounds
     outcome = Outcome(key, bytes=[0.0] * rounds, seconds=[0.0] * rounds)
     outcome.accuracy = {me: [None] * rounds for me in plan.peers}
-    for event in RunHistory.of(plan, folder).read():
+    history = RunHistory.of(plan, folder)
+    for event in history.read():
         learning = event.agent in outcome.accuracy
         match event:
             case Start() if learning:
@@ -254,6 +266,8 @@ def _read(plan: RunPlan, key: str, folder: RunFolder) -> Outcome:
                 outcome.seconds[event.round] = max(outcome.seconds[event.round], event.seconds)
                 if learning and event.accuracy is not None:
                     outcome.accuracy[event.agent][event.round] = event.accuracy
+    latest = [history.agents[me].latest for me in plan.peers]
+    outcome.measures |= _means(row.scores for row in latest if row is not None)
     for me in plan.specs:
         shutil.rmtree(folder.checkpoints(me), ignore_errors=True)
     return outcome

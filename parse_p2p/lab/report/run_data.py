@@ -8,7 +8,7 @@ Every list ``by round`` is as long, with None where nothing is known:
     rounds, stride, config, command, versions, notes      notes: sentences on what is missing here
     agents[]      id, types [[from round, type]], here, state, samples, parameters, device, absent (rounds by plan),
                   final {accuracy, round}, by round: accuracy, loss, test_loss, seconds, alive, late, wire_out,
-                  wire_in, and sent: the number of an entry of ``sends``
+                  wire_in, and sent: the number of an entry of ``sends``; scores {metric: the latest}
     sends[]       [[position of the receiver in agents, number of an entry of ``payloads``], …]
     payloads[]    {slice: payload bytes}
     types{}       type → agents, by round: accuracy, worst, best, loss
@@ -203,6 +203,7 @@ class RunData:
                 "state": _state(logged.state, logged.heard <= over),
                 **{key: getattr(start, key) for key in ("samples", "parameters", "device")},
                 "absent": [] if self._theory is None else self._theory.absent(me, rounds),
+                "scores": _scores(logged.latest),
                 "final": {"accuracy": judged[max(judged)], "round": max(judged)} if judged else None,
                 "sent": [None if one is None else numbers.setdefault(one, len(numbers)) for one in sent],
             }
@@ -313,6 +314,12 @@ def _figure(row: Round | None, key: str) -> float | None:
     """A number of a round as it is drawn; None where there is none, or one beyond all measure."""
     value: float | None = getattr(row, key, None)
     return value if isinstance(value, int) else _digits(_number(value))
+
+
+def _scores(row: Round | None) -> dict[str, float]:
+    """The metrics of a round that the run file asks for, as far as they are numbers."""
+    given = ((name, _digits(_number(value))) for name, value in ((row and row.scores) or {}).items())
+    return {name: value for name, value in given if value is not None}
 
 
 def _since(time: float, began: float) -> float:

@@ -12,6 +12,7 @@ from parse_p2p.launch import fork_server
 from parse_p2p.launch.process import child
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.supervisor import Launcher, Supervisor
+from parse_p2p.learning.metrics import base as metrics
 from parse_p2p.transports.base import cannot_listen
 
 
@@ -44,6 +45,8 @@ class LocalSupervisor(Supervisor):
 
 def check(plan: RunPlan, folder: RunFolder) -> None:
     """Raise ConfigError before anything is written for a device, a port or a source of data that cannot be had."""
+    if plan.run.metrics:
+        metrics.check()
     for me in plan.specs:
         plan.device(me)
         plan.data.check_source(me)

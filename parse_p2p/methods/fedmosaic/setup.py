@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.core.optimisers import Adam
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Modality, TensorMap
 from parse_p2p.data.base import Batch, Dataset
+from parse_p2p.learning.optimisers.adam import Adam
 from parse_p2p.models.adapters import Adapters, slots
 from parse_p2p.models.base import initialise, key_of
 from parse_p2p.models.lora.alignment import Frame, aligned, merged, orthonormal

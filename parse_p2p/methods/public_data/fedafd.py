@@ -137,7 +137,7 @@ def redraw_gate(local: Local) -> None:
     fresh = deepcopy(gate).cpu()  # drawn where the generator is
     fresh.reset(seeded(learner.seed, local.me, local.round, "gate"))
     gate.load_state_dict(fresh.state_dict())
-    learner.optimiser.state.pop(learner.buffer.leaves[f"gate.{first}"], None)
+    learner.forget(f"gate.{first}")
 
 
 def scheme(options: Options) -> Scheme:

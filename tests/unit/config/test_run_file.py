@@ -74,7 +74,7 @@ BAD = {
     "dialling and dialled": (GOOD.replace("[audio]}", "[audio], dial_only: true, address: 'tcp://h:1'}"), 3, "agents.0",
                              "dials and nobody dials it"),
     "contacts of no kind": (GOOD + "discovery: {kind: gossip, contacts: a0}\n", 7, "discovery.contacts", "not 'a0'"),
-    "no option of train": (GOOD + "  schedule: line\n", 7, "train.schedule", "not 'line'"),
+    "no option of train": (GOOD + "  schedule: line\n", 7, "train.schedule", "there is no schedule 'line'"),
 }  # fmt: skip
 
 

@@ -123,6 +123,6 @@ def test_fields_beside_are_listed_behind_the_name():
 
 
 def test_every_option_beside_has_a_default():
-    for kind in (plugins.MIXERS, plugins.EXCHANGES):
+    for kind in (plugins.MIXERS, plugins.EXCHANGES, plugins.OPTIMISERS, plugins.SCHEDULES):
         for name in plugins.known(kind):
             plugins.load(kind, name)()

@@ -65,18 +65,6 @@ def test_the_global_generator_is_neither_read_nor_moved():
     assert torch.equal(one.buffer.values, other.buffer.values)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "factors"),
-    [("constant", [1, 1, 1, 1]), ("cosine", [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])],
-)
-def test_the_learning_rate_follows_its_schedule(schedule, factors):
-    agent = learner(train={"lr": 0.2, "schedule": schedule})
-    for round in (3, 0, 2, 1, 0):
-        agent.begin(round, 4)
-        for group in agent.optimiser.param_groups:
-            assert group["lr"] == pytest.approx(0.2 * factors[round])
-
-
 def test_scale_is_a_factor_on_the_rate_of_each_component_for_one_training():
     agent = learner(train={"weight_decay": 0, "momentum": 0})
     before = agent.cut(agent.buffer.regions)

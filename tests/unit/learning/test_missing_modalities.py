@@ -213,11 +213,11 @@ def test_evaluation_is_of_every_row_and_says_how_those_with_gaps_fare():
         right.append(float(agent.model(had).logits().argmax(1) == agent.test.targets[row]))
     rows = {key: at.tolist() for key, at in agent.test.lacking().items()}
     assert found["accuracy"] == pytest.approx(np.mean(right))
-    assert found["accuracy_whole"] == pytest.approx(np.mean([right[r] for r in rows[()]]))
-    assert found["accuracy_without_audio"] == pytest.approx(np.mean([right[r] for r in rows["audio",]]))
-    assert found["accuracy_without_motion"] == pytest.approx(np.mean([right[r] for r in rows["motion",]]))
+    assert found["test/accuracy-whole"] == pytest.approx(np.mean([right[r] for r in rows[()]]))
+    assert found["test/accuracy-without-audio"] == pytest.approx(np.mean([right[r] for r in rows["audio",]]))
+    assert found["test/accuracy-without-motion"] == pytest.approx(np.mean([right[r] for r in rows["motion",]]))
     assert set(found) == {
-        "accuracy", "test_loss", "accuracy_whole", "accuracy_without_audio", "accuracy_without_motion"
+        "accuracy", "test_loss", "test/accuracy-whole", "test/accuracy-without-audio", "test/accuracy-without-motion"
     }  # fmt: skip
     alone = agent.branch_accuracy()["unique.audio"]["alone"]
     having = agent.test.select(torch.nonzero(agent.test.present["audio"]).flatten(), ["audio"])
@@ -228,7 +228,7 @@ def test_evaluation_is_of_every_row_and_says_how_those_with_gaps_fare():
 def test_a_branch_that_no_test_sample_has_is_refused():
     agent = learner()
     agent.test = gapped(6).select([0, 3])
-    with pytest.raises(ConfigError, match=r"no test sample of a0 has what unique\.audio reads"):
+    with pytest.raises(ConfigError, match=r"no sample of a0 has what unique\.audio reads"):
         agent.evaluate(["unique.audio"])
 
 

@@ -132,7 +132,7 @@ function update(chosen = {}) {
     for (const agent of each.agents) for (const [, type] of agent.types) modalities(type).forEach(hue);
   drawChoices(run);
   for (const drawn of [drawRuns, drawTypes, drawAccuracy, drawLoss, drawBytes, drawConsensus, drawRound]) drawn();
-  for (const drawn of [drawContraction, drawEvents, drawPid, drawAgain]) drawn(run);
+  for (const drawn of [drawMetrics, drawContraction, drawEvents, drawPid, drawAgain]) drawn(run);
 }
 
 function about(run) {

@@ -101,6 +101,20 @@ const number = (value) => (typeof value === "number" ? value.toFixed(3) : "");
 const signed = (value) => (value == null ? "" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3));
 const toNode = (part) => (part instanceof Node ? part : String(part));
 
+// what `metrics` of the run file asks for, as it was last; of a class that an agent has no test sample of it has none
+function drawMetrics(run) {
+  const judged = run.agents.filter((agent) => !coordinates(agent));
+  const names = [...new Set(judged.flatMap((agent) => Object.keys(agent.scores)))];
+  const rows = names.map((name) => {
+    const those = judged.filter((agent) => name in agent.scores).sort((a, b) => a.scores[name] - b.scores[name]);
+    const shown = (agent) => `${agent.scores[name].toFixed(3)} (${agent.id})`;
+    const average = mean(those.map((agent) => agent.scores[name])).toFixed(3);
+    return [name, average, shown(those[0]), shown(those.at(-1)), String(those.length)];
+  });
+  document.getElementById("metrics-box").hidden = !rows.length;
+  tabulate("metrics", ["metric", "mean", "lowest", "highest", "agents"], rows, 1);
+}
+
 // of every slice what is left of the distance in a round, beside what theory allows
 function drawContraction(run) {
   const rows = Object.entries(run.consensus)

@@ -140,10 +140,10 @@ def test_A2_discriminators_are_kept_from_round_to_round_and_never_sent():
     two, _ = finished(made(), 2)
     for me in one:
         if me != "hub":
-            assert any(name.startswith("momentum/discriminator") for name in one[me].state())
+            assert any(name.startswith("optimiser/state/momentum_buffer/discriminator") for name in one[me].state())
             kept = [parts(agent[me].learner, "discriminator") for agent in (one, two)]
             assert not same(*kept)
-    assert "momentum/discriminator.audio" not in one["hub"].state()
+    assert "optimiser/state/momentum_buffer/discriminator.audio" not in one["hub"].state()
 
 
 def test_A3_what_came_from_the_coordinator_stays_as_it_came():
