@@ -160,7 +160,7 @@ class OptionsBeside(BaseModel):
         section = handler.resolve_ref_schema(found)
         for each in _shipped(cls):
             section["properties"] |= handler.resolve_ref_schema(handler(each.__pydantic_core_schema__))["properties"]
-        dotted = [{"properties": {name: {"pattern": r"\."}}, "required": [name]} for name, _ in naming(cls)]
+        dotted = [{"properties": {name: {"pattern": "[.:]"}}, "required": [name]} for name, _ in naming(cls)]
         section["anyOf"] = [{"propertyNames": {"enum": list(section["properties"])}}, *dotted]
         return found
 

@@ -229,7 +229,7 @@ class Learner:
         for name, leaf in self.buffer.leaves.items():
             if (momentum := self.optimiser.state[leaf].get("momentum_buffer")) is not None:
                 state[f"momentum/{name}"] = momentum
-        state |= {f"buffer/{name}": buffer for name, buffer in self.model.named_buffers()}
+        state |= {f"buffer/{name}": buffer for name, buffer in self.model.changing_buffers().items()}
         return to_host(state)
 
     @torch.no_grad()
@@ -240,7 +240,7 @@ class Learner:
             self.optimiser.state[leaf].clear()
             if (momentum := state.get(f"momentum/{name}")) is not None:
                 self.optimiser.state[leaf]["momentum_buffer"] = momentum.to(leaf.device, copy=True)
-        for name, buffer in self.model.named_buffers():
+        for name, buffer in self.model.changing_buffers().items():
             buffer.copy_(state[f"buffer/{name}"])
 
 

@@ -7,7 +7,6 @@ by their dotted names from anywhere else. ``Component``, ``Kind`` and ``Modality
 
 from parse_p2p.models.base import (
     Build,
-    EncoderOptions,
     ModelOptions,
     Network,
     Outputs,
@@ -16,8 +15,8 @@ from parse_p2p.models.base import (
     key_of,
     module_dict,
     trainable,
-    trunk,
 )
+from parse_p2p.models.encoder import EncoderOptions, trunk
 from parse_p2p.models.parameter_buffer import ParameterBuffer, Parts
 
 __all__ = [

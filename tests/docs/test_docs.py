@@ -15,7 +15,7 @@ from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.lab.experiments import experiment
-from parse_p2p.models.base import EncoderOptions, trunk
+from parse_p2p.models.encoder import EncoderOptions, trunk
 from parse_p2p.runtime.simulator import simulate
 from parse_p2p.topology import generators
 
