@@ -95,6 +95,7 @@ class RunPlan:
             lambda: validation.impossible_events(run, method, self.schema),
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
             lambda: validation.unknown_sensors(run, specs),
+            lambda: validation.unknown_encoders(run, specs),
         )
         if fits:  # there are no networks, and so no overlays, for modalities that the data do not have
             yield from _found(

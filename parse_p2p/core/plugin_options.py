@@ -38,9 +38,10 @@ def sentence(said: str) -> PydanticCustomError:
     return PydanticCustomError(SENTENCE, "{said}", {"said": said})
 
 
-def refused(key: str, said: str) -> ValidationError:
-    """What a validator of a model raises to refuse one of its keys with this sentence."""
-    return ValidationError.from_exception_data(key, [InitErrorDetails(type=sentence(said), loc=(key,), input=None)])
+def refused(key: str, said: str, *inner: int | str) -> ValidationError:
+    """What a validator of a model raises to refuse one of its keys, or one inside of it, with this sentence."""
+    details = InitErrorDetails(type=sentence(said), loc=(key, *inner), input=None)
+    return ValidationError.from_exception_data(key, [details])
 
 
 def unknown_key(key: str, known: Mapping[str, Any]) -> ValidationError:

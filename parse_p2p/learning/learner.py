@@ -22,6 +22,7 @@ from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
+from parse_p2p.learning.noise import Noise
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.models.parameter_buffer import ParameterBuffer
@@ -77,12 +78,14 @@ class Learner:
         self.optimiser = SGD(groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
         self.halted = False  # set from another thread to end training at the next step
         self._draw = seeded(seed, me, 0)
+        self._noise = Noise(device, seed, me, 0)
 
     def begin(self, round: int, rounds: int) -> None:
         """Set the draws, the learning rate and, from a stream, the data of a round."""
         if self.stream is not None:
             self.data = _on(self.stream.at(round), self.test.targets.device)
         self._draw = seeded(self.seed, self.me, round)
+        self._noise = Noise(self.buffer.values.device, self.seed, self.me, round)
         share = round / rounds if self.options.schedule == "cosine" else 0.0
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
@@ -143,7 +146,10 @@ class Learner:
         if self.halted:
             raise Interrupted(f"the training of {self.me} was stopped")
         self.buffer.grads.zero_()
-        with torch.autocast(self.buffer.values.device.type, torch.bfloat16, enabled=self.options.autocast == "bf16"):
+        autocast = torch.autocast(
+            self.buffer.values.device.type, torch.bfloat16, enabled=self.options.autocast == "bf16"
+        )
+        with self._noise.drawn(), autocast:
             value = loss().float()
         value.backward()  # type: ignore[no-untyped-call]
         resting = [name for name in self.buffer.leaves if only is not None and not only(name)]

@@ -55,7 +55,7 @@ class ModelOptions(OptionsBeside):
                 self.encoder_of(modality)
             except ValidationError as error:
                 first = error.errors()[0]
-                raise refused(".".join(map(str, ("encoders", modality, *first["loc"]))), first["msg"]) from None
+                raise refused("encoders", first["msg"], modality, *first["loc"]) from None
         return self
 
     def __hash__(self) -> int:  # of a dict there is none

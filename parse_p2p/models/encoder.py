@@ -14,6 +14,7 @@ from functools import cache, partial
 from hashlib import blake2b
 from importlib import import_module
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch
 from pydantic import (
@@ -78,7 +79,7 @@ class EncoderOptions(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             said = f"{first['msg'].lower()}, for the encoder {self.kind!r}"
-            raise refused(".".join(map(str, ("args", *first["loc"]))), said) from None
+            raise refused("args", said, *first["loc"]) from None
 
     @model_serializer(mode="wrap")
     def _without_sizes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -154,6 +155,8 @@ class Making:
     whose: str = "all"
     layouts: dict[Any, "Trunk"] = field(default_factory=dict)
 
+
+_TAKEN: WeakSet[nn.Module] = WeakSet()  # the modules with numbers that are in a trunk
 
 _MAKING: ContextVar[Making] = ContextVar("making")
 
@@ -336,10 +339,10 @@ def _called(build: Any, shape: tuple[int, ...], options: EncoderOptions) -> nn.M
         raise ConfigError(f"the encoder {kind!r} cannot be made ({_short(error)}): correct it or its args") from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"the encoder {kind!r} makes {_of(module)}: it has to return a torch.nn.Module")
-    if any(hasattr(parameter, "in_a_trunk") for parameter in module.parameters()):
+    parts = [part for part in module.modules() if part._parameters or part._buffers]
+    if not _TAKEN.isdisjoint(parts):
         raise ConfigError(f"the encoder {kind!r} makes no new module each time: return a copy.deepcopy of it")
-    for parameter in module.parameters():
-        parameter.in_a_trunk = True  # type: ignore[attr-defined]
+    _TAKEN.update(parts)
     return module
 
 

@@ -43,7 +43,7 @@ def load_weights(encoder: nn.Module, path: str) -> None:
 
 
 def _fill(mine: Tensors, given: Tensors) -> None:
-    missing, unknown = [n for n in mine if n not in given], [n for n in given if n not in mine]
+    missing, unknown = [n for n in mine if n not in given], sorted(given.keys() - mine.keys())
     wrong = [f"the tensor {missing[0]!r} of the trunk is missing there"] if missing else []
     wrong += [f"{unknown[0]!r} there is no tensor of the trunk"] if unknown else []
     if wrong:
