@@ -80,6 +80,7 @@ class RunPlan:
         # by what networks are made of; of this plan only, for in a notebook an encoder may be written anew
         self._layouts: dict[tuple[Any, ...], tuple[Mapping[str, Region], tuple[int, int] | None]] = {}
         self._trunks: dict[Any, Trunk] = {}
+        self._frozen: dict[Any, Trunk] = {}
         for problem in self.problems() if refuse else ():
             raise ConfigError(problem)
 
@@ -206,8 +207,11 @@ class RunPlan:
             whose = spec.id if spec.model.init == "own" and not frozen else "all"
             initialise(module, seeded(self.run.seed, "init", whose, name))
         for modality, encoder in spec.encoders.items():
+            trunk = network.trunk_of(modality)
             if encoder.weights is not None:
-                load_weights(network.trunk_of(modality), encoder.weights)
+                load_weights(trunk, encoder.weights)
+            if isinstance(trunk, Trunk) and trunk.frozen:
+                trunk.hold_once(self._frozen.setdefault((modality, encoder), trunk))
         return network
 
     def spec(self, me: PeerId, modalities: Modalities) -> AgentSpec:

@@ -4,10 +4,11 @@ Every draw of a round comes from a generator seeded by (seed, agent, round), so 
 uninterrupted one would have drawn and no generator's state has to be kept.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from parse_p2p.core.errors import Interrupted, TrainingError
+from parse_p2p.core.errors import ConfigError, Interrupted, TrainingError
 from parse_p2p.core.optimisers import SGD
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
@@ -236,11 +237,27 @@ class Learner:
             if (momentum := self.optimiser.state[leaf].get("momentum_buffer")) is not None:
                 state[f"momentum/{name}"] = momentum
         state |= {f"buffer/{name}": buffer for name, buffer in self.model.changing_buffers().items()}
-        return to_host(state)
+        return to_host(state | self._frozen)
+
+    @cached_property
+    def _frozen(self) -> dict[str, Tensor]:
+        """A digest (16,) of the tensors that never change and are not kept, where there are any."""
+        found = hashlib.blake2b(digest_size=16)
+        tensors = self.model.frozen_tensors()
+        for tensor in to_host(tensors).values():
+            found.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data)
+        return {"frozen": torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)} if tensors else {}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a ``state`` of the same model: parameters, momentum and buffers."""
+        """Go on from a ``state`` of the same model: parameters, momentum and buffers.
+
+        Raises ConfigError where a trunk is frozen as another than then.
+        """
+        if not all(torch.equal(digest, state.get(name, digest)) for name, digest in self._frozen.items()):
+            raise ConfigError(
+                f"{self.me}: its frozen trunk is not the one that the run began with: give it the same weights"
+            )
         self.buffer.values.copy_(state["parameters"])
         for name, leaf in self.buffer.leaves.items():
             self.optimiser.state[leaf].clear()

@@ -150,9 +150,18 @@ class Network(nn.Module):
 
     def changing_buffers(self) -> dict[str, Tensor]:
         """The buffers by name, but for those of frozen trunks, which are made again as they were."""
-        frozen = {key for key, module in self.trunks.items() if isinstance(module, Trunk) and module.frozen}
-        fixed = tuple(f"trunks.{key}." for key in frozen)
-        return {name: buffer for name, buffer in self.named_buffers() if not name.startswith(fixed)}
+        return {name: buffer for name, buffer in self.named_buffers() if not name.startswith(self._frozen)}
+
+    def frozen_tensors(self) -> dict[str, Tensor]:
+        """All tensors by name that are not trained in frozen trunks of one's own."""
+        named = (*self.named_parameters(), *self.named_buffers())
+        return {name: tensor for name, tensor in named if name.startswith(self._frozen) and not tensor.requires_grad}
+
+    @property
+    def _frozen(self) -> tuple[str, ...]:
+        """How the names begin of what is in frozen trunks."""
+        trunks = self.trunks.items()
+        return tuple(f"trunks.{key}." for key, module in trunks if isinstance(module, Trunk) and module.frozen)
 
 
 class Build(Protocol):

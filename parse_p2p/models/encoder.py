@@ -206,6 +206,13 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return averaged(recomputed(self.module, self.module, x) if self.checkpointed else self.module(x))
 
+    def hold_once(self, like: "Trunk") -> None:
+        """Let the parameters that never change be those of an equal trunk, so that many agents hold them once."""
+        theirs = dict(like.named_parameters())
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                parameter.data = theirs[name].data
+
 
 class Checkpointed(nn.Sequential):
     """A shipped encoder that is computed again for its gradients."""

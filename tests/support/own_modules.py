@@ -112,6 +112,12 @@ def pair(shapes, classes, options, encoders):
     return Pair()
 
 
+class Kept(nn.Linear):
+    """Has the values of its constructor for good."""
+
+    keeps_values = True
+
+
 class Net(Fission):
     """A network that looks at numbers while it is made, and has a module with values of its own."""
 
@@ -119,8 +125,7 @@ class Net(Fission):
 
     def __init__(self, shapes, classes, options, encoders):
         super().__init__(shapes, classes, options, encoders)
-        self.extra = nn.Linear(3, 3)
-        self.extra.keeps_values = True
+        self.extra = Kept(3, 3)
         float(self.extra.weight.detach().sum())
         Net.drawn_last = torch.randn(3, 3)
 

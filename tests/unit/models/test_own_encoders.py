@@ -206,6 +206,28 @@ def test_a_run_goes_on_from_what_was_saved_bit_for_bit():
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_run_does_not_go_on_with_another_frozen_trunk(tmp_path):
+    file = saved(tmp_path)
+    encoder = {"kind": NORMED, "args": {"features": 6}, "weights": str(file), "frozen": True}
+    made = plan({"audio": 2}, encoder=None, model={"encoder": encoder})
+    state = made.agent_state("a0").learner.state()
+    made.agent_state("a0").learner.restore(state)
+    kept = torch.load(file, weights_only=True)
+    torch.save(kept | {"1.running_mean": kept["1.running_mean"] + 1}, file)
+    with pytest.raises(ConfigError, match="a0: its frozen trunk is not the one that the run began with: give it"):
+        plan({"audio": 2}, encoder=None, model={"encoder": encoder}).agent_state("a0").learner.restore(state)
+
+
+def test_agents_of_one_process_hold_the_numbers_of_a_frozen_trunk_once():
+    model = {"encoder": {"kind": NORMED, "frozen": True}, "encoders": {"motion": {"frozen": False}}}
+    made = plan({"audio+motion": 2}, encoder=None, model=model)
+    one, other = (made.agent_state(me).learner.model for me in ("a0", "a1"))
+    for modality, shared in (("audio", True), ("motion", False)):
+        layers = [net.trunk_of(modality).module[0] for net in (one, other)]
+        assert torch.equal(*(layer.weight for layer in layers))
+        assert (layers[0].weight.data_ptr() == layers[1].weight.data_ptr()) is shared
+
+
 def test_the_same_run_twice_is_the_same(tmp_path):
     encoder = {"kind": NORMED, "args": {"features": 6}, "weights": str(saved(tmp_path))}
     assert differing(*(finished(ring_of(encoder, rounds=2).plan)[0] for _ in range(2))) == []
@@ -219,12 +241,17 @@ def test_gradients_and_statistics_are_the_same_when_it_is_computed_again(encoder
     models = [{"encoder": encoder | {"checkpoint": again}} for again in (False, True)]
     agents = [learner("audio", encoder=None, model=model) for model in models]
     kept = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
     for agent in agents:
         x = inputs({"audio": SHAPE}, 20)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # of dropout
             agent.model.train()
-            with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
                 agent.model(x).logits().square().sum().backward()
         kept.append(None)
     one, other = agents

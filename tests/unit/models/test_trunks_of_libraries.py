@@ -72,7 +72,7 @@ def test_a_series_is_read_as_the_values_of_one_channel():
     encoder = trunk((1, 200), of("transformers", args={"config": WAV})).eval()
     x = inputs({"sound": (1, 200)})["sound"]
     with torch.no_grad():
-        hidden = encoder.module.model(input_values=x[:, 0]).last_hidden_state
+        hidden = encoder.get_submodule("module.model")(input_values=x[:, 0]).last_hidden_state
         torch.testing.assert_close(encoder(x), hidden.mean(1))
 
 

@@ -24,7 +24,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 def tensors():
     torch.manual_seed(5)
     module = own_modules.Normed()
-    module[1].running_mean.fill_(3)
+    module.get_buffer("1.running_mean").fill_(3)
     return module.state_dict()
 
 
