@@ -2,7 +2,8 @@
 
 An encoder is a module with ``build(shape, options) -> torch.nn.Module``, a network one with ``NETWORK``, which is a
 ``Build``. A run finds an encoder by its name if it lies in ``encoders/``, a network if it lies in this folder, and both
-by their dotted names from anywhere else. ``Component``, ``Kind`` and ``Modality`` come from ``parse_p2p``.
+by their dotted names from anywhere else. Any other module is an encoder too, as ``kind: mypackage.module:Name``.
+``Component``, ``Kind`` and ``Modality`` come from ``parse_p2p``.
 """
 
 from parse_p2p.models.base import (

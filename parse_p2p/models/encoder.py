@@ -193,18 +193,19 @@ class Trunk(nn.Module):
         self.module = module
         self.features = features
         self.frozen = options.frozen
-        self.checkpointed = options.checkpoint
         if self.frozen:
             self.requires_grad_(False)
         if options.lora:
             inject(options.lora, self)
+        if options.checkpoint:
+            recompute(module)
         self.train()
 
     def train(self, mode: bool = True) -> Self:
         return super().train(mode and not self.frozen)
 
     def forward(self, x: Tensor) -> Tensor:
-        return averaged(recomputed(self.module, self.module, x) if self.checkpointed else self.module(x))
+        return averaged(self.module(x))
 
     def hold_once(self, like: "Trunk") -> None:
         """Let the parameters that never change be those of an equal trunk, so that many agents hold them once."""
@@ -214,23 +215,40 @@ class Trunk(nn.Module):
                 parameter.data = theirs[name].data
 
 
-class Checkpointed(nn.Sequential):
-    """A shipped encoder that is computed again for its gradients."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = recomputed(self, super().forward, x)
-        return out
-
-
 def averaged(features: Tensor) -> Tensor:
     """(B, F, ...) → (B, F)."""
     return features if features.dim() == 2 else features.flatten(2).mean(2)
 
 
-def recomputed(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Any:
-    """The output, whose gradients will take a second pass in place of what the first would have kept."""
-    passes = partial(_passes, module)
-    return checkpoint(forward, x, use_reentrant=False, context_fn=passes) if torch.is_grad_enabled() else forward(x)
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+
+
+def recompute(module: nn.Module) -> None:
+    """Keep nothing of a module's blocks in forward passes: each is computed again for its gradients.
+
+    Its names and its numbers stay the same. Blocks are what stands in lists of modules and has layers of its own, such
+    as those of a transformer; without any the module is one.
+    """
+    for block in list(_blocks(module)) or [module]:
+        block.forward = partial(_recomputed, block, block.forward)
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        inside = list(_blocks(child))
+        if not inside and isinstance(module, CONTAINERS) and _composite(child):
+            yield child
+        yield from inside
+
+
+def _composite(module: nn.Module) -> bool:
+    return any(True for _ in module.children()) and any(True for _ in module.parameters())
+
+
+def _recomputed(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=partial(_passes, module), **kwargs)
 
 
 def _passes(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -291,7 +309,9 @@ def _fitting(kind: str, shape: tuple[int, ...], options: EncoderOptions) -> nn.M
         reason = " ".join(str(error).split())[:120]
         raise ConfigError(f"the encoder {kind!r} does not take inputs of shape {shape} ({reason}): try auto") from None
     encoder: nn.Module = build(shape, options)
-    return Checkpointed(*encoder.children()) if options.checkpoint else encoder
+    if options.checkpoint:
+        recompute(encoder)
+    return encoder
 
 
 @cache

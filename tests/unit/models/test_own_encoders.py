@@ -1,5 +1,7 @@
 """Any module as an encoder: what it gives, its first values, frozen for good, and what is refused in one sentence."""
 
+import copy
+
 import networkx as nx
 import numpy as np
 import own_modules
@@ -15,7 +17,7 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.learning import losses
 from parse_p2p.models.base import as_buffers
-from parse_p2p.models.encoder import EncoderOptions, Trunk, making, trunk
+from parse_p2p.models.encoder import EncoderOptions, Trunk, making, recompute, trunk
 
 NORMED = "own_modules:Normed"
 SHAPE = (16,)
@@ -261,6 +263,25 @@ def test_gradients_and_statistics_are_the_same_when_it_is_computed_again(encoder
     plain, again = kept[: kept.index(None)], kept[kept.index(None) + 1 : -1]
     assert sum(again) < sum(plain), "fewer numbers are kept for the second pass"
     assert one.holder.regions == other.holder.regions, "and they share their trunks"
+
+
+def test_deep_modules_are_computed_again_block_by_block():
+    layer = torch.nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    deep = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False))
+    names = [name for name, _ in deep.named_parameters()]
+    again = copy.deepcopy(deep)
+    recompute(again)
+    recomputed = [name for name, module in again.named_modules() if "forward" in vars(module)]
+    assert recomputed == [f"1.layers.{i}" for i in range(3)] and [n for n, _ in again.named_parameters()] == names
+    x = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    for module in (deep, again, copy.deepcopy(again)):
+        torch.manual_seed(0)
+        module(x).square().sum().backward()
+        assert all(torch.equal(*pair) for pair in zip(grads(module), grads(deep), strict=True))
+
+
+def grads(module):
+    return [parameter.grad for parameter in module.parameters()]
 
 
 # where it is named

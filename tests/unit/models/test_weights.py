@@ -55,7 +55,7 @@ def test_every_format_gives_the_same_tensors(name, tmp_path):
     assert all(torch.equal(value, state[key]) for key, value in loaded(path).items())
 
 
-def test_a_folder_is_read_by_its_file_and_told_apart_by_all_of_them(tmp_path):
+def test_a_folder_is_read_by_its_file_and_compared_by_all_in_it(tmp_path):
     state = tensors()
     write(tmp_path / "pytorch_model.bin", {name: tensor + 1 for name, tensor in state.items()})
     first = content(str(tmp_path))
