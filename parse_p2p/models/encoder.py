@@ -370,6 +370,11 @@ def _called(build: Any, shape: tuple[int, ...], options: EncoderOptions) -> nn.M
     if not _TAKEN.isdisjoint(parts):
         raise ConfigError(f"the encoder {kind!r} makes no new module each time: return a copy.deepcopy of it")
     _TAKEN.update(parts)
+    for name, parameter in () if options.frozen else module.named_parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            raise ConfigError(
+                f"the encoder {kind!r} has {name!r} of {parameter.dtype}: train it in float32, or freeze it"
+            )
     return module
 
 

@@ -130,5 +130,16 @@ class Net(Fission):
         Net.drawn_last = torch.randn(3, 3)
 
 
+class Double(nn.Module):
+    """Computes in double precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(16, 3, dtype=torch.float64)
+
+    def forward(self, x):
+        return self.layer(x.double()).float()
+
+
 def number():
     return 3

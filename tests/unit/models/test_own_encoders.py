@@ -378,6 +378,7 @@ NAMED = {
     "own_modules:Sum": "gives torch.float32 of shape (2,) for a batch of 2: it has to give floats (2, F)",
     "own_modules:Whole": "gives torch.float32 of shape (1, 16) for a batch of 2",
     "own_modules:Signs": "gives torch.int64 of shape (2, 16)",
+    "own_modules:Double": "has 'layer.weight' of torch.float64: train it in float32, or freeze it",
     "own_modules:flat": "does not take these args (missing a required argument: 'features'): it is called with",
     "own_modules:once": "makes no new module each time: return a copy.deepcopy of it",
 }
