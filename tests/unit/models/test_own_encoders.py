@@ -294,6 +294,7 @@ def test_each_modality_may_have_its_own_for_all_agents_and_for_one():
         {"id": "a1", "modalities": ["audio", "motion"], "encoders": {"audio": {"args": {"features": 3}}}},
         {"id": "a2", "modalities": ["audio", "motion"], "encoders": {"audio": {"kind": "vector"}}},
         {"id": "a3", "modalities": ["audio", "motion"], "model": {"encoder": {"width": 4}}},
+        {"id": "a4", "modalities": ["audio", "motion"], "encoders": {"audio": {"args": {"features": 4}}}},
     ]
     raw = {"graph": {"generator": "complete"}, "agents": agents, "dataset": "bits", "model": common}
     made = RunPlan(RunFile.model_validate(raw))
@@ -304,10 +305,11 @@ def test_each_modality_may_have_its_own_for_all_agents_and_for_one():
         "a1": {"audio": 3, "motion": 5},
         "a2": {"audio": 64, "motion": 5},
         "a3": {"audio": 4, "motion": 4},
+        "a4": {"audio": 4, "motion": 5},
     }
     assert found["a0"].architectures == {"audio": "", "motion": ""}
     labels = {net.architectures["audio"] for net in found.values()}
-    assert len(labels) == 4, "only equal trunks are mixed"
+    assert len(labels) == 5, "only equal trunks are mixed"
     trunks = {str(key): keys for key, keys in made.overlays(0).plan("a0").links.items()}
     assert trunks["a1"] and not any(key.component == "trunk.audio" for key in made.overlays(0).plan("a0").links["a1"])
 
