@@ -157,7 +157,7 @@ def run(
 
     ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a ``folder`` it is written as
     the run of real agents is. ``method``, ``dataset``, ``codec=…`` and an encoder's ``kind`` may be the dotted names of
-    modules of one's own.
+    modules of one's own, an encoder's also ``module:Name`` of any class that makes a module.
 
     Raises ConfigError in one sentence for what cannot be run, and TrainingError where a loss stops being a number.
     """

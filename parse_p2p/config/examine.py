@@ -5,9 +5,8 @@ What a host lacks (a key, a free port, a GPU) only a run finds.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
@@ -76,20 +75,22 @@ class _Examination:
 
         Returns whether the data can be opened, and the run without what is wrong there, if that is still one.
         """
-        method = self._module(raw, "method", plugins.METHODS)
+        method: Method | None = self._plugin(plugins.load, raw, "method", plugins.METHODS)
         own = raw.get("dataset") == run_file.OWN
-        data = None if own else self._module(raw, "dataset", plugins.DATA)
-        codec = self._module(raw, "codec", plugins.CODECS)
-        options_fit = method is not None and self._fit(raw, "options", method.METHOD.options)
+        data = None if own else self._plugin(plugins.module, raw, "dataset", plugins.DATA)
+        codec = self._plugin(plugins.load, raw, "codec", plugins.CODECS)
+        options_fit = method is not None and self._fit(raw, "options", method.options)
         data_fits = own or (data is not None and self._fit(raw, "data", data.Options))
         if method is None or run is None:
             return data_fits, None
         instead: dict[str, Any] = {} if options_fit else {"options": {}}
         return data_fits, run.model_copy(update=instead | ({} if codec else {"codec": _default("codec")}))
 
-    def _module(self, raw: Mapping[str, Any], key: str, kind: PluginKind) -> ModuleType | None:
+    def _plugin(
+        self, find: Callable[[PluginKind, str], Any], raw: Mapping[str, Any], key: str, kind: PluginKind
+    ) -> Any:
         try:
-            return plugins.module(kind, raw.get(key, _default(key)))
+            return find(kind, raw.get(key, _default(key)))
         except ConfigError as error:
             self._add(f"{key}: {error}")
             return None

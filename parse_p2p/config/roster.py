@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
+from typing import Any
 
 import networkx as nx
 
@@ -16,7 +17,8 @@ from parse_p2p.config.sections import AgentEntry, MixEntry
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId, Role
 from parse_p2p.methods.base import Method
-from parse_p2p.models.base import EncoderOptions, ModelOptions
+from parse_p2p.models.base import ModelOptions
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.topology import generators
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.placement import Type, place
@@ -113,12 +115,15 @@ def spec(run: RunFile, entry: AgentEntry, role: Role, sensed: list[str]) -> Agen
         raise ConfigError(f"{where} has a modality twice: {', '.join(modalities)}")
     if odd := sorted(set(entry.encoders) - set(modalities)):
         raise ConfigError(f"{where} has an encoder for {odd[0]!r}, a modality it lacks: {', '.join(modalities)}")
-    known = {"modalities": run.model.modalities or tuple(sensed)}
+    known: dict[str, Any] = {"modalities": run.model.modalities or tuple(sensed)}
+    known |= (
+        {"encoders": {}} if "encoder" in entry.model else {}
+    )  # the agent's own says more than the run's for a modality
     model = options(ModelOptions, run.model.model_dump() | known | entry.model, f"{where}.model")
-    changed = {m: model.encoder.model_dump() | entry.encoders.get(m, {}) for m in modalities}
+    changed = {m: model.encoder_of(m).changed(entry.encoders.get(m, {})) for m in modalities}
     encoders = {m: options(EncoderOptions, e, f"{where}.encoders.{m}") for m, e in changed.items()}
     # whatever this agent's own are, the run's encoder stays what others are measured by
-    model = model.model_copy(update={"encoder": run.model.encoder})
+    model = model.model_copy(update={"encoder": run.model.encoder, "encoders": run.model.encoders})
     return AgentSpec(PeerId(entry.id), role, modalities, entry, model, encoders, entry.task or "")
 
 

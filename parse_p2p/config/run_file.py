@@ -127,12 +127,16 @@ class RunFile(Section):
                 {k: v for k, v in entry.items() if k not in host_keys} | {"address": None} for entry in same["agents"]
             ]
             for entry in same["agents"]:  # the weights of its encoders are an agent's own
-                encoders = (*entry["encoders"].values(), _mapping(entry["model"].get("encoder")))
-                for encoder in encoders:
-                    encoder.pop("weights", None)
+                model = entry["model"]
+                own = (*entry["encoders"].values(), model.get("encoder"), *_mapping(model.get("encoders")).values())
+                for encoder in own:
+                    _mapping(encoder).pop("weights", None)
         else:
             same["agents"].pop("data")
-        same["model"]["encoder"]["weights"] = content(self.model.encoder.weights or "")
+        common = same["model"]
+        for encoder in (common["encoder"], *common["encoders"].values()):
+            if encoder.get("weights") is not None:
+                encoder["weights"] = content(encoder["weights"])
         # where a host keeps its copy is its own business; that the copies are equal the fingerprint says
         same["data"] = {} if self.dataset == OWN else _without_paths(self.dataset, self.data)
         if self.public is not None and self.public.dataset is not None:
@@ -150,10 +154,14 @@ class RunFile(Section):
 
 @cache
 def content(file: str) -> str | None:
-    """A digest of what is in a file; None where there is none."""
-    if not Path(file).is_file():
+    """A digest of what is in a file, or in all files that lie in a folder; None where there is none."""
+    path = Path(file)
+    if path.is_dir():
+        inside = {each.name: content(str(each)) for each in sorted(path.iterdir()) if each.is_file()}
+        return hashlib.blake2b(json.dumps(inside).encode()).hexdigest()
+    if not path.is_file():
         return None
-    with open(file, "rb") as opened:
+    with open(path, "rb") as opened:
         return hashlib.file_digest(opened, "blake2b").hexdigest()
 
 
@@ -256,13 +264,13 @@ def _forget_filled_in(raw: dict[str, Any], changed: set[str | int]) -> None:
 def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:
     """Where in a run file paths may stand."""
     yield from (("keyring",), ("discovery", "folder"), ("graph", "file"), ("varying", "file"))
-    yield ("model", "encoder", "weights")
+    yield from _weights(("model",), raw.get("model"))
     yield from (("data", key) for key in _path_options(raw.get("dataset"), raw.get("data")))
     public = raw.get("public")
     if isinstance(public, dict):
         yield from (("public", "data", key) for key in _path_options(public.get("dataset"), public.get("data")))
     for i, entry in enumerate(_listed(raw)):
-        yield ("agents", i, "model", "encoder", "weights")
+        yield from _weights(("agents", i, "model"), entry.get("model"))
         yield from (("agents", i, "encoders", m, "weights") for m in _mapping(entry.get("encoders")))
         for part in ("data", "test_data"):
             source = _mapping(raw.get("data")) | _mapping(entry.get("data")) | _mapping(entry.get(part))
@@ -270,6 +278,12 @@ def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:
     for me, source in _mapping(_mapping(raw.get("agents")).get("data")).items():
         paths = _path_options(OWN, _mapping(raw.get("data")) | _mapping(source))
         yield from (("agents", "data", me, key) for key in paths)
+
+
+def _weights(at: Loc, model: object) -> Iterator[Loc]:
+    """Where a section ``model`` may name weights."""
+    yield (*at, "encoder", "weights")
+    yield from ((*at, "encoders", m, "weights") for m in _mapping(_mapping(model).get("encoders")))
 
 
 def _path_options(dataset: object, values: object) -> list[str]:

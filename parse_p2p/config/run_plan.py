@@ -18,7 +18,7 @@ from parse_p2p.config.roster import AgentSpec, agent_ids, read_roster, specs
 from parse_p2p.config.roster import spec as spec_of
 from parse_p2p.config.run_file import RunFile, options
 from parse_p2p.core import plugins
-from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, cause, nearest
 from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region, Sharing
@@ -29,9 +29,11 @@ from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
 from parse_p2p.learning.learner import Learner
-from parse_p2p.methods.base import Method
-from parse_p2p.models.base import Build, Network, initialise, load_weights
+from parse_p2p.methods.base import GENERAL, Method
+from parse_p2p.models.base import Build, InputShapes, Network, initialise
+from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
+from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
@@ -55,7 +57,7 @@ class RunPlan:
         run = _with_network(run, self.method)
         self.options = options(self.method.options, run.options, "options")
         self.codec: Codec = plugins.load(plugins.CODECS, run.codec)
-        if run.model.network not in self.method.networks:
+        if not _made_for(self.method, run.model.network):
             raise ConfigError(
                 f"the method {run.method!r} is not made for model.network {run.model.network!r}: "
                 f"{nearest(run.model.network, self.method.networks)}"
@@ -77,6 +79,8 @@ class RunPlan:
         self._drawn = lru_cache(RECENT)(self._draw)
         # by what networks are made of; of this plan only, for in a notebook an encoder may be written anew
         self._layouts: dict[tuple[Any, ...], tuple[Mapping[str, Region], tuple[int, int] | None]] = {}
+        self._trunks: dict[Any, Trunk] = {}
+        self._frozen: dict[Any, Trunk] = {}
         for problem in self.problems() if refuse else ():
             raise ConfigError(problem)
 
@@ -92,6 +96,7 @@ class RunPlan:
             lambda: validation.impossible_events(run, method, self.schema),
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
             lambda: validation.unknown_sensors(run, specs),
+            lambda: validation.unknown_encoders(run, specs),
         )
         if fits:  # there are no networks, and so no overlays, for modalities that the data do not have
             yield from _found(
@@ -198,19 +203,27 @@ class RunPlan:
     # models
 
     def network(self, spec: AgentSpec) -> Network:
-        build: Build = plugins.load(plugins.NETWORKS, spec.model.network)
-        return build(self.schema.shapes(spec.modalities), self.classes(spec), spec.model, spec.encoders)
+        """The network as it is made; what it draws by itself is common to all, unless ``model.init`` is own."""
+        whose = spec.id if spec.model.init == "own" else "all"
+        with making(self.run.seed, whose, self._trunks), drawing(self.run.seed, "init", whose):
+            return _built(spec.model.network, self.schema.shapes(spec.modalities), self.classes(spec), spec)
 
     def initialised(self, spec: AgentSpec) -> Network:
-        """The network with its first parameters: equal components start equal, unless ``model.init`` is own."""
+        """The network with its first parameters: equal components start equal, unless ``model.init`` is own.
+
+        Trunks of one's own, and what else says so, keep those of their constructor.
+        """
         network = self.network(spec)
         for name, module in network.initialised_apart():
             frozen = not any(p.requires_grad for p in module.parameters())
             whose = spec.id if spec.model.init == "own" and not frozen else "all"
             initialise(module, seeded(self.run.seed, "init", whose, name))
         for modality, encoder in spec.encoders.items():
+            trunk = network.trunk_of(modality)
             if encoder.weights is not None:
-                load_weights(network.trunk_of(modality), encoder.weights)
+                load_weights(trunk, encoder.weights)
+            if isinstance(trunk, Trunk) and trunk.frozen:
+                trunk.hold_once(self._frozen.setdefault((modality, encoder), trunk))
         return network
 
     def spec(self, me: PeerId, modalities: Modalities) -> AgentSpec:
@@ -230,10 +243,19 @@ class RunPlan:
     def _holder(self, spec: AgentSpec) -> Holder:
         key = (spec.modalities, self.classes(spec), spec.model, *spec.encoders.items())
         if key not in self._layouts:
-            with torch.device("meta"):  # no memory is taken for the parameters
-                network = self.network(spec)
+            network = self._layout(spec)
             self._layouts[key] = regions(network.parts()), network.dimensions
         return Holder(spec.id, spec.modalities, *self._layouts[key], spec.task)
+
+    def _layout(self, spec: AgentSpec) -> Network:
+        """The network for the shapes of its parameters alone, for which no memory is taken where that can be."""
+        try:
+            with torch.device("meta"):
+                return self.network(spec)
+        except ConfigError:
+            if not plugins.ones_own(spec.model.network):
+                raise
+        return self.network(spec)  # such as one that looks at numbers while it is made
 
     def _holders(self, round: int, membership: Membership) -> list[Holder]:
         """Who is there in a round, each with what it then has."""
@@ -375,6 +397,35 @@ def _found(*checks: Callable[[], Iterable[str]]) -> Iterator[str]:
             yield from check()
         except ConfigError as error:  # what the check looks at cannot be had
             yield str(error)
+
+
+def _made_for(method: Method, name: str) -> bool:
+    """Whether a method can train a network.
+
+    One of one's own has to be derived from one that the method is made for, where that is not for any.
+    """
+    if name in method.networks or not plugins.ones_own(name):
+        return name in method.networks
+    build = plugins.load(plugins.NETWORKS, name)
+    bases = tuple(plugins.load(plugins.NETWORKS, each) for each in method.networks if not plugins.ones_own(each))
+    return method.networks == GENERAL or (isinstance(build, type) and issubclass(build, bases))
+
+
+def _built(name: str, shapes: InputShapes, classes: int, spec: AgentSpec) -> Network:
+    build: Build = plugins.load(plugins.NETWORKS, name)
+    try:
+        made: object = build(shapes, classes, spec.model, spec.encoders)
+    except ConfigError:
+        raise
+    except Exception as error:
+        if not plugins.ones_own(name):
+            raise
+        raise ConfigError(f"the network {name!r} cannot be made ({cause(error)}): correct it") from error
+    if not isinstance(made, Network):
+        raise ConfigError(
+            f"the network {name!r} makes a {type(made).__name__}: derive what it makes from parse_p2p.models.Network"
+        )
+    return made
 
 
 def _with_network(run: RunFile, method: Method) -> RunFile:

@@ -54,6 +54,7 @@ CHOICES: Mapping[tuple[str, str], Iterable[str]] = {
 """Keys whose value is one of a table's names."""
 
 CHANGES: Mapping[tuple[str, str], Schema] = {
+    ("ModelOptions", "encoders"): {"type": "object", "additionalProperties": {"$ref": "#/$defs/EncoderOptions"}},
     ("AgentEntry", "model"): {"$ref": "#/$defs/ModelOptions"},
     ("AgentEntry", "encoders"): {"type": "object", "additionalProperties": {"$ref": "#/$defs/EncoderOptions"}},
 }
@@ -75,6 +76,7 @@ def schema() -> Schema:
         for section in (definition, *definition.get("oneOf", ())):
             _describe(section, definitions)
     root = definitions.pop("RunFile")
+    definitions.pop("EncoderChanges")  # the keys are those of EncoderOptions
     root["properties"]["version"] = VERSION
     options = {model: refs[model, VALIDATION] for model in models}
     return {
@@ -91,7 +93,7 @@ def schema() -> Schema:
 
 def _values() -> Iterator[tuple[tuple[str, str], Schema]]:
     """What the values of some keys may be, that the sections leave to the readers of those keys."""
-    dotted: Schema = {"type": "string", "pattern": r"\."}
+    dotted: Schema = {"type": "string", "pattern": "[.:]"}
     for at, kind in PLUGINS.items():
         more = WORDS.get(at, [])
         none: list[Schema] = [{"type": "null"}] if at == ("PublicEntry", "dataset") else []

@@ -64,6 +64,14 @@ def unknown_sensors(run: RunFile, specs: Iterable[AgentSpec]) -> Iterator[str]:
             yield f"faults.{i}.modality: no agent ever has {fault.modality!r}"
 
 
+def unknown_encoders(run: RunFile, specs: Iterable[AgentSpec]) -> Iterator[str]:
+    """Encoders of modalities that nobody has."""
+    known = {modality for spec in specs for modality in spec.model.modalities}
+    for modality in run.model.encoders:
+        if modality not in known:
+            yield f"model.encoders: no agent ever has {modality!r}: {nearest(modality, known)}"
+
+
 def impossible_tasks(run: RunFile, schema: DataSchema) -> Iterator[str]:
     """Tasks that the data do not have."""
     for name, task in run.tasks.items():

@@ -39,9 +39,10 @@ def sentence(said: str) -> PydanticCustomError:
     return PydanticCustomError(SENTENCE, "{said}", {"said": said})
 
 
-def refused(key: str, said: str) -> ValidationError:
-    """What a validator of a model raises to refuse one of its keys with this sentence."""
-    return ValidationError.from_exception_data(key, [InitErrorDetails(type=sentence(said), loc=(key,), input=None)])
+def refused(key: str, said: str, *inner: int | str) -> ValidationError:
+    """What a validator of a model raises to refuse one of its keys, or one inside of it, with this sentence."""
+    details = InitErrorDetails(type=sentence(said), loc=(key, *inner), input=None)
+    return ValidationError.from_exception_data(key, [details])
 
 
 def unknown_key(key: str, known: Mapping[str, Any]) -> ValidationError:
@@ -166,7 +167,7 @@ class OptionsBeside(BaseModel):
         section = handler.resolve_ref_schema(found)
         for each in _shipped(cls):
             section["properties"] |= handler.resolve_ref_schema(handler(each.__pydantic_core_schema__))["properties"]
-        dotted = [{"properties": {name: {"pattern": r"\."}}, "required": [name]} for name, _ in naming(cls)]
+        dotted = [{"properties": {name: {"pattern": "[.:]"}}, "required": [name]} for name, _ in naming(cls)]
         section["anyOf"] = [{"propertyNames": {"enum": list(section["properties"])}}, *dotted]
         return found
 

@@ -1,7 +1,8 @@
 """Find a plug-in by its name: a file in the folder of its kind, or any module by its dotted name.
 
 A plug-in is a module that has the attribute its kind asks for; it may lie in a folder of its own inside that of its
-kind. There is no registry: what is there is what can be found. How options name plug-ins is in ``plugin_options.py``.
+kind. ``module:Name`` is the attribute of that name instead. There is no registry: what is there is what can be found.
+How options name plug-ins is in ``plugin_options.py``.
 """
 
 import importlib
@@ -26,16 +27,18 @@ class PluginKind:
     """Where plug-ins of one kind live, and the attribute that makes a module one of them.
 
     ``adapter`` is a module whose ``adapted`` makes a plug-in of what is none: a class of another library, say.
+    Of some the ``whole`` module counts, which has more that is asked for than the attribute.
     """
 
     what: str
     package: str
     attribute: str
     adapter: str = ""
+    whole: bool = False
 
 
 METHODS = PluginKind("method", "parse_p2p.methods", "METHOD")
-DATA = PluginKind("data set", "parse_p2p.data", "open")
+DATA = PluginKind("data set", "parse_p2p.data", "open", whole=True)
 CODECS = PluginKind("codec", "parse_p2p.wire.codecs", "CODEC")
 ENCODERS = PluginKind("encoder", "parse_p2p.models.encoders", "build")
 NETWORKS = PluginKind("network", "parse_p2p.models", "NETWORK")
@@ -65,19 +68,21 @@ def names(kind: PluginKind) -> list[str]:
 
 
 def load(kind: PluginKind, name: str) -> Any:
-    """The plug-in's attribute, or what its kind makes of an object by its dotted name.
+    """The plug-in: the attribute of its kind, that which is named, or what its kind makes of an object of others.
 
     Raises ConfigError naming what there is and the nearest name, or saying why the object cannot be used.
     """
-    found = _object(name) if kind.adapter else None
-    if found is None:
-        return getattr(module(kind, name), kind.attribute)
-    return importlib.import_module(kind.adapter).adapted(found)
+    if kind.adapter and (other := _object(name)) is not None:
+        return importlib.import_module(kind.adapter).adapted(other)
+    found: Any = module(kind, name)
+    for step in (name.partition(":")[2] or kind.attribute).split("."):
+        found = getattr(found, step)
+    return found
 
 
 def _object(name: str) -> Any:
     """What a module calls so, as ``torch.optim.RMSprop``; None where it calls nothing so, or another module."""
-    place, _, attribute = name.rpartition(".")
+    place, _, attribute = name.rpartition(":" if ":" in name else ".")
     try:
         found = getattr(imported(place), attribute, None) if place else None
     except ModuleNotFoundError:
@@ -86,17 +91,36 @@ def _object(name: str) -> Any:
 
 
 def module(kind: PluginKind, name: str) -> ModuleType:
-    """The module of a plug-in; a name with a dot is taken as a module of another package.
+    """The module of a plug-in; a name with a dot or colon is taken as a module of another package.
 
     Raises ConfigError naming what there is and the nearest name.
     """
+    dotted, colon, attribute = name.partition(":")
     try:
-        found = imported(name if "." in name else _modules(kind.package).get(name.replace("_", "-"), ""))
+        found = imported(dotted if ones_own(name) else _modules(kind.package).get(name.replace("_", "-"), ""))
     except ModuleNotFoundError:
         raise ConfigError(f"there is no {kind.what} {name!r}: {nearest(name, known(kind))}") from None
-    if not hasattr(found, kind.attribute):
+    if colon and kind.whole:
+        raise ConfigError(f"a {kind.what} is a whole module, not {name!r}: leave out {colon + attribute!r}")
+    if colon:
+        _refuse_missing(found, name, attribute)
+    elif not hasattr(found, kind.attribute):
         raise ConfigError(f"{name!r} is no {kind.what} (it has no {kind.attribute}): {nearest(name, known(kind))}")
     return found
+
+
+def ones_own(name: str) -> bool:
+    """Whether a name is that of a module elsewhere, or of something in one, and not of a file of the package."""
+    return "." in name or ":" in name
+
+
+def _refuse_missing(found: ModuleType, name: str, attribute: str) -> None:
+    at: Any = found
+    for step in attribute.split("."):
+        if not hasattr(at, step):
+            public = [known for known in vars(at) if not known.startswith("_")] if hasattr(at, "__dict__") else []
+            raise ConfigError(f"there is no {name!r}, for its module has no {step!r}: {nearest(step, public)}")
+        at = getattr(at, step)
 
 
 def imported(dotted: str) -> ModuleType:

@@ -4,6 +4,7 @@ Every draw of a round comes from a generator seeded by (seed, agent, round), so 
 uninterrupted one would have drawn and no generator's state has to be kept.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
 from parse_p2p.learning.metrics import base as metrics_of
 from parse_p2p.learning.metrics.base import Metric, Predictions
+from parse_p2p.learning.noise import Noise
 from parse_p2p.learning.optimisers import memory
 from parse_p2p.learning.optimisers.base import Optimiser
 from parse_p2p.learning.schedules.base import Schedule
@@ -141,12 +143,14 @@ class Learner:
         self.rate = options.lr  # of this round, before a method's own factors
         self.halted = False  # set from another thread to end training at the next step
         self._draw = seeded(seed, me, 0)
+        self._noise = Noise(device, seed, me, 0)
 
     def begin(self, round: int, rounds: int) -> None:
         """Set the draws, the learning rate and, from a stream, the data of a round."""
         if self.stream is not None:
             self.data = _on(self._weighed(self.stream.at(round), self.options), self.test.targets.device)
         self._draw = seeded(self.seed, self.me, round)
+        self._noise = Noise(self.buffer.values.device, self.seed, self.me, round)
         self.rate = self.options.rate(round, rounds)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
@@ -219,7 +223,10 @@ class Learner:
         if self.halted:
             raise Interrupted(f"the training of {self.me} was stopped")
         self.buffer.grads.zero_()
-        with torch.autocast(self.buffer.values.device.type, torch.bfloat16, enabled=self.options.autocast == "bf16"):
+        autocast = torch.autocast(
+            self.buffer.values.device.type, torch.bfloat16, enabled=self.options.autocast == "bf16"
+        )
+        with self._noise.drawn(), autocast:
             value = loss().float()
         value.backward()  # type: ignore[no-untyped-call]
         resting = [name for name in self.buffer.leaves if only is not None and not only(name)]
@@ -342,13 +349,29 @@ class Learner:
         state = {"parameters": self.buffer.values}
         for component, kept in memory.read(self.optimiser).items():
             state |= {f"optimiser/{key}/{component}": tensor for key, tensor in kept.items()}
-        state |= {f"buffer/{name}": buffer for name, buffer in self.model.named_buffers()}
-        return to_host(state)
+        state |= {f"buffer/{name}": buffer for name, buffer in self.model.changing_buffers().items()}
+        return to_host(state | self._frozen)
+
+    @cached_property
+    def _frozen(self) -> dict[str, Tensor]:
+        """A digest (16,) of the tensors that never change and are not kept, where there are any."""
+        found = hashlib.blake2b(digest_size=16)
+        tensors = self.model.frozen_tensors()
+        for tensor in to_host(tensors).values():
+            found.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data)
+        return {"frozen": torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)} if tensors else {}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a ``state`` of the same model: parameters, the optimiser's memory and buffers."""
-        fill(self.model, self.buffer, state)
+        """Go on from a ``state`` of the same model: parameters, the optimiser's memory and buffers.
+
+        Raises ConfigError where a trunk is frozen as another than then.
+        """
+        if not all(torch.equal(digest, state.get(name, digest)) for name, digest in self._frozen.items()):
+            raise ConfigError(
+                f"{self.me}: its frozen trunk is not the one that the run began with: give it the same weights"
+            )
+        fill(self.model.changing_buffers(), self.buffer, state)
         kept: dict[str, dict[str, Tensor]] = {name: {} for name in self.buffer.leaves}
         for path in (name.split("/", 3) for name in state if name.startswith("optimiser/")):
             kept[path[3]][f"{path[1]}/{path[2]}"] = state["/".join(path)]

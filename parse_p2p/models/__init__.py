@@ -2,12 +2,12 @@
 
 An encoder is a module with ``build(shape, options) -> torch.nn.Module``, a network one with ``NETWORK``, which is a
 ``Build``. A run finds an encoder by its name if it lies in ``encoders/``, a network if it lies in this folder, and both
-by their dotted names from anywhere else. ``Component``, ``Kind`` and ``Modality`` come from ``parse_p2p``.
+by their dotted names from anywhere else. Any other module is an encoder too, as ``kind: mypackage.module:Name``.
+``Component``, ``Kind`` and ``Modality`` come from ``parse_p2p``.
 """
 
 from parse_p2p.models.base import (
     Build,
-    EncoderOptions,
     ModelOptions,
     Network,
     Outputs,
@@ -16,8 +16,8 @@ from parse_p2p.models.base import (
     key_of,
     module_dict,
     trainable,
-    trunk,
 )
+from parse_p2p.models.encoder import EncoderOptions, trunk
 from parse_p2p.models.parameter_buffer import ParameterBuffer, Parts
 
 __all__ = [

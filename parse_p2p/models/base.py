@@ -3,49 +3,29 @@
 Shapes: B samples, C classes, d_κ the width of a slice.
 """
 
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Annotated, Any, ClassVar, Protocol
-from zipfile import BadZipFile
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.plugin_options import Named, OptionsBeside
+from parse_p2p.core.plugin_options import Named, OptionsBeside, refused
 from parse_p2p.core.types import Kind, Modality
-from parse_p2p.data.schema import BY_AXES
+from parse_p2p.models.encoder import EncoderChanges, EncoderOptions, Trunk, features_of, trunk
 from parse_p2p.models.parameter_buffer import Parts
 
 MARK = "m·"  # before every key of a ModuleDict
+KEEPS = "keeps_values"  # of a module that is not to be initialised
 
 InputShapes = Mapping[Modality, tuple[int, ...]]
 """The shape of one sample of each modality of an agent."""
 
 Latents = Mapping[Modality, Mapping[Kind, Tensor]]
 """What heads read: of every modality the slices (B, d_κ), by their kinds."""
-
-
-class EncoderOptions(BaseModel):
-    """Options of the encoder of one modality."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: str = Field("auto", description="an encoder's name, a dotted module, or auto: by the input's shape")
-    width: int = Field(64, ge=1, description="features the trunk gives")
-    depth: int = Field(2, ge=1, description="hidden layers")
-    frozen: bool = Field(False, description="keep the trunk as it is and train only the fission on it")
-    weights: str | None = Field(None, description="an .npz with the trunk's tensors, to start from")
-
-    @property
-    def label(self) -> str:
-        """A text that differs where the options do, such as ``auto-64x2``."""
-        return f"{self.kind}-{self.width}x{self.depth}" + ("-frozen" if self.frozen else "")
 
 
 Encoders = Mapping[Modality, EncoderOptions]
@@ -63,7 +43,29 @@ class ModelOptions(OptionsBeside):
     )
     init: str = Field("common", pattern="^(common|own)$", description="same start for equal parts, or each its own")
     encoder: EncoderOptions = Field(EncoderOptions(), description="the trunk of every modality")
+    encoders: dict[str, EncoderChanges] = Field(
+        default_factory=dict, description="changes to encoder by modality, as {audio: {width: 32}}"
+    )
     modalities: tuple[str, ...] = Field((), description="all modalities of the run; by default those of its agents")
+
+    @model_validator(mode="after")
+    def _encoders_can_be(self) -> Self:
+        for modality in self.encoders:
+            try:
+                self.encoder_of(modality)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise refused("encoders", first["msg"], modality, *first["loc"]) from None
+        return self
+
+    def __hash__(self) -> int:  # of a dict there is none
+        return hash((self.network, self.init, self.encoder, self.modalities))
+
+    def encoder_of(self, modality: str) -> EncoderOptions:
+        """The options of the trunk of a modality, where an agent has no others."""
+        if modality not in self.encoders:
+            return self.encoder
+        return EncoderOptions.model_validate(self.encoder.changed(self.encoders[modality].model_dump()))
 
 
 class LatentOptions(BaseModel):
@@ -107,9 +109,9 @@ class Network(nn.Module):
     """Base of all networks: a module that has an encoder for each modality and names its components.
 
     A network of one's own gives ``forward``, ``read`` and ``parts``. ``shapes`` are those of one sample of each of its
-    agent's modalities. ``trunk_of(m)`` is the encoder of a modality, ``architectures[m]`` empty where it is the run's.
-    ``reads_some`` says that ``forward`` takes the inputs of some of the modalities too, and ``read`` their latents: of
-    samples that lack the others.
+    agent's modalities. ``trunk_of(m)`` is the encoder of a modality, which gives ``features[m]`` numbers;
+    ``architectures[m]`` is empty where it is the run's. ``reads_some`` says that ``forward`` takes the inputs of some
+    of the modalities too, and ``read`` their latents: of samples that lack the others.
     """
 
     reads_some: ClassVar[bool] = False
@@ -117,8 +119,9 @@ class Network(nn.Module):
     def __init__(self, shapes: InputShapes, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__()
         self.modalities = tuple(sorted(shapes))
-        self.architectures = {m: "" if encoders[m] == options.encoder else encoders[m].label for m in self.modalities}
-        self.trunks = module_dict({m: trunk(shapes[m], encoders[m]) for m in self.modalities})
+        self.architectures = {m: _architecture(encoders[m], options.encoder_of(m)) for m in self.modalities}
+        self.trunks = module_dict({m: trunk(shapes[m], encoders[m], m) for m in self.modalities})
+        self.features = {m: features_of(self.trunk_of(m), encoders[m]) for m in self.modalities}
 
     @property
     def dimensions(self) -> tuple[int, int] | None:
@@ -138,15 +141,34 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def initialised_apart(self) -> Iterator[tuple[str, nn.Module]]:
-        """The modules, by stable names, that draw their first values each from a generator of its own."""
+        """The modules, by stable names, that draw their first values each from a generator of its own.
+
+        A module whose attribute ``keeps_values`` is true, and all in it, has those of its constructor.
+        """
+        kept = {inner for module in self.modules() if getattr(module, KEEPS, False) for inner in module.modules()}
         for name, module in self.named_modules():
-            if any(True for _ in module.parameters(recurse=False)):
+            if module not in kept and any(True for _ in module.parameters(recurse=False)):
                 # without the mark of key_of: how a key is spelt must not change what is drawn
                 yield ".".join(step.removeprefix(MARK) for step in name.split(".")), module
 
     def trunk_of(self, modality: Modality) -> nn.Module:
         """The encoder of a modality, without its fission."""
         return self.trunks[key_of(modality)]
+
+    def changing_buffers(self) -> dict[str, Tensor]:
+        """The buffers by name, but for those of frozen trunks, which are made again as they were."""
+        return {name: buffer for name, buffer in self.named_buffers() if not name.startswith(self._frozen)}
+
+    def frozen_tensors(self) -> dict[str, Tensor]:
+        """All tensors by name that are not trained in frozen trunks of one's own."""
+        named = (*self.named_parameters(), *self.named_buffers())
+        return {name: tensor for name, tensor in named if name.startswith(self._frozen) and not tensor.requires_grad}
+
+    @property
+    def _frozen(self) -> tuple[str, ...]:
+        """How the names begin of what is in frozen trunks."""
+        trunks = self.trunks.items()
+        return tuple(f"trunks.{key}." for key, module in trunks if isinstance(module, Trunk) and module.frozen)
 
 
 class Build(Protocol):
@@ -158,50 +180,10 @@ class Build(Protocol):
     def __call__(self, shapes: InputShapes, classes: int, options: ModelOptions, encoders: Encoders) -> Network: ...
 
 
-def trunk(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
-    """Make the encoder of a modality whose samples have this shape: (B, *shape) → (B, ``options.width``).
-
-    A frozen one has no trainable parameter, so it is neither trained nor shared. Raises ConfigError where there is no
-    encoder of this kind, or it does not take such inputs.
-    """
-    kind = BY_AXES.get(len(shape), "vector") if options.kind == "auto" else options.kind
-    encoder = _fitting(kind, shape, options)
-    if options.frozen:
-        encoder.requires_grad_(False)
-    return encoder
-
-
-def _fitting(kind: str, shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
-    build = plugins.load(plugins.ENCODERS, kind)
-    try:
-        found = _shape(build, shape, options)
-        if found != (2, options.width):
-            raise ValueError(f"it gives {found}")
-    except (ValueError, RuntimeError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ConfigError(f"the encoder {kind!r} does not take inputs of shape {shape} ({reason}): try auto") from None
-    encoder: nn.Module = build(shape, options)
-    return encoder
-
-
-@cache
-def _shape(build: Callable[..., nn.Module], shape: tuple[int, ...], options: EncoderOptions) -> tuple[int, ...]:
-    """The shape of what an encoder makes of two samples.
-
-    It is tried on numbers, for on the device ``meta`` torch loads its compiler: two seconds and 80 MB in every process.
-    """
-    with torch.device("cpu"), torch.random.fork_rng(devices=[]), torch.no_grad():
-        return tuple(build(shape, options)(torch.zeros(2, *shape)).shape)
-
-
-def load_weights(encoder: nn.Module, path: str) -> None:
-    """Read a trunk's tensors from an ``.npz`` that holds plain arrays under the tensors' names."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            encoder.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    except (OSError, ValueError, RuntimeError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"encoder weights {path}: {reason}") from None
+def _architecture(encoder: EncoderOptions, common: EncoderOptions) -> str:
+    """How an agent's encoder departs from the run's; how its gradients are computed makes no difference."""
+    alike = encoder.model_copy(update={"checkpoint": common.checkpoint}) == common
+    return "" if alike else encoder.label
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
@@ -226,6 +208,7 @@ def as_buffers(module: nn.Module) -> nn.Module:
         for name, parameter in list(inner.named_parameters(recurse=False)):
             delattr(inner, name)
             inner.register_buffer(name, torch.zeros_like(parameter))
+            setattr(inner, name, inner.get_buffer(name))  # recurrent layers keep a list of theirs
     return module
 
 

@@ -18,7 +18,6 @@ from torch.nn.functional import normalize
 from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.models.base import (
-    EncoderOptions,
     Encoders,
     InputShapes,
     LatentOptions,
@@ -31,8 +30,8 @@ from parse_p2p.models.base import (
     key_of,
     module_dict,
     trainable,
-    trunk,
 )
+from parse_p2p.models.encoder import EncoderOptions, features_of, trunk
 from parse_p2p.models.fusion import Mlp
 from parse_p2p.models.parameter_buffer import Parts
 
@@ -102,13 +101,13 @@ class Embedding(Network):
         own, each = options.read(Options), self.modalities
         size = own.latent
         self.size = size
-        self.rows = module_dict({m: nn.Linear(encoders[m].width, size) for m in each})
+        self.rows = module_dict({m: nn.Linear(self.features[m], size) for m in each})
         self.heads = module_dict({m: nn.Linear(size, classes) for m in each})
         self.fusion = Mlp(len(each), size, own.hidden, classes) if len(each) > 1 else None
         self.gates = module_dict({m: Gate(size) for m in each})
         self.intra = module_dict({m: _discriminator(size) for m in each})
         self.cross = module_dict({m: _discriminator(size) for m in each})
-        self.coordinators = module_dict({m: as_buffers(_encoder(shapes[m], options.encoder, size)) for m in each})
+        self.coordinators = module_dict({m: as_buffers(_encoder(shapes[m], options.encoder_of(m), size)) for m in each})
         self.register_buffer("present", torch.zeros(()))
         self.register_buffer("shared", torch.zeros(()))
 
@@ -182,7 +181,8 @@ class Embedding(Network):
 
 
 def _encoder(shape: tuple[int, ...], options: EncoderOptions, size: int) -> nn.Sequential:
-    return nn.Sequential(trunk(shape, options), nn.Linear(options.width, size))
+    encoder = trunk(shape, options)
+    return nn.Sequential(encoder, nn.Linear(features_of(encoder, options), size))
 
 
 def _state(encoder: nn.Module) -> list[Tensor]:

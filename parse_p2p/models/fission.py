@@ -70,7 +70,7 @@ class Fission(Network):
         if not self.widths:
             kind = "+".join(self.modalities)
             raise ConfigError(f"model.split {list(own.split)} leaves no branch to agents with {kind}")
-        self.rows = module_dict({m: self._rows(encoders[m].width) for m in self.modalities})
+        self.rows = module_dict({m: self._rows(self.features[m]) for m in self.modalities})
         self.heads = self._heads(classes, own)
 
     def _has(self, kind: Kind) -> bool:

@@ -47,8 +47,8 @@ class Infiltration(Network):
         super().__init__(shapes, options, encoders)
         self.slots = tuple(sorted({*map(Modality, options.modalities), *self.modalities}))
         size = options.read(Options).latent
-        self.selves = module_dict({m: nn.Linear(encoders[m].width, size) for m in self.modalities})
-        self.infiltrations = module_dict({m: nn.Linear(encoders[m].width, size) for m in self.modalities})
+        self.selves = module_dict({m: nn.Linear(self.features[m], size) for m in self.modalities})
+        self.infiltrations = module_dict({m: nn.Linear(self.features[m], size) for m in self.modalities})
         self.classifiers = module_dict({m: nn.Linear(size, classes) for m in self.modalities})
         self.fusion = nn.Linear(len(self.slots) * size, classes)
 

@@ -8,6 +8,7 @@ modality, and what Harmony trains in its first stage.
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
@@ -45,11 +46,13 @@ class Monolithic(Network):
         size = redundant + unique
         if not size:
             raise ConfigError("model.split gives the monolithic network no width: leave some to redundant or unique")
-        self.rows = module_dict({m: nn.Linear(encoders[m].width, size) for m in self.modalities})
+        self.rows = module_dict({m: nn.Linear(self.features[m], size) for m in self.modalities})
         self.heads = module_dict({m: nn.Linear(size, classes) for m in self.modalities})
         self.fusion: Mlp | None = None
         if len(self.modalities) > 1:
-            budget = count(Fission(shapes, classes, options, encoders)) - count(self)
+            with torch.device("meta"):  # no memory is taken, and no trunk made again
+                whole = Fission(shapes, classes, options, encoders)
+            budget = count(whole) - count(self)
             hidden = _hidden(budget, len(self.modalities) * size, classes)
             self.fusion = Mlp(len(self.modalities), size, hidden, classes)
 

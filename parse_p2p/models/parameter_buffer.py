@@ -52,12 +52,12 @@ class ParameterBuffer:
         return leaf
 
 
-def fill(network: nn.Module, buffer: ParameterBuffer, state: Mapping[str, Tensor]) -> None:
+def fill(buffers: Mapping[str, Tensor], buffer: ParameterBuffer, state: Mapping[str, Tensor]) -> None:
     """Take a network's parameters and buffers from a ``state``: ``parameters``, and ``buffer/NAME`` of each buffer.
 
     Raises ConfigError where one is missing or of another shape: it is the state of another network.
     """
-    targets = {"parameters": buffer.values} | {f"buffer/{name}": each for name, each in network.named_buffers()}
+    targets = {"parameters": buffer.values} | {f"buffer/{name}": each for name, each in buffers.items()}
     for name, target in targets.items():
         if name not in state or (state[name].shape, state[name].dtype) != (target.shape, target.dtype):
             found = _kind(state[name]) if name in state else "not there"

@@ -9,7 +9,8 @@ from parse_p2p.core.types import Modality
 from parse_p2p.data.label_spaces import TaskOptions, class_names
 from parse_p2p.data.schema import DataSchema
 from parse_p2p.launch.kept_data import AppliedScale
-from parse_p2p.models.base import Build, EncoderOptions, ModelOptions, Network
+from parse_p2p.models.base import Build, ModelOptions, Network
+from parse_p2p.models.encoder import EncoderOptions
 
 
 class RunFacts(BaseModel):

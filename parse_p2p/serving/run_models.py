@@ -19,7 +19,8 @@ from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.launch import kept_data
 from parse_p2p.launch.kept_data import AppliedScale
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.models.base import EncoderOptions, Network
+from parse_p2p.models.base import Network
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.models.parameter_buffer import ParameterBuffer, fill
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import MODALITIES, modalities_in
@@ -60,7 +61,7 @@ class RunModels:
         spec = self.plan.spec(me, self._modalities(me, state))
         network = _network(self.plan, spec)
         try:
-            fill(network, ParameterBuffer(network.parts(), torch.device("cpu")), state)
+            fill(network.changing_buffers(), ParameterBuffer(network.parts(), torch.device("cpu")), state)
         except ConfigError as error:
             raise ConfigError(f"the checkpoint of {me} after round {found} is none of this run ({error})") from None
         return TrainedModel(self._description(spec, found), network)

@@ -15,7 +15,7 @@ from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.lab.experiments import experiment
-from parse_p2p.models.base import EncoderOptions, trunk
+from parse_p2p.models.encoder import EncoderOptions, trunk
 from parse_p2p.runtime.simulator import simulate
 from parse_p2p.topology import generators
 
@@ -143,6 +143,17 @@ def test_the_encoder_and_the_codec_of_the_network_page_are_such(tmp_path, monkey
     sent = torch.tensor([0.5, -2.0, 1e-3])
     data = fp16.encode(sent)
     assert len(data) == fp16.length(3) and torch.allclose(fp16.decode(data, 3), sent, rtol=1e-3)
+
+
+def test_the_module_of_the_page_on_own_models_is_an_encoder(tmp_path, monkeypatch):
+    page = DOCS / "how-to" / "own-model.md"
+    [code] = blocks(page, "python")
+    first, second, *_ = (yaml.safe_load(text)["model"] for text in blocks(page, "yaml"))
+    kind = f"{written(tmp_path, monkeypatch, 'spectral', code)}:Spectral"
+    assert first["encoder"]["kind"].endswith(":Spectral") and second["encoders"]["audio"]["kind"] == "torch.nn:Flatten"
+    encoder = trunk((3, 20), EncoderOptions(kind=kind, args=first["encoder"]["args"]))
+    assert encoder(torch.zeros(2, 3, 20)).shape == (2, 24)
+    assert trunk((16,), EncoderOptions(kind="torch.nn:Flatten"))(torch.ones(2, 16)).tolist() == [[1] * 16] * 2
 
 
 def test_the_event_of_the_network_page_is_one(tmp_path, monkeypatch):

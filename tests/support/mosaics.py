@@ -13,7 +13,8 @@ from parse_p2p.data.base import Batch, split, standardise
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.fedmosaic.setup import Setup
 from parse_p2p.models.adapters import Adapters
-from parse_p2p.models.base import EncoderOptions, ModelOptions
+from parse_p2p.models.base import ModelOptions
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.runtime.simulator import simulate
 
 CLASSES = 16

@@ -10,7 +10,8 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.types import Modality, PeerId, Role
 from parse_p2p.methods.exchanges.base import mix_slices, slices
-from parse_p2p.models.base import EncoderOptions, ModelOptions
+from parse_p2p.models.base import ModelOptions
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.models.fission import Fission
 from parse_p2p.models.monolithic import Monolithic
 from parse_p2p.runtime.simulator import simulate

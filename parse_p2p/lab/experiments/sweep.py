@@ -69,7 +69,8 @@ def _data(run: RunFile) -> list[dict[str, Any]]:
 
 def _files(run: RunFile, data: Sequence[Mapping[str, Any]]) -> list[str]:
     """What data and encoders name that is a file, and the files in folders that they name."""
-    named = [*(value for options in data for value in options.values()), run.model.encoder.weights]
+    encoders = (run.model.encoder, *run.model.encoders.values())
+    named = [*(value for options in data for value in options.values()), *(each.weights for each in encoders)]
     paths = [Path(text) for text in named if isinstance(text, str)]
     inside = (file for path in paths if path.is_dir() for file in sorted(path.rglob("*")))
     return [str(path) for path in (*paths, *inside) if path.is_file()]

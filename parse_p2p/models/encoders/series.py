@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from parse_p2p.models.base import EncoderOptions
+from parse_p2p.models.encoder import EncoderOptions
 
 
 def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:

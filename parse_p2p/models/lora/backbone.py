@@ -18,7 +18,6 @@ from parse_p2p.core.slices import Component
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.data.base import Batch
 from parse_p2p.models.base import (
-    EncoderOptions,
     Encoders,
     InputShapes,
     Latents,
@@ -28,6 +27,7 @@ from parse_p2p.models.base import (
     key_of,
     trainable,
 )
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.models.parameter_buffer import Parts
 
 MAPS = {"in": "up", "out": "down"}  # the linear maps of a layer by their roles
@@ -66,6 +66,11 @@ class Backbone(Network):
             raise ConfigError(
                 f"encoders: {odd[0]!r} has an encoder of its own, but the network 'adapters' has one width and depth "
                 "for all modalities: set the agent's model.encoder instead"
+            )
+        if encoder.ones_own:
+            raise ConfigError(
+                f"the network 'adapters' has layers of its own and no place for the encoder {encoder.kind!r}: "
+                "leave kind out"
             )
         self.width, self.depth = encoder.width, encoder.depth
         stem = EncoderOptions(width=self.width, depth=1)

@@ -224,6 +224,23 @@ def test_of_weights_it_is_agreed_what_is_in_them_and_not_where_they_are(load, tm
     assert own.digest() != load(GOOD, ("agents.0.encoders", {"audio": {"depth": 2, "weights": "x.npz"}})).digest()
 
 
+def test_weights_of_one_modality_lie_beside_the_file_and_are_agreed_likewise(load, tmp_path):
+    text = WITH_PATHS.replace("{encoder: {weights: u.npz}}", "{encoders: {audio: {weights: u}}}")
+    run = load(text.replace("{encoder: {weights: v.npz}}", "{encoders: {audio: {weights: v}}}"))
+    assert run.model.encoders["audio"].weights == str(tmp_path / "u")
+    assert run.agents[1].model["encoders"]["audio"]["weights"] == str(tmp_path / "v")
+    assert load(run_file.dump(run)) == run, "and what is not given is not filled in"
+
+    def digest(name, text):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text(text)
+        return load(GOOD, ("model.encoders", {"audio": {"weights": str(tmp_path / name)}})).digest()
+
+    assert digest("a", "same") == digest("b", "same") != digest("c", "other")
+    private = load(GOOD, ("agents.0.model", {"encoders": {"audio": {"weights": "x"}}})).digest()
+    assert private == load(GOOD, ("agents.0.model", {"encoders": {"audio": {"weights": "y"}}})).digest()
+
+
 SCHEMA = "data_schema: {modalities: {audio: {kind: vector, shape: [3]}}, classes: [cat, dog]}\n"
 
 

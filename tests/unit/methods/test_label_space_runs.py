@@ -11,7 +11,8 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.launch.results import summarise, train_alone
-from parse_p2p.models.base import EncoderOptions, ModelOptions
+from parse_p2p.models.base import ModelOptions
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.runtime.simulator import simulate
 

@@ -12,7 +12,8 @@ from plans import BOTH, inputs
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.models.adapters import slots, targets
-from parse_p2p.models.base import EncoderOptions, ModelOptions
+from parse_p2p.models.base import ModelOptions
+from parse_p2p.models.encoder import EncoderOptions
 
 GATES = ("scalar", "input", "fixed", "local")
 SMALL, LARGE = (12, 3), (16, 6)

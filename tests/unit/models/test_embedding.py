@@ -9,8 +9,9 @@ from plans import BOTH, inputs
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Kind
-from parse_p2p.models.base import EncoderOptions, ModelOptions, count, initialise, key_of
+from parse_p2p.models.base import ModelOptions, count, initialise, key_of
 from parse_p2p.models.embedding import Embedding, Gate
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.models.parameter_buffer import ParameterBuffer
 
 SIZE = 16

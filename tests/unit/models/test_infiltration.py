@@ -8,7 +8,8 @@ from plans import inputs, learner, plan
 from torch.nn.functional import linear
 
 from parse_p2p.core.types import Kind
-from parse_p2p.models.base import EncoderOptions, ModelOptions, count, key_of
+from parse_p2p.models.base import ModelOptions, count, key_of
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.models.infiltration import Infiltration, infiltrated, own
 
 THREE = {"audio": (16,), "motion": (3, 20), "touch": (1, 8, 8)}

@@ -15,7 +15,8 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Kind
 from parse_p2p.learning import losses
 from parse_p2p.models import fusion
-from parse_p2p.models.base import EncoderOptions, count, initialise, key_of
+from parse_p2p.models.base import count, initialise, key_of
+from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.models.fission import sizes
 
 MIXED = {"a.left": (7,), "b": (3, 20), "c": (1, 8, 8), "d": (2, 4, 9)}

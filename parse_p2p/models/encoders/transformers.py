@@ -1,0 +1,108 @@
+"""Trunks of the library transformers, as ``{kind: transformers, weights: wav2vec2-base, frozen: true}``.
+
+``weights`` is a folder that ``save_pretrained`` wrote, with ``config.json`` and the tensors; nothing is fetched and no
+code in it is run. Without weights ``args: {config: {model_type: vit, ...}}`` makes a model that begins at random.
+
+An image (B, C, H, W) goes in as ``pixel_values``, a series (B, 1, T) as ``input_values`` (B, T), or (B, C, T) as
+``input_features``. What comes out is the model's pooled output or, where it has none, the mean of its last hidden
+states; the scaling of a processor is not imitated, see ``data_schema.scale``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.models.encoder import EncoderOptions, averaged, library
+from parse_p2p.models.weights import weights_file
+
+POOLER = "pooler."
+
+
+class Args(BaseModel):
+    """What a model is made by, and which of its outputs is read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any] = Field(default_factory=dict, description="of the model, or changes to that in weights")
+    pooling: Literal["auto", "pooler", "mean"] = Field("auto", description="auto: pooler where the model has one")
+
+
+class Trunk(nn.Module):
+    """A model of transformers: (B, *shape) → (B, F)."""
+
+    def __init__(self, model: Any, pooling: str, loaded: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.pooling = pooling
+        self._loaded = loaded
+
+    def forward(self, x: Tensor) -> Tensor:
+        name = self.model.main_input_name
+        out = self.model(**{name: x.squeeze(1) if name == "input_values" and x.dim() == 3 else x})
+        pooled = None if self.pooling == "mean" else getattr(out, "pooler_output", None)
+        if pooled is not None:
+            return averaged(pooled)
+        if self.pooling == "pooler":
+            raise ConfigError("the model has no pooled output: take pooling: mean")
+        hidden: Tensor = out.last_hidden_state
+        return hidden.mean(1) if hidden.dim() == 3 else averaged(hidden)  # (B, T, F), or (B, F, H, W)
+
+    def read_weights(self, path: Path) -> Mapping[str, Tensor]:
+        """The tensors of a folder. A pooler that is not read may be missing there. Raises ConfigError."""
+        weights_file(path)
+        found, report = self._loaded(path)
+        missing = sorted(n for n in report["missing_keys"] if self.pooling != "mean" or not n.startswith(POOLER))
+        if missing:
+            remedy = "take pooling: mean" if missing[0].startswith(POOLER) else "give weights of such a model"
+            raise ConfigError(f"the tensor {missing[0]!r} of the model is missing there: {remedy}")
+        mine, tensors = self.model.state_dict(), found.state_dict()
+        return {f"model.{n}": mine[n] if n in report["missing_keys"] else tensors[n] for n in mine}
+
+
+def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
+    """(B, *shape) → (B, F)."""
+    transformers = library("transformers")
+    args = Args.model_validate(options.args)
+    values = _config(options.weights) | args.config
+    if "model_type" not in values:
+        raise ConfigError(f"the encoder {options.kind!r} needs weights, a folder, or args.config with a model_type")
+    config = transformers.AutoConfig.for_model(**values)
+
+    def loaded(path: Path) -> Any:
+        quiet = transformers.utils.logging
+        level = quiet.get_verbosity()
+        quiet.set_verbosity_error()
+        quiet.disable_progress_bar()
+        try:
+            return transformers.AutoModel.from_pretrained(
+                path, config=config, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
+        except Exception as error:  # whatever bytes may make a reader raise
+            raise ConfigError(f"it cannot be read ({' '.join(str(error).split())[:200]})") from None
+        finally:
+            quiet.set_verbosity(level)
+
+    return Trunk(transformers.AutoModel.from_config(config), args.pooling, loaded)
+
+
+def _config(folder: str | None) -> dict[str, Any]:
+    if folder is None:
+        return {}
+    path = Path(folder) / "config.json"
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): weights is to be a folder as save_pretrained writes it"
+        ) from None
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in ("architectures", "transformers_version", "dtype", "torch_dtype")
+    }
