@@ -291,6 +291,17 @@ def library(name: str) -> Any:
         raise ConfigError(f"the package {name} cannot be imported ({_short(error)}): install one that fits") from error
 
 
+def without_weights(options: EncoderOptions) -> EncoderOptions:
+    """The same encoder for who brings its tensors: what a file of weights says of its form is in ``args`` then.
+
+    A module that reads such a thing has a function ``portable(options)`` that gives those ``args``.
+    """
+    module = plugins.module(plugins.ENCODERS, options.kind) if options.ones_own and ":" not in options.kind else None
+    portable = getattr(module, "portable", None)
+    changes = {"args": portable(options)} if portable else {}
+    return options.model_copy(update={"weights": None} | changes)
+
+
 def features_of(encoder: nn.Module, options: EncoderOptions) -> int:
     """How many features a trunk made by these options gives."""
     return encoder.features if isinstance(encoder, Trunk) else options.width

@@ -1,8 +1,7 @@
 """A folder with one trained agent: tensors, a description, and a card to read; nothing in it is code."""
 
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from parse_p2p import __version__
+from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, cause
 from parse_p2p.launch import kept_data
 from parse_p2p.models.base import Network
@@ -59,9 +59,12 @@ def write(model: TrainedModel, folder: Path) -> None:
     kept_data.write(folder / CONFIG, model.description.model_dump(mode="json"))
 
 
-def read(folder: Path, id: str | None = None, round: int | None = None) -> TrainedModel:
-    """The model that was exported. Raises ConfigError for another agent or round, and for files that are broken."""
-    description = _description(folder / CONFIG)
+def read(folder: Path, id: str | None = None, round: int | None = None, trusted: Collection[str] = ()) -> TrainedModel:
+    """The model that was exported, whose networks and encoders may be of ``trusted`` modules.
+
+    Raises ConfigError for another agent or round, for other modules, and for files that are broken.
+    """
+    description = _description(folder / CONFIG, trusted)
     for name, asked, there in (("agent", id, description.agent), ("round", round, description.round)):
         if asked is not None and asked != there:
             raise ConfigError(f"{folder} holds the {name} {there} and not {asked}: leave it out")
@@ -97,7 +100,7 @@ def _unlike(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[str
             yield f"the tensor {name!r} is {sides[0]} and not {sides[1]}"
 
 
-def _description(path: Path) -> Description:
+def _description(path: Path, trusted: Collection[str]) -> Description:
     try:
         if path.stat().st_size > LARGEST_CONFIG:
             raise ValueError(f"it is larger than {LARGEST_CONFIG} bytes")
@@ -110,21 +113,26 @@ def _description(path: Path) -> Description:
                 f"{path} is of format {raw['format']!r}, written by parse-p2p {written}; this is parse-p2p "
                 f"{__version__}, which reads format {FORMAT}: take that version, or export it anew"
             )
-        _refuse_modules(path, raw)
+        _refuse_modules(path, raw, trusted)
         return Description.model_validate(raw)
     except kept_data.NO_JSON as error:
         raise ConfigError(f"{path} cannot be read ({kept_data.said(error)}): export it anew") from None
 
 
-def _refuse_modules(path: Path, raw: dict[str, Any]) -> None:
-    """Raise ConfigError for modules of others, which a file from anybody must not have imported."""
+def _refuse_modules(path: Path, raw: dict[str, Any], trusted: Collection[str]) -> None:
+    """Raise ConfigError for modules that are not trusted: a file from anybody must not have them run.
+
+    It says no more than their names: one that is loaded already may do harm with the arguments that the file gives.
+    """
     model, encoders = raw.get("model"), raw.get("encoders")
     options = model if isinstance(model, dict) else {}
-    each = [options.get("encoder"), *(encoders.values() if isinstance(encoders, dict) else ())]
+    by_modality = [part for part in (encoders, options.get("encoders")) if isinstance(part, dict)]
+    each = [options.get("encoder"), *(one for part in by_modality for one in part.values())]
     names = [options.get("network"), *(one.get("kind") for one in each if isinstance(one, dict))]
     for name in names:
-        if isinstance(name, str) and "." in name and name not in sys.modules:
+        module = name.partition(":")[0] if isinstance(name, str) and plugins.ones_own(name) else None
+        if module is not None and module not in trusted:
             raise ConfigError(
-                f"{path} names the module {name!r}, which would be run: if you trust it, import it before you load "
-                "the model, or load the model from its run's folder"
+                f"{path} names {name!r}, which would be run: if you trust it and this folder, load the model by "
+                f"parse_p2p.load(..., trusted=[{module!r}]), or load it from its run's folder"
             )

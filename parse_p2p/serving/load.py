@@ -3,7 +3,7 @@
 No data are opened, and nothing else of the host where it was trained is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from parse_p2p.serving import exported
@@ -11,15 +11,18 @@ from parse_p2p.serving.run_models import RunModels
 from parse_p2p.serving.trained import TrainedModel
 
 
-def load(path: str | Path, id: str | None = None, round: int | None = None) -> TrainedModel:
+def load(
+    path: str | Path, id: str | None = None, round: int | None = None, trusted: Collection[str] = ()
+) -> TrainedModel:
     """The model of one agent, from a run's folder or from what ``parse-agent export`` made of it.
 
-    ``id`` is needed of a run with several agents; ``round`` is by default that of the newest checkpoint. Raises
-    ConfigError where there is no run, agent or checkpoint, or something in the folder is broken.
+    ``id`` is needed of a run with several agents; ``round`` is by default that of the newest checkpoint. An exported
+    folder may name a network or encoder of one's own, which is run only if its module is among ``trusted``. Raises
+    ConfigError where there is no run, agent or checkpoint, or something in the folder is broken or not trusted.
     """
     folder = Path(path)
     if exported.recognises(folder):
-        return exported.read(folder, id, round)
+        return exported.read(folder, id, round, trusted)
     models = RunModels(folder)
     return models.load(models.named(id), round)
 

@@ -19,8 +19,8 @@ from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.launch import kept_data
 from parse_p2p.launch.kept_data import AppliedScale
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.models.base import Network
-from parse_p2p.models.encoder import EncoderOptions
+from parse_p2p.models.base import ModelOptions, Network
+from parse_p2p.models.encoder import EncoderChanges, without_weights
 from parse_p2p.models.parameter_buffer import ParameterBuffer, fill
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import MODALITIES, modalities_in
@@ -94,8 +94,8 @@ class RunModels:
             data_schema=schema.model_copy(update={"modalities": mine}),
             task=self.plan.run.tasks[spec.task] if spec.task else None,
             scale=self._scale(spec),
-            model=spec.model.model_copy(update={"encoder": _without_path(spec.model.encoder)}),
-            encoders={m: _without_path(each) for m, each in spec.encoders.items()},
+            model=_without_weights(spec.model),
+            encoders={m: without_weights(each) for m, each in spec.encoders.items()},
         )
 
     @cached_property
@@ -139,5 +139,7 @@ def _network(plan: RunPlan, spec: AgentSpec) -> Network:
     return network if all(p.requires_grad for p in network.parameters()) else plan.initialised(spec)
 
 
-def _without_path(encoder: EncoderOptions) -> EncoderOptions:
-    return encoder.model_copy(update={"weights": None})
+def _without_weights(model: ModelOptions) -> ModelOptions:
+    each = {m: without_weights(model.encoder_of(m)).model_dump() for m in model.encoders}
+    changes = {m: EncoderChanges.model_validate(keys) for m, keys in each.items()}
+    return model.model_copy(update={"encoder": without_weights(model.encoder), "encoders": changes})

@@ -5,12 +5,16 @@ Nothing is fetched: weights come from ``weights``, a file of the model that timm
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from parse_p2p.models.encoder import EncoderOptions, library
 from parse_p2p.models.weights import read_tensors
+
+ELSEWHERE = ("pretrained", "checkpoint", "cache", "scriptable")
+"""How arguments of timm begin that have it fetch or read what was trained."""
 
 
 class Args(BaseModel):
@@ -19,6 +23,15 @@ class Args(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1, description="as timm.list_models() has it")
+
+    @model_validator(mode="after")
+    def _of_the_library_alone(self) -> Self:
+        """Nothing that is fetched, and no file but that of ``weights``."""
+        if ":" in self.name:
+            raise ValueError(f"{self.name!r} is elsewhere; name a model of timm itself")
+        if odd := sorted(key for key in self.model_extra or {} if key.startswith(ELSEWHERE)):
+            raise ValueError(f"{odd[0]!r} names what is elsewhere; give weights instead")
+        return self
 
 
 class Trunk(nn.Module):

@@ -5,8 +5,9 @@ Nothing is fetched: weights come from ``weights``, the state dict of the whole m
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from parse_p2p.models.encoder import EncoderOptions, library
@@ -19,6 +20,12 @@ class Args(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1, description="as torchvision.models.list_models() has it")
+
+    @model_validator(mode="after")
+    def _nothing_fetched(self) -> Self:
+        if odd := sorted(key for key in self.model_extra or {} if key.startswith(("weights", "pretrained"))):
+            raise ValueError(f"{odd[0]!r} would be fetched; give weights of the encoder instead")
+        return self
 
 
 class Trunk(nn.Module):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
@@ -24,6 +24,10 @@ from parse_p2p.models.weights import weights_file
 POOLER = "pooler."
 
 
+REFUSED = ("auto_map", "attn_implementation", "_attn_implementation", "_name_or_path")
+"""Keys of a configuration that name code or models of elsewhere."""
+
+
 class Args(BaseModel):
     """What a model is made by, and which of its outputs is read."""
 
@@ -31,6 +35,13 @@ class Args(BaseModel):
 
     config: dict[str, Any] = Field(default_factory=dict, description="of the model, or changes to that in weights")
     pooling: Literal["auto", "pooler", "mean"] = Field("auto", description="auto: pooler where the model has one")
+
+    @field_validator("config")
+    @classmethod
+    def _of_the_library_alone(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if odd := sorted(config.keys() & {*REFUSED}):
+            raise ValueError(f"{odd[0]!r} in config names what is elsewhere; leave it out")
+        return config
 
 
 class Trunk(nn.Module):
@@ -91,6 +102,12 @@ def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
     return Trunk(transformers.AutoModel.from_config(config), args.pooling, loaded)
 
 
+def portable(options: EncoderOptions) -> dict[str, Any]:
+    """The ``args`` that make the same model without its folder."""
+    args = Args.model_validate(options.args)
+    return {**options.args, "config": _config(options.weights) | args.config}
+
+
 def _config(folder: str | None) -> dict[str, Any]:
     if folder is None:
         return {}
@@ -104,5 +121,5 @@ def _config(folder: str | None) -> dict[str, Any]:
     return {
         key: value
         for key, value in values.items()
-        if key not in ("architectures", "transformers_version", "dtype", "torch_dtype")
+        if key not in (*REFUSED, "architectures", "transformers_version", "dtype", "torch_dtype")
     }

@@ -4,6 +4,7 @@ Edward Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106
 """
 
 import re
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def inject(options: LoraOptions, trunk: nn.Module) -> None:
             raise ConfigError(f"lora.targets: the trunk has no layer {target!r}: {nearest(target, layers)}")
     if not options.targets and not linear:
         raise ConfigError("lora: the trunk has no linear layer: name layers of another type as targets")
-    chosen = list(options.targets) or "|".join(map(re.escape, linear))
+    chosen: Any = list(options.targets) or "|".join(map(re.escape, linear))
     config = LoraConfig(r=options.rank, lora_alpha=options.alpha or options.rank, target_modules=chosen)
     inject_adapter_in_model(config, trunk)
 

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 from plans import finished, inputs, plan
+from pydantic import ValidationError
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.models.base import ModelOptions
-from parse_p2p.models.encoder import EncoderOptions, trunk
+from parse_p2p.models.encoder import EncoderOptions, trunk, without_weights
 from parse_p2p.models.fission import Fission
 from parse_p2p.models.weights import load_weights
 
@@ -200,3 +201,31 @@ def test_adapters_need_peft(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(ConfigError, match=r"lora needs the package peft: pip install 'parse-p2p\[lora\]'"):
         trunk((16,), EncoderOptions.model_validate(lora()))
+
+
+def test_nothing_is_fetched_from_elsewhere():
+    for kind, args, said in [
+        ("timm", {"name": "hf-hub:someone/model"}, "'hf-hub:someone/model' is elsewhere; name a model of timm itself"),
+        ("timm", {"name": "resnet18", "checkpoint_path": "x.pth"}, "'checkpoint_path' names what is elsewhere; give"),
+        ("timm", {"name": "resnet18", "pretrained_cfg": {}}, "'pretrained_cfg' names what is elsewhere; give weights"),
+        ("torchvision", {"name": "resnet18", "weights_backbone": "DEFAULT"}, "'weights_backbone' would be fetched"),
+        ("transformers", {"config": {"auto_map": {}}}, "'auto_map' in config names what is elsewhere; leave it out"),
+        ("transformers", {"config": {"attn_implementation": "a/b"}}, "'attn_implementation' in config names what is"),
+    ]:
+        with pytest.raises(ValidationError) as caught:
+            of(kind, args=args)
+        assert said in str(caught.value)
+
+
+def test_what_is_exported_needs_no_folder(vit, tmp_path):
+    folder, _ = vit
+    options = of("transformers", weights=str(folder), args={"pooling": "mean", "config": {"hidden_act": "relu"}})
+    before = trunk(IMAGE, options)
+    load_weights(before, str(folder))
+    again = without_weights(options)
+    assert again.weights is None and again.args["pooling"] == "mean" and again.args["config"]["hidden_act"] == "relu"
+    after = trunk(IMAGE, EncoderOptions.model_validate(again.model_dump(mode="json")))
+    after.load_state_dict(before.state_dict())
+    with torch.no_grad():
+        assert torch.equal(after.eval()(images()), before.eval()(images()))
+    assert without_weights(of("vector", weights="x.npz")) == of("vector")

@@ -145,18 +145,22 @@ def test_a_description_that_contradicts_itself_is_refused(copied):
     assert "is not of the network in config.json: the tensor 'heads." in refused(copied)
 
 
-@pytest.mark.parametrize("where", ["network", "encoder", "encoders"])
-def test_a_module_of_others_is_not_imported(copied, monkeypatch, where):
+@pytest.mark.parametrize("where", ["network", "encoder", "encoders", "modalities"])
+@pytest.mark.parametrize("name", ["evil.code", "evil.code:make", "os:system"])
+def test_a_module_of_others_is_not_run(copied, monkeypatch, where, name):
     monkeypatch.syspath_prepend(copied)
     (copied / "evil").mkdir()
     (copied / "evil/code.py").write_text("raise SystemExit('it was run')")
     raw = changed(copied)
     model, encoders = raw["model"], raw["encoders"]
-    model |= {"network": "evil.code"} if where == "network" else {}
-    model["encoder"] |= {"kind": "evil.code"} if where == "encoder" else {}
-    encoders["audio"] |= {"kind": "evil.code"} if where == "encoders" else {}
+    model |= {"network": name} if where == "network" else {}
+    model["encoder"] |= {"kind": name} if where == "encoder" else {}
+    model["encoders"] |= {"audio": {"kind": name}} if where == "modalities" else {}
+    encoders["audio"] |= {"kind": name} if where == "encoders" else {}
     changed(copied, model=model, encoders=encoders)
-    assert "names the module 'evil.code', which would be run: if you trust it, import it" in refused(copied)
+    said = refused(copied)
+    assert f"names {name!r}, which would be run: if you trust it and this folder, load the model by" in said
+    assert f"trusted=[{name.partition(':')[0]!r}]" in said
 
 
 class Bomb:
