@@ -421,6 +421,6 @@ def fingerprint(datasets: Iterable[Dataset]) -> str:
         hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
         inputs = (dataset.inputs[m] for m in dataset.modalities)
         present = (dataset.present[m] for m in sorted(dataset.present))
-        for column in (*inputs, dataset.targets, dataset.groups, *present):
+        for column in (*inputs, dataset.targets, dataset.groups, dataset.weights, *present):
             hashed.update(b"" if column is None else column.contiguous().numpy().data)
     return hashed.hexdigest()

@@ -39,3 +39,12 @@ class Kind(StrEnum):
     UNIQUE = "unique"
     SYNERGISTIC = "synergistic"
     JOINT = "joint"
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number as Python writes one."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -27,11 +27,12 @@ Present = Mapping[Modality, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some samples of a data set: each input float32 (B, ...) as it is there, targets int64 (B,)."""
+    """Some samples of a data set: inputs float32 (B, ...), targets int64 (B,), weights float32 (B,), as there."""
 
     inputs: Mapping[Modality, Tensor]
     targets: Tensor
     present: Present = field(default_factory=dict)
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -44,10 +45,11 @@ class Batch:
         """
         if not self.present:
             return [(slice(None), self)]
-        return [
-            (rows, Batch({m: x[rows] for m, x in self.inputs.items() if m not in missing}, self.targets[rows]))
-            for missing, rows in _patterns(self.present)
-        ]
+        return [(rows, self._part(rows, missing)) for missing, rows in _patterns(self.present)]
+
+    def _part(self, rows: Tensor, missing: tuple[Modality, ...]) -> "Batch":
+        inputs = {m: x[rows] for m, x in self.inputs.items() if m not in missing}
+        return Batch(inputs, self.targets[rows], weights=None if self.weights is None else self.weights[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ class Dataset:
     labels   the names of the classes, or none where they have only numbers
     present  which samples have a modality, bool (N,), of each that not all samples have; where one is missing its
              input is 0, and nobody reads it
+    weights  float32 (N,), from 0, or None: how much each sample counts in the loss, beside the others of its agent
 
     Raises ConfigError where lengths differ or a target is not a class.
     """
@@ -75,10 +78,11 @@ class Dataset:
     shows: Callable[[frozenset[Modality], Tensor], Tensor] | None = None
     labels: tuple[str, ...] = ()
     present: Present = field(default_factory=dict)
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         columns: list[tuple[str, Tensor | None]] = [
-            *self.inputs.items(), ("groups", self.groups), *self.present.items()
+            *self.inputs.items(), ("groups", self.groups), ("weights", self.weights), *self.present.items()
         ]  # fmt: skip
         for column, values in columns:
             if values is not None and len(values) != len(self):
@@ -114,7 +118,8 @@ class Dataset:
         """These rows, in this order, of every modality."""
         at = _index(rows)
         inputs = {m: x[at] for m, x in self.inputs.items()}
-        return Batch(inputs, self.targets[at], {m: there[at] for m, there in self.present.items()})
+        present = {m: there[at] for m, there in self.present.items()}
+        return Batch(inputs, self.targets[at], present, None if self.weights is None else self.weights[at])
 
     def select(self, rows: Rows, modalities: Sequence[Modality] | None = None) -> "Dataset":
         """These rows seen through these modalities (default all). Raises ConfigError where one is unknown."""
@@ -126,6 +131,7 @@ class Dataset:
             targets=self.targets[at],
             groups=None if self.groups is None else self.groups[at],
             present=_gaps({m: there[at] for m, there in self.present.items() if m in names}),
+            weights=None if self.weights is None else self.weights[at],
         )
 
     def has(self, modality: Modality) -> Tensor:
@@ -141,6 +147,10 @@ class Dataset:
     def lacking(self) -> dict[tuple[Modality, ...], Tensor]:
         """The rows by the modalities that they lack, sorted; of those that lack none under ``()``."""
         return dict(_patterns(self.present))
+
+    def weighed(self) -> Tensor:
+        """How much each sample counts, float32 (N,)."""
+        return torch.ones(len(self), device=self.targets.device) if self.weights is None else self.weights
 
     def sensed(self) -> "Dataset":
         """The samples that have one modality at least."""

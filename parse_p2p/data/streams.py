@@ -53,6 +53,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         inputs={m: torch.cat([d.inputs[m] for d in datasets]) for m in first.modalities},
         targets=torch.cat([d.targets for d in datasets]),
         present={m: torch.cat([d.has(m) for d in datasets]) for m in {m for d in datasets for m in d.present}},
+        weights=None if all(d.weights is None for d in datasets) else torch.cat([d.weighed() for d in datasets]),
         groups=None,
         ceiling=None,
         shows=None,

@@ -51,6 +51,9 @@ class Training(BaseModel):
     batch: int = Field(32, ge=1, description="samples in a minibatch")
     epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
     clip: float = Field(5.0, gt=0, description="largest norm of a gradient")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: in the loss each class of an agent's samples weighs as much as any other"
+    )
     autocast: Literal["none", "bf16"] = Field(
         "none", description="bf16: forward passes of local steps in bfloat16 where that is safe"
     )
@@ -70,7 +73,7 @@ class Learner:
         self.me = me
         self.model = model.to(device)
         self.buffer = ParameterBuffer(model.parts(), device)
-        self.data, self.test = _on(train, device), _on(test, device)
+        self.data, self.test = _on(self._weighed(train, options), device), _on(test, device)
         self.stream = stream
         self.others = None if stream is None else _on(stream.others, device)
         self.options = options
@@ -84,11 +87,23 @@ class Learner:
     def begin(self, round: int, rounds: int) -> None:
         """Set the draws, the learning rate and, from a stream, the data of a round."""
         if self.stream is not None:
-            self.data = _on(self.stream.at(round), self.test.targets.device)
+            self.data = _on(self._weighed(self.stream.at(round), self.options), self.test.targets.device)
         self._draw = seeded(self.seed, self.me, round)
         share = round / rounds if self.options.schedule == "cosine" else 0.0
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+    def _weighed(self, data: Dataset, options: Training) -> Dataset:
+        """With weights of mean 1, so that they change what counts and not how large the steps are."""
+        if data.weights is None and options.class_weights == "none":
+            return data
+        weights = data.weighed()
+        if options.class_weights == "balanced":
+            counts = torch.zeros(data.classes).index_add(0, data.targets, weights)
+            weights = weights / counts[data.targets].clamp(min=1e-12)
+        if not bool(weights.sum() > 0):
+            raise ConfigError(f"the weights of the training samples of {self.me} are all 0: give some a weight")
+        return replace(data, weights=weights / weights.mean())
 
     @property
     def samples(self) -> int:
@@ -273,4 +288,5 @@ class Learner:
 def _on(data: Dataset, device: torch.device) -> Dataset:
     inputs = {m: x.to(device) for m, x in data.inputs.items()}
     present = {m: there.to(device) for m, there in data.present.items()}
-    return replace(data, inputs=inputs, targets=data.targets.to(device), present=present)
+    weights = None if data.weights is None else data.weights.to(device)
+    return replace(data, inputs=inputs, targets=data.targets.to(device), present=present, weights=weights)

@@ -18,7 +18,14 @@ from parse_p2p.models.base import Network, Outputs
 
 def task(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     """Cross-entropy of the summed logits, in nats: the one term that is a term itself, without a weight."""
-    return cross_entropy(outputs.logits(), batch.targets)
+    return nats(outputs.logits(), batch)
+
+
+def nats(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean cross-entropy of logits (B, C) in nats, each sample by its weight."""
+    if batch.weights is None:
+        return cross_entropy(logits, batch.targets)
+    return (cross_entropy(logits, batch.targets, reduction="none") * batch.weights).mean()
 
 
 def branches(weight: float, detached: bool = False) -> LossTerm:
@@ -30,7 +37,7 @@ def branches(weight: float, detached: bool = False) -> LossTerm:
         losses: dict[str, list[Tensor]] = {}
         for name, logits in outputs.views.items():
             head = "redundant" if name.startswith("redundant.") else name
-            losses.setdefault(head, []).append(cross_entropy(logits, batch.targets))
+            losses.setdefault(head, []).append(nats(logits, batch))
         return weight * torch.stack([torch.stack(each).mean() for each in losses.values()]).sum()
 
     return term

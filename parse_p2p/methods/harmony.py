@@ -11,7 +11,7 @@ themselves.
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cosine_similarity
 
 from parse_p2p.core.message import Message
 from parse_p2p.core.mixers.weighted import weighted
@@ -57,7 +57,7 @@ def unimodal_loss(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
         branch, _, modality = name.partition(".")
         if branch in ("redundant", "unique", "unimodal"):
             said.setdefault(modality, []).append(logits)
-    return torch.stack([cross_entropy(torch.stack(each).sum(0), batch.targets) for each in said.values()]).sum()
+    return torch.stack([losses.nats(torch.stack(each).sum(0), batch) for each in said.values()]).sum()
 
 
 def peer(local: Local, options: Options) -> Script:

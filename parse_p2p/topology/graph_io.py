@@ -14,6 +14,7 @@ from xml.parsers import expat
 import networkx as nx
 
 from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.types import is_number
 from parse_p2p.topology import generators
 
 LARGEST = 16_000_000  # bytes of a file; its graph takes some twenty times that in memory
@@ -119,17 +120,9 @@ def _read_edges(path: Path) -> nx.Graph:
     rows = [words for words in lines if words]
     graph = generators.from_edges(words[:2] for words in rows)
     for words in rows:
-        if len(words) == 3 and _is_number(words[2]):
+        if len(words) == 3 and is_number(words[2]):
             graph.edges[words[0], words[1]]["weight"] = float(words[2])
     return graph
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _write_edges(graph: nx.Graph, path: Path) -> None:

@@ -6,7 +6,7 @@ natural client of each. Every sentence names the place, the array and what would
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,6 +64,9 @@ class LabelOptions(BaseModel, extra="forbid", frozen=True):
     classes: Classes = Field(
         None, description="the names of all classes, or their number where they are 0, 1, … (default: those found)"
     )
+    weight: Name | None = Field(
+        None, description="the name of what holds how much each sample counts in the loss (default: all alike)"
+    )
 
 
 class ArrayOptions(LabelOptions):
@@ -103,6 +106,11 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], where: Path | str, options: 
         raise origin.fault(options.target, "is missing", "save the class of each sample under this name")
     targets, classes = numbered_classes(origin, left.pop(options.target), options)
     groups = _groups(origin, left.pop(options.group, None), options.group, len(targets))
+    weights = None
+    if options.weight is not None:
+        if options.weight not in left:
+            raise origin.fault(options.weight, "is missing", f"correct data.weight; {nearest(options.weight, left)}")
+        weights = sample_weights(origin, left.pop(options.weight), options.weight, len(targets))
     if not left:
         raise ConfigError(
             f"{where} has no array besides {options.target!r} and {options.group!r}; add one array per modality"
@@ -110,7 +118,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], where: Path | str, options: 
     _refuse_layouts(origin, left, options.layout)
     inputs = {Modality(m): _input(origin, m, array, len(targets), options.layout) for m, array in left.items()}
     missing = {m: _missing(origin, m, values) for m, values in inputs.items()}
-    return with_gaps(origin, inputs, missing, targets, classes, groups)
+    return replace(with_gaps(origin, inputs, missing, targets, classes, groups), weights=weights)
 
 
 # classes and groups
@@ -136,6 +144,18 @@ def numbered_groups(origin: Origin, groups: NDArray[Any], name: str, samples: in
     _refuse_other_length(origin, name, groups, samples)
     numbers = groups if groups.dtype.kind in "iu" else np.unique(groups, return_inverse=True)[1]
     return torch.from_numpy(numbers.astype(np.int64))
+
+
+def sample_weights(origin: Origin, values: NDArray[Any], name: str, samples: int) -> Tensor:
+    """How much each sample counts, float32 (N,). Raises ConfigError for what is no number from 0."""
+    if values.dtype.kind not in "fiub" or values.ndim != 1:
+        raise origin.fault(name, f"is {values.dtype} with {values.ndim} axes", "give one number from 0 for each sample")
+    _refuse_other_length(origin, name, values, samples)
+    with np.errstate(over="ignore"):
+        weights = values.astype(np.float32)
+    for row in np.flatnonzero(~(np.isfinite(weights) & (weights >= 0))).tolist():
+        raise origin.fault(name, f"has the weight {values[row]} in row {row}, from 0", "give a number from 0")
+    return torch.from_numpy(weights)
 
 
 def _groups(origin: Origin, groups: NDArray[Any] | None, name: str, samples: int) -> Tensor | None:

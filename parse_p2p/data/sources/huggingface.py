@@ -35,7 +35,7 @@ class Options(ArrayOptions, MediaOptions):
 
     @model_validator(mode="after")
     def _of_one_meaning(self) -> Self:
-        names = [*self.columns, *self.encoded, self.target, self.group]
+        names = [*self.columns, *self.encoded, self.target, self.group, *([self.weight] if self.weight else [])]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise refused("columns", f"{twice[0]!r} would be two things; give each modality a name of its own")
         return self
@@ -66,6 +66,8 @@ def open(options: Options, seed: int) -> Dataset:
     labels = {options.target: _column(saved, path, options.target)}
     if options.group != GROUPS or GROUPS in saved.column_names:
         labels[options.group] = _column(saved, path, options.group)
+    if options.weight is not None:
+        labels[options.weight] = _column(saved, path, options.weight)
     names = getattr(saved.features.get(options.target), "names", None)
     if names is not None:
         labels[options.target] = _named(path, options.target, labels[options.target], names)
@@ -116,7 +118,7 @@ def _inputs(saved: Any, path: Path, options: Options) -> dict[Modality, str]:
     if options.columns or options.encoded:
         return options.columns
     found = [name for name in saved.column_names if _is_numbers(saved.features[name])]
-    left = {Modality(name): name for name in found if name not in (options.target, options.group)}
+    left = {Modality(name): name for name in found if name not in (options.target, options.group, options.weight)}
     if not left:
         listed = ", ".join(f"{name} ({type(each).__name__})" for name, each in saved.features.items())
         raise ConfigError(

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.core.types import Modality
+from parse_p2p.core.types import Modality, is_number
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.sources.arrays import (
     GROUPS,
@@ -26,6 +27,7 @@ from parse_p2p.data.sources.arrays import (
     Origin,
     numbered_classes,
     numbered_groups,
+    sample_weights,
     with_gaps,
 )
 from parse_p2p.data.sources.decoding import Encoded, MediaOptions, decoded
@@ -96,7 +98,12 @@ class _Table:
 
 def _has_table(path: Path, options: Options) -> bool:
     """Whether there is one, or an option that is of no use without."""
-    named = [options.table != TABLE, options.group != GROUPS, *(each.column for each in options.encoded.values())]
+    named = [
+        options.table != TABLE,
+        options.group != GROUPS,
+        options.weight,
+        *(each.column for each in options.encoded.values()),
+    ]
     return (path / options.table).exists() or any(named)
 
 
@@ -116,7 +123,16 @@ def _of_table(path: Path, options: Options) -> Dataset:
         )
         inputs[m] = decoded(encoded, len(files), each)
         missing[m] = np.array([not cell.strip() for cell, _ in files])
-    return replace(with_gaps(origin, inputs, missing, targets, classes, groups), name=path.name)
+    weights = None if options.weight is None else _weights(origin, table, options.weight)
+    return replace(with_gaps(origin, inputs, missing, targets, classes, groups), name=path.name, weights=weights)
+
+
+def _weights(origin: Origin, table: _Table, name: str) -> Tensor:
+    cells = table.column(name)
+    for cell, line in zip(cells, table.lines, strict=True):
+        if not is_number(cell):
+            raise origin.fault(name, f"has the text {cell!r} in line {line}", "give a number from 0")
+    return sample_weights(origin, np.array(list(map(float, cells))), name, len(cells))
 
 
 def _read(path: Path) -> _Table:

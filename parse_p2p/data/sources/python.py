@@ -53,9 +53,9 @@ def open(options: Options, seed: int) -> Dataset:
 def samples(source: Any, **options: Any) -> Dataset:
     """What ``parse_p2p.run`` learns from: a Dataset, arrays by name, or a torch Dataset or any sequence of items.
 
-    ``options`` are those of arrays (``target``, ``labels``, ``classes``, ``group``, ``layout``) and ``modality``, the
-    name of the input where items are ``(tensor, label)``. Raises ConfigError for what is no samples, and pydantic's
-    ValidationError for options that there are not.
+    ``options`` are those of arrays (``target``, ``labels``, ``classes``, ``group``, ``weight``, ``layout``) and
+    ``modality``, the name of the input where items are ``(tensor, label)``. Raises ConfigError for what is no samples,
+    and pydantic's ValidationError for options that there are not.
     """
     return _dataset(source, Options(object=IN_MEMORY, **options))
 
@@ -126,7 +126,7 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _item(options: Options, items: Any, i: int) -> Item:
-    labels = (options.target, options.group)
+    labels = (options.target, options.group, options.weight)
     with _blamed(options, f" at item {i}"):
         return {
             str(name): None if values is None and name not in labels else _array(values)
@@ -159,7 +159,7 @@ def _stacked(options: Options, items: Sequence[Item]) -> Arrays:
             remedy = "give the same in each, None where one lacks a modality"
             raise _fault(options, f"gave {names} as item {i}, but {others} as item 0", remedy)
     stacked = {name: _column(options, name, [item[name] for item in items]) for name in items[0]}
-    labels = (options.target, options.group)
+    labels = (options.target, options.group, options.weight)
     return {name: each[:, None] if each.ndim == 1 and name not in labels else each for name, each in stacked.items()}
 
 

@@ -8,7 +8,7 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import refused
-from parse_p2p.core.types import Modality
+from parse_p2p.core.types import Modality, is_number
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.sources.arrays import (
     NAME,
@@ -30,6 +30,7 @@ from parse_p2p.data.sources.arrays import (
     lacks_all,
     numbered_classes,
     numbered_groups,
+    sample_weights,
     with_gaps,
 )
 
@@ -108,9 +109,15 @@ def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Data
     targets, classes = numbered_classes(origin, _labels(parts, options.target), options)
     group = options.group
     groups = None if group is None else numbered_groups(origin, _labels(parts, group), group, len(targets))
+    weights = None
+    if options.weight is not None:
+        values = np.concatenate([_numbers(part, options.weight) for part in parts])
+        weights = sample_weights(
+            origin, values.squeeze(1) if values.shape[1] == 1 else values, options.weight, len(values)
+        )
     inputs = {m: _input(parts, m, options) for m in options.columns}
     missing = {m: lacks_all(x) for m, x in inputs.items()}
-    return with_gaps(origin, inputs, missing, targets, classes, groups)
+    return replace(with_gaps(origin, inputs, missing, targets, classes, groups), weights=weights)
 
 
 # which columns
@@ -123,7 +130,7 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
     labels = _label_columns(options)
     for name in labels:
         if name not in names:
-            key = "target" if name == options.target else "group"
+            key = next(key for key in ("target", "group", "weight") if getattr(options, key) == name)
             near = _near(name, names)
             raise ConfigError(f"there is no column {name!r} in {path}: say which it is with data.{key}; {near}")
     if not options.columns:
@@ -137,11 +144,11 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
 
 
 def _label_columns(options: TableOptions) -> list[str]:
-    return [options.target] if options.group is None else [options.target, options.group]
+    return [name for name in (options.target, options.group, options.weight) if name is not None]
 
 
 def _chosen(path: Path, names: Sequence[str], modality: Modality, options: TableOptions) -> list[str]:
-    """The columns of a modality: of a pattern in the order of the file, and never the class or the group."""
+    """The columns of a modality: of a pattern in the order of the file, and never a class, a group or a weight."""
     inputs = dict.fromkeys(name for name in names if name not in _label_columns(options))
     wanted, found = options.columns[modality], []
     for each in wanted:
@@ -259,13 +266,5 @@ def _no_numbers(part: Part, name: str, values: Any, rows: NDArray[np.int64]) -> 
     if str(values.type) not in TEXT:
         return part.fault(name, f"is {values.type}", "give whole numbers, floats or booleans")
     texts = values.to_pylist()
-    at = next((at for at, text in enumerate(texts) if not _is_number(text)), 0)
+    at = next((at for at, text in enumerate(texts) if not is_number(text)), 0)
     return part.fault(name, f"has the text {texts[at]!r} in {part.at(int(rows[at]))}", "give numbers, such as 1.5")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

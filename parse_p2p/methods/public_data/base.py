@@ -19,7 +19,6 @@ from typing import Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message, Shapes, check_tensors
@@ -28,6 +27,7 @@ from parse_p2p.core.slices import REST, Sharing, nobody
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId
 from parse_p2p.data.base import Batch
 from parse_p2p.learning.learner import Learner
+from parse_p2p.learning.losses import nats
 from parse_p2p.learning.objective import terms
 from parse_p2p.learning.transfer import to_device, to_host
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Script
@@ -263,7 +263,7 @@ def study(local: Local, options: RepresentationOptions) -> list[Tensor]:
     def probe(batch: Batch) -> Tensor:
         with torch.no_grad():
             latents = model(batch.inputs).latents
-        return cross_entropy(model.read(latents).logits(), batch.targets)
+        return nats(model.read(latents).logits(), batch)
 
     model.train()
     losses = []

@@ -238,6 +238,23 @@ def test_samples_that_are_nan_as_a_whole_lack_the_modality():
     ]
 
 
+def test_weights_are_numbers_from_zero():
+    given = {"options": {"weight": "w"}, "x": np.ones((3, 2))}
+    found = opened([0, 1, 0], **given, w=np.array([2, 0, 0.5]))
+    assert found.weights.tolist() == [2, 0, 0.5] and found.weights.dtype == torch.float32
+    assert found.modalities == ("x",) and opened([0, 1, 0]).weights is None
+    for w, said in [
+        ([1, -1, 1], "has the weight -1 in row 1, from 0; give a number from 0"),
+        ([1, 1, np.nan], "has the weight nan in row 2, from 0; give"),
+        ([1, 1e39, 1], "has the weight 1e+39 in row 1, from 0; give"),
+        ([1, 1], "has 2 rows, but y has 3; give one row per entry of y"),
+        (["a", "b", "c"], "is <U1 with 1 axes; give one number from 0 for each sample"),
+        (np.ones((3, 1)), "is float64 with 2 axes; give one number"),
+    ]:
+        assert refused([0, 1, 0], **given, w=np.asarray(w)).startswith(f"array 'w' of mine.npz {said}")
+    assert "is missing; correct data.weight; " in refused([0, 1, 0], **given)
+
+
 @pytest.mark.filterwarnings("ignore::parse_p2p.core.errors.DataWarning")
 def test_a_sample_or_a_modality_of_nothing_is_refused():
     x, z = np.ones((3, 2)), np.ones((3, 1))

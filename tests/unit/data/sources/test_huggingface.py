@@ -188,6 +188,11 @@ def test_values_that_are_missing_or_of_several_lengths_are_said(saved):
         assert words.format(path) in refused(path, columns={"v": "v"})
 
 
+def test_weights_are_a_column(saved):
+    found = opened(again(saved, w=[1.0, 0.5, 2.0]), weight="w")
+    assert found.weights.tolist() == [1, 0.5, 2] and found.modalities == ("vec",)
+
+
 @pytest.mark.filterwarnings("ignore::parse_p2p.core.errors.DataWarning")
 def test_rows_without_a_value_lack_the_modality(saved, tmp_path):
     for values in ([[1.0], None, [4.0]], [1.0, None, 4.0]):

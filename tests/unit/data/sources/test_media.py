@@ -105,6 +105,13 @@ def test_columns_labels_and_groups_are_those_that_are_named(folder):
     assert opened(folder).groups.tolist() == [0, 1]
 
 
+def test_weights_are_a_column_of_the_table(folder):
+    table(folder, "y,photo,w", "a,a.png,2", "b,b.png, 0.5")
+    assert opened(folder, weight="w").weights.tolist() == [2, 0.5]
+    table(folder, "y,photo,w", "a,a.png,2", "b,b.png,much")
+    assert "column 'w' of" in (said := refused(folder, weight="w")) and "the text 'much' in line 3" in said
+
+
 def test_a_sample_without_a_file_lacks_the_modality(folder):
     table(folder, "y,photo,sound", "a,a.png,s/a.wav", "b,,s/b.flac", "b,b.png, ")
     with pytest.warns(DataWarning) as noted:

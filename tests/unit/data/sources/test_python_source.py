@@ -250,6 +250,12 @@ def test_what_a_function_prints_is_not_mixed_with_what_we_print(capsys):
     assert (printed.out, printed.err) == ("", "hello\n")
 
 
+def test_items_bring_their_weights():
+    items = [{"a": [1.0], "w": 2, "y": 0}, {"a": [4.0], "w": 0.5, "y": 1}]
+    found = python.samples(items, weight="w")
+    assert found.weights.tolist() == [2, 0.5] and found.modalities == ("a",)
+
+
 def test_an_item_with_none_lacks_the_modality():
     with pytest.warns(DataWarning, match="1 of 3 samples of data lack 'b'"):
         found = python.samples(

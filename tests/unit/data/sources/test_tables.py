@@ -289,6 +289,22 @@ def test_a_line_may_be_very_long(tmp_path):
     assert opened_csv(tmp_path, wide, columns={"m": "x"}).inputs["m"].tolist() == [[1]]
 
 
+def test_weights_are_a_column_of_their_own(tmp_path):
+    found = opened_csv(
+        tmp_path, columns={"view": "v1_*"}, weight="sound", target="y", lines=[LINES[0], "1,eva,2,0.5,a", "2,eva,3,2,b"]
+    )
+    assert found.weights.tolist() == [0.5, 2] and found.modalities == ("view",)
+    path = written(tmp_path / "mine.parquet", w=[1, 2, 3])
+    assert opened_parquet(path, weight="w").weights.tolist() == [1, 2, 3]
+    assert "the weight -1.0 in row 0, from 0" in refused(opened_csv, tmp_path, weight="sound", columns={"v": "v1_a"})
+    said = refused(opened_parquet, path, weight="ww")
+    assert "there is no column 'ww' in" in said and "say which it is with data.weight; did you mean 'w'?" in said
+    path = written(tmp_path / "mine.parquet", w=[1, None, 3])
+    assert "has the weight nan in row 1" in refused(opened_parquet, path, weight="w")
+    path = written(tmp_path / "mine.parquet", w=[[1, 2], [1, 2], [3, 2]])
+    assert "is float32 with 2 axes" in refused(opened_parquet, path, weight="w")
+
+
 # what is missing
 
 GAPS = ["v1_a,who,v1_b,sound,y", "1,eva,2,-1,dog", ",ada,,1e3,cat", "5,eva,6,,dog", "nan,eva,,3,cat"]
