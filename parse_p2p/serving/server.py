@@ -25,6 +25,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+GRACE = 10  # seconds for answers that are on their way when the server is to end
+
 SHAPE = 'give {"inputs": {"NAME": [[...], ...]}}'
 """Of what is asked."""
 
@@ -119,7 +121,9 @@ def listening(host: str, port: int) -> socket.socket:
 def run(application: Any, at: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM, and answer what was asked before; then the signal does what it did before."""
     uvicorn = package("uvicorn", "serve", "a server")
-    config = uvicorn.Config(application, log_level="warning", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        application, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
+    )
     uvicorn.Server(config).run(sockets=[at])
 
 

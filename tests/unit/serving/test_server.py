@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import loaded
 import numpy as np
@@ -47,7 +47,9 @@ def port(run):
 @contextmanager
 def serving(application):
     at = server.listening("127.0.0.1", 0)
-    serves = uvicorn.Server(uvicorn.Config(application, log_level="critical", lifespan="off"))
+    serves = uvicorn.Server(
+        uvicorn.Config(application, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=serves.run, kwargs={"sockets": [at]})
     thread.start()
     try:
@@ -57,15 +59,13 @@ def serving(application):
         thread.join()
 
 
-def asked(port, method, path, body=None, headers=None):
+def asked(port, method, path, body=None):
     """Status and JSON."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=running.GUARD)
     given = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
-    connection.request(method, path, given, {"content-type": "application/json", **(headers or {})})
-    answer = connection.getresponse()
-    found = json.loads(answer.read())
-    connection.close()
-    return answer.status, found
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=running.GUARD)) as connection:
+        connection.request(method, path, given, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
 
 
 def sample(rows=3):
@@ -137,11 +137,10 @@ def test_a_body_that_is_too_large_is_refused_whatever_its_header_says(port):
     refused = (413, {"detail": f"the body has more than {LARGEST} bytes: ask of fewer rows at once"})
     assert asked(port, "POST", "/predict", " " * LARGEST + "x") == refused
     chunks = iter([b" " * 7000] * 3)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=running.GUARD)
-    connection.request("POST", "/predict", chunks, encode_chunked=True, headers={"transfer-encoding": "chunked"})
-    answer = connection.getresponse()
-    assert (answer.status, json.loads(answer.read())) == refused
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=running.GUARD)) as connection:
+        connection.request("POST", "/predict", chunks, {"transfer-encoding": "chunked"}, encode_chunked=True)
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())) == refused
     assert asked(port, "POST", "/predict", GOOD)[0] == 200
     assert asked(port, "POST", "/predict", GOOD + " " * (LARGEST - len(GOOD)))[0] == 200
 
