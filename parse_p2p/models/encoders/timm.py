@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from parse_p2p.models.encoder import EncoderOptions, library
 from parse_p2p.models.weights import read_tensors
 
-ELSEWHERE = ("pretrained", "checkpoint", "cache", "scriptable")
+FETCHING = ("pretrained", "checkpoint", "cache", "scriptable")
 """How arguments of timm begin that have it fetch or read what was trained."""
 
 
@@ -29,7 +29,7 @@ class Args(BaseModel):
         """Nothing that is fetched, and no file but that of ``weights``."""
         if ":" in self.name:
             raise ValueError(f"{self.name!r} is elsewhere; name a model of timm itself")
-        if odd := sorted(key for key in self.model_extra or {} if key.startswith(ELSEWHERE)):
+        if odd := sorted(key for key in self.model_extra or {} if key.startswith(FETCHING)):
             raise ValueError(f"{odd[0]!r} names what is elsewhere; give weights instead")
         return self
 

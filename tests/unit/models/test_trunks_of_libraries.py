@@ -203,7 +203,7 @@ def test_adapters_need_peft(monkeypatch):
         trunk((16,), EncoderOptions.model_validate(lora()))
 
 
-def test_nothing_is_fetched_from_elsewhere():
+def test_nothing_is_fetched():
     for kind, args, said in [
         ("timm", {"name": "hf-hub:someone/model"}, "'hf-hub:someone/model' is elsewhere; name a model of timm itself"),
         ("timm", {"name": "resnet18", "checkpoint_path": "x.pth"}, "'checkpoint_path' names what is elsewhere; give"),
