@@ -17,12 +17,11 @@ from parse_p2p.wire.faults.base import SensorFault, refuse_unknown_agents
 def unlike(run: RunFile, method: Method, specs: Iterable[AgentSpec], schema: DataSchema) -> Iterator[str]:
     """Agents that do not fit the data, or the method."""
     known = schema.modalities
-    source = "data_schema" if run.dataset == OWN else f"the data set {run.dataset!r}"
     for spec in specs:
         for modality in spec.modalities:
             if modality not in known:
                 yield (
-                    f"agents: {spec.id} is to have the modality {modality!r}, which {source} does not hold: "
+                    f"agents: {spec.id} is to have the modality {modality!r}, which {_holder(run)} does not hold: "
                     f"{nearest(modality, known)}"
                 )
         own, common = (options.read(LatentOptions).latent for options in (spec.model, run.model))
@@ -36,6 +35,11 @@ def unlike(run: RunFile, method: Method, specs: Iterable[AgentSpec], schema: Dat
             f"the method {method.name!r} needs a public data set at its coordinator: "
             "add public: {share: 0.15} to the file, or --set public.share=0.15"
         )
+
+
+def _holder(run: RunFile) -> str:
+    """What says which modalities there are."""
+    return "data_schema" if run.dataset == OWN else f"the data set {run.dataset!r}"
 
 
 def unreachable_pairs(specs: Iterable[AgentSpec], neighbours: Callable[[PeerId], Iterable[PeerId]]) -> Iterator[str]:
@@ -104,9 +108,8 @@ def impossible_events(run: RunFile, method: Method, schema: DataSchema) -> Itera
     for event in run.events or ():
         for modality in event.gain or ():
             if modality not in schema.modalities:
-                source = "data_schema" if run.dataset == OWN else f"the data set {run.dataset!r}"
                 yield (
-                    f"events: {event.agent} is to gain {modality!r}, which {source} does not hold: "
+                    f"events: {event.agent} is to gain {modality!r}, which {_holder(run)} does not hold: "
                     f"{nearest(modality, schema.modalities)}"
                 )
         if event.round is not None and event.round >= run.rounds:
