@@ -208,7 +208,6 @@ def as_buffers(module: nn.Module) -> nn.Module:
         for name, parameter in list(inner.named_parameters(recurse=False)):
             delattr(inner, name)
             inner.register_buffer(name, torch.zeros_like(parameter))
-            setattr(inner, name, inner.get_buffer(name))  # recurrent layers keep a list of theirs
     return module
 
 

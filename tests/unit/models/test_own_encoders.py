@@ -290,7 +290,7 @@ def grads(module):
 def test_each_modality_may_have_its_own_for_all_agents_and_for_one():
     common = {"encoder": {"width": 8, "depth": 1}, "encoders": {"audio": {"kind": NORMED}, "motion": {"width": 5}}}
     agents = [
-        {"id": "a0", "modalities": ["audio", "motion"]},
+        {"id": "a0", "modalities": ["audio", "motion"], "encoders": {"motion": {"checkpoint": True}}},
         {"id": "a1", "modalities": ["audio", "motion"], "encoders": {"audio": {"args": {"features": 3}}}},
         {"id": "a2", "modalities": ["audio", "motion"], "encoders": {"audio": {"kind": "vector"}}},
         {"id": "a3", "modalities": ["audio", "motion"], "model": {"encoder": {"width": 4}}},
