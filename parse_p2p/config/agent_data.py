@@ -143,6 +143,8 @@ class SharedData:
         """An agent's training samples and the test set; a coordinator trains on the public samples, if any."""
         train = self._dealt(me, modalities)
         test = self.test.select(range(len(self.test)), modalities).sensed()
+        if len(train):  # of a coordinator that trains on nothing
+            _refuse_untried(me, train, test)
         own = self._scales_of_own(train)
         return scaled(train, own), scaled(test, own)
 
@@ -287,6 +289,7 @@ class OwnData:
             raise ConfigError(
                 f"the data of {me}: none to {'test with' if len(train) else 'train on'} has a modality of it"
             )
+        _refuse_untried(me, train, test)
         mine = self._scales(train)
         return scaled(train, mine), scaled(test, mine)
 
@@ -390,6 +393,20 @@ def with_source(run: RunFile, me: PeerId, values: dict[str, Any]) -> RunFile:
         return run.model_copy(update={"agents": run.agents.model_copy(update={"data": sources})})
     entries = [e.model_copy(update={"data": (e.data or {}) | values}) if e.id == me else e for e in run.agents]
     return run.model_copy(update={"agents": entries})
+
+
+def _refuse_untried(me: PeerId, train: Dataset, test: Dataset) -> None:
+    """Raise ConfigError where an agent cannot be tested, or would be with a modality that it never learns from."""
+    if not len(test):
+        raise ConfigError(
+            f"agents: no test sample has {' or '.join(test.modalities)}, which {me} is to have: raise test, or give it "
+            "another modality"
+        )
+    for m in train.modalities:
+        if not train.has(m).any():
+            raise ConfigError(
+                f"agents: no training sample of {me} has {m!r}: leave it out of its modalities, or give it such samples"
+            )
 
 
 def _own_sources(run: RunFile) -> dict[PeerId, tuple[dict[str, Any], dict[str, Any] | None]]:

@@ -23,7 +23,7 @@ from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region, Sharing
 from parse_p2p.core.types import PeerId
-from parse_p2p.data.base import Dataset, silent
+from parse_p2p.data.base import Dataset, silent, split, split_groups
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import Stream, stream
@@ -96,6 +96,7 @@ class RunPlan:
             lambda: validation.impossible_events(run, method, self.schema),
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
             lambda: validation.unknown_sensors(run, specs),
+            lambda: validation.impossible_early_stopping(run),
             lambda: validation.unknown_encoders(run, specs),
         )
         if fits:  # there are no networks, and so no overlays, for modalities that the data do not have
@@ -311,7 +312,9 @@ class RunPlan:
         variants, first = None, self.specs[me].modalities
         if self.run.events is not None:
             planned = {m for round in self.spans[me] for m in self.membership.of(me, round)}
-            self.share(me, tuple(sorted(planned)) or first)  # raises ConfigError now, and not when it gains one
+            # raises ConfigError now, and not when it gains one
+            for each in {tuple(sorted(planned)) or first, *(self.membership.of(me, r) for r in self.spans[me])} - {()}:
+                self.share(me, each)
             variants = LearnerVariants(self.sensed, build)
             first = self.senses(me, self.spans[me].start)
         public = self.data.public_of(me, self.specs[me].modalities) if me == self.coordinator else None
@@ -338,9 +341,6 @@ class RunPlan:
         """An agent's learner with these modalities and its first parameters."""
         train, test = self.share(me, modalities)
         tasks = self.tasks(me, modalities)
-        stopping, validation = self.run.early_stopping, None
-        if stopping is not None and tasks is None and me != self.coordinator:
-            train, validation = stopping.held_out(train, me, self.run.seed)
         device = device or self.device(me)
         devices.open_up(device, me)
         network = self.initialised(self.spec(me, modalities))
@@ -349,6 +349,10 @@ class RunPlan:
                 f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
                 f"modality (reads_some), and {me} has such: leave them out, or take another network"
             )
+        stopping, validation = self.run.early_stopping, None
+        if stopping is not None and tasks is None and me != self.coordinator:
+            cut = split_groups if self.run.test_by == "group" else split
+            train, validation = stopping.held_out(train, me, self.run.seed, cut)
         return Learner(
             me,
             network,

@@ -116,6 +116,16 @@ def impossible_events(run: RunFile, method: Method, schema: DataSchema) -> Itera
             yield f"events: round {event.round} of {event.agent} never comes: rounds is {run.rounds}"
 
 
+def impossible_early_stopping(run: RunFile) -> Iterator[str]:
+    """Rounds to choose from that are not of the same modalities."""
+    if run.early_stopping is None:
+        return
+    if run.events is not None:
+        yield "early_stopping: with events, rounds are of different modalities and cannot be compared: leave one out"
+    if any(isinstance(fault, SensorFault) for fault in run.faults):
+        yield "early_stopping: a sensor breaks in some rounds, which cannot be compared with others: leave one out"
+
+
 def disconnected(topology: Topology) -> Iterator[str]:
     """A graph that falls apart."""
     if len(components := topology.connected_components()) > 1:

@@ -90,6 +90,15 @@ class Dataset:
                     f"data set {self.name!r} has {len(self)} targets but {len(values)} rows of {column!r}; "
                     "give one row per target"
                 )
+        for modality, there in self.present.items():
+            if modality not in self.inputs:
+                raise ConfigError(f"data set {self.name!r} says who has {modality!r}, of which it has no input")
+            if not isinstance(there, Tensor) or there.dtype != torch.bool or there.dim() != 1:
+                raise ConfigError(f"present of {modality!r} in {self.name!r} has to be a bool tensor (N,)")
+        weights = self.weights
+        fits = isinstance(weights, Tensor) and weights.dim() == 1 and weights.is_floating_point()
+        if weights is not None and not fits:
+            raise ConfigError(f"weights of data set {self.name!r} have to be a float tensor (N,)")
         if len(self) and not 0 <= int(self.targets.min()) <= int(self.targets.max()) < self.classes:
             raise ConfigError(f"data set {self.name!r} has targets outside 0 to {self.classes - 1}")
         if self.labels and len(self.labels) != self.classes:
@@ -154,7 +163,7 @@ class Dataset:
 
     def sensed(self) -> "Dataset":
         """The samples that have one modality at least."""
-        if len(self.present) < len(self.inputs):
+        if any(m not in self.present for m in self.inputs):
             return self
         return self.select(torch.nonzero(torch.stack(list(self.present.values())).any(0)).flatten())
 

@@ -3,7 +3,7 @@
 The agent itself goes on to train and to exchange, for others need it. The test set has no part in the choice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +12,9 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, split
+
+Cut = Callable[[Dataset, float, int], tuple[Dataset, Dataset]]
+"""Divides a data set, as ``split`` does."""
 
 
 class EarlyStopping(BaseModel):
@@ -23,13 +26,13 @@ class EarlyStopping(BaseModel):
     patience: int = Field(5, ge=1, description="rounds without a better one after which later ones do not count")
     metric: Literal["accuracy", "loss"] = Field("accuracy", description="on those samples; of equals the first round")
 
-    def held_out(self, train: Dataset, me: PeerId, seed: int) -> tuple[Dataset, Dataset]:
+    def held_out(self, train: Dataset, me: PeerId, seed: int, cut: Cut = split) -> tuple[Dataset, Dataset]:
         """An agent's training samples without those that are kept, and these.
 
         Raises ConfigError where it has too few for both.
         """
         try:
-            return split(train, self.validation, seeded(seed, "validation", me).initial_seed())
+            return cut(train, self.validation, seeded(seed, "validation", me).initial_seed())
         except ConfigError:
             said = f"leaves agent {me}, which has {len(train)} training samples, none to choose the round by; raise it"
             raise ConfigError(f"early_stopping.validation: {self.validation} {said}") from None

@@ -7,6 +7,7 @@ uninterrupted one would have drawn and no generator's state has to be kept.
 import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Annotated, Literal, TypeVar
@@ -45,11 +46,14 @@ K = TypeVar("K")
 
 EVALUATION_BATCH = 4096
 
+BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm
+"""The base of all layers that normalise over a batch, which has no public name."""
+
 
 class Training(OptionsBeside):
     """Local steps of one round, and beside them the options of optimiser and schedule."""
 
-    lr: float = Field(0.05, gt=0, description="learning rate, before its schedule")
+    lr: float = Field(0.05, gt=0, allow_inf_nan=False, description="learning rate, before its schedule")
     batch: int = Field(32, ge=1, description="samples in a minibatch")
     epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
     clip: float = Field(5.0, gt=0, description="largest norm of a gradient")
@@ -78,7 +82,13 @@ class Training(OptionsBeside):
         schedule: Schedule = self.chosen("schedule")
         after = max(0, round - self.warmup)
         full = schedule.rate(self.lr, after, max(1, rounds - self.warmup))
-        return full if round >= self.warmup else full * (round + 1) / (self.warmup + 1)
+        found = full if round >= self.warmup else full * (round + 1) / (self.warmup + 1)
+        if not 0 <= found < math.inf:
+            raise ConfigError(
+                f"train.schedule: {self.schedule} gives the learning rate {found} in round {round} of {rounds}: give "
+                "arguments that keep it a number from 0"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -157,15 +167,15 @@ class Learner:
 
     def _weighed(self, data: Dataset, options: Training) -> Dataset:
         """With weights of mean 1, so that they change what counts and not how large the steps are."""
-        if data.weights is None and options.class_weights == "none":
+        if not len(data) or (data.weights is None and options.class_weights == "none"):
             return data
-        weights = data.weighed()
+        weights = data.weighed().double()  # whose sum may be beyond float32
         if options.class_weights == "balanced":
-            counts = torch.zeros(data.classes).index_add(0, data.targets, weights)
-            weights = weights / counts[data.targets].clamp(min=1e-12)
+            counts = torch.zeros(data.classes, dtype=torch.float64).index_add(0, data.targets, weights)
+            weights = weights / torch.where(counts > 0, counts, 1.0)[data.targets]
         if not bool(weights.sum() > 0):
             raise ConfigError(f"the weights of the training samples of {self.me} are all 0: give some a weight")
-        return replace(data, weights=weights / weights.mean())
+        return replace(data, weights=(weights / weights.mean()).float())
 
     @property
     def samples(self) -> int:
@@ -256,7 +266,8 @@ class Learner:
         """
 
         def of(part: Batch) -> Tensor:
-            outputs = self.model(part.inputs)
+            with _single(self.model) if len(part) == 1 else nullcontext():
+                outputs = self.model(part.inputs)
             return torch.stack([term(self.model, part, outputs) for term in terms]).sum()
 
         def loss(batch: Batch) -> Tensor:
@@ -331,7 +342,10 @@ class Learner:
     @torch.no_grad()
     def branch_accuracy(self) -> dict[str, dict[str, float]]:
         """Accuracy with one branch alone and with one dropped: shows what each is used for."""
-        names = list(self.model({m: x[:1] for m, x in self.test.inputs.items()}).branches)
+        self.model.eval()
+        parts = [part for _, part in self.test.batch(range(len(self.test))).parts()]
+        said = [self.model({m: x[:1] for m, x in part.inputs.items()}).branches for part in parts]
+        names = list(dict.fromkeys(name for branches in said for name in branches))
         others = {name: [n for n in names if n != name] for name in names}
         return {
             name: {"alone": self.evaluate([name])["accuracy"]}
@@ -381,6 +395,19 @@ class Learner:
         """Let the optimiser begin anew with a component, whose parameters were given other values."""
         groups = [{"params": [self.buffer.leaves[component]], "component": component}]
         memory.write(self.optimiser, memory.read(self.options.stepping.make(groups, self.rate)))
+
+
+@contextmanager
+def _single(model: Network) -> Iterator[None]:
+    """Layers that normalise over a batch take the statistics they have for a batch of one sample, which has none."""
+    norms = [layer for layer in model.modules() if isinstance(layer, BATCH_NORM) and layer.training]
+    for layer in norms:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.train()
 
 
 def _on(data: Dataset, device: torch.device) -> Dataset:

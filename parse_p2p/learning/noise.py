@@ -1,11 +1,15 @@
 """What modules draw by themselves while they are trained, as dropout does: from torch's own generators."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from parse_p2p.core.rng import seeded
+
+ONE_AT_A_TIME = threading.RLock()
+"""torch's generator on the CPU belongs to the process, in which several agents may train in threads."""
 
 
 class Noise:
@@ -20,13 +24,14 @@ class Noise:
     @contextmanager
     def drawn(self) -> Iterator[None]:
         """What is drawn meanwhile goes on from what was drawn so far; for all others torch's generators stay."""
-        before = self._now()
-        self._set(self._states)
-        try:
-            yield
-        finally:
-            self._states = self._now()
-            self._set(before)
+        with ONE_AT_A_TIME:
+            before = self._now()
+            self._set(self._states)
+            try:
+                yield
+            finally:
+                self._states = self._now()
+                self._set(before)
 
     def _now(self) -> list[torch.Tensor]:
         return [torch.get_rng_state(), *(torch.get_device_module(d).get_rng_state(d) for d in self._devices)]

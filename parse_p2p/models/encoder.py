@@ -412,9 +412,9 @@ def _tried(module: nn.Module, shape: tuple[int, ...], options: EncoderOptions) -
     if not isinstance(given, Tensor):
         raise ConfigError(f"the encoder {kind!r} gives {_of(given)}: it has to give one tensor (B, features)")
     found = tuple(given.shape)
-    if len(found) < 2 or found[0] != 2 or not given.is_floating_point() or 0 in found:
+    if len(found) < 2 or found[0] != 2 or given.dtype != torch.float32 or 0 in found:
         raise ConfigError(
-            f"the encoder {kind!r} gives {given.dtype} of shape {found} for a batch of 2: it has to give floats (2, F)"
+            f"the encoder {kind!r} gives {given.dtype} of shape {found} for a batch of 2: it has to give float32 (2, F)"
         )
     if "width" in options.model_fields_set and found[1] != options.width:
         raise ConfigError(

@@ -128,6 +128,8 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
     if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise ConfigError(f"column {twice[0]!r} stands twice in {path}; give each column a name of its own")
     labels = _label_columns(options)
+    if twice := sorted({name for name in labels if labels.count(name) > 1}):
+        raise ConfigError(f"data names the column {twice[0]!r} twice, as target, group or weight; correct one of them")
     for name in labels:
         if name not in names:
             key = next(key for key in ("target", "group", "weight") if getattr(options, key) == name)
@@ -199,7 +201,7 @@ def _labels_of(part: Part, name: str) -> NDArray[Any]:
 
 def _input(parts: Sequence[Part], modality: Modality, options: TableOptions) -> NDArray[np.float32]:
     """(N, features) or the shape that is asked for."""
-    blocks = [_block(part, modality, options) for part in parts]
+    blocks = _widened([_block(part, modality, options) for part in parts])
     for part, block in zip(parts, blocks, strict=True):
         if (there := block.shape[1]) != (first := blocks[0].shape[1]):
             raise ConfigError(
@@ -214,6 +216,12 @@ def _input(parts: Sequence[Part], modality: Modality, options: TableOptions) -> 
             f"takes {math.prod(shape)}; correct it or data.columns"
         )
     return values.reshape(-1, *shape)
+
+
+def _widened(blocks: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Blocks without a value, of which nothing says how wide they are, as wide as the first that has one."""
+    width = next((block.shape[1] for block in blocks if not lacks_all(block).all()), blocks[0].shape[1])
+    return [np.full((len(b), width), np.nan, np.float32) if lacks_all(b).all() else b for b in blocks]
 
 
 def _block(part: Part, modality: Modality, options: TableOptions) -> NDArray[np.float32]:

@@ -58,4 +58,6 @@ def _learner(plan: RunPlan, folder: RunFolder, me: PeerId, round: int) -> Learne
     learner = agent_state.learner
     learner.begin(max(0, round - 1), plan.run.rounds)  # of a stream, the samples seen so far
     learner.data, learner.test = learner.data.whole(), learner.test.whole()  # slices are compared where all are there
+    if not len(learner.data) or not len(learner.test):
+        raise ConfigError(f"no sample of {me} has all its modalities, and slices are compared on such samples alone")
     return learner
