@@ -99,7 +99,8 @@ def module(kind: PluginKind, name: str) -> ModuleType:
     try:
         found = imported(dotted if ones_own(name) else _modules(kind.package).get(name.replace("_", "-"), ""))
     except ModuleNotFoundError:
-        raise ConfigError(f"there is no {kind.what} {name!r}: {nearest(name, known(kind))}") from None
+        where = f"no module {dotted!r} is installed or in the current folder; " if ones_own(name) else ""
+        raise ConfigError(f"there is no {kind.what} {name!r}: {where}{nearest(name, known(kind))}") from None
     if colon and kind.whole:
         raise ConfigError(f"a {kind.what} is a whole module, not {name!r}: leave out {colon + attribute!r}")
     if colon:

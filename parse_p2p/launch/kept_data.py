@@ -6,6 +6,7 @@ are written so that they are read back to the last bit.
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -74,7 +75,9 @@ def read(path: Path) -> KeptData:
     try:
         return KeptData.model_validate(json.loads(path.read_text("utf-8")))
     except NO_JSON as error:
-        raise ConfigError(f"{path} cannot be read ({said(error)}): copy it anew from where the agent ran") from None
+        raise ConfigError(
+            f"{path} cannot be read ({said(error)}): copy it anew from where the agent ran, or delete it there"
+        ) from None
 
 
 def keep(path: Path, found: str | None, scales: Callable[[], Mapping[Modality, Scale]]) -> KeptData:
@@ -89,8 +92,11 @@ def keep(path: Path, found: str | None, scales: Callable[[], Mapping[Modality, S
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON beside the file, and rename: nobody ever reads half of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     partial.rename(path)
 
 

@@ -4,7 +4,6 @@ Every draw of a round comes from a generator seeded by (seed, agent, round), so 
 uninterrupted one would have drawn and no generator's state has to be kept.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -154,6 +153,7 @@ class Learner:
         self.halted = False  # set from another thread to end training at the next step
         self._draw = seeded(seed, me, 0)
         self._noise = Noise(device, seed, me, 0)
+        self._round = 0
 
     def begin(self, round: int, rounds: int) -> None:
         """Set the draws, the learning rate and, from a stream, the data of a round."""
@@ -161,6 +161,7 @@ class Learner:
             self.data = _on(self._weighed(self.stream.at(round), self.options), self.test.targets.device)
         self._draw = seeded(self.seed, self.me, round)
         self._noise = Noise(self.buffer.values.device, self.seed, self.me, round)
+        self._round = round
         self.rate = self.options.rate(round, rounds)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
@@ -298,6 +299,10 @@ class Learner:
         ``test/accuracy-without-audio`` is that of those that lack audio, and ``test/accuracy-whole`` of those that lack
         none; some branches are measured on the samples that have what one of them reads.
         """
+        with Noise(self.buffer.values.device, self.seed, self.me, self._round, "evaluation").drawn():
+            return self._evaluated(branches)
+
+    def _evaluated(self, branches: Collection[str] | None) -> dict[str, float]:
         self.model.eval()
         said = self._said(self.test, branches)
         found = {"accuracy": said.accuracy, "test_loss": said.loss}
@@ -368,12 +373,8 @@ class Learner:
 
     @cached_property
     def _frozen(self) -> dict[str, Tensor]:
-        """A digest (16,) of the tensors that never change and are not kept, where there are any."""
-        found = hashlib.blake2b(digest_size=16)
-        tensors = self.model.frozen_tensors()
-        for tensor in to_host(tensors).values():
-            found.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data)
-        return {"frozen": torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)} if tensors else {}
+        """Of the tensors that never change and are not kept, where there are any."""
+        return self.model.frozen_digest()
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:

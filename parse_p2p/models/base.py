@@ -3,6 +3,7 @@
 Shapes: B samples, C classes, d_κ the width of a slice.
 """
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Protocol, Self
@@ -164,6 +165,14 @@ class Network(nn.Module):
         named = (*self.named_parameters(), *self.named_buffers())
         return {name: tensor for name, tensor in named if name.startswith(self._frozen) and not tensor.requires_grad}
 
+    def frozen_digest(self) -> dict[str, Tensor]:
+        """A digest (16,) of ``frozen_tensors`` as ``frozen``, in place of them in checkpoints; nothing without any."""
+        tensors = self.frozen_tensors()
+        found = hashlib.blake2b(digest_size=16)
+        for tensor in tensors.values():
+            found.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
+        return {"frozen": torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)} if tensors else {}
+
     @property
     def _frozen(self) -> tuple[str, ...]:
         """How the names begin of what is in frozen trunks."""
@@ -182,6 +191,12 @@ class Build(Protocol):
 
 def _architecture(encoder: EncoderOptions, common: EncoderOptions) -> str:
     """How an agent's encoder departs from the run's; how its gradients are computed makes no difference."""
+    if encoder.ones_own:
+        return (
+            ""
+            if encoder.label == common.label and (not encoder.frozen or encoder.weights == common.weights)
+            else (encoder.label)
+        )
     alike = encoder.model_copy(update={"checkpoint": common.checkpoint}) == common
     return "" if alike else encoder.label
 

@@ -101,7 +101,8 @@ class EncoderOptions(BaseModel):
         """A text that differs where the options do, such as ``auto-64x2``."""
         more = [self.args, self.lora and self.lora.model_dump()] if self.args or self.lora else None
         digest = f"-{_digest(more)}" if more else ""
-        return f"{self.kind}-{self.width}x{self.depth}" + digest + ("-frozen" if self.frozen else "")
+        size = "" if self.ones_own and not _takes_sizes(self.kind) else f"-{self.width}x{self.depth}"
+        return self.kind + size + digest + ("-frozen" if self.frozen else "")
 
     def changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Its keys with changes over them; those that belong to its kind do not outlast it."""
@@ -216,7 +217,9 @@ class Trunk(nn.Module):
 
 
 def averaged(features: Tensor) -> Tensor:
-    """(B, F, ...) → (B, F)."""
+    """(B, F, ...) → (B, F). Raises ConfigError for what is no tensor."""
+    if not isinstance(features, Tensor):
+        raise ConfigError(f"an encoder gives {_of(features)} in training: it has to give one tensor (B, features)")
     return features if features.dim() == 2 else features.flatten(2).mean(2)
 
 
@@ -345,8 +348,21 @@ def _ones_own(shape: tuple[int, ...], options: EncoderOptions, modality: str) ->
         return _made(build, shape, options, now, modality)
     key = (build, shape, options)
     if key not in now.layouts:
-        now.layouts[key] = _made(build, shape, options, now, modality).to("meta")
+        now.layouts[key] = _layout(_made(build, shape, options, now, modality))
     return now.layouts[key]
+
+
+def _layout(trunk: Trunk) -> Trunk:
+    """The trunk without its numbers; a parameter of two names stays one, which ``to("meta")`` would part."""
+    met: dict[nn.Parameter, nn.Parameter] = {}
+    for module in trunk.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                bare = nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+                module._parameters[name] = met.setdefault(parameter, bare)
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else torch.empty_like(buffer, device="meta")
+    return trunk
 
 
 def _made(build: Any, shape: tuple[int, ...], options: EncoderOptions, now: Making, modality: str) -> Trunk:
@@ -357,7 +373,7 @@ def _made(build: Any, shape: tuple[int, ...], options: EncoderOptions, now: Maki
             return Trunk(module, _tried(module, shape, options), options)
         except ConfigError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"the encoder {options.kind!r} does not take inputs of shape {shape}"
                 f"{f' of {modality!r}' if modality else ''} ({_short(error)}): give it args or data that fit"
@@ -373,7 +389,7 @@ def _called(build: Any, shape: tuple[int, ...], options: EncoderOptions) -> nn.M
         module = build(**arguments) if ":" in kind else build(shape, options)
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"the encoder {kind!r} cannot be made ({_short(error)}): correct it or its args") from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"the encoder {kind!r} makes {_of(module)}: it has to return a torch.nn.Module")

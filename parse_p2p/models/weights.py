@@ -52,6 +52,10 @@ def _fill(mine: Tensors, given: Tensors) -> None:
         if given[name].shape != tensor.shape:
             there, here = tuple(given[name].shape), tuple(tensor.shape)
             raise ConfigError(f"{name!r} has shape {there} there and {here} in the trunk: make them equal")
+        if given[name].layout is not torch.strided or given[name].device.type != "cpu":
+            raise ConfigError(f"{name!r} is {given[name].layout} on {given[name].device}: save plain tensors")
+        if tensor.is_floating_point() and not bool(given[name].to(tensor.dtype).isfinite().all()):
+            raise ConfigError(f"{name!r} holds values that are no numbers in {tensor.dtype}: save it again")
         if given[name].is_floating_point() != tensor.is_floating_point():
             raise ConfigError(f"{name!r} is of {given[name].dtype} there and of {tensor.dtype} in the trunk")
     for name, tensor in mine.items():
@@ -63,7 +67,7 @@ def weights_file(path: Path) -> Path:
     inside = [path / name for name in IN_FOLDERS if (path / name).is_file()]
     if path.is_dir() and not inside:
         raise ConfigError(f"the folder holds neither {' nor '.join(IN_FOLDERS)}")
-    if not path.exists():
+    if not path.is_dir() and not path.is_file():
         raise ConfigError("there is no such file")
     return inside[0] if inside else path
 

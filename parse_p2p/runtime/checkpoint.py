@@ -37,7 +37,7 @@ def save(folder: Path, round: int, state: Mapping[str, Tensor], keep: int) -> Pa
 def rounds(folder: Path) -> list[int]:
     """The rounds for which there is a checkpoint, ascending."""
     numbers = (path.stem.removeprefix("round-") for path in folder.glob("round-*.npz"))
-    return sorted(int(number) for number in numbers if number.isdigit())
+    return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 def load(folder: Path, round: int) -> dict[str, Tensor]:

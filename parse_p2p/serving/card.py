@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from parse_p2p.core import plugins
 from parse_p2p.launch.kept_data import AppliedScale
 from parse_p2p.serving.description import Description
 from parse_p2p.serving.trained import TrainedModel
@@ -65,11 +66,15 @@ def _front(about: Description) -> dict[str, Any]:
 def _example(model: TrainedModel) -> str:
     shapes = {m: ", ".join(map(str, shape)) for m, shape in model.modalities.items()}
     inputs = ", ".join(f"{m!r}: numpy.zeros((8, {shape}))" for m, shape in shapes.items())
+    about = model.description
+    names = {about.model.network, *(each.kind for each in about.encoders.values())}
+    own = sorted(filter(plugins.ones_own, names))
+    trusted = f", trusted={own}" if own else ""
     lines = [
         "import numpy",
         "import parse_p2p",
         "",
-        'model = parse_p2p.load(".")  # this folder',
+        f'model = parse_p2p.load("."{trusted})  # this folder',
         f"model.predict({{{inputs}}})  # (8, {len(model.classes)}) probabilities",
     ]
     return "\n".join(["```python", *lines, "```"])

@@ -71,19 +71,38 @@ def read(folder: Path, id: str | None = None, round: int | None = None, trusted:
     try:
         for m, shape in description.data_schema.shapes(list(description.data_schema.modalities)).items():
             kept_data.scale_of(description.scale[m], shape)
+        tensors = _tensors(folder / TENSORS)
+        _refuse_sizes(description, tensors)
         network = description.network()
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, RuntimeError, MemoryError) as error:
         raise ConfigError(f"{folder / CONFIG} does not fit together ({cause(error)}): export it anew") from None
-    _fill(network, folder / TENSORS)
+    _fill(network, tensors, folder / TENSORS)
     return TrainedModel(description, network)
 
 
-def _fill(network: Network, path: Path) -> None:
+def _tensors(path: Path) -> dict[str, Tensor]:
     safetensors = package("safetensors.torch", "export", "an exported model")
     try:
-        tensors = safetensors.load(path.read_bytes())  # not mapped: a file that changes meanwhile would end the process
+        # not mapped: a file that changes meanwhile would end the process
+        tensors: dict[str, Tensor] = safetensors.load(path.read_bytes())
     except Exception as error:  # its own, which is no class of Python's, and those of the file system
         raise ConfigError(f"{path} cannot be read ({cause(error)}): export it anew") from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ConfigError(f"{path} holds values in {name!r} that are no numbers: export it anew")
+    return tensors
+
+
+def _refuse_sizes(description: Description, tensors: dict[str, Tensor]) -> None:
+    """Raise ValueError for a network that would be larger than the tensors there are: it is not even built."""
+    there = sum(tensor.numel() for tensor in tensors.values())
+    options = [description.model, *description.encoders.values()]
+    for key, value in (pair for each in options for pair in each.model_dump().items()):
+        if isinstance(value, int) and value > max(there, 100):
+            raise ValueError(f"{key} is {value}, and there are {there} numbers in {TENSORS}")
+
+
+def _fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:
     for problem in _unlike(network.state_dict(), tensors):
         raise ConfigError(f"{path} is not of the network in {CONFIG}: {problem}")
     network.load_state_dict(tensors)
@@ -130,9 +149,8 @@ def _refuse_modules(path: Path, raw: dict[str, Any], trusted: Collection[str]) -
     each = [options.get("encoder"), *(one for part in by_modality for one in part.values())]
     names = [options.get("network"), *(one.get("kind") for one in each if isinstance(one, dict))]
     for name in names:
-        module = name.partition(":")[0] if isinstance(name, str) and plugins.ones_own(name) else None
-        if module is not None and module not in trusted:
+        if isinstance(name, str) and plugins.ones_own(name) and name not in trusted:
             raise ConfigError(
                 f"{path} names {name!r}, which would be run: if you trust it and this folder, load the model by "
-                f"parse_p2p.load(..., trusted=[{module!r}]), or load it from its run's folder"
+                f"parse_p2p.load(..., trusted=[{name!r}]) or with --trust {name}"
             )

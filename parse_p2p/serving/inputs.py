@@ -57,7 +57,7 @@ def _numbers(name: str, given: Given, wanted: ModalitySchema) -> Tensor:
         one = " (of one sample, x[None])" if tuple(x.shape) == wanted.shape else ""
         shape = ", ".join(map(str, wanted.shape))
         raise ConfigError(f"inputs: {name!r} has the shape {list(x.shape)}; give [rows, {shape}]{one}: {wanted}")
-    return x.detach().to("cpu", torch.float32)
+    return x.detach().to("cpu", torch.float32, copy=True)  # a network may change what it is given
 
 
 def _flags(name: str, given: Given, inputs: Mapping[Modality, Tensor]) -> Tensor:

@@ -60,6 +60,10 @@ class RunModels:
         state = checkpoint.load(self.folder.checkpoints(me), found)
         spec = self.plan.spec(me, self._modalities(me, state))
         network = _network(self.plan, spec)
+        if not all(torch.equal(digest, state.get(name, digest)) for name, digest in network.frozen_digest().items()):
+            raise ConfigError(
+                f"the frozen trunk of {me} is not the one it was trained on: give it the same weights as then"
+            )
         try:
             fill(network.changing_buffers(), ParameterBuffer(network.parts(), torch.device("cpu")), state)
         except ConfigError as error:

@@ -5,7 +5,7 @@ While the agent goes on learning, the newest checkpoint is taken up as it appear
 
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from parse_p2p import __version__
 from parse_p2p.core.errors import ConfigError, P2PError
+from parse_p2p.core.types import Modality
 from parse_p2p.serving import exported
 from parse_p2p.serving.packages import package
 from parse_p2p.serving.run_models import RunModels
@@ -43,18 +44,18 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    inputs: dict[str, list[Any]]
-    present: dict[str, list[bool]] = {}
+    inputs: dict[str, Any]  # looked at by hand: pydantic would gather an error for each of millions
+    present: dict[str, Any] = {}
 
 
 class Newest:
     """The newest model of an agent of a run, or the one that was exported. Raises ConfigError where there is none."""
 
-    def __init__(self, path: Path, id: str | None = None) -> None:
+    def __init__(self, path: Path, id: str | None = None, trusted: Collection[str] = ()) -> None:
         self._run = None if exported.recognises(path) else RunModels(path)
         self._lock = threading.Lock()
         if self._run is None:
-            self._model = exported.read(path, id)
+            self._model = exported.read(path, id, trusted=trusted)
             return
         self._me = self._run.named(id)
         self._model = self._run.load(self._me)
@@ -128,13 +129,32 @@ def run(application: Any, at: socket.socket) -> None:
 
 
 def _answer(model: TrainedModel, question: Question, limits: Limits) -> dict[str, Any]:
-    for name, rows in question.inputs.items():
-        if len(rows) > limits.rows:
-            raise ConfigError(f"inputs: {name!r} has {len(rows)} rows; give {limits.rows} at most at once")
-    inputs = {name: _array(name, rows) for name, rows in question.inputs.items()}
-    said = model.predict(inputs, {name: np.array(flags) for name, flags in question.present.items()})
+    for part, given in (("inputs", question.inputs), ("present", question.present)):
+        for name, rows in given.items():
+            if not isinstance(rows, list):
+                raise ConfigError(f"{part}: {name!r} is no list; {SHAPE}")
+            if len(rows) > limits.rows:
+                raise ConfigError(f"{part}: {name!r} has {len(rows)} rows; give {limits.rows} at most at once")
+    flags = {name: _flags(name, given) for name, given in question.present.items()}
+    inputs = {name: _array(name, _filled(model, name, rows, flags)) for name, rows in question.inputs.items()}
+    said = model.predict(inputs, flags)
     labels = [model.classes[k] for k in said.argmax(1).tolist()]
     return {"probabilities": said.tolist(), "labels": labels, "classes": model.classes, "round": model.round}
+
+
+def _flags(name: str, given: list[Any]) -> NDArray[np.bool_]:
+    if not all(isinstance(each, bool) for each in given):
+        raise ConfigError(f"present: {name!r} holds what is neither true nor false; give one of them for each row")
+    return np.array(given, bool)
+
+
+def _filled(model: TrainedModel, name: str, rows: list[Any], flags: Mapping[str, NDArray[np.bool_]]) -> list[Any]:
+    """The rows with zeros in place of whatever stands where there is nothing."""
+    there, shape = flags.get(name), model.modalities.get(Modality(name))
+    if there is None or shape is None or len(there) != len(rows):
+        return rows
+    nothing = np.zeros(shape).tolist()
+    return [row if has else nothing for row, has in zip(rows, there.tolist(), strict=True)]
 
 
 def _array(name: str, rows: list[Any]) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from parse_p2p.data.base import Batch, Present, Scale
 from parse_p2p.launch.kept_data import scale_of
 from parse_p2p.learning.learner import EVALUATION_BATCH
 from parse_p2p.models.base import Network
+from parse_p2p.models.encoder import drawing
 from parse_p2p.serving.description import Description
 from parse_p2p.serving.inputs import checked
 
@@ -90,7 +91,10 @@ class TrainedModel:
             some = slice(start, start + EVALUATION_BATCH)
             batch = Batch(_cut(inputs, some), found[some], _cut(present, some))
             for at, part in batch.parts():
-                found[some][at] = self.network(self.scaled(part.inputs)).logits()
+                with drawing("prediction"):  # of a module that draws numbers even when it is not trained
+                    found[some][at] = self.network(self.scaled(part.inputs)).logits()
+        if not bool(found.isfinite().all()):
+            raise ConfigError("inputs: the model has no number for some rows, whose values are too large for it")
         return found
 
     def _refuse_some(self, given: Sequence[Modality]) -> None:

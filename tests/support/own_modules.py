@@ -144,3 +144,45 @@ class Double(nn.Module):
 
 def number():
     return 3
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(self.a(x).relu())
+
+
+class Drawing(nn.Linear):
+    """Draws numbers even when it is evaluated."""
+
+    def __init__(self):
+        super().__init__(16, 6)
+
+    def forward(self, x):
+        return super().forward(x) + torch.randn(len(x), 6)
+
+
+class Leaving(nn.Linear):
+    """Wants to end the program."""
+
+    def __init__(self):
+        super().__init__(16, 6)
+
+    def forward(self, x):
+        raise SystemExit(0)
+
+
+class Changing(nn.Linear):
+    """Writes into what it is given."""
+
+    def __init__(self):
+        super().__init__(16, 6)
+
+    def forward(self, x):
+        return super().forward(x.sub_(0.5))

@@ -32,6 +32,7 @@ def evaluate(
         list[str] | None, typer.Option("--id", help="An agent; repeatable; by default all that have a checkpoint.")
     ] = None,
     round: Annotated[int | None, typer.Option(help="After so many rounds; by default the newest of each.")] = None,
+    trust: options.Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
     """Measure trained agents on labelled samples, as they were measured: accuracy, cross-entropy, and each class.
@@ -42,7 +43,7 @@ def evaluate(
     from parse_p2p.serving.evaluation import evaluate as scores
     from parse_p2p.serving.load import load_all
 
-    models = load_all(run, id, round)
+    models = load_all(run, id, round, trust or ())
     dataset = Source(from_command_line(data), "--data").open(seed=0)
     found = [scores(model, dataset, data) for model in models]
     if as_json:

@@ -12,4 +12,8 @@ Trained = Annotated[
     Path,
     typer.Argument(help="The folder of a run, or one that was exported.", autocompletion=completion.folders),
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="A network or encoder that an exported folder names and that may be run; repeatable."),
+]
 Agent = Annotated[str | None, typer.Option("--id", help="The agent; needed where there are several.")]

@@ -24,6 +24,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; whoever reaches it can ask.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     rows: Annotated[int, typer.Option(min=1, help="How many may be asked of at once.")] = 10_000,
+    trust: options.Trust = None,
 ) -> None:
     """Answer questions about samples by HTTP with an agent's newest model: POST /predict, GET /health, GET /schema.
 
@@ -31,7 +32,7 @@ def serve(
     """
     from parse_p2p.serving import server
 
-    newest = server.Newest(run, id)
+    newest = server.Newest(run, id, trust or ())
     application = server.app(newest, server.Limits(rows=rows))
     at = server.listening(host, port)
     for number in (signal.SIGINT, signal.SIGTERM):  # of which a shell may have the first ignored

@@ -24,8 +24,20 @@ from parse_p2p.models.weights import weights_file
 POOLER = "pooler."
 
 
-REFUSED = ("auto_map", "attn_implementation", "_attn_implementation", "_name_or_path")
+REFUSED = ("auto_map", "attn_implementation", "_attn_implementation", "_name_or_path", "use_timm_backbone", "backbone")
 """Keys of a configuration that name code or models of elsewhere."""
+
+
+def _keys(value: object) -> set[str]:
+    """Those of a mapping and of all that lie in it."""
+    if isinstance(value, dict):
+        return {*map(str, value), *(key for each in value.values() for key in _keys(each))}
+    return {key for each in value for key in _keys(each)} if isinstance(value, list) else set()
+
+
+def _cleared(value: Any) -> Any:
+    """A configuration without those keys, at any depth."""
+    return {k: _cleared(v) for k, v in value.items() if k not in REFUSED} if isinstance(value, dict) else value
 
 
 class Args(BaseModel):
@@ -39,8 +51,10 @@ class Args(BaseModel):
     @field_validator("config")
     @classmethod
     def _of_the_library_alone(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if odd := sorted(config.keys() & {*REFUSED}):
+        if odd := sorted(_keys(config) & {*REFUSED}):
             raise ValueError(f"{odd[0]!r} in config names what is elsewhere; leave it out")
+        if "timm_wrapper" in str(config.get("model_type")):
+            raise ValueError("a model of timm is the encoder timm; take kind: timm")
         return config
 
 
@@ -120,6 +134,6 @@ def _config(folder: str | None) -> dict[str, Any]:
         ) from None
     return {
         key: value
-        for key, value in values.items()
-        if key not in (*REFUSED, "architectures", "transformers_version", "dtype", "torch_dtype")
+        for key, value in _cleared(values).items()
+        if key not in ("architectures", "transformers_version", "dtype", "torch_dtype")
     }

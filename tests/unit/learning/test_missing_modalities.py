@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from plans import BOTH, differing, finished, inputs, learner, network, plan
+from plans import BOTH, dealt, differing, finished, inputs, learner, network, plan
 from torch.nn.functional import cross_entropy, normalize
 
 from parse_p2p.config.run_file import RunFile
@@ -105,6 +105,17 @@ def test_tasks_one_after_another_keep_their_gaps():
     one = gapped(6)
     other = replace(one, present={})
     assert join([one, other]).present["audio"].tolist() == [False, True, True, False, *[True] * 8]
+
+
+def test_what_says_who_has_a_modality_is_looked_at():
+    data = gapped(6)
+    for present, said in [
+        ({"smell": torch.ones(6, dtype=torch.bool)}, "says who has 'smell', of which it has no input"),
+        ({"audio": torch.ones(6)}, "present of 'audio' in 'bits' has to be a bool tensor"),
+        ({"audio": np.ones(6, bool)}, "present of 'audio' in 'bits' has to be a bool tensor"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            replace(data, present=present)
 
 
 # networks
@@ -269,6 +280,27 @@ def test_an_agent_needs_samples_of_its_own_modalities():
     me = next(me for me in found.peers if found.kind(me) == "audio")
     with pytest.raises(ConfigError, match=f"agents: of the samples dealt to {me} none has audio: deal more"):
         found.share(me)
+
+
+def test_an_agent_is_tested_with_what_it_trains_with():
+    data = gapped()
+    nobody = replace(data, present=data.present | {"audio": torch.zeros(160, dtype=torch.bool)})
+    found = RunPlan(planned().run.model_copy(update={"fingerprint": None}), samples=data)
+    agents = {found.kind(me): me for me in found.peers}
+    parts = dealt(found)._parts
+    found.data.__dict__["_parts"] = parts._replace(test=nobody)
+    with pytest.raises(ConfigError, match=f"no test sample has audio, which {agents['audio']} is to have: raise test"):
+        found.share(agents["audio"])
+    found.data.__dict__["_parts"] = parts._replace(train=nobody)
+    with pytest.raises(ConfigError, match=f"no training sample of {agents['audio+motion']} has 'audio': leave it out"):
+        found.share(agents["audio+motion"])
+
+
+def test_branches_are_those_of_any_part_of_the_test_set():
+    agent = learner()
+    agent.test = gapped(30)
+    agent.test = agent.test.select(agent.test.lacking()["audio",])
+    assert set(agent.branch_accuracy()) == {"redundant", "unique.motion"}
 
 
 def test_normalised_rows_are_of_length_one():  # embeddings of samples with one modality of two

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from plans import BOTH, finished, inputs, learner, network, plan
@@ -79,6 +80,22 @@ def test_balanced_classes_weigh_the_same():
         of_class = both.data.weights[both.data.targets == label]
         assert float(of_class.sum()) == pytest.approx(20)
     assert float(both.data.weights[4] / both.data.weights[8]) == pytest.approx(0.5)
+
+
+def test_a_coordinator_without_samples_needs_no_weights():
+    agents, _ = finished(plan({"audio+motion": 2}, method="fedavg", train={"class_weights": "balanced"}, rounds=1))
+    assert agents["hub"].learner.samples == 0 and agents["a0"].learner.data.weights is not None
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e38])
+def test_weights_of_any_size_count(size):
+    assert made(samples(40, torch.full((40,), size))).data.weights.tolist() == [1] * 40
+
+
+@pytest.mark.parametrize("weights", [torch.ones(6, 1), torch.ones(6, dtype=torch.int64), np.ones(6)])
+def test_weights_of_another_kind_are_refused(weights):
+    with pytest.raises(ConfigError, match=r"weights of data set 'd' have to be a float tensor \(N,\)"):
+        replace(samples(6), weights=weights)
 
 
 def test_a_sample_without_weight_teaches_nothing():

@@ -377,7 +377,7 @@ NAMED = {
     "own_modules:number": "makes a int: it has to return a torch.nn.Module",
     "own_modules:Broken": "'own_modules:Broken' cannot be made (OSError: no such file): correct it or its args",
     "own_modules:Pair": "gives a tuple: it has to give one tensor (B, features)",
-    "own_modules:Sum": "gives torch.float32 of shape (2,) for a batch of 2: it has to give floats (2, F)",
+    "own_modules:Sum": "gives torch.float32 of shape (2,) for a batch of 2: it has to give float32 (2, F)",
     "own_modules:Whole": "gives torch.float32 of shape (1, 16) for a batch of 2",
     "own_modules:Signs": "gives torch.int64 of shape (2, 16)",
     "own_modules:Double": "has 'layer.weight' of torch.float64: train it in float32, or freeze it",
@@ -440,3 +440,49 @@ def test_an_encoder_of_a_modality_that_cannot_be_is_named(encoders, said):
     with pytest.raises(ConfigError) as refused:
         parse_p2p.run("ring:3", {"audio": 3}, dataset="bits", model={"encoders": encoders})
     assert said in str(refused.value)
+
+
+# what a review found
+
+
+def test_one_parameter_under_two_names_is_one_everywhere():
+    found = own(kind="own_modules:Tied")
+    agent = found.agent_state("a0").learner
+    assert found.holders["a0"].regions == agent.buffer.regions
+    assert agent.buffer.regions["trunk.audio" if "trunk.audio" in agent.buffer.regions else "trunk.motion"].size == 288
+
+
+def test_what_it_draws_when_it_is_evaluated_is_the_seeds_too():
+    scores = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        agent = own(kind="own_modules:Drawing").agent_state("a0").learner
+        agent.begin(1, 4)
+        scores.append([agent.evaluate(), agent.evaluate()])
+    assert scores[0] == scores[1] and scores[0][0] == scores[0][1]
+
+
+def test_a_module_does_not_end_the_program():
+    with pytest.raises(ConfigError, match=r"does not take inputs of shape \(16,\).*\(SystemExit"):
+        own(kind="own_modules:Leaving")
+
+
+def test_an_agent_that_says_how_wide_its_encoder_is_shares_it_all_the_same():
+    raw = own().run.model_dump()
+    agents = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio"]}]
+    agents[1]["encoders"] = {"audio": {"width": 12}}
+    changed = {"agents": agents, "graph": {"generator": "complete"}, "fingerprint": None}
+    found = RunPlan(RunFile.model_validate(raw | changed))
+    assert "trunk.audio" in found.holders["a0"].regions
+    assert found.holders["a0"].regions == found.holders["a1"].regions
+
+
+def test_a_batch_of_one_sample_has_no_statistics_of_its_own():
+    agent = own(kind=NORMED).agent_state("a0").learner
+    agent.options = agent.options.model_copy(update={"batch": 1})
+    agent.data = agent.data.select(range(3))
+    before = {name: buffer.clone() for name, buffer in agent.model.named_buffers()}
+    agent.begin(0, 1)
+    assert np.isfinite(agent.train(losses.task)["loss"])
+    assert all(torch.equal(buffer, before[name]) for name, buffer in agent.model.named_buffers())
+    assert all(layer.training for layer in agent.model.modules())

@@ -160,7 +160,31 @@ def test_a_module_of_others_is_not_run(copied, monkeypatch, where, name):
     changed(copied, model=model, encoders=encoders)
     said = refused(copied)
     assert f"names {name!r}, which would be run: if you trust it and this folder, load the model by" in said
-    assert f"trusted=[{name.partition(':')[0]!r}]" in said
+    assert f"trusted=[{name!r}]" in said
+    with pytest.raises(ConfigError, match="which would be run"):
+        parse_p2p.load(copied, trusted=["evil", "os", "evil.code:other"])
+    with pytest.raises(ConfigError, match="trusted: give a list of names"):
+        parse_p2p.load(copied, trusted=name)
+
+
+@pytest.mark.parametrize(("key", "value"), [("latent", 10**9), ("hidden", 10**9), ("depth", 10**6)])
+def test_a_network_larger_than_its_tensors_is_not_built(copied, key, value):
+    raw = changed(copied)
+    if key == "depth":
+        raw["encoders"]["audio"][key] = value
+    else:
+        raw["model"][key] = value
+    changed(copied, model=raw["model"], encoders=raw["encoders"])
+    assert f"config.json does not fit together (ValueError: {key} is {value}, and there are " in refused(copied)
+
+
+def test_tensors_that_are_no_numbers_are_refused(copied):
+    safetensors = pytest.importorskip("safetensors.torch")
+    tensors = safetensors.load((copied / "model.safetensors").read_bytes())
+    name = min(tensors)
+    tensors[name] = torch.full_like(tensors[name], torch.nan)
+    (copied / "model.safetensors").write_bytes(safetensors.save(tensors))
+    assert f"holds values in {name!r} that are no numbers" in refused(copied)
 
 
 class Bomb:

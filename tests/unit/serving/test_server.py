@@ -93,6 +93,17 @@ def test_samples_may_lack_a_modality(run, port):
     assert status == 200 and np.array_equal(np.float32(found["probabilities"]), model.predict(x, has))
     status, found = asked(port, "POST", "/predict", {"inputs": plain(x), "present": {"motion": [True]}})
     assert status == 422 and found["detail"].startswith("present: 'motion' is bool of shape [1]")
+    rows = plain(x)["motion"]
+    empty = plain(x) | {"motion": [rows[0], None, rows[2]]}
+    status, found = asked(port, "POST", "/predict", {"inputs": empty, "present": plain(has)})
+    assert status == 200 and np.array_equal(np.float32(found["probabilities"]), model.predict(x, has))
+
+
+@pytest.mark.parametrize("flags", [["off", "yes", "on"], [0, 1, 1], [[True], [False], [True]]])
+def test_what_says_who_has_a_modality_is_true_or_false(port, flags):
+    question = {"inputs": plain(sample()), "present": {"motion": flags}}
+    status, found = asked(port, "POST", "/predict", question)
+    assert status == 422 and "'motion' holds what is neither true nor false" in found["detail"]
 
 
 def test_it_says_how_it_is_and_what_it_reads(port):

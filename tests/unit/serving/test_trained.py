@@ -4,6 +4,7 @@ import shutil
 import warnings
 
 import numpy as np
+import own_modules
 import plans
 import pytest
 import torch
@@ -48,6 +49,32 @@ def says_the_same(folder, plan, agents):
         loaded = parse_p2p.load(folder, me)
         assert torch.equal(loaded.predict(asked(plan, me)), logits.softmax(1)), me
         assert loaded.round == plan.run.rounds
+
+
+def test_another_frozen_trunk_is_not_taken_for_the_one_it_learnt_on(tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save(own_modules.Normed().state_dict(), path)
+    encoder = {"kind": "own_modules:Normed", "frozen": True, "weights": str(path)}
+    recorded(tmp_path / "run", model={"encoder": encoder})
+    assert parse_p2p.load(tmp_path / "run", "a0").round == 2
+    torch.save(own_modules.Normed().state_dict(), path)
+    with pytest.raises(ConfigError, match="the frozen trunk of a0 is not the one it was trained on"):
+        parse_p2p.load(tmp_path / "run", "a0")
+
+
+def test_what_is_asked_is_not_changed_and_no_number_is_no_answer(tmp_path):
+    plan, _ = recorded(tmp_path / "run")
+    recorded(
+        tmp_path / "none",
+        model={"encoder": {"kind": "own_modules:Changing"}},
+        data_schema=scaled_by(plan, "none"),
+        mix={"audio": 2},
+    )
+    model = parse_p2p.load(tmp_path / "none", "a0")
+    x = torch.ones(2, 16)
+    assert torch.equal(model.predict({"audio": x}), model.predict({"audio": x})) and torch.equal(x, torch.ones(2, 16))
+    with pytest.raises(ConfigError, match="no number for some rows, whose values are too large"):
+        model.predict({"audio": torch.full((2, 16), 3e38)})
 
 
 # what is loaded
