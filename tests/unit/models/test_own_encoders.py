@@ -469,8 +469,8 @@ def test_a_module_does_not_end_the_program():
 
 def test_an_agent_that_says_how_wide_its_encoder_is_shares_it_all_the_same():
     raw = own().run.model_dump()
-    agents = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio"]}]
-    agents[1]["encoders"] = {"audio": {"width": 12}}
+    first = {"id": "a0", "modalities": ["audio"]}
+    agents = [first, {"id": "a1", "modalities": ["audio"], "encoders": {"audio": {"width": 12}}}]
     changed = {"agents": agents, "graph": {"generator": "complete"}, "fingerprint": None}
     found = RunPlan(RunFile.model_validate(raw | changed))
     assert "trunk.audio" in found.holders["a0"].regions
