@@ -6,18 +6,28 @@ import json
 import os
 import re
 import shlex
+import shutil
+import socket
+import subprocess
+import sys
 from typing import Any
 
 import loaded
+import ports
 import pytest
+import running
 import typer
+import yaml
 from paths import ROOT
 
 from parse_p2p.cli.agent import app as agent_app
+from parse_p2p.config import run_file
 from parse_p2p.lab.cli import app as lab_app
 
 DOCS = ROOT / "docs"
-FIRST_RUN, FIRST_EXPERIMENT = (DOCS / "tutorial" / f"first-{name}.md" for name in ("run", "experiment"))
+FIRST_RUN, FIRST_EXPERIMENT, FIRST_STUDY = (
+    DOCS / "tutorial" / f"first-{name}.md" for name in ("run", "experiment", "study")
+)
 APPS = {"parse-agent": agent_app, "parse-lab": lab_app}
 PROGRAMS = {"parse-agent": loaded.AGENT, "parse-lab": loaded.LAB}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -51,11 +61,16 @@ def figures(text):
     return re.sub(r" +", " ", re.sub(r"\d[\d.]*", "#", text))
 
 
-def program(line, folder):
-    """Standard output and standard error of a command line."""
+def begun(line, folder):
+    """The process of a command line."""
     name, *arguments = shlex.split(line, comments=True)
     with contextlib.chdir(folder):
-        process = loaded.Command(arguments, dict(os.environ), PROGRAMS[name])
+        return loaded.Command(arguments, dict(os.environ), PROGRAMS[name])
+
+
+def program(line, folder):
+    """Standard output and standard error of a command line."""
+    process = begun(line, folder)
     said = "".join(process.communicate(timeout=170))
     process.close()
     return said
@@ -124,3 +139,86 @@ def test_the_experiment_compares_what_the_page_shows(tmp_path):
     command = "parse-lab compare first.yaml --seeds 1"
     table = program(command, tmp_path).partition("written:")[0]
     assert figures(table).split() == figures(shown(FIRST_EXPERIMENT, command)).split()
+
+
+class Site:
+    """A host as far as files go: a folder in which the lines of the page are run, with ports that are free."""
+
+    def __init__(self, folder, port):
+        self.folder = folder
+        self._ports = {"7400": port, "7402": port + 2, "8000": port + 4}
+        folder.mkdir()
+
+    def here(self, text):
+        return re.sub("|".join(self._ports), lambda found: str(self._ports[found[0]]), text)
+
+    def begun(self, line):
+        return begun(self.here(line), self.folder)
+
+    def run(self, line, code=0):
+        """What a line prints that ends with this exit code."""
+        process = self.begun(line)
+        said = "".join(process.communicate(timeout=170))
+        assert process.returncode == code, said
+        process.close()
+        return said
+
+    def python(self, text):
+        done = subprocess.run([sys.executable, "-c", text], cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def answers(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def test_two_sites_come_from_their_tables_to_a_served_model_by_the_lines_of_the_page(tmp_path):
+    pytest.importorskip("pyarrow")
+    port = ports.free(5)
+    north, south = Site(tmp_path / "north", port), Site(tmp_path / "south", port)
+    of = {kind: [text for language, text in blocks(FIRST_STUDY) if language == kind] for kind in ("python", "text")}
+    [file] = [text for language, text in blocks(FIRST_STUDY) if language == "yaml"]
+    lines = iter(commands(FIRST_STUDY))
+
+    north.python(of["python"][0])
+    for table in ("south.csv", "later.csv"):
+        shutil.move(north.folder / table, south.folder)
+    look = next(lines)
+    assert north.run(look) == of["text"][0]
+    schema = north.run(look.replace("data check", "data schema"))
+    for site in (north, south):
+        (site.folder / "study.yaml").write_text(site.here(file))
+    agreed = run_file.load(north.folder / "study.yaml").data_schema
+    assert agreed is not None and yaml.safe_load(schema)["data_schema"] == agreed.model_dump(mode="json")
+    said = north.run(next(lines)) + north.run(next(lines)).replace(f"{north.folder}/", "")
+    assert said == of["text"][1]
+    (south.folder / "keys").mkdir()
+    for key in ("north.pub", "south.pub", "south.key"):
+        shutil.copy2(north.folder / "keys" / key, south.folder / "keys")
+    (north.folder / "keys" / "south.key").unlink()
+
+    processes = [north.begun(next(lines)), south.begun(next(lines))]
+    for process in processes:
+        assert running.ended(process)[0] == 0
+        running.end(process)
+    assert figures(south.run(next(lines), code=1)).strip() == figures(of["text"][2]).strip()  # one host's logs alone
+    south.run(next(lines))
+    for shows in of["text"][3].split("\n\n"):
+        assert figures(south.run(next(lines))).startswith(figures(shows))
+    south.run(next(lines))
+
+    process = south.begun(next(lines))
+    assert next(lines, None) is None
+    try:
+        running.until(lambda: answers(port + 4))
+        south.python(of["python"][1])
+        [line] = [text for _, text in blocks(FIRST_STUDY) if text.startswith("curl")]
+        answer = subprocess.run(shlex.split(south.here(line)), cwd=south.folder, capture_output=True, text=True)
+    finally:
+        running.end(process)
+    [shows] = [text for language, text in blocks(FIRST_STUDY) if language == "json"]
+    assert shows.strip() in answer.stdout, answer.stdout
+    assert json.loads(answer.stdout).keys() == {"probabilities", "labels", "classes", "round"}
