@@ -72,7 +72,7 @@ def _text(path: Path, encoding: str) -> str:
         raise ConfigError(f"{path} is not {encoding}; give its encoding as data.encoding") from None
     if not text.strip():
         raise ConfigError(f"data file {path} is empty; its first line names the columns")
-    return text
+    return text if text.endswith("\n") else f"{text}\n"  # pyarrow takes one line without an end for an empty file
 
 
 def _table(csv: Any, path: Path, text: str, delimiter: str, lines: list[int], only: str = "") -> Any:

@@ -252,6 +252,16 @@ def test_a_wrong_line_is_named_with_its_column(tmp_path, lines, said):
     assert said.format(tmp_path / "mine.csv") in refused(opened_csv, tmp_path, lines)
 
 
+def test_a_last_line_may_end_or_not(tmp_path):
+    path = tmp_path / "mine.csv"
+    options = csv.Options(path=path, columns=COLUMNS)
+    for lines in (LINES, LINES[:2]):
+        path.write_text("\n".join(lines))
+        assert len(csv.open(options, 0)) == len([*filter(None, lines)]) - 1
+    path.write_text(LINES[0])
+    assert f"data file {path} has no rows; give at least one" in refused(csv.open, options, 0)
+
+
 def test_inputs_are_to_be_named(tmp_path):
     assert refused(opened_csv, tmp_path, columns={}, group="who") == (
         f"data.columns does not say which columns of {tmp_path / 'mine.csv'} are inputs; besides y and who it has "
