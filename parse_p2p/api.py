@@ -23,6 +23,7 @@ from parse_p2p.core import events
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.sources import huggingface
 from parse_p2p.data.sources.python import samples
 from parse_p2p.lab.experiments.recorded_simulation import record, rehearse
 from parse_p2p.lab.graphs import graph_sources
@@ -152,8 +153,8 @@ def run(
     ``coordinator`` is one agent more, for centralised methods.
 
     ``data`` are samples that are dealt to the agents: arrays by name with the classes as ``y``, a
-    ``parse_p2p.data.Dataset``, or a ``torch.utils.data.Dataset`` (``parse_p2p.data.samples`` has options); or such
-    samples for each node by its name, which stay its own; or else options of the named ``dataset``.
+    ``parse_p2p.data.Dataset``, a ``torch.utils.data.Dataset`` or a ``datasets.Dataset`` (``parse_p2p.data.samples`` has
+    options); or such samples for each node by its name, which stay its own; or else options of the named ``dataset``.
 
     ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a ``folder`` it is written as
     the run of real agents is. ``method``, ``dataset``, ``codec=…`` and an encoder's ``kind`` may be the dotted names of
@@ -215,7 +216,7 @@ def _samples_of(node: Any, given: Any) -> Dataset:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape")
+    return hasattr(value, "shape") and not huggingface.is_one(value)
 
 
 def _are_samples(value: Any) -> bool:

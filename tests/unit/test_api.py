@@ -223,6 +223,29 @@ def test_a_torch_data_set_is_given_as_it_is():
     assert run.plan.kind("a0") == "left+right"
 
 
+def test_a_hugging_face_set_keeps_the_names_of_its_classes_as_its_folder_does(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    columns = {"label": [k % 2 for k in range(40)], "v": [[k % 2, 1.0 * k] for k in range(40)], "who": ["a", "b"] * 20}
+    features = {"label": datasets.ClassLabel(names=["walk", "rest", "fall"]), "who": datasets.Value("string"),
+                "v": datasets.Sequence(datasets.Value("float32"))}  # fmt: skip
+    saved = datasets.Dataset.from_dict(columns, datasets.Features(features))
+    run = parse_p2p.run("ring:2", data=saved, **TINY)
+    assert run.plan.schema.classes == ("walk", "rest", "fall") and run.plan.schema.shapes(["v"]) == {"v": (2,)}
+    own = parse_p2p.run(nx.path_graph(2), data={0: saved, 1: saved.select(range(20))}, **TINY).plan
+    assert [sum(map(len, own.share(me))) for me in own.peers] == [40, 20]
+    by = {"target": "who", "columns": {"view": "v"}}
+    found = parse_p2p.data.samples(saved, **by)
+    saved.save_to_disk(tmp_path / "saved")
+    folder = parse_p2p.run("ring:2", dataset="huggingface", data={"path": str(tmp_path / "saved"), **by}, **TINY)
+    assert found.class_names == ("a", "b") and found.modalities == ("view",)
+    given = parse_p2p.run("ring:2", data=found, **TINY)
+    assert given.plan.run.fingerprint == folder.plan.run.fingerprint
+    with pytest.raises(parse_p2p.ConfigError, match=r"there is no column 'y' in data"):
+        parse_p2p.data.samples(saved, target="y")
+    with pytest.raises(parse_p2p.ConfigError, match="'train' is no node of the graph"):
+        parse_p2p.run(nx.path_graph(2), data=datasets.DatasetDict(train=saved), **TINY)
+
+
 @pytest.mark.parametrize(
     ("graph", "data", "said"),
     [

@@ -4,6 +4,7 @@ Columns are numbers, lists of them, images or recordings. Nothing is fetched, an
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -57,7 +58,17 @@ def open(options: Options, seed: int) -> Dataset:
     anything a model could not learn from.
     """
     path = options.path.expanduser()
-    saved = _loaded(path, options.split)
+    return from_columns(_loaded(path, options.split), path, options)
+
+
+def is_one(value: Any) -> bool:
+    """Whether this is a data set of that library, in memory."""
+    library = sys.modules.get("datasets")
+    return library is not None and isinstance(value, library.Dataset)
+
+
+def from_columns(saved: Any, path: Path, options: Options) -> Dataset:
+    """The samples of a data set of that library, which sentences call by its path; as ``open`` gives them."""
     inputs = _inputs(saved, path, options)
     arrays: dict[str, NDArray[Any]] = {m: _numbers(saved, path, column) for m, column in inputs.items()}
     for m, each in options.encoded.items():

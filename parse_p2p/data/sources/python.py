@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from parse_p2p.core.errors import ConfigError, P2PError, cause, nearest
 from parse_p2p.core.plugins import current_folder, imported
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.sources import huggingface
 from parse_p2p.data.sources.arrays import ArrayOptions, Origin, from_arrays, sample_weights
 
 Arrays = dict[str, NDArray[Any]]
@@ -54,9 +56,13 @@ def samples(source: Any, **options: Any) -> Dataset:
     """What ``parse_p2p.run`` learns from: a Dataset, arrays by name, or a torch Dataset or any sequence of items.
 
     ``options`` are those of arrays (``target``, ``labels``, ``classes``, ``group``, ``weight``, ``layout``) and
-    ``modality``, the name of the input where items are ``(tensor, label)``. Raises ConfigError for what is no samples,
-    and pydantic's ValidationError for options that there are not.
+    ``modality``, the name of the input where items are ``(tensor, label)``; of a data set of the library ``datasets``
+    those of the source ``huggingface``. Raises ConfigError for what is no samples, and pydantic's ValidationError for
+    options that there are not.
     """
+    if huggingface.is_one(source):
+        where = Path(IN_MEMORY)
+        return huggingface.from_columns(source, where, huggingface.Options(path=where, **options))
     return _dataset(source, Options(object=IN_MEMORY, **options))
 
 
