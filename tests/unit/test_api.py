@@ -236,7 +236,9 @@ def test_a_hugging_face_set_keeps_the_names_of_its_classes_as_its_folder_does(tm
     by = {"target": "who", "columns": {"view": "v"}}
     found = parse_p2p.data.samples(saved, **by)
     saved.save_to_disk(tmp_path / "saved")
-    folder = parse_p2p.run("ring:2", dataset="huggingface", data={"path": str(tmp_path / "saved"), **by}, **TINY)
+    folder = parse_p2p.run(
+        "ring:2", {"view": 2}, dataset="huggingface", data={"path": str(tmp_path / "saved"), **by}, **TINY
+    )
     assert found.class_names == ("a", "b") and found.modalities == ("view",)
     given = parse_p2p.run("ring:2", data=found, **TINY)
     assert given.plan.run.fingerprint == folder.plan.run.fingerprint
