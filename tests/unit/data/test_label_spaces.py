@@ -61,3 +61,39 @@ def test_what_is_no_label_space_is_refused(classes, said):
 def test_a_class_that_the_data_lack_is_named(odd):
     with pytest.raises(ConfigError, match=f"^tasks.t.classes: the data have no class {odd}; their classes are 0 to 5$"):
         refuse_unknown("t", TaskOptions(classes=((0,), (odd,))), schema_of(dataset([0]), "all"))
+
+
+def named(*names):
+    return Dataset("d", {"a": torch.zeros(4, 1)}, torch.tensor([0, 1, 2, 1]), 3, labels=names)
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("run", "sit", "walk"), [["walk"], ["run", "sit"]]),
+        (("run", "sit", "walk"), [[2], ["run", 1]]),  # places where no class is called by a number
+        (("1", "5", "2"), [[2], [1, "5"]]),  # and else names
+        (("false", "no", "true"), [[True], [False, "no"]]),
+    ],
+)
+def test_a_class_is_called_by_its_name_or_its_number(names, classes):
+    task = TaskOptions.model_validate({"classes": classes})
+    refuse_unknown("t", task, schema_of(named(*names), "all"))
+    found = seen_as(task, named(*names))
+    assert found.targets.tolist() == [1, 1, 0, 1]
+    assert found.labels == (names[2], f"{names[0]}+{names[1]}")
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "said"),
+    [
+        (("run", "sit", "walk"), [["walk"], ["runn"]], "the data have no class 'runn': did you mean 'run'"),
+        (("run", "sit", "walk"), [["walk"], [3]], "the data have no class 3; their classes are 0 to 2"),
+        (("1", "5", "2"), [[1], [0]], "the data have no class 0: Known: 1, 2, 5"),
+        (("run", "sit", "walk"), [["walk"], [2]], "the class 'walk' stands there twice; name it once"),
+    ],
+)
+def test_a_class_that_is_none_or_two_is_refused(names, classes, said):
+    with pytest.raises(ConfigError) as caught:
+        refuse_unknown("t", TaskOptions.model_validate({"classes": classes}), schema_of(named(*names), "all"))
+    assert str(caught.value).startswith(f"tasks.t.classes: {said}")
