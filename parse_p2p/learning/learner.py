@@ -382,7 +382,7 @@ class Learner:
 
         Raises ConfigError where a trunk is frozen as another than then.
         """
-        if not all(torch.equal(digest, state.get(name, digest)) for name, digest in self._frozen.items()):
+        if not self.model.frozen_as(state):
             raise ConfigError(
                 f"{self.me}: its frozen trunk is not the one that the run began with: give it the same weights"
             )

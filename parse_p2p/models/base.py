@@ -173,6 +173,10 @@ class Network(nn.Module):
             found.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
         return {"frozen": torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)} if tensors else {}
 
+    def frozen_as(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether what is frozen is what it was where the state is from, which may not say."""
+        return all(torch.equal(digest, state.get(name, digest)) for name, digest in self.frozen_digest().items())
+
     @property
     def _frozen(self) -> tuple[str, ...]:
         """How the names begin of what is in frozen trunks."""
@@ -192,12 +196,9 @@ class Build(Protocol):
 def _architecture(encoder: EncoderOptions, common: EncoderOptions) -> str:
     """How an agent's encoder departs from the run's; how its gradients are computed makes no difference."""
     if encoder.ones_own:
-        return (
-            ""
-            if encoder.label == common.label and (not encoder.frozen or encoder.weights == common.weights)
-            else (encoder.label)
-        )
-    alike = encoder.model_copy(update={"checkpoint": common.checkpoint}) == common
+        alike = encoder.label == common.label and (not encoder.frozen or encoder.weights == common.weights)
+    else:
+        alike = encoder.model_copy(update={"checkpoint": common.checkpoint}) == common
     return "" if alike else encoder.label
 
 

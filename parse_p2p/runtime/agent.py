@@ -274,6 +274,10 @@ class Agent:
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except SystemExit as error:  # which would end this process as if all were done
+            raise TrainingError(
+                f"code that agent {self.me} trains with wanted to end the program (SystemExit: {error}): correct it"
+            ) from error
         except RuntimeError as error:
             device = self.agent_state.learner.buffer.values.device
             if isinstance(error, torch.OutOfMemoryError):

@@ -60,7 +60,7 @@ class RunModels:
         state = checkpoint.load(self.folder.checkpoints(me), found)
         spec = self.plan.spec(me, self._modalities(me, state))
         network = _network(self.plan, spec)
-        if not all(torch.equal(digest, state.get(name, digest)) for name, digest in network.frozen_digest().items()):
+        if not network.frozen_as(state):
             raise ConfigError(
                 f"the frozen trunk of {me} is not the one it was trained on: give it the same weights as then"
             )

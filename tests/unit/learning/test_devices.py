@@ -85,6 +85,7 @@ def test_methods_that_exchange_nothing_wait_for_nothing(tmp_path):
             RuntimeError("CUDA error: unspecified launch failure\nCompile with"),
             "cpu failed under agent {me} (CUDA error: unspecified launch failure): go on with --resume",
         ),
+        (SystemExit(0), "code that agent {me} trains with wanted to end the program (SystemExit: 0): correct it"),
     ],
 )
 def test_an_agent_whose_device_fails_it_says_so_in_a_sentence_and_leaves_a_checkpoint(error, said, tmp_path):
