@@ -275,4 +275,4 @@ def test_broken_sensors_take_no_memory(both):
 
 def test_a_stream_of_tasks_refuses_them(both):
     with pytest.raises(ConfigError, match=r"^stream: .* and 'photo' is read lazily: leave one out"):
-        stream(*both, 0, 2, StreamOptions(), 0)
+        stream(both[0], both[1], 0, 2, StreamOptions(), 0)
