@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -439,6 +440,6 @@ def fingerprint(datasets: Iterable[Dataset]) -> str:
         hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
         inputs = (piece for m in dataset.modalities for piece in pieces(dataset.inputs[m]))
         present = (dataset.present[m] for m in sorted(dataset.present))
-        for column in (*inputs, dataset.targets, dataset.groups, dataset.weights, *present):
+        for column in chain(inputs, (dataset.targets, dataset.groups, dataset.weights), present):
             hashed.update(b"" if column is None else column.contiguous().numpy().data)
     return hashed.hexdigest()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError
 
-PIECE = 2**25
+PIECE = 2**23
 """At most so many bytes of float32 are read at a time where all samples are gone through, or one sample."""
 
 DOUBLE = 8  # bytes

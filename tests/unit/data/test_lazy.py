@@ -1,6 +1,7 @@
 """Inputs that stay in their files are what reading everything at once gives, to the last bit, a few rows at a time."""
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from parse_p2p.data.findings import findings, summary
 from parse_p2p.data.lazy import LazyInput, in_memory, pieces
 from parse_p2p.data.sources import npy
 from parse_p2p.data.streams import StreamOptions, stream
+from parse_p2p.methods.public_data.base import digest
 
 ROWS = 40
 ARRAYS = {
@@ -171,6 +173,23 @@ def test_no_more_rows_than_a_piece_are_in_memory_at_once(both, monkeypatch):
     train.batch(range(2)), test.batch([0])
     assert counting.counts == [2, 1]
     assert [len(piece) for piece in pieces(x)] == [6] * 6 + [4]
+
+
+def test_pieces_are_let_go_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(lazy, "PIECE", 2**14)
+    arrays = {"x": np.random.default_rng(0).normal(size=(4000, 2, 50)).astype(np.float32), "y": np.arange(4000) % 3}
+    folder = saved(tmp_path / "site", arrays)
+    tracemalloc.start()
+    try:
+        dataset = npy.open(npy.Options(path=folder, lazy=True), 0)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        x = dataset.inputs["x"]
+        fingerprint([dataset]), Scale.of(x), x.finite, digest(dataset.inputs)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most - before < arrays["x"].nbytes / 4
 
 
 def test_a_row_larger_than_a_piece_is_read_alone(both, monkeypatch):
