@@ -177,8 +177,8 @@ def test_no_more_rows_than_a_piece_are_in_memory_at_once(both, monkeypatch):
 
 def test_pieces_are_let_go_of(tmp_path, monkeypatch):
     monkeypatch.setattr(lazy, "PIECE", 2**14)
-    arrays = {"x": np.random.default_rng(0).normal(size=(4000, 2, 50)).astype(np.float32), "y": np.arange(4000) % 3}
-    folder = saved(tmp_path / "site", arrays)
+    values = np.random.default_rng(0).normal(size=(4000, 2, 50)).astype(np.float32)
+    folder = saved(tmp_path / "site", {"x": values, "y": np.arange(4000) % 3})
     tracemalloc.start()
     try:
         dataset = npy.open(npy.Options(path=folder, lazy=True), 0)
@@ -189,7 +189,7 @@ def test_pieces_are_let_go_of(tmp_path, monkeypatch):
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most - before < arrays["x"].nbytes / 4
+    assert most - before < values.nbytes / 4
 
 
 def test_a_row_larger_than_a_piece_is_read_alone(both, monkeypatch):
