@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from parse_p2p.config.source import Source, open_named
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, refuse_unlike, scaled, split, split_groups
+from parse_p2p.data.lazy import pieces
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.schema import DataSchema, conform, scales, schema_of, united
 
@@ -436,8 +438,8 @@ def fingerprint(datasets: Iterable[Dataset]) -> str:
     for dataset in datasets:
         shapes = [(m, dataset.shape(m)) for m in dataset.modalities]
         hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
-        inputs = (dataset.inputs[m] for m in dataset.modalities)
+        inputs = (piece for m in dataset.modalities for piece in pieces(dataset.inputs[m]))
         present = (dataset.present[m] for m in sorted(dataset.present))
-        for column in (*inputs, dataset.targets, dataset.groups, dataset.weights, *present):
+        for column in chain(inputs, (dataset.targets, dataset.groups, dataset.weights), present):
             hashed.update(b"" if column is None else column.contiguous().numpy().data)
     return hashed.hexdigest()

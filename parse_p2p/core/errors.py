@@ -24,7 +24,8 @@ class P2PError(Exception):
 class ConfigError(P2PError):
     """The run file, an option, the data or the machine does not allow the run; nothing was written.
 
-    Raised before the first round, by the package and by data sets, encoders and networks of one's own.
+    Raised before the first round, by the package and by data sets, encoders and networks of one's own; later only of
+    samples that are read lazily and cannot be read any more.
     """
 
 

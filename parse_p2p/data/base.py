@@ -1,4 +1,6 @@
-"""A data set is whole in memory, and its modalities share one row order: row 3 of every input is one event.
+"""A data set's modalities share one row order: row 3 of every input is one event.
+
+It is whole in memory, but for inputs that are read from their files when they are needed (``lazy.py``).
 
 A data-set file offers ``Options`` (a pydantic model) and ``open(options, seed) -> Dataset``; everything after
 that (splitting, scaling, dealing rows to agents, dropping a modality) is done on the value defined here.
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality
+from parse_p2p.data.lazy import Input, LazyInput, in_memory, statistics
 
 Rows = Tensor | NDArray[np.int64] | Sequence[int]
 """Row numbers from 0 (not a mask of booleans); a row may be named twice."""
@@ -54,9 +57,10 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled samples seen through one or more modalities, whole in memory.
+    """Labelled samples seen through one or more modalities.
 
-    inputs   per modality float32, first axis the sample: (N,F) vectors, (N,C,T) series, (N,C,H,W) images
+    inputs   per modality float32, first axis the sample: (N,F) vectors, (N,C,T) series, (N,C,H,W) images; a tensor, or
+             what reads its samples when they are asked for
     targets  int64 (N,), from 0 to classes - 1
     groups   int64 (N,) or None: the natural client, such as the person, each sample comes from
     ceiling  the best accuracy any model can reach with these modalities, where a closed form is known
@@ -70,7 +74,7 @@ class Dataset:
     """
 
     name: str
-    inputs: Mapping[Modality, Tensor]
+    inputs: Mapping[Modality, Input]
     targets: Tensor
     classes: int
     groups: Tensor | None = None
@@ -81,7 +85,7 @@ class Dataset:
     weights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        columns: list[tuple[str, Tensor | None]] = [
+        columns: list[tuple[str, Input | None]] = [
             *self.inputs.items(), ("groups", self.groups), ("weights", self.weights), *self.present.items()
         ]  # fmt: skip
         for column, values in columns:
@@ -136,7 +140,7 @@ class Dataset:
         names = self.modalities if modalities is None else tuple(modalities)
         return replace(
             self,
-            inputs={m: self._input(m)[at] for m in names},
+            inputs={m: _selected(self._input(m), at) for m in names},
             targets=self.targets[at],
             groups=None if self.groups is None else self.groups[at],
             present=_gaps({m: there[at] for m, there in self.present.items() if m in names}),
@@ -148,10 +152,16 @@ class Dataset:
         there = self.present.get(modality)
         return torch.ones(len(self), dtype=torch.bool, device=self.targets.device) if there is None else there
 
-    def having(self, modality: Modality) -> Tensor:
+    def having(self, modality: Modality) -> Input:
         """The inputs of the samples that have a modality. Raises ConfigError where it is unknown."""
         x = self._input(modality)
-        return x[self.present[modality]] if modality in self.present else x  # not copied where all have it
+        if modality not in self.present:
+            return x  # not copied where all have it
+        return _selected(x, torch.nonzero(self.present[modality]).flatten())
+
+    def in_memory(self) -> dict[Modality, Tensor]:
+        """All inputs whole, as tensors."""
+        return {m: in_memory(x) for m, x in self.inputs.items()}
 
     def lacking(self) -> dict[tuple[Modality, ...], Tensor]:
         """The rows by the modalities that they lack, sorted; of those that lack none under ``()``."""
@@ -185,7 +195,7 @@ class Dataset:
         seen = frozenset(self.modalities)
         return (self.shows(seen, said) == self.shows(seen, self.targets)).double() * self.ceiling(seen)
 
-    def _input(self, modality: Modality) -> Tensor:
+    def _input(self, modality: Modality) -> Input:
         if modality not in self.inputs:
             raise ConfigError(f"data set {self.name!r} has no modality {modality!r}; {nearest(modality, self.inputs)}")
         return self.inputs[modality]
@@ -253,10 +263,14 @@ class Scale:
         return Scale()
 
     @staticmethod
-    def of(x: Tensor) -> "Scale":
+    def of(x: Input) -> "Scale":
         """To mean 0 and standard deviation 1 of these samples, (N, ...); of no samples there is none."""
         if not len(x):
             return Scale()
+        if isinstance(x, LazyInput):
+            size = (1, -1) + (1,) * (x.ndim - 2)
+            mean, deviation, constant = (each.view(size) for each in statistics(x))
+            return Scale(mean, torch.where(constant, 0.0, deviation))
         axes = [0, *range(2, x.ndim)]
         # In double: beside a large offset a float32 mean is off by a noticeable part of the deviation.
         deviation, mean = torch.std_mean(x.double(), axes, correction=0, keepdim=True)
@@ -279,8 +293,16 @@ class Scale:
 
 def scaled(dataset: Dataset, scales: Mapping[Modality, Scale]) -> Dataset:
     """The data set with each of its modalities scaled; what is missing stays 0."""
-    inputs = {m: _zeroed(scales[m](x), dataset.present.get(m)) for m, x in dataset.inputs.items()}
+    inputs = {m: _scaled(x, scales[m], dataset.present.get(m)) for m, x in dataset.inputs.items()}
     return replace(dataset, inputs=inputs)
+
+
+def _scaled(x: Input, scale: Scale, there: Tensor | None) -> Input:
+    return x.then(scale) if isinstance(x, LazyInput) else _zeroed(scale(x), there)
+
+
+def _selected(x: Input, at: Tensor) -> Input:
+    return x.select(at) if isinstance(x, LazyInput) else x[at]
 
 
 def _zeroed(x: Tensor, there: Tensor | None) -> Tensor:
@@ -333,8 +355,13 @@ def silent(dataset: Dataset, modalities: Collection[str]) -> Dataset:
 
 
 def _filled(dataset: Dataset, modalities: Collection[str], value: float) -> Dataset:
-    inputs = {m: torch.full_like(x, value) if m in modalities else x for m, x in dataset.inputs.items()}
+    inputs = {m: _constant(x, value) if m in modalities else x for m, x in dataset.inputs.items()}
     return replace(dataset, inputs=inputs)
+
+
+def _constant(x: Input, value: float) -> Tensor:
+    """One value everywhere, without the memory of x."""
+    return torch.full((1,) * x.ndim, value, device=x.device).expand(x.shape)
 
 
 def packaged_file(package: str, inside: str, remedy: str) -> Path:

@@ -3,6 +3,7 @@
 Nothing is changed or printed: ``summary`` gives plain values, and every finding is a sentence.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,6 +16,7 @@ from torch import Tensor
 from parse_p2p.core.errors import nearest
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, Scale
+from parse_p2p.data.lazy import in_memory, pieces
 from parse_p2p.data.schema import AXES, BY_AXES, DataSchema, modality_schemas
 
 FEW_ROWS = 50
@@ -63,7 +65,7 @@ def summary(dataset: Dataset) -> Summary:
     """What a data set with at least one row holds. Raises ConfigError where a sample has more axes than any kind."""
     groups = None if dataset.groups is None else len(np.unique(dataset.groups.numpy()))
     kinds = modality_schemas(dataset, "own").items()
-    modalities = {m: _numbers(each.kind, each.shape, dataset.having(m)) for m, each in kinds}
+    modalities = {m: _numbers(each.kind, each.shape, in_memory(dataset.having(m))) for m, each in kinds}
     return Summary(len(dataset), groups, modalities, _counts(dataset))
 
 
@@ -134,7 +136,7 @@ def _of_classes(dataset: Dataset) -> Iterator[str]:
 
 def _of_modalities(dataset: Dataset) -> Iterator[str]:
     for m in dataset.modalities:
-        x = dataset.having(m)
+        x = in_memory(dataset.having(m))
         kind = BY_AXES[x.ndim - 1]
         yield from _of_features(x, m, AXES[kind][0])
         if kind == "vector" and (categories := _categories(x)):
@@ -193,15 +195,20 @@ def _hashes(dataset: Dataset) -> dict[Input, NDArray[np.uint64]]:
     """
     found = {}
     for m in dataset.modalities:
-        plain = dataset.inputs[m] + 0.0  # -0.0 is 0.0
-        bits = plain.reshape(len(dataset), -1).numpy().view(np.uint32)
-        factors = np.random.default_rng([*m.encode()]).integers(2**64, size=(bits.shape[1], 2), dtype=np.uint64)
-        found[m, dataset.shape(m)] = bits.astype(np.uint64) @ factors
+        width = math.prod(dataset.shape(m))
+        factors = np.random.default_rng([*m.encode()]).integers(2**64, size=(width, 2), dtype=np.uint64)
+        hashes = [_bits(piece.reshape(-1, width)) @ factors for piece in pieces(dataset.inputs[m])]
+        found[m, dataset.shape(m)] = np.concatenate(hashes)
         if m in dataset.present:
             missing = ~dataset.present[m].numpy()
             unlike = np.random.default_rng().integers(2**64, size=(int(missing.sum()), 2), dtype=np.uint64)
             found[m, dataset.shape(m)][missing] = unlike
     return found
+
+
+def _bits(x: Tensor) -> NDArray[np.uint64]:
+    plain: NDArray[np.float32] = (x + 0.0).numpy()  # -0.0 is 0.0
+    return plain.view(np.uint32).astype(np.uint64)
 
 
 def _joined(hashes: Mapping[Input, NDArray[np.uint64]], inputs: Sequence[Input]) -> NDArray[np.void]:

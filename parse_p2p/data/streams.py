@@ -14,8 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.lazy import LazyInput
 
 
 class StreamOptions(BaseModel):
@@ -46,11 +48,11 @@ class Stream:
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:
-    """The samples of several data sets of one kind, one after another."""
-    first = datasets[0]
+    """The samples of several data sets of one kind, one after another, in memory."""
+    first, inputs = datasets[0], [each.in_memory() for each in datasets]
     return replace(
         first,
-        inputs={m: torch.cat([d.inputs[m] for d in datasets]) for m in first.modalities},
+        inputs={m: torch.cat([each[m] for each in inputs]) for m in first.modalities},
         targets=torch.cat([d.targets for d in datasets]),
         present={m: torch.cat([d.has(m) for d in datasets]) for m in {m for d in datasets for m in d.present}},
         weights=None if all(d.weights is None for d in datasets) else torch.cat([d.weighed() for d in datasets]),
@@ -65,15 +67,20 @@ def change(dataset: Dataset, group: int, client: int, task: int, options: Stream
     rule = seeded(seed, "rule", group, task)
     order = torch.randperm(dataset.classes, generator=rule) if options.relabel else torch.arange(dataset.classes)
     inputs = {}
-    for m in dataset.modalities:
-        common = _direction(dataset.inputs[m], seeded(seed, "shift", m, group, task))
-        mine = _direction(dataset.inputs[m], seeded(seed, "shift", m, group, task, client))
-        inputs[m] = dataset.inputs[m] + options.shift * ((1 - options.within) * common + options.within * mine)
+    for m, x in sorted(dataset.in_memory().items()):
+        common = _direction(x, seeded(seed, "shift", m, group, task))
+        mine = _direction(x, seeded(seed, "shift", m, group, task, client))
+        inputs[m] = x + options.shift * ((1 - options.within) * common + options.within * mine)
     return replace(dataset, inputs=inputs, targets=order[dataset.targets], ceiling=None, shows=None)
 
 
 def stream(train: Dataset, test: Dataset, client: int, clients: int, options: StreamOptions, seed: int) -> Stream:
     """The stream of one client out of so many: its samples are cut into equal parts, one a task."""
+    for m, x in train.inputs.items():
+        if isinstance(x, LazyInput):
+            raise ConfigError(
+                f"stream: its tasks are made of samples in memory, and {m!r} is read lazily: leave one out"
+            )
     group = client % options.groups
     parts = torch.randperm(len(train), generator=seeded(seed, "cut", client)).tensor_split(options.tasks)
     tasks = [change(train.select(rows), group, client, t, options, seed) for t, rows in enumerate(parts)]

@@ -285,7 +285,7 @@ class Learner:
     def outputs(self, data: Dataset) -> Outputs:
         """The model's outputs on a data set that holds this agent's modalities."""
         self.model.eval()
-        result: Outputs = self.model(data.inputs)
+        result: Outputs = self.model(data.in_memory())
         return result
 
     @torch.no_grad()
@@ -348,8 +348,9 @@ class Learner:
     def branch_accuracy(self) -> dict[str, dict[str, float]]:
         """Accuracy with one branch alone and with one dropped: shows what each is used for."""
         self.model.eval()
-        parts = [part for _, part in self.test.batch(range(len(self.test))).parts()]
-        said = [self.model({m: x[:1] for m, x in part.inputs.items()}).branches for part in parts]
+        alike = list(self.test.lacking().values()) or [torch.arange(1)]
+        parts = [part for rows in alike for _, part in self.test.batch(rows[:1]).parts()]
+        said = [self.model(part.inputs).branches for part in parts]
         names = list(dict.fromkeys(name for branches in said for name in branches))
         others = {name: [n for n in names if n != name] for name in names}
         return {

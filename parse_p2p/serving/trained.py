@@ -12,6 +12,7 @@ from torch import Tensor
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Batch, Present, Scale
+from parse_p2p.data.lazy import Input
 from parse_p2p.launch.kept_data import scale_of
 from parse_p2p.learning.learner import EVALUATION_BATCH
 from parse_p2p.models.base import Network
@@ -82,8 +83,8 @@ class TrainedModel:
         return {m: self.scales[m](x) for m, x in inputs.items()}
 
     @torch.no_grad()
-    def logits(self, inputs: Mapping[Modality, Tensor], present: Present = EVERYWHERE) -> Tensor:
-        """What is behind ``predict``, (N, classes), of float32 tensors that are known to be right."""
+    def logits(self, inputs: Mapping[Modality, Input], present: Present = EVERYWHERE) -> Tensor:
+        """What is behind ``predict``, (N, classes), of float32 inputs that are known to be right."""
         self._refuse_some([m for m in inputs if m not in present])
         rows = len(next(iter(inputs.values())))
         found = torch.empty(rows, len(self.classes))
@@ -111,5 +112,5 @@ class TrainedModel:
         return f"<{what}: {'+'.join(self.modalities)} to {len(self.classes)} classes>"
 
 
-def _cut(tensors: Mapping[Modality, Tensor], rows: slice) -> dict[Modality, Tensor]:
+def _cut(tensors: Mapping[Modality, Input], rows: slice) -> dict[Modality, Tensor]:
     return {m: x[rows] for m, x in tensors.items()}

@@ -68,14 +68,14 @@ def sites(folder):
             continue
         if i == 1:  # rows that lack a modality
             x["audio"][::5], x["motion"][1::5] = np.nan, np.nan
-        if i == 2:  # too large for memory, if it were
+        if i == 2:  # read from its files as it is needed
             path = folder / "a2"
             path.mkdir()
             for name, array in {**x, "y": labels}.items():
                 np.save(path / f"{name}.npy", array)
         else:
             np.savez(path, y=labels, **x)
-        sources[f"a{i}"] = {"path": str(path)}
+        sources[f"a{i}"] = {"path": str(path)} | ({"kind": "npy", "lazy": True} if i == 2 else {})
     return sources
 
 

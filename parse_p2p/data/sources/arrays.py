@@ -5,7 +5,7 @@ natural client of each. Every sentence names the place, the array and what would
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +20,7 @@ from parse_p2p.core.errors import ConfigError, DataWarning, nearest
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, class_order
+from parse_p2p.data.lazy import Input, LazyInput, pieces
 
 GROUPS = "groups"
 LARGEST_NUMBER = 10**6
@@ -54,6 +55,15 @@ Classes = Annotated[
     BeforeValidator(_as_classes),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 2}, {"type": "array", "items": NAME, "minItems": 2}]}),
 ]
+
+
+Values = NDArray[np.float32] | LazyInput
+"""The inputs of one modality (N, ...), channels first."""
+
+LAZY = (
+    "leave the inputs in their files and read each batch when it is needed, for sets larger than memory: the same "
+    "results, in more time"
+)
 
 
 class LabelOptions(BaseModel, extra="forbid", frozen=True):
@@ -96,10 +106,23 @@ class Origin:
         return ConfigError(f"{self.noun} {name!r} of {self.where} {wrong}; {remedy}")
 
 
-def from_arrays(arrays: Mapping[str, NDArray[Any]], where: Path | str, options: ArrayOptions) -> Dataset:
+def in_float32(array: NDArray[Any], channels_last: bool) -> NDArray[np.float32]:
+    """A copy (N, ...) with channels first."""
+    # even of what is right already: torch wants to own it, and a file mapped to memory is read here
+    with np.errstate(over="ignore"):
+        return np.array(np.moveaxis(array, -1, 1) if channels_last else array, np.float32, order="C")
+
+
+def from_arrays(
+    arrays: Mapping[str, NDArray[Any]],
+    where: Path | str,
+    options: ArrayOptions,
+    hold: Callable[[str, NDArray[Any], bool], Values] | None = None,
+) -> Dataset:
     """Inputs as contiguous float32 with channels first, targets numbered by the classes' names.
 
-    Raises ConfigError, naming the place and the array, for anything a model could not learn from.
+    ``hold(name, array, channels_last)`` makes inputs of an array that looks right, by default a copy; their values are
+    checked then. Raises ConfigError, naming the place and the array, for anything a model could not learn from.
     """
     origin, left = Origin(where, options.target), dict(arrays)
     if options.target not in left:
@@ -116,7 +139,10 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], where: Path | str, options: 
             f"{where} has no array besides {options.target!r} and {options.group!r}; add one array per modality"
         )
     _refuse_layouts(origin, left, options.layout)
-    inputs = {Modality(m): _input(origin, m, array, len(targets), options.layout) for m, array in left.items()}
+    inputs = {}
+    for m, array in left.items():
+        last = _is_channels_last(origin, m, array, len(targets), options.layout)
+        inputs[Modality(m)] = in_float32(array, last) if hold is None else hold(m, array, last)
     missing = {m: _missing(origin, m, values) for m, values in inputs.items()}
     return replace(with_gaps(origin, inputs, missing, targets, classes, groups), weights=weights)
 
@@ -223,7 +249,7 @@ def _given(origin: Origin, named: Sequence[str], options: LabelOptions) -> tuple
 
 
 def with_gaps(
-    origin: Origin, inputs: Mapping[Modality, NDArray[np.float32]], missing: Mapping[Modality, NDArray[np.bool_]],
+    origin: Origin, inputs: Mapping[Modality, Values], missing: Mapping[Modality, NDArray[np.bool_]],
     targets: Tensor, classes: tuple[str, ...], groups: Tensor | None,
 ) -> Dataset:  # fmt: skip
     """The data set of checked values; ``missing`` (N,) says of each modality which samples lack it, and is noted.
@@ -232,7 +258,6 @@ def with_gaps(
     """
     present = {}
     for m, lacks in missing.items():
-        inputs[m][lacks] = 0.0
         if lacks.all():
             raise origin.fault(m, "has no values at all", "leave it out")
         if count := int(lacks.sum()):
@@ -241,23 +266,28 @@ def with_gaps(
             present[m] = torch.from_numpy(~lacks)
     for row in np.flatnonzero(np.all(list(missing.values()), axis=0)).tolist():
         raise ConfigError(f"row {row} of {origin.where}, from 0, has no value of any modality; leave it out")
-    tensors = {m: torch.from_numpy(values) for m, values in inputs.items()}
-    return Dataset(origin.name, tensors, targets, len(classes), groups, labels=classes, present=present)
+    filled = {m: _zero_where(lacks, inputs[m]) for m, lacks in missing.items()}
+    return Dataset(origin.name, filled, targets, len(classes), groups, labels=classes, present=present)
 
 
-def _input(
+def _zero_where(lacks: NDArray[np.bool_], values: Values) -> Input:
+    if isinstance(values, LazyInput):
+        return replace(values, missing=torch.from_numpy(lacks)) if lacks.any() else values
+    values[lacks] = 0.0
+    return torch.from_numpy(values)
+
+
+def _is_channels_last(
     origin: Origin, name: str, array: NDArray[Any], samples: int, layout: Mapping[Modality, str]
-) -> NDArray[np.float32]:
+) -> bool:
+    """Whether channels are the last axis of an array. Raises ConfigError for one of another type, shape or length."""
     if array.dtype.kind not in "fiub" or array.ndim not in (2, 3, 4):
         wrong = f"is {array.dtype} with {array.ndim} axes"
         raise origin.fault(name, wrong, "give numbers as (N,F) vectors, (N,C,T) series or (N,C,H,W) images")
     if array.size == 0:
         raise origin.fault(name, "is empty", "give at least one sample with at least one number")
     _refuse_other_length(origin, name, array, samples)
-    said = layout.get(Modality(name)) or _plain_layout(origin, name, array.shape)
-    # a copy even of what is right already: torch wants to own it, and a file mapped to memory is read here
-    with np.errstate(over="ignore"):
-        return np.array(np.moveaxis(array, -1, 1) if said == "channels-last" else array, np.float32, order="C")
+    return (layout.get(Modality(name)) or _plain_layout(origin, name, array.shape)) == "channels-last"
 
 
 def _refuse_other_length(origin: Origin, name: str, array: NDArray[Any], samples: int) -> None:
@@ -292,10 +322,14 @@ def lacks_all(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(np.isnan(values).reshape(len(values), -1).all(1))
 
 
-def _missing(origin: Origin, name: str, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _missing(origin: Origin, name: str, inputs: Values) -> NDArray[np.bool_]:
     """The samples that are NaN as a whole, (N,). Raises ConfigError for those that are so in part."""
-    missing = lacks_all(values)
-    if bad := int(np.count_nonzero(~np.isfinite(values[~missing]))):
+    found, bad = [], 0
+    for values in (piece.numpy() for piece in pieces(inputs)) if isinstance(inputs, LazyInput) else [inputs]:
+        missing = lacks_all(values)
+        bad += int(np.count_nonzero(~np.isfinite(values[~missing])))
+        found.append(missing)
+    if bad:
         wrong = f"has {bad} values that are NaN or infinite in float32"
         raise origin.fault(name, wrong, "fill or drop them, or make the whole sample NaN where it lacks this modality")
-    return missing
+    return np.concatenate(found)

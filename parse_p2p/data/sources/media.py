@@ -5,8 +5,10 @@ the files of a single modality lie in subfolders that are called as their classe
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import blake2b
 from io import StringIO
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -20,17 +22,23 @@ from torch import Tensor
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, is_number
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.lazy import LazyInput, pieces
 from parse_p2p.data.sources.arrays import (
     GROUPS,
+    LAZY,
     LabelOptions,
     Name,
     Origin,
+    Values,
     numbered_classes,
     numbered_groups,
     sample_weights,
     with_gaps,
 )
-from parse_p2p.data.sources.decoding import Encoded, MediaOptions, decoded
+from parse_p2p.data.sources.decoding import AudioOptions, Encoded, ImageOptions, MediaOptions, decoded
+
+File = Callable[[], Encoded]
+"""Reads a file."""
 
 TABLE = "metadata.csv"
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -43,6 +51,7 @@ class Options(LabelOptions, MediaOptions):
     path: Path = Field(description="the folder; ~ is the home directory")
     table: str = Field(TABLE, description="the CSV file in it with a line per sample, whose cells are paths in it")
     group: Name = Field(GROUPS, description="the column of the natural client of each sample, if anything")
+    lazy: bool = Field(False, description=LAZY)
 
 
 def recognises(path: Path) -> bool:
@@ -117,11 +126,11 @@ def _of_table(path: Path, options: Options) -> Dataset:
     inputs, missing = {}, {}
     for m, each in options.encoded.items():
         files = list(zip(table.column(each.column or m, gaps=True), table.lines, strict=True))
-        encoded = (
-            _file(path, cell, f"{cell!r} in line {line} of {table.path}") if cell.strip() else None
+        paths = [
+            partial(_file, path, cell, f"{cell!r} in line {line} of {table.path}") if cell.strip() else None
             for cell, line in files
-        )
-        inputs[m] = decoded(encoded, len(files), each)
+        ]
+        inputs[m] = _inputs(paths, each, options.lazy)
         missing[m] = np.array([not cell.strip() for cell, _ in files])
     weights = None if options.weight is None else _weights(origin, table, options.weight)
     return replace(with_gaps(origin, inputs, missing, targets, classes, groups), name=path.name, weights=weights)
@@ -182,6 +191,39 @@ def _file(folder: Path, name: str, where: str) -> Encoded:
     return file
 
 
+def _inputs(files: Sequence[File | None], options: ImageOptions | AudioOptions, lazy: bool) -> Values:
+    """What the files hold, (N, ...), NaN of those that are missing. Raises ConfigError for the first that is broken."""
+    reader = MediaReader(files, options)
+    if not lazy:
+        return reader.read(np.arange(len(files)))
+    found = LazyInput.of(reader)
+    for _ in pieces(found):  # so that what is broken is found now
+        pass
+    return found
+
+
+class MediaReader:
+    """Decodes files when they are asked for. Raises ConfigError in ``read`` for one that changed since it was read."""
+
+    def __init__(self, files: Sequence[File | None], options: ImageOptions | AudioOptions) -> None:
+        self.shape = (len(files), *options.shape)
+        self._files, self._options = files, options
+        self._digests: dict[int, bytes] = {}
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return decoded(map(self._encoded, rows.tolist()), len(rows), self._options)
+
+    def _encoded(self, row: int) -> Encoded | None:
+        read = self._files[row]
+        if read is None:
+            return None
+        file = read()
+        digest = blake2b(file.data, digest_size=8).digest()
+        if self._digests.setdefault(row, digest) != digest:
+            raise file.fault("was written to since it was opened", "put it back; a run goes on with --resume")
+        return file
+
+
 # with a folder per class
 
 
@@ -196,9 +238,9 @@ def _of_folders(path: Path, options: Options) -> Dataset:
     files = [file for folder in folders for file in _files(folder, m, options)]
     origin = Origin(path, options.target, "target")
     targets, classes = numbered_classes(origin, _text([file.parent.name for file in files]), options)
-    encoded = (_file(file.parent, file.name, f"file {file}") for file in files)
-    inputs = {m: torch.from_numpy(decoded(encoded, len(files), each))}
-    return Dataset(path.name, inputs, targets, len(classes), labels=classes)
+    values = _inputs([partial(_file, file.parent, file.name, f"file {file}") for file in files], each, options.lazy)
+    x = values if isinstance(values, LazyInput) else torch.from_numpy(values)
+    return Dataset(path.name, {m: x}, targets, len(classes), labels=classes)
 
 
 def _files(folder: Path, modality: Modality, options: Options) -> Iterator[Path]:

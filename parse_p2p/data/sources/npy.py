@@ -1,8 +1,12 @@
 """A folder with one ``.npy`` file per modality, ``y.npy`` and, if wanted, ``groups.npy``.
 
-What lies in it is what lies in an ``.npz``, see ``arrays.py``. Pickled objects are never loaded.
+What lies in it is what lies in an ``.npz``, see ``arrays.py``. Pickled objects are never loaded. Where inputs are to
+stay in their files they are read, and not mapped to memory: a mapped file that is cut short ends the process.
 """
 
+import os
+import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,15 @@ from pydantic import Field
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.arrays import ArrayOptions, Origin, from_arrays
+from parse_p2p.data.lazy import LazyInput
+from parse_p2p.data.sources.arrays import LAZY, ArrayOptions, Origin, from_arrays, in_float32
 
 
 class Options(ArrayOptions):
     """Where the arrays are, and what they are."""
 
     path: Path = Field(description="the folder of the .npy files; ~ is the home directory")
+    lazy: bool = Field(False, description=LAZY)
 
 
 def recognises(path: Path) -> bool:
@@ -40,7 +46,66 @@ def open(options: Options, seed: int) -> Dataset:
     arrays = {file.stem: _array(path, file) for file in sorted(path.glob("*.npy"))}
     if not arrays:
         raise ConfigError(f"data folder {path} has no .npy file; save one per modality, and the classes as y.npy")
-    return from_arrays(arrays, path, options)
+    if not options.lazy:
+        return from_arrays(arrays, path, options)
+
+    def in_file(name: str, array: NDArray[Any], channels_last: bool) -> LazyInput:
+        return LazyInput.of(NpyReader(path, name, array, channels_last))
+
+    return from_arrays(arrays, path, options, in_file)
+
+
+class NpyReader:
+    """Reads rows of the ``.npy`` file of one array, whose header was read as ``array``.
+
+    The file is held open: one of its name that takes its place is not read. Raises ConfigError where rows do not lie
+    together in it, and in ``read`` where it was cut short, written to, or cannot be read.
+    """
+
+    def __init__(self, folder: Path, name: str, array: NDArray[Any], channels_last: bool) -> None:
+        self._origin, self._name = Origin(folder), name
+        if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+            wrong = "is stored column by column, so that no single sample can be read"
+            raise self._origin.fault(name, wrong, "save it after numpy.ascontiguousarray, or leave out data.lazy")
+        self._start, self._dtype, self._sample = int(array.offset), array.dtype, array.shape[1:]
+        self._last = channels_last
+        self.shape = (len(array), *np.moveaxis(np.empty((0, *self._sample)), -1 if channels_last else 1, 1).shape[1:])
+        try:
+            self._file = os.open(folder / f"{name}.npy", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            raise self._failed(error.strerror or error) from error
+        weakref.finalize(self, os.close, self._file)
+        self._state = self._state_now()
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        distinct, at = np.unique(rows, return_inverse=True)
+        size = int(np.prod(self._sample)) * self._dtype.itemsize
+        raw = np.empty((len(distinct), size), np.uint8)
+        ends = np.flatnonzero(np.diff(distinct) != 1) + 1
+        for first, last in pairwise([0, *ends.tolist(), len(distinct)] if len(distinct) else ()):
+            self._fill(raw[first:last].reshape(-1).data, self._start + int(distinct[first]) * size)
+        if self._state_now() != self._state:
+            raise self._failed("it was written to since it was opened")
+        values = raw.view(self._dtype).reshape(-1, *self._sample)
+        return in_float32(values if len(distinct) == len(rows) and (at[1:] > at[:-1]).all() else values[at], self._last)
+
+    def _fill(self, buffer: memoryview, offset: int) -> None:
+        while buffer:
+            try:
+                count = os.preadv(self._file, [buffer], offset)
+            except OSError as error:
+                raise self._failed(error.strerror or error) from error
+            if not count:
+                raise self._failed("it was cut short")
+            buffer, offset = buffer[count:], offset + count
+
+    def _state_now(self) -> tuple[int, int]:
+        found = os.fstat(self._file)
+        return found.st_size, found.st_mtime_ns
+
+    def _failed(self, why: object) -> ConfigError:
+        remedy = "put back the file as it was; a run goes on with --resume"
+        return self._origin.fault(self._name, f"cannot be read ({why})", remedy)
 
 
 def _array(path: Path, file: Path) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from parse_p2p.core.errors import ConfigError, P2PError, cause, nearest
 from parse_p2p.core.plugins import current_folder, imported
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.lazy import in_memory
 from parse_p2p.data.sources import huggingface
 from parse_p2p.data.sources.arrays import ArrayOptions, Origin, from_arrays, sample_weights
 
@@ -87,13 +88,13 @@ def _as_it_is(options: Options, made: Dataset) -> Dataset:
     for name, field in ArrayOptions.model_fields.items():
         if getattr(options, name) != field.default:
             raise _fault(options, "gave a Dataset, which is taken as it is", f"leave out data.{name}")
-    inputs = {m: x.float().contiguous() for m, x in made.inputs.items()}
+    inputs = {m: x.float().contiguous() for m, x in made.in_memory().items()}
     converted = replace(made, inputs=inputs, targets=made.targets.long())
     if made.weights is not None:
         where = Origin(options.object, noun="item")
         converted = replace(converted, weights=sample_weights(where, made.weights.numpy(), "weights", len(made)))
     for m in inputs:
-        if bad := int((~converted.having(m).isfinite()).sum()):
+        if bad := int((~in_memory(converted.having(m)).isfinite()).sum()):
             raise _fault(
                 options, f"gave {bad} values of {m!r} that are NaN or infinite in float32", "fill or drop them"
             )

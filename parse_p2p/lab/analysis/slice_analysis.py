@@ -39,6 +39,7 @@ from torch.nn.functional import cross_entropy
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.types import Kind, Modality, PeerId
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.lazy import in_memory
 from parse_p2p.lab.analysis import consensus, pooling
 from parse_p2p.lab.analysis.information import Codes, Decomposition, count, decompose, entropy, needed, null
 from parse_p2p.lab.analysis.probes import Features, cka, codebook, correlation, explained, one_thread, probe
@@ -95,7 +96,8 @@ class View:
         """What each encoder gives, before it is cut into slices."""
         self.learner.model.eval()
         with torch.no_grad():
-            return {m: array(self.learner.model.trunk_of(m)(data.inputs[m]).flatten(1)) for m in self.modalities}
+            inputs = {m: in_memory(data.inputs[m]) for m in self.modalities}
+            return {m: array(self.learner.model.trunk_of(m)(x).flatten(1)) for m, x in inputs.items()}
 
     def record(self, **fields: Any) -> Record:
         return {"agent": self.learner.me, "type": self.kind} | fields
@@ -318,7 +320,7 @@ def _notes(plan: RunPlan, views: Mapping[PeerId, View], found: SliceAnalysis, k:
 
 
 def flat(data: Dataset) -> dict[Modality, Features]:
-    return {m: array(x.flatten(1)) for m, x in data.inputs.items()}
+    return {m: array(x.flatten(1)) for m, x in data.in_memory().items()}
 
 
 def array(x: Tensor) -> Features:

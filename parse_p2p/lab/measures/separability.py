@@ -15,7 +15,7 @@ def measure(plan: RunPlan, agent_states: Mapping[str, AgentState]) -> dict[str, 
     hub = plan.coordinator
     if hub is None or agent_states[hub].public is None or plan.run.model.network != "embedding":
         return {}
-    inputs = agent_states[hub].learner.data.inputs
+    inputs = agent_states[hub].learner.data.in_memory()
     theirs, found = represent(agent_states[hub].learner, inputs), []
     for me in plan.peers:
         mine = represent(agent_states[me].learner, inputs)

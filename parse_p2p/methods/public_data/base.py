@@ -26,6 +26,7 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import REST, Sharing, nobody
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId
 from parse_p2p.data.base import Batch
+from parse_p2p.data.lazy import Input, in_memory, pieces
 from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.losses import nats
 from parse_p2p.learning.objective import terms
@@ -98,7 +99,7 @@ def coordinator(local: Local, options: RepresentationOptions, scheme: Scheme) ->
     learner, chosen = local.learner, selected(local, options, local.round)
     pace(learner, {REST: options.server_rate})
     metrics = {"loss": learner.mean(study(local, options))}
-    items, rows = digest(learner.data.inputs), represent(learner, learner.data.inputs)
+    items, rows = digest(learner.data.inputs), represent(learner, learner.data.in_memory())
     yield Exchange("global", broadcast(local, scheme, chosen, items, rows))
     inbox = yield Exchange("local", expect=frozenset(chosen), check=aligned(local, items), deadline=options.patience)
     inbox = with_content(inbox)
@@ -107,7 +108,7 @@ def coordinator(local: Local, options: RepresentationOptions, scheme: Scheme) ->
     if len(inbox) >= options.quorum and (losses := distil(local, options, scheme, rows, inbox)):
         metrics["distillation"] = learner.mean(losses)
     if len(rows) > 1:
-        metrics["retrieval"] = recall(represent(learner, learner.test.inputs))
+        metrics["retrieval"] = recall(represent(learner, learner.test.in_memory()))
     return metrics
 
 
@@ -238,11 +239,12 @@ def unit_rows(sender: PeerId, message: Message, wanted: Shapes) -> None:
 # the coordinator
 
 
-def digest(inputs: Mapping[Modality, Tensor]) -> str:
+def digest(inputs: Mapping[Modality, Input]) -> str:
     """A short name of some items in this order."""
     hashed = hashlib.blake2b(digest_size=8)
     for m in sorted(inputs):
-        hashed.update(inputs[m].cpu().numpy().tobytes())
+        for piece in pieces(inputs[m]):
+            hashed.update(piece.cpu().numpy().tobytes())
     return hashed.hexdigest()
 
 
@@ -292,7 +294,7 @@ def broadcast(
         theirs = local.plan.holders[peer].modalities
         own = {f"encoder.{m}": encoders[m] for m in theirs if scheme.encoders}
         if f"served.{peer}" not in local.memory:
-            own |= {f"public.{m}": local.learner.data.inputs[m].cpu() for m in theirs}
+            own |= {f"public.{m}": in_memory(local.learner.data.inputs[m]).cpu() for m in theirs}
         return Message(common | own, {"items": items})
 
     return {peer: message(peer) if peer in chosen else Message() for peer in local.plan.clients}

@@ -103,7 +103,7 @@ def test_a_linear_model_finds_the_label_in_every_htad_modality_and_more_in_both(
     train, test = standardise(*split(opened(htad), 0.25, 0))
 
     def accuracy(*modalities):
-        fit, held = (torch.cat([d.inputs[m] for m in modalities], 1).numpy() for d in (train, test))
+        fit, held = (torch.cat([d.in_memory()[m] for m in modalities], 1).numpy() for d in (train, test))
         return RidgeClassifier().fit(fit, train.targets.numpy()).score(held, test.targets.numpy())
 
     audio, motion, both = accuracy("audio"), accuracy("motion"), accuracy("audio", "motion")
@@ -223,13 +223,13 @@ def test_standardise_centres_train_per_feature_or_channel_and_test_by_the_same_n
         assert mean.abs().max() < 1e-5 and (deviation - 1).abs().max() < 1e-5
         raw = before[0].inputs[m]
         scale, centre = torch.std_mean(raw, axes, correction=0, keepdim=True)
-        assert torch.allclose(test.inputs[m], (before[1].inputs[m] - centre) / scale, atol=1e-5)
+        assert torch.allclose(test.inputs[m], (before[1].in_memory()[m] - centre) / scale, atol=1e-5)
     assert train.inputs[A].dtype == torch.float32
 
 
 def test_standardise_looks_at_train_only():
     train, test = split(made(), 0.25, 0)
-    louder = Dataset("made", {m: x * 1e3 for m, x in test.inputs.items()}, test.targets, 3)
+    louder = Dataset("made", {m: x * 1e3 for m, x in test.in_memory().items()}, test.targets, 3)
     assert torch.equal(standardise(train, test)[0].inputs[A], standardise(train, louder)[0].inputs[A])
 
 

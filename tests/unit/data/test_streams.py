@@ -22,7 +22,7 @@ def test_clients_of_one_group_share_the_rule_and_nearly_the_offset_of_a_task():
     a, b, other = (change(DATA[0], g, client, 0, options, seed=0) for g, client in ((0, 0), (0, 2), (1, 1)))
     assert rule(a) == rule(b) != rule(other)
     assert sorted(rule(a).values()) == list(range(DATA[0].classes))
-    near, far = ((a.inputs["audio"] - x.inputs["audio"]).norm() for x in (b, other))
+    near, far = ((a.in_memory()["audio"] - x.in_memory()["audio"]).norm() for x in (b, other))
     assert 0 < near < far
     assert rule(change(DATA[0], 0, 0, 1, options, seed=0)) != rule(a), "the next task has another rule"
 

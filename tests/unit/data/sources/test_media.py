@@ -10,7 +10,9 @@ from PIL import Image
 from pydantic import ValidationError
 from scipy.signal import resample_poly
 
+from parse_p2p.config.agent_data import fingerprint
 from parse_p2p.core.errors import ConfigError, DataWarning
+from parse_p2p.data.lazy import LazyInput
 from parse_p2p.data.sources import media
 
 RED, GREEN = (255, 0, 51), (0, 204, 0)
@@ -78,6 +80,36 @@ def refused(*arguments, call=opened, **options):
 
 
 # a table
+
+
+@pytest.mark.filterwarnings("ignore::parse_p2p.core.errors.DataWarning")
+def test_files_may_be_decoded_when_they_are_asked_for(folder):
+    table(folder, *LINES, "dog,,s/a.wav")
+    whole, found = (opened(folder, audio=SOUND, lazy=lazy) for lazy in (False, True))
+    assert all(isinstance(x, LazyInput) for x in found.inputs.values())
+    one, other = found.select([3, 1]).batch([1, 0, 0]), whole.batch([1, 3, 3])
+    assert one.present["photo"].tolist() == other.present["photo"].tolist() == [True, False, False]
+    for m in found.modalities:
+        assert found.shape(m) == whole.shape(m) and (one.inputs[m] == other.inputs[m]).all()
+    assert fingerprint([found]) == fingerprint([whole])
+    image(folder / "b.png", plain(RED))
+    found.batch([0, 2])
+    assert refused([1], call=found.batch) == (
+        f"'b.png' in line 3 of {folder / 'metadata.csv'} was written to since it was opened; put it back; a run goes "
+        "on with --resume"
+    )
+    (folder / "b.png").unlink()
+    assert "'b.png' in line 3" in (said := refused([1], call=found.batch)) and "does not exist" in said
+    assert refused(folder, lazy=True) == refused(folder), "what is broken is found when the data are opened"
+
+
+def test_so_may_those_of_folders(tmp_path):
+    for name, colour in (("cat/a.png", RED), ("cat/b.png", GREEN), ("dog/a.png", GREEN)):
+        image(tmp_path / name, plain(colour))
+    whole, found = (opened(tmp_path, lazy=lazy) for lazy in (False, True))
+    assert isinstance(found.inputs["photo"], LazyInput) and fingerprint([found]) == fingerprint([whole])
+    (tmp_path / "dog" / "a.png").write_bytes(b"no image")
+    assert "is no image" in (said := refused(tmp_path, lazy=True)) and said == refused(tmp_path)
 
 
 def test_a_table_names_the_files_of_each_sample(folder):
