@@ -29,7 +29,7 @@ from parse_p2p.core.types import PeerId, Role
 from parse_p2p.discovery.base import Discovery
 from parse_p2p.discovery.static import Static
 from parse_p2p.learning import devices
-from parse_p2p.methods.base import Done, Exchange, Inbox, advance
+from parse_p2p.methods.base import Done, Exchange, Inbox, Script, advance
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.announcements import Announcer
@@ -166,6 +166,12 @@ class Agent:
         self._record(round, {**metrics, **evaluation}, time.perf_counter() - began)
 
     async def _conversation(self, round: int) -> Mapping[str, float]:
+        self._exchanging = 0.0
+        if (first := self.agent_state.agree(round)) is not None:
+            unknown = self.agent_state.agreed is None
+            await self._played(round, first)
+            if unknown and (agreed := self.agent_state.agreed) is not None:
+                self.log.write(events.ScaleAgreed(round=round, samples=dict(agreed.samples)))
         before = self.agent_state.learner
         script = await self._compute(self.agent_state.begin, round)
         if self.agent_state.learner is not before:
@@ -175,7 +181,10 @@ class Agent:
             self.log.write(events.SensorFailed(round=round, modalities=list(failed)))
             self.presence.without(failed)
         self._silent = failed
-        self._exchanging = 0.0
+        return await self._played(round, script)
+
+    async def _played(self, round: int, script: Script) -> Mapping[str, float]:
+        """A script from its beginning to its end; its metrics."""
         answer: Inbox | QuorumLost | None = None
         while True:
             step = await self._compute(advance, script, answer)

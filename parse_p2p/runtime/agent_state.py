@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.errors import ConfigError, PeerError
 from parse_p2p.core.membership import Membership, Modalities
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.data.base import Dataset, without
 from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Local, Method, Script
+from parse_p2p.runtime import scale_agreement
 from parse_p2p.runtime.modality_handover import carry, introduced
+from parse_p2p.runtime.scale_agreement import Agreed, Agreement, Steps
 from parse_p2p.runtime.sketch import Sketches, sketched
 from parse_p2p.topology.overlay import Overlays, Plan
 
@@ -43,7 +45,8 @@ class AgentState:
     """Training state of one agent, independent of the transport.
 
     ``membership`` is what this agent knows by now of who has which modalities when; ``overlays_under(round,
-    membership)`` are the overlays in force in a round, on which all agents of a run must agree.
+    membership)`` are the overlays in force in a round, on which all agents of a run must agree. With an ``agreement``
+    all agree on scales before their first round; ``agreed`` is what came of it, of which ``on_agreed`` is told.
     """
 
     me: PeerId
@@ -58,6 +61,9 @@ class AgentState:
     public: Dataset | None = None
     variants: "LearnerVariants | None" = None
     sense: Callable[[int, Dataset], Dataset] = lambda round, data: data
+    agreement: Agreement | None = None
+    agreed: Agreed | None = None
+    on_agreed: Callable[[Agreed], None] = lambda agreed: None
     sketching: bool = False
     sketches: Sketches = field(default_factory=dict)
     """Of this round's slices ``before`` and ``after`` they were mixed, where ``sketching`` asks for them."""
@@ -97,6 +103,36 @@ class AgentState:
     def joins(self, peer: PeerId, round: int) -> bool:
         """Whether an agent comes in this round, by what is known now."""
         return round > 0 and self.present(peer, round) and not self.present(peer, round - 1)
+
+    def agree(self, round: int) -> Script | None:
+        """What comes before a round's script where scales are agreed on, or told to who joins; else None.
+
+        Raises PeerError for an agent that does not know what the others agreed on before.
+        """
+        if self.agreement is None:
+            return None
+        there = set(self.overlays(round).members)
+        new = {peer for peer in there if self.joins(peer, round)}
+        if self.agreed is not None:
+            return scale_agreement.send(self.agreement, self.agreed, new) if new else None
+        if self.me in new:
+            return self._agreeing(scale_agreement.hear(self.agreement, there - new))
+        if round > 0:
+            raise PeerError(scale_agreement.unknown(self.me))
+        return self._agreeing(scale_agreement.agree(self.agreement))
+
+    def _agreeing(self, steps: Steps) -> Script:
+        agreed = yield from steps
+        self.use_agreed(agreed)
+        self.on_agreed(agreed)
+        return {}
+
+    def use_agreed(self, agreed: Agreed) -> None:
+        """Learn from samples that are scaled as was agreed."""
+        assert self.agreement is not None
+        self.agreed = agreed
+        public = self.agreement.apply(agreed.scales, self.learner)
+        self.public = None if self.public is None else public
 
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""
