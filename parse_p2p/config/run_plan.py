@@ -224,7 +224,7 @@ class RunPlan:
     def _exchanges(self) -> int:
         return int(exchanges(self._agreeing))
 
-    def _agreement(self, me: PeerId) -> Agreement | None:
+    def agreement(self, me: PeerId) -> Agreement | None:
         """What an agent needs to agree on scales with all others, where there is any to agree on."""
         if not self.data.agreed_modalities:
             return None
@@ -379,7 +379,7 @@ class RunPlan:
             public=self._public(me),
             variants=variants,
             sense=partial(self._sense, me),
-            agreement=self._agreement(me),
+            agreement=self.agreement(me),
         )
 
     def _sense(self, me: PeerId, round: int, data: Dataset) -> Dataset:

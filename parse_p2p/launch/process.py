@@ -93,7 +93,7 @@ async def run_agent(
         start = agent_state.span.start  # planned to come later than the others, or with them
     else:
         start_from = newest if start is None else start
-        if agent_state.agreement is not None:
+        if agent_state.agreement is not None and (start is not None or folder.data(me).exists()):
             agent_state.use_agreed(folder.agreed(me, plan.data))
         if start is not None or kept:
             agent_state.restore(checkpoint.load(folder.checkpoints(me), start_from))

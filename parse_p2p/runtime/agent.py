@@ -78,9 +78,10 @@ class Agent:
         self.messenger = Messenger(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log,
                                self._discovery.members)  # fmt: skip
         self.presence = Presence(agent_state, self.messenger, settings.clocks, settings.start, settings.announcer, log,
-                                 self.mailbox.look, self.mailbox.restarted, settings.keys)  # fmt: skip
+                                 self.mailbox.look, self._met, settings.keys)  # fmt: skip
         self._transport = transport
         self._posted = False
+        self._back: set[PeerId] = set()  # who came back since I began
         self._silent: Modalities = ()  # of these I read no numbers
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
         self._alone = False  # no longer waiting for it
@@ -133,6 +134,7 @@ class Agent:
         self._log_start()
         await self._discovery.announce(self.presence.card, self.messenger.gossip)
         round = await self.presence.join()
+        self._back.clear()
         while round in self.agent_state.span:
             await self.presence.announce(round)
             await self.presence.newcomers(round)
@@ -167,7 +169,9 @@ class Agent:
 
     async def _conversation(self, round: int) -> Mapping[str, float]:
         self._exchanging = 0.0
-        if (first := self.agent_state.agree(round)) is not None:
+        back = {peer for peer in self._back if self.presence.takes_part(peer, round)}
+        self._back -= back
+        if (first := self.agent_state.agree(round, back)) is not None:
             unknown = self.agent_state.agreed is None
             await self._played(round, first)
             if unknown and (agreed := self.agent_state.agreed) is not None:
@@ -279,6 +283,10 @@ class Agent:
             "sketch": self.agent_state.sketches,
         }
         self.log.write(events.Round(round=round, **facts))
+
+    def _met(self, peer: PeerId) -> None:
+        self.mailbox.restarted(peer)
+        self._back.add(peer)
 
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
         try:

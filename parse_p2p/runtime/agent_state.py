@@ -3,7 +3,7 @@
 The simulator and the real agent drive the very same object, which is why they end with the same parameters.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parse_p2p.core.errors import ConfigError, PeerError
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.membership import Membership, Modalities
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.data.base import Dataset, without
@@ -104,22 +104,22 @@ class AgentState:
         """Whether an agent comes in this round, by what is known now."""
         return round > 0 and self.present(peer, round) and not self.present(peer, round - 1)
 
-    def agree(self, round: int) -> Script | None:
-        """What comes before a round's script where scales are agreed on, or told to who joins; else None.
+    def agree(self, round: int, back: Collection[PeerId] = ()) -> Script | None:
+        """What comes before a round's script where scales are agreed on, or else told to who is new; or None.
 
-        Raises PeerError for an agent that does not know what the others agreed on before.
+        Those who are ``back`` may have stopped before they had agreed; they hear it from their neighbours.
         """
         if self.agreement is None:
             return None
         there = set(self.overlays(round).members)
         new = {peer for peer in there if self.joins(peer, round)}
         if self.agreed is not None:
+            new |= self.agreement.neighbours.intersection(back)
             return scale_agreement.send(self.agreement, self.agreed, new) if new else None
-        if self.me in new:
-            return self._agreeing(scale_agreement.hear(self.agreement, there - new))
-        if round > 0:
-            raise PeerError(scale_agreement.unknown(self.me))
-        return self._agreeing(scale_agreement.agree(self.agreement))
+        if round == 0:
+            return self._agreeing(scale_agreement.agree(self.agreement))
+        others = there - new if self.me in new else self.agreement.neighbours
+        return self._agreeing(scale_agreement.hear(self.agreement, others))
 
     def _agreeing(self, steps: Steps) -> Script:
         agreed = yield from steps

@@ -73,6 +73,12 @@ class Agreement:
     samples: Callable[[], Dataset]
     apply: Callable[[Scales, Learner], Dataset | None]
 
+    @property
+    def payload(self) -> int:
+        """Bytes that the agent sends: of each modality two blocks of sums (2 + F,) and the ranges (2F,), in double."""
+        features = sum(shape[0] for shape in self.shapes.values())
+        return len(self.neighbours) * self.exchanges * 32 * (features + len(self.shapes))
+
 
 Vector = NDArray[np.float64]
 
@@ -137,8 +143,8 @@ def hear(agreement: Agreement, others: Collection[PeerId]) -> Steps:
     inbox = yield Exchange("scale/agreed", {}, frozenset(others), check=check)
     if not inbox:
         raise PeerError(
-            f"nobody told {agreement.me}, which comes later, what the others scale inputs by: give a mean and "
-            "deviation in data_schema"
+            f"nobody said what {agreement.me}, which comes later, is to scale inputs by: start all anew, or give "
+            "a mean and deviation in data_schema"
         )
     scales = dict[Modality, Scale]()
     for m, shape in sorted(agreement.shapes.items()):

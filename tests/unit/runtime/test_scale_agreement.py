@@ -1,6 +1,7 @@
 """What all agents' samples are scaled by, agreed on by agents none of whom sees another's: numpy knows the answer."""
 
 import math
+from functools import partial
 
 import networkx as nx
 import numpy as np
@@ -57,7 +58,7 @@ def agreements(graph, data, count=None):
     count = int(exchanges(graph)) if count is None else count
     return {
         f"a{i}": Agreement(PeerId(f"a{i}"), len(graph), frozenset(PeerId(f"a{j}") for j in graph[i]), count, SHAPES,
-                           lambda i=i: data[i], lambda scales, learner: None)
+                           partial(data.__getitem__, i), lambda scales, learner: None)
         for i in graph
     }  # fmt: skip
 
@@ -171,7 +172,7 @@ def test_what_it_costs_follows_from_the_features_and_the_exchanges():
         quiet = {peer: Message({n: torch.zeros_like(x) for n, x in m.tensors.items()}) for peer, m in step.send.items()}
         step = advance(script, quiet)
     features = sum(shape[0] for shape in SHAPES.values())
-    assert sent == 2 * found["a0"].exchanges * 32 * (features + len(SHAPES))
+    assert sent == 2 * found["a0"].exchanges * 32 * (features + len(SHAPES)) == found["a0"].payload
 
 
 # what goes wrong
@@ -304,7 +305,7 @@ def test_one_that_comes_later_hears_it_from_all_and_believes_no_single_one():
     assert torch.equal(agreed.scales["audio"].mean, scales["audio"].mean)
     assert torch.equal(agreed.scales["audio"].deviation, scales["audio"].deviation)
     assert agreed.scales["motion"].mean is None
-    with pytest.raises(PeerError, match="nobody told a0, which comes later, what the others scale inputs by"):
+    with pytest.raises(PeerError, match="nobody said what a0, which comes later, is to scale inputs by"):
         joined({"a4": Message(bad), "a5": Message({f"{AGREED}/audio": torch.zeros(3).double()})})
 
 
