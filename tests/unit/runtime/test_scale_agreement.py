@@ -277,6 +277,25 @@ def test_a_message_that_comes_twice_counts_once():
     assert torch.allclose(again.send["a1"].tensors[SUMS][1], torch.tensor(len(own) / 2 + len(had) / 4).double())
 
 
+def test_a_message_that_is_older_than_one_that_came_is_not_read():
+    found = agreements(GRAPHS["two"], unequal(2))
+    first, second = (
+        Message({SUMS: k * torch.tensor([0.1, 5, 1, 1, 1, 1, 0.1, 1, 1, 1]).double(), RANGE: torch.zeros(12).double()})
+        for k in (1, 2)
+    )
+
+    def given(*messages):
+        script = agree(found["a0"])
+        step = advance(script, None)
+        for message in messages:
+            if message is not None:
+                step.check("a1", message)
+            step = advance(script, {} if message is None else {"a1": message})
+        return step.send["a1"].tensors[SUMS]
+
+    assert torch.equal(given(first, second, first, None), given(first, second, None, None))
+
+
 # who comes later
 
 
