@@ -51,6 +51,16 @@ class AgentData(Protocol):
     def dealt(self) -> bool:
         """Whether there is one pool of samples, of which any process may open everything."""
 
+    @property
+    def agreed_modalities(self) -> tuple[Modality, ...]:
+        """Those scaled by the samples of all agents, of which each sees its own alone; sorted."""
+
+    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
+        """Scale an agent's samples from now on so, where it is for all agents to agree on."""
+
+    def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
+        """What an agent trains on, as it is."""
+
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's samples, with these modalities only, scaled."""
 
@@ -86,6 +96,7 @@ class SharedData:
     """
 
     dealt = True
+    agreed_modalities: tuple[Modality, ...] = ()
 
     def __init__(
         self, run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None, samples: Dataset | None = None
@@ -140,6 +151,12 @@ class SharedData:
         rng = np.random.default_rng(self._given.seed)
         rows = PARTITIONS[entry.kind](self.train, len(self._peers), rng, entry.alpha)
         return dict(zip(self._peers, rows, strict=True))
+
+    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
+        pass  # every process has the samples of all
+
+    def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
+        return self._dealt(me, modalities)
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's training samples and the test set; a coordinator trains on the public samples, if any."""
@@ -259,6 +276,7 @@ class OwnData:
         self._coordinator = coordinator
         self._own = _own_sources(run)
         self._opened = {(me, False): dataset for me, dataset in (samples or {}).items()}
+        self._agreed: dict[PeerId, Mapping[Modality, Scale]] = {}
 
     @property
     def schema(self) -> DataSchema:
@@ -292,14 +310,25 @@ class OwnData:
                 f"the data of {me}: none to {'test with' if len(train) else 'train on'} has a modality of it"
             )
         _refuse_untried(me, train, test)
-        mine = self._scales(train)
+        mine = self._scales(me, train)
         return scaled(train, mine), scaled(test, mine)
+
+    @property
+    def agreed_modalities(self) -> tuple[Modality, ...]:
+        return tuple(sorted(m for m, each in self.schema.modalities.items() if each.scale == "all"))
+
+    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
+        self._agreed[me] = agreed
+
+    def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
+        return self._divided(me, modalities)[0]
 
     def scales(self, me: PeerId) -> Mapping[Modality, Scale]:
         held = self._open(me, to_test=False)
         fitting = [m for m, shape in self.schema.shapes(list(self.schema.modalities)).items()
                    if m in held.modalities and held.shape(m) == shape]  # fmt: skip
-        return self._scales(self._divided(me, fitting)[0])
+        known = {m: self._of_all(me, m) for m in self.agreed_modalities}  # an agent may gain one
+        return known | self._scales(me, self._divided(me, fitting)[0])
 
     def _divided(self, me: PeerId, modalities: Sequence[Modality]) -> tuple[Dataset, Dataset | None]:
         """What an agent trains on, and what is left of it to test with; None where that is apart."""
@@ -312,22 +341,25 @@ class OwnData:
             train, test = cut(mine, self.run.test, self.run.seed)
         return train.sensed(), test.sensed()
 
-    def _scales(self, train: Dataset) -> dict[Modality, Scale]:
-        given = scales(self.schema)
-        return {m: given[m] or Scale.of(train.having(m)) for m in train.inputs}
+    def _scales(self, me: PeerId, train: Dataset) -> dict[Modality, Scale]:
+        given, agreed = scales(self.schema), self.agreed_modalities
+        return {m: self._of_all(me, m) if m in agreed else given[m] or Scale.of(train.having(m)) for m in train.inputs}
+
+    def _of_all(self, me: PeerId, modality: Modality) -> Scale:
+        """What all agents agreed on, as this one knows it."""
+        if modality not in self._agreed.get(me, {}):
+            raise ConfigError(
+                f"data_schema.modalities.{modality}.scale: all is known only to agents that ran: give a mean and "
+                f"deviation, or run them, for the samples of {me}"
+            )
+        return self._agreed[me][modality]
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         return self.share(coordinator, modalities)[0]
 
     def problems(self) -> Iterator[str]:
         run = self.run
-        schema = self.schema  # raises ConfigError
-        for m, each in schema.modalities.items():
-            if each.scale == "all":
-                yield (
-                    f"data_schema.modalities.{m}.scale: no agent sees the samples of all where they have data of their "
-                    "own: take own, none, or a given mean and deviation"
-                )
+        self.schema  # noqa: B018 -- raises ConfigError
         agents = agent_ids(run)
         for me in self._own.keys() - set(agents):
             yield f"agents.data.{me}: there is no agent {me!r}: {nearest(me, agents)}"

@@ -9,6 +9,7 @@ from copy import copy
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
+import networkx as nx
 import torch
 
 from parse_p2p.config import validation
@@ -22,8 +23,8 @@ from parse_p2p.core.errors import ConfigError, cause, nearest
 from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region, Sharing
-from parse_p2p.core.types import PeerId
-from parse_p2p.data.base import Dataset, silent, split, split_groups
+from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.data.base import Dataset, Scale, silent, split, split_groups
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import Stream, stream
@@ -35,6 +36,7 @@ from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
+from parse_p2p.runtime.scale_agreement import Agreement, exchanges
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.weights import GIVEN
@@ -104,6 +106,7 @@ class RunPlan:
                 lambda: validation.impossible_tasks(run, self.schema),
                 self._without_task,
                 self._disconnected,
+                self._without_agreement,
                 lambda: validation.unreachable_pairs(specs, self.neighbours),
             )
 
@@ -123,8 +126,14 @@ class RunPlan:
                 yield str(error)
 
     def _disconnected(self) -> Iterable[str]:
-        needed = self.laid(0).keys and not self.method.centralised
+        needed = (self.laid(0).keys or self.data.agreed_modalities) and not self.method.centralised
         return validation.disconnected(self.topology) if needed else ()
+
+    def _without_agreement(self) -> Iterable[str]:
+        modalities = self.data.agreed_modalities
+        if not modalities or (not self.method.centralised and len(self.topology.connected_components()) > 1):
+            return ()
+        return validation.slow_agreement(modalities[0], exchanges(self._agreeing))
 
     def with_changes(self, changes: Iterable[Change]) -> "RunPlan":
         """The plan of the same run with changes that agents announced; data and whatever is derived are shared."""
@@ -200,6 +209,45 @@ class RunPlan:
             return "coordinator"
         several = len({spec.task for spec in self.specs.values()}) > 1
         return "+".join(self.senses(me, round)) + (f": {self.specs[me].task or 'all classes'}" if several else "")
+
+    # what agents agree on
+
+    @cached_property
+    def _agreeing(self) -> nx.Graph:
+        """The graph of all that are there from the outset: of a coordinator and its clients, a star."""
+        if self.coordinator is not None:
+            return nx.Graph((self.coordinator, client) for client in self.peers)
+        first = planned({me: self.specs[me].modalities for me in self.peers}, self.run.events or ()).at(0)
+        return self.topology.over(list(first)).graph
+
+    @cached_property
+    def _exchanges(self) -> int:
+        return int(exchanges(self._agreeing))
+
+    def agreement(self, me: PeerId) -> Agreement | None:
+        """What an agent needs to agree on scales with all others, where there is any to agree on."""
+        if not self.data.agreed_modalities:
+            return None
+        first = self.senses(me, self.spans[me].start)
+        return Agreement(
+            me,
+            len(self._agreeing),
+            frozenset(self._agreeing[me]) if me in self._agreeing else frozenset(),
+            self._exchanges,
+            self.schema.shapes(self.data.agreed_modalities),
+            partial(self.data.training, me, first),
+            partial(self._scaled, me),
+        )
+
+    def _scaled(self, me: PeerId, agreed: Mapping[Modality, Scale], learner: Learner) -> Dataset | None:
+        """Have a learner learn from samples that are scaled so; the public samples of the coordinator."""
+        self.data.use_agreed(me, agreed)
+        modalities = learner.holder.modalities
+        learner.learn_from(*self._divided(me, modalities, *self.share(me, modalities)))
+        return self._public(me)
+
+    def _public(self, me: PeerId) -> Dataset | None:
+        return self.data.public_of(me, self.specs[me].modalities) if me == self.coordinator else None
 
     # models
 
@@ -305,9 +353,11 @@ class RunPlan:
         varying = self.run.varying
         anyone = varying is not None and not varying.keeps_to_graph
         met = (o.partners(me) if anyone else o.plan(me).links for o in self._overlays.values())
-        return frozenset(peer for peers in met for peer in peers)
+        agreeing = self._agreeing[me] if self.data.agreed_modalities else ()
+        return frozenset(peer for peers in met for peer in peers).union(agreeing)
 
     def agent_state(self, me: PeerId, device: torch.device | None = None) -> AgentState:
+        self.data.use_agreed(me, dict.fromkeys(self.data.agreed_modalities, Scale.none()))  # until they have agreed
         build = partial(self.learner, me, device=device)
         variants, first = None, self.specs[me].modalities
         if self.run.events is not None:
@@ -317,7 +367,6 @@ class RunPlan:
                 self.share(me, each)
             variants = LearnerVariants(self.sensed, build)
             first = self.senses(me, self.spans[me].start)
-        public = self.data.public_of(me, self.specs[me].modalities) if me == self.coordinator else None
         return AgentState(
             me,
             self.specs[me].role,
@@ -327,9 +376,10 @@ class RunPlan:
             self.membership,
             self.overlays,
             self.run.rounds,
-            public=public,
+            public=self._public(me),
             variants=variants,
             sense=partial(self._sense, me),
+            agreement=self.agreement(me),
         )
 
     def _sense(self, me: PeerId, round: int, data: Dataset) -> Dataset:
@@ -340,7 +390,6 @@ class RunPlan:
     def learner(self, me: PeerId, modalities: Modalities, device: torch.device | None = None) -> Learner:
         """An agent's learner with these modalities and its first parameters."""
         train, test = self.share(me, modalities)
-        tasks = self.tasks(me, modalities)
         device = device or self.device(me)
         devices.open_up(device, me)
         network = self.initialised(self.spec(me, modalities))
@@ -349,15 +398,12 @@ class RunPlan:
                 f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
                 f"modality (reads_some), and {me} has such: leave them out, or take another network"
             )
-        stopping, validation = self.run.early_stopping, None
-        if stopping is not None and tasks is None and me != self.coordinator:
-            cut = split_groups if self.run.test_by == "group" else split
-            train, validation = stopping.held_out(train, me, self.run.seed, cut)
+        train, test, tasks, validation = self._divided(me, modalities, train, test)
         return Learner(
             me,
             network,
-            train if tasks is None else tasks.at(0),
-            test if tasks is None else tasks.own,
+            train,
+            test,
             self.run.train,
             self.run.seed,
             device,
@@ -365,6 +411,19 @@ class RunPlan:
             [plugins.load(plugins.METRICS, name) for name in self.run.metrics],
             validation,
         )
+
+    def _divided(
+        self, me: PeerId, modalities: Modalities, train: Dataset, test: Dataset
+    ) -> tuple[Dataset, Dataset, Stream | None, Dataset | None]:
+        """An agent's share as its learner takes it: to train on and to test with, the stream, and to validate with."""
+        if (tasks := self.tasks(me, modalities)) is not None:
+            return tasks.at(0), tasks.own, tasks, None
+        stopping = self.run.early_stopping
+        if stopping is None or me == self.coordinator:
+            return train, test, None, None
+        cut = split_groups if self.run.test_by == "group" else split
+        train, validation = stopping.held_out(train, me, self.run.seed, cut)
+        return train, test, None, validation
 
     @property
     def spans(self) -> dict[PeerId, range]:

@@ -1,15 +1,17 @@
 """What a run file may ask that cannot be: each function yields a sentence for everything of its kind."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from parse_p2p.config.roster import AgentSpec
 from parse_p2p.config.run_file import OWN, RunFile
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.core.types import PeerId
+from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.label_spaces import refuse_unknown
 from parse_p2p.data.schema import DataSchema
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import LatentOptions
+from parse_p2p.runtime.scale_agreement import MOST
 from parse_p2p.topology.graph import Topology
 from parse_p2p.wire.faults.base import SensorFault, refuse_unknown_agents
 
@@ -124,6 +126,16 @@ def impossible_early_stopping(run: RunFile) -> Iterator[str]:
         yield "early_stopping: with events, rounds are of different modalities and cannot be compared: leave one out"
     if any(isinstance(fault, SensorFault) for fault in run.faults):
         yield "early_stopping: a sensor breaks in some rounds, which cannot be compared with others: leave one out"
+
+
+def slow_agreement(modality: Modality, exchanges: float) -> Iterator[str]:
+    """Agents that would take too long to agree on what a modality is scaled by."""
+    if exchanges > MOST:
+        how = "never hear of each other" if math.isinf(exchanges) else f"take {2 * exchanges:.0f} exchanges to agree"
+        yield (
+            f"data_schema.modalities.{modality}.scale: on this graph the agents that are there in the first round "
+            f"{how}, and at most {2 * MOST} are made: give a mean and deviation, or a graph that mixes faster"
+        )
 
 
 def disconnected(topology: Topology) -> Iterator[str]:

@@ -515,6 +515,20 @@ class DataNoted(Event):
     why: str
 
 
+class ScaleAgreed(Event):
+    """It agreed with all others on what inputs are scaled by; how many samples that comes from, if it was there."""
+
+    topic = Topic.LIFE
+
+    round: RoundNumber
+    samples: dict[Modality, Count] = {}
+
+    @property
+    def sentence(self) -> str:
+        counted = ", ".join(f"{count} of {m}" for m, count in list(self.samples.items())[:NAMED])
+        return "scales its inputs as all agents do" + (f", by samples of all: {counted}" if counted else "")
+
+
 class SensorFailed(Event):
     """These modalities give no numbers any more."""
 

@@ -73,8 +73,8 @@ class ModalitySchema(BaseModel):
     )
     scale: Annotated[Literal["own", "all", "none"] | Statistics, BeforeValidator(_as_scale)] = Field(
         "own",
-        description="to mean 0 and deviation 1 by an agent's own training samples or by those of all agents (of a "
-        "shared set), or not; or by given mean and deviation",
+        description="to mean 0 and deviation 1 by an agent's own training samples or by those of all agents, or not; "
+        "or by given mean and deviation",
     )
 
     @model_validator(mode="after")

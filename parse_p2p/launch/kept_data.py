@@ -80,9 +80,12 @@ def read(path: Path) -> KeptData:
         ) from None
 
 
-def keep(path: Path, found: str | None, scales: Callable[[], Mapping[Modality, Scale]]) -> KeptData:
-    """What is kept there, once it is: what was kept before stays. Raises ConfigError for a file that is broken."""
-    if path.exists():
+def keep(path: Path, found: str | None, scales: Callable[[], Mapping[Modality, Scale]], anew: bool = False) -> KeptData:
+    """What is kept there, once it is: what was kept before stays, unless it is to be ``anew``.
+
+    Raises ConfigError for a file that is broken.
+    """
+    if path.exists() and not anew:
         return read(path)
     kept = KeptData(fingerprint=found, scale={m: AppliedScale.of(scale) for m, scale in sorted(scales().items())})
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -86,12 +86,15 @@ async def run_agent(
     plan = folder.recall(plan)
     agent_state = _built(plan, me, log)
     folder.keep_data(me, plan.data)
+    agent_state.on_agreed = lambda agreed: folder.keep_data(me, plan.data, agreed=True)
     kept = checkpoint.rounds(folder.checkpoints(me))
     newest = max(kept, default=agent_state.span.start)  # of one that died before it had any, its first
     if start is not None and start <= agent_state.span.start:
         start = agent_state.span.start  # planned to come later than the others, or with them
     else:
         start_from = newest if start is None else start
+        if agent_state.agreement is not None and (start is not None or folder.data(me).exists()):
+            agent_state.use_agreed(folder.agreed(me, plan.data))
         if start is not None or kept:
             agent_state.restore(checkpoint.load(folder.checkpoints(me), start_from))
         log.write(events.Resumed(round=start_from))

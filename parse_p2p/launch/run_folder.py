@@ -19,9 +19,11 @@ from parse_p2p.config.agent_data import AgentData
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.types import PeerId
+from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.data.base import Scale
 from parse_p2p.launch import kept_data
 from parse_p2p.runtime import announcements, checkpoint
+from parse_p2p.runtime.scale_agreement import Agreed, unknown
 
 RUNS = Path("runs")
 
@@ -52,18 +54,32 @@ class RunFolder:
         """Which samples an agent learns from, and what they are scaled by."""
         return self.path / "agents" / me / "data.json"
 
-    def keep_data(self, me: PeerId, data: AgentData) -> None:
-        """Note which samples an agent has opened and their scale, once.
+    def keep_data(self, me: PeerId, data: AgentData, agreed: bool = False) -> None:
+        """Note which samples an agent has opened and their scale, once; where all agree on that, when it is ``agreed``.
 
         Raises ConfigError where it went on with others, or what was noted cannot be read.
         """
+        if data.agreed_modalities and not agreed and not self.data(me).exists():
+            return
         found = data.own_fingerprint(me)
-        before = kept_data.keep(self.data(me), found, partial(data.scales, me)).fingerprint
+        before = kept_data.keep(self.data(me), found, partial(data.scales, me), anew=agreed).fingerprint
         if before != found:
             raise ConfigError(
                 f"the data of {me} are not those that its run in {self.path} began with (fingerprint {found}, then "
                 f"{before}): bring those back, or start anew in another folder"
             )
+
+    def agreed(self, me: PeerId, data: AgentData) -> Agreed:
+        """What an agent of this run agreed on with the others. Raises ConfigError where that is not kept, or broken."""
+        if not self.data(me).exists():
+            raise ConfigError(unknown(me))
+        kept, scales = kept_data.read(self.data(me)).scale, dict[Modality, Scale]()
+        for m, shape in data.schema.shapes(data.agreed_modalities).items():
+            try:
+                scales[m] = kept_data.scale_of(kept[m], shape)
+            except (KeyError, ValueError) as error:
+                raise ConfigError(f"{self.data(me)} has no scale for {m!r} ({error}): start the run anew") from None
+        return Agreed(scales)
 
     def orders(self, me: PeerId) -> Path:
         """Where an agent looks for what it is to gain or lose."""

@@ -140,12 +140,9 @@ class Learner:
         self.metrics = metrics
         self.model = model.to(device)
         self.buffer = ParameterBuffer(model.parts(), device)
-        self.data, self.test = _on(self._weighed(train, options), device), _on(test, device)
-        self.validation = None if validation is None else _on(validation, device)
-        self.stream = stream
-        self.others = None if stream is None else _on(stream.others, device)
         self.options = options
         self.seed = seed
+        self.learn_from(train, test, stream, validation)
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
         self.optimiser = options.stepping.make(groups, options.lr)
@@ -154,6 +151,16 @@ class Learner:
         self._draw = seeded(seed, me, 0)
         self._noise = Noise(device, seed, me, 0)
         self._round = 0
+
+    def learn_from(
+        self, train: Dataset, test: Dataset, stream: Stream | None = None, validation: Dataset | None = None
+    ) -> None:
+        """Take these samples from now on; of a stream, those it begins with."""
+        device = self.buffer.values.device
+        self.data, self.test = _on(self._weighed(train, self.options), device), _on(test, device)
+        self.validation = None if validation is None else _on(validation, device)
+        self.stream = stream
+        self.others = None if stream is None else _on(stream.others, device)
 
     def begin(self, round: int, rounds: int) -> None:
         """Set the draws, the learning rate and, from a stream, the data of a round."""

@@ -29,7 +29,7 @@ from parse_p2p.core.types import PeerId, Role
 from parse_p2p.discovery.base import Discovery
 from parse_p2p.discovery.static import Static
 from parse_p2p.learning import devices
-from parse_p2p.methods.base import Done, Exchange, Inbox, advance
+from parse_p2p.methods.base import Done, Exchange, Inbox, Script, advance
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.announcements import Announcer
@@ -78,9 +78,10 @@ class Agent:
         self.messenger = Messenger(self.me, settings.run, neighbours, transport, settings.codec, settings.limits, log,
                                self._discovery.members)  # fmt: skip
         self.presence = Presence(agent_state, self.messenger, settings.clocks, settings.start, settings.announcer, log,
-                                 self.mailbox.look, self.mailbox.restarted, settings.keys)  # fmt: skip
+                                 self.mailbox.look, self._met, settings.keys)  # fmt: skip
         self._transport = transport
         self._posted = False
+        self._back: set[PeerId] = set()  # who came back since I began
         self._silent: Modalities = ()  # of these I read no numbers
         self._abandoned: float | None = None  # since when I have been waiting for a coordinator that is gone
         self._alone = False  # no longer waiting for it
@@ -133,6 +134,7 @@ class Agent:
         self._log_start()
         await self._discovery.announce(self.presence.card, self.messenger.gossip)
         round = await self.presence.join()
+        self._back.clear()
         while round in self.agent_state.span:
             await self.presence.announce(round)
             await self.presence.newcomers(round)
@@ -166,6 +168,14 @@ class Agent:
         self._record(round, {**metrics, **evaluation}, time.perf_counter() - began)
 
     async def _conversation(self, round: int) -> Mapping[str, float]:
+        self._exchanging = 0.0
+        back = {peer for peer in self._back if self.presence.takes_part(peer, round)}
+        self._back -= back
+        if (first := self.agent_state.agree(round, back)) is not None:
+            unknown = self.agent_state.agreed is None
+            await self._played(round, first)
+            if unknown and (agreed := self.agent_state.agreed) is not None:
+                self.log.write(events.ScaleAgreed(round=round, samples=dict(agreed.samples)))
         before = self.agent_state.learner
         script = await self._compute(self.agent_state.begin, round)
         if self.agent_state.learner is not before:
@@ -175,7 +185,10 @@ class Agent:
             self.log.write(events.SensorFailed(round=round, modalities=list(failed)))
             self.presence.without(failed)
         self._silent = failed
-        self._exchanging = 0.0
+        return await self._played(round, script)
+
+    async def _played(self, round: int, script: Script) -> Mapping[str, float]:
+        """A script from its beginning to its end; its metrics."""
         answer: Inbox | QuorumLost | None = None
         while True:
             step = await self._compute(advance, script, answer)
@@ -270,6 +283,10 @@ class Agent:
             "sketch": self.agent_state.sketches,
         }
         self.log.write(events.Round(round=round, **facts))
+
+    def _met(self, peer: PeerId) -> None:
+        self.mailbox.restarted(peer)
+        self._back.add(peer)
 
     async def _compute(self, work: Callable[..., T], *arguments: Any) -> T:
         try:

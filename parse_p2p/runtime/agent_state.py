@@ -3,7 +3,7 @@
 The simulator and the real agent drive the very same object, which is why they end with the same parameters.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,9 @@ from parse_p2p.data.lazy import finite
 from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Local, Method, Script
+from parse_p2p.runtime import scale_agreement
 from parse_p2p.runtime.modality_handover import carry, introduced
+from parse_p2p.runtime.scale_agreement import Agreed, Agreement, Steps
 from parse_p2p.runtime.sketch import Sketches, sketched
 from parse_p2p.topology.overlay import Overlays, Plan
 
@@ -44,7 +46,8 @@ class AgentState:
     """Training state of one agent, independent of the transport.
 
     ``membership`` is what this agent knows by now of who has which modalities when; ``overlays_under(round,
-    membership)`` are the overlays in force in a round, on which all agents of a run must agree.
+    membership)`` are the overlays in force in a round, on which all agents of a run must agree. With an ``agreement``
+    all agree on scales before their first round; ``agreed`` is what came of it, of which ``on_agreed`` is told.
     """
 
     me: PeerId
@@ -59,6 +62,9 @@ class AgentState:
     public: Dataset | None = None
     variants: "LearnerVariants | None" = None
     sense: Callable[[int, Dataset], Dataset] = lambda round, data: data
+    agreement: Agreement | None = None
+    agreed: Agreed | None = None
+    on_agreed: Callable[[Agreed], None] = lambda agreed: None
     sketching: bool = False
     sketches: Sketches = field(default_factory=dict)
     """Of this round's slices ``before`` and ``after`` they were mixed, where ``sketching`` asks for them."""
@@ -98,6 +104,36 @@ class AgentState:
     def joins(self, peer: PeerId, round: int) -> bool:
         """Whether an agent comes in this round, by what is known now."""
         return round > 0 and self.present(peer, round) and not self.present(peer, round - 1)
+
+    def agree(self, round: int, back: Collection[PeerId] = ()) -> Script | None:
+        """What comes before a round's script where scales are agreed on, or else told to who is new; or None.
+
+        Those who are ``back`` may have stopped before they had agreed; they hear it from their neighbours.
+        """
+        if self.agreement is None:
+            return None
+        there = set(self.overlays(round).members)
+        new = {peer for peer in there if self.joins(peer, round)}
+        if self.agreed is not None:
+            new |= self.agreement.neighbours.intersection(back)
+            return scale_agreement.send(self.agreement, self.agreed, new) if new else None
+        if round == 0:
+            return self._agreeing(scale_agreement.agree(self.agreement))
+        others = there - new if self.me in new else self.agreement.neighbours
+        return self._agreeing(scale_agreement.hear(self.agreement, others))
+
+    def _agreeing(self, steps: Steps) -> Script:
+        agreed = yield from steps
+        self.use_agreed(agreed)
+        self.on_agreed(agreed)
+        return {}
+
+    def use_agreed(self, agreed: Agreed) -> None:
+        """Learn from samples that are scaled as was agreed."""
+        assert self.agreement is not None
+        self.agreed = agreed
+        public = self.agreement.apply(agreed.scales, self.learner)
+        self.public = None if self.public is None else public
 
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""

@@ -32,7 +32,10 @@ def simulate(agent_states: Sequence[AgentState], rounds: int, start: int = 0, co
     metrics: dict[PeerId, Metrics] = {}
     for round in range(start, rounds):
         ledger: Ledger = {}
-        metrics = _Round([p for p in agent_states if p.present(p.me, round)], round, codec, ledger).run()
+        there = [p for p in agent_states if p.present(p.me, round)]
+        if first := {p.me: script for p in there if (script := p.agree(round)) is not None}:
+            _Round(first, codec, ledger).run()
+        metrics = _Round({p.me: p.begin(round) for p in there}, codec, ledger).run()
         if watch is not None:
             watch(round, metrics, ledger)
     return metrics
@@ -41,8 +44,8 @@ def simulate(agent_states: Sequence[AgentState], rounds: int, start: int = 0, co
 class _Round:
     """One round of all scripts: whoever has all the messages it waits for goes on, in the order of the agents."""
 
-    def __init__(self, agent_states: Sequence[AgentState], round: int, codec: Codec | None, ledger: Ledger) -> None:
-        self.scripts: dict[PeerId, Script] = {p.me: p.begin(round) for p in agent_states}
+    def __init__(self, scripts: Mapping[PeerId, Script], codec: Codec | None, ledger: Ledger) -> None:
+        self.scripts = scripts
         self.codec = codec
         self.ledger = ledger
         self.messages: dict[tuple[PeerId, str], dict[PeerId, Message]] = {}

@@ -39,6 +39,25 @@ def rounds_to(matrix: NDArray[np.float64], epsilon: float) -> float:
     return math.inf if rho > 1 - ROUNDING else max(1.0, math.log(epsilon) / math.log(rho))
 
 
+def exchanges_to(graph: nx.Graph, epsilon: float) -> float:
+    """Exchanges of push-sum in equal parts until all its ratios have come to within ``epsilon``, not rounded.
+
+    Each agent splits what it has over itself and its neighbours, a random walk P whose stationary distribution π
+    follows from the degrees, with |(Pᵏ)ᵢⱼ/πᵢ − 1| ≤ λᵏ/min π (Levin, Peres and Wilmer 2009, section 12.2): that is at
+    most ``epsilon`` then. 0 for one agent, infinite if the graph is in pieces.
+    """
+    if len(graph) < 2:
+        return 0.0
+    shares = 1 / (1 + np.array([degree for _, degree in graph.degree]))
+    steps = nx.to_numpy_array(graph, weight=None) + np.eye(len(graph))
+    values = np.linalg.eigvalsh(np.sqrt(np.outer(shares, shares)) * steps)
+    slowest = max(abs(float(values[0])), float(values[-2]))
+    if slowest < ROUNDING:
+        return 1.0
+    least = 1 / shares.max() / (1 / shares).sum()
+    return math.inf if slowest > 1 - ROUNDING else max(1.0, math.log(epsilon * least) / math.log(slowest))
+
+
 def connected_components(graph: nx.Graph) -> list[frozenset[Any]]:
     """The connected components, in the order of their first nodes."""
     return [frozenset(component) for component in nx.connected_components(graph)]

@@ -1,16 +1,22 @@
 """Agents with data of their own: each process reads its own source, and nobody else does."""
 
+import asyncio
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import ports
 import pytest
 import running
+import torch
 import yaml
 from paths import ROOT
 
+from parse_p2p.config import run_file
+from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.transports.memory import MemoryNetwork, MemoryTransport
 
 CLASSES = ["cat", "dog", "fox"]
 MODALITIES = {"audio": {"kind": "vector", "shape": [6]}, "motion": {"kind": "series", "shape": [2, 8]}}
@@ -168,3 +174,78 @@ def test_data_that_are_perhaps_read_otherwise_than_meant_are_mentioned_once(tmp_
     code, printed = running.everything(shared, tmp_path / "run")
     assert code == 0 and " ".join(printed.split()).count(said) == 1, printed
     assert running.events(tmp_path / "run", "a0", "data-noted") == []
+
+
+# scales that all agree on
+
+ALL = {"modalities": {m: each | {"scale": "all"} for m, each in MODALITIES.items()}, "classes": CLASSES}
+
+
+def test_all_agree_on_scales_as_in_the_simulator_and_go_on_with_them(tmp_path, agent):
+    file, out = study(tmp_path, data_schema=ALL, rounds=2), tmp_path / "run"
+    _, said, _ = agent("check", file)
+    assert "to agree on scales before the first" in said
+    code, printed = running.everything(file, out)
+    assert code == 0, printed
+    plan = RunPlan(run_file.load(file))
+    assert running.differing(running.saved(plan, out), running.simulated(plan)) == []
+    kept = {me: (out / "agents" / me / "data.json").read_bytes() for me in TYPES}
+    assert all(json.loads(each)["scale"]["motion"]["mean"] for each in kept.values()), "also where nothing is heard"
+    code, printed = running.everything(file, out, "--resume", "--rounds", "3")
+    assert code == 0, printed
+    longer = RunPlan(run_file.load(file).model_copy(update={"rounds": 3}))
+    assert running.differing(running.saved(longer, out), running.simulated(longer)) == []
+    assert {me: (out / "agents" / me / "data.json").read_bytes() for me in TYPES} == kept
+    assert [e["round"] for me in TYPES for e in running.events(out, me, "scale-agreed")] == [0] * 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"events": [{"round": 1, "agent": "a3", "join": True}, {"round": 1, "agent": "a0", "gain": ["motion"]}]},
+        {"method": "fedavg", "graph": {"generator": "star"}},
+        {"varying": {"kind": "matching"}},
+    ],
+    ids=["joins", "coordinator", "varying"],
+)
+def test_agents_over_a_transport_agree_as_in_the_simulator(tmp_path, changes):
+    file = study(tmp_path, data_schema=ALL, **changes)
+    site(tmp_path / "sites/a0.npz", 50, 0)
+    plan = RunPlan(run_file.load(file))
+    assert running.differing(running.over_memory(plan, tmp_path / "run"), running.simulated(plan)) == []
+
+
+def test_lost_messages_and_one_that_says_nothing_hold_nobody_up(tmp_path):
+    faults = [{"kind": "drop", "probability": 0.1}, {"kind": "drop", "senders": ["a3"]}]
+    file = study(tmp_path, data_schema=ALL, rounds=1, faults=faults, clocks={"exchange": 0.05})
+    plan = RunPlan(run_file.load(file))
+    running.over_memory(plan, tmp_path / "run")
+    for me in ("a0", "a1", "a2"):
+        [agreed] = running.events(tmp_path / "run", me, "scale-agreed")
+        assert agreed["samples"].keys() == MODALITIES.keys()
+
+
+def test_one_that_stops_before_it_has_agreed_hears_the_scale_from_its_neighbours(tmp_path):
+    slow = {"kind": "delay", "seconds": 0.1, "rounds": [1, 99]}
+    file, out = study(tmp_path, data_schema=ALL, rounds=8, faults=[slow]), tmp_path / "run"
+    plan, folder, post = RunPlan(run_file.load(file)), RunFolder(out), MemoryNetwork()
+    agents = {me: running.agent(plan, me, MemoryTransport(me, post), folder) for me in plan.specs}
+
+    async def stopped_once(stop):
+        early = asyncio.Event()
+        agents["a1"].on_round = lambda round: early.set()
+        assert await agents["a1"].run(early) == 0
+        while not running.events(out, "a0", "scale-agreed"):
+            await asyncio.sleep(0.02)
+        again = running.agent(plan, "a1", MemoryTransport("a1", post), folder, newest=0)
+        assert await again.run(stop) == 8
+        return again.agent_state.agreed
+
+    others = [agents[me] for me in ("a0", "a2", "a3")]
+    *ends, agreed = running.together([*others, SimpleNamespace(run=stopped_once)])
+    assert ends == [8, 8, 8]
+    [heard] = running.events(out, "a1", "scale-agreed")
+    assert heard["round"] > 0 and heard["samples"] == {}
+    neighbours = [agents[me].agent_state.agreed for me in ("a0", "a2")]
+    for m, scale in agreed.scales.items():
+        assert torch.equal(scale.mean, torch.minimum(*(each.scales[m].mean for each in neighbours)))

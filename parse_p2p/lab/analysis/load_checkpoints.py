@@ -54,6 +54,8 @@ def _expected(plan: RunPlan, round: int) -> list[PeerId]:
 
 def _learner(plan: RunPlan, folder: RunFolder, me: PeerId, round: int) -> Learner:
     agent_state = plan.agent_state(me, torch.device("cpu"))
+    if agent_state.agreement is not None:
+        agent_state.use_agreed(folder.agreed(me, plan.data))
     agent_state.restore(checkpoint.load(folder.checkpoints(me), round))
     learner = agent_state.learner
     learner.begin(max(0, round - 1), plan.run.rounds)  # of a stream, the samples seen so far

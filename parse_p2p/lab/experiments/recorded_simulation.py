@@ -7,6 +7,7 @@ seconds are the computing time of all agents on one core, divided among them.
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from parse_p2p.config.run_plan import RunPlan
@@ -18,6 +19,7 @@ from parse_p2p.launch.results import summarise
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import AgentState
+from parse_p2p.runtime.scale_agreement import Agreed
 from parse_p2p.runtime.simulator import Ledger, simulate
 
 Each = Callable[[int, Mapping[PeerId, Mapping[str, float]], Ledger, float], None]
@@ -44,6 +46,11 @@ def _refuse_faults(plan: RunPlan) -> None:
         raise ConfigError("faults: nothing can go wrong in the simulator; run the file with parse-agent")
 
 
+def _agreed(plan: RunPlan, folder: RunFolder, me: PeerId, log: EventLog, agreed: Agreed) -> None:
+    folder.keep_data(me, plan.data, agreed=True)
+    log.write(events.ScaleAgreed(round=plan.spans[me].start, samples=dict(agreed.samples)))
+
+
 def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[AgentState]:
     """Simulate a plan into a folder that holds no run yet; its agents, as they ended."""
     if folder.file.exists():
@@ -57,6 +64,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     asked: dict[PeerId, Mapping[str, float]] = {}
     for p in agent_states:
         folder.keep_data(p.me, plan.data)
+        p.on_agreed = partial(_agreed, plan, folder, p.me, logs[p.me])
         p.sketching = True
         learner = p.learner
         start = events.Start(modalities=list(learner.holder.modalities), parameters=learner.buffer.size,

@@ -18,6 +18,7 @@ from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, split
 
 TWO = [{"id": "a0", "modalities": ["audio"]}, {"id": "a1", "modalities": ["audio"]}]
+ALL = {"modalities": {"audio": {"kind": "vector", "shape": [3], "scale": "all"}}, "classes": ["a", "b"]}
 MIX = {"audio": 2, "motion": 1, "audio+motion": 2}
 
 
@@ -163,9 +164,10 @@ def own(agents, **changes):
     ("changes", "said"),
     [
         ({"data_schema": None}, "data_schema: agents with data of their own have to agree on modalities and classes"),
-        ({"data_schema": {"modalities": {"audio": {"kind": "vector", "shape": [3], "scale": "all"}},
-                          "classes": ["a", "b"]}},
-         "data_schema.modalities.audio.scale: no agent sees the samples of all"),
+        ({"agents": {"mix": {"audio": 60}}, "data_schema": ALL}, "data_schema.modalities.audio.scale: on this graph "
+         "the agents that are there in the first round take 9812 exchanges to agree, and at most 2000 are made: give"),
+        ({"agents": [TWO[0], TWO[1] | {"id": "a9"}], "graph": {"nodes": ["a0", "a9"], "edges": []}, "method": "local",
+          "data_schema": ALL}, "graph: it has 2 connected components"),
         ({"public": {"share": 0.2}}, "public: where agents have data of their own, give the coordinator its data"),
         ({"partition": {"kind": "dirichlet"}}, "partition: agents have data of their own, and nothing is dealt"),
         ({"agents": [TWO[0] | {"data": {"pth": "x"}}, TWO[1]]},
