@@ -19,7 +19,8 @@ from parse_p2p.core.errors import ConfigError, P2PError, cause, nearest
 from parse_p2p.core.plugins import current_folder, imported
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.arrays import ArrayOptions, Origin, from_arrays, sample_weights
+from parse_p2p.data.sources.arrays import ArrayOptions, from_arrays, sample_weights
+from parse_p2p.data.tasks.source import Origin
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -53,9 +54,9 @@ def open(options: Options, seed: int) -> Dataset:
 def samples(source: Any, **options: Any) -> Dataset:
     """What ``parse_p2p.run`` learns from: a Dataset, arrays by name, or a torch Dataset or any sequence of items.
 
-    ``options`` are those of arrays (``target``, ``labels``, ``classes``, ``group``, ``weight``, ``layout``) and
-    ``modality``, the name of the input where items are ``(tensor, label)``. Raises ConfigError for what is no samples,
-    and pydantic's ValidationError for options that there are not.
+    ``options`` are those of arrays (``task``, ``target``, ``labels``, ``classes``, ``outputs``, ``group``, ``weight``,
+    ``layout``) and ``modality``, the name of the input where items are ``(tensor, label)``. Raises ConfigError for what
+    is no samples, and pydantic's ValidationError for options that there are not.
     """
     return _dataset(source, Options(object=IN_MEMORY, **options))
 
@@ -82,7 +83,7 @@ def _as_it_is(options: Options, made: Dataset) -> Dataset:
         if getattr(options, name) != field.default:
             raise _fault(options, "gave a Dataset, which is taken as it is", f"leave out data.{name}")
     inputs = {m: x.float().contiguous() for m, x in made.inputs.items()}
-    converted = replace(made, inputs=inputs, targets=made.targets.long())
+    converted = replace(made, inputs=inputs, targets=made.task.converted(made.targets))
     if made.weights is not None:
         where = Origin(options.object, noun="item")
         converted = replace(converted, weights=sample_weights(where, made.weights.numpy(), "weights", len(made)))
@@ -129,7 +130,7 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _item(options: Options, items: Any, i: int) -> Item:
-    labels = (options.target, options.group, options.weight)
+    labels = (*options.targets, options.group, options.weight)
     with _blamed(options, f" at item {i}"):
         return {
             str(name): None if values is None and name not in labels else _array(values)
@@ -144,6 +145,9 @@ def _by_name(options: Options, item: Any, i: int) -> Mapping[str, Any]:
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise _fault(options, f"gave {_kind(item)} as item {i}", "give (inputs, label) or a mapping with the label")
     inputs, label = item
+    if not isinstance(options.target, str):
+        wrong = f"gave (inputs, label) as item {i}, and data.target names {len(options.target)}"
+        raise _fault(options, wrong, "give mappings that hold each, or one vector as the label")
     if isinstance(inputs, Mapping):
         return {**inputs, options.target: label}
     if options.modality is None:
@@ -162,7 +166,7 @@ def _stacked(options: Options, items: Sequence[Item]) -> Arrays:
             remedy = "give the same in each, None where one lacks a modality"
             raise _fault(options, f"gave {names} as item {i}, but {others} as item 0", remedy)
     stacked = {name: _column(options, name, [item[name] for item in items]) for name in items[0]}
-    labels = (options.target, options.group, options.weight)
+    labels = (*options.targets, options.group, options.weight)
     return {name: each[:, None] if each.ndim == 1 and name not in labels else each for name, each in stacked.items()}
 
 
