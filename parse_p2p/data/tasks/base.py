@@ -48,6 +48,8 @@ class Task:
     unit: ClassVar[str] = ""
     one: ClassVar[str] = "class"
     several: ClassVar[str] = "classes"
+    figure: ClassVar[str]  # the chief one of ``details``
+    figures: ClassVar[str]  # what a table calls outputs that have it beside them
     names: ClassVar[str] = "classes"
     output: ClassVar[str] = "probabilities"
     one_class: ClassVar[bool] = False

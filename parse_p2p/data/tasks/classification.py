@@ -29,6 +29,8 @@ class Classification(Task):
     loss_name = "cross-entropy"
     loss_key = "cross_entropy"
     unit = " nats"
+    figure = "accuracy"
+    figures = "class"
     one_class = True
     numbers = False
 

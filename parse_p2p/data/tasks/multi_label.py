@@ -28,6 +28,8 @@ class MultiLabel(Task):
     loss_name = "binary cross-entropy"
     loss_key = "binary_cross_entropy"
     unit = " nats"
+    figure = "f1"
+    figures = "label, F1"
     one = "label"
     several = "labels"
 

@@ -37,6 +37,8 @@ class Regression(Task):
     one = "output"
     several = "outputs"
     output = "values"
+    figure = "rmse"
+    figures = "output, rmse"
 
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
