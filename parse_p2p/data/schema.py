@@ -22,11 +22,12 @@ from pydantic import (
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
-from parse_p2p.core.plugin_options import Named, sentence
+from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, Scale
 from parse_p2p.data.tasks.base import Task
 from parse_p2p.data.tasks.classification import CLASSIFICATION, class_order
+from parse_p2p.data.tasks.source import TaskName
 
 AXES = {"vector": ("features",), "series": ("channels", "steps"), "image": ("channels", "height", "width")}
 """What the axes of a sample are, by its kind."""
@@ -116,7 +117,7 @@ class DataSchema(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     modalities: dict[Modality, ModalitySchema] = Field(min_length=1, description="each by its name")
-    task: Annotated[str, Named(plugins.TASKS)] = Field(
+    task: TaskName = Field(
         "classification", description="what is to be predicted: classification, multi-label or regression"
     )
     classes: tuple[str, ...] = Field(

@@ -31,6 +31,7 @@ class SliceLossOptions(LossOptions):
 
     @property
     def needs_classes(self) -> str:
+        """The contrast of whole classes."""
         return "supervised" if self.contrast and self.supervised else ""
 
 

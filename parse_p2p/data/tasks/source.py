@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from parse_p2p.core import plugins
-from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import Named, sentence
 
 LARGEST_NUMBER = 10**6
@@ -52,6 +52,14 @@ def _as_target(value: Any) -> Any:
     return names if len(names) > 1 else names[0]
 
 
+def _as_task(value: Any) -> Any:
+    """A name of the package's own: what anybody exported must not have a module run that it names."""
+    if isinstance(value, str) and plugins.ones_own(value):
+        raise sentence(f"there is no task {value!r}: {nearest(value, plugins.names(plugins.TASKS))}")
+    return value
+
+
+TaskName = Annotated[str, BeforeValidator(_as_task), Named(plugins.TASKS)]
 NAME = {"type": ["string", "integer", "boolean"]}
 NAMES = {"type": "array", "items": NAME, "minItems": 1}
 Name = Annotated[str, BeforeValidator(as_name), WithJsonSchema(NAME)]
@@ -67,7 +75,7 @@ Classes = Annotated[
 class TargetOptions(BaseModel, extra="forbid", frozen=True):
     """What the targets are, and how the file calls them."""
 
-    task: Annotated[str, Named(plugins.TASKS)] = Field(
+    task: TaskName = Field(
         "classification", description="what a target is: classification, multi-label (0 or 1 of each) or regression"
     )
     target: Target = Field(
