@@ -1,5 +1,7 @@
 """Labels and numbers as sources hold them, what is refused of them, and what agents agree on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -161,7 +163,7 @@ def test_outputs_are_put_in_the_order_of_the_schema():
     assert found.class_names == ("b", "a") and np.allclose(found.targets, NUMBERS[:, ::-1])
     scaled = schema.model_copy(update={"targets": DataSchema.model_validate(
         schema.model_dump() | {"targets": {"a": {"mean": 2.0, "deviation": 0.5}}}).targets})  # fmt: skip
-    task = conform(numbers(), scaled, ["m"], "mine").task
+    task: Any = conform(numbers(), scaled, ["m"], "mine").task
     assert task.mean == (0.0, 2.0) and task.deviation == (1.0, 0.5)
 
 
