@@ -25,6 +25,7 @@ from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.sources import huggingface
 from parse_p2p.data.sources.python import samples
+from parse_p2p.data.tasks.classification import CLASSIFICATION
 from parse_p2p.lab.experiments.recorded_simulation import record, rehearse
 from parse_p2p.lab.graphs import graph_sources
 from parse_p2p.lab.graphs.export import annotated
@@ -34,12 +35,14 @@ from parse_p2p.runtime.simulator import Ledger
 from parse_p2p.topology import graph_io
 
 if TYPE_CHECKING:
+    from parse_p2p.data.tasks.base import Task
     from parse_p2p.lab.graphs.picture import Picture
 
 Row = dict[str, Any]
 """``round`` (from 0), ``agent``, ``type``, ``accuracy``, ``loss`` (None of who did not train) and ``bytes`` sent.
 
-And what ``metrics`` asks for, by name; an agent has no ``accuracy/CLASS`` for a class that it has no test sample of.
+In place of ``accuracy`` it is ``macro-f1`` or ``r2`` where the task is multi-label or regression. And what ``metrics``
+asks for, by name; an agent has no ``accuracy/CLASS`` for a class that it has no test sample of.
 """
 
 
@@ -55,10 +58,25 @@ class Run:
         return [dict(row) for row in self.rows]
 
     @property
-    def accuracy(self) -> float:
-        """Mean test accuracy of the agents after the last round, from 0 to 1, without a coordinator's."""
+    def task(self) -> "Task":
+        """What the agents learn: its ``score`` is what it is called, its ``key`` where it is in ``rows``."""
+        return self.plan.schema.solved
+
+    @property
+    def score(self) -> float:
+        """Mean test score of the agents after the last round, without a coordinator's: accuracy, macro-F1 or R²."""
         last = max(row["round"] for row in self.rows)
-        return float(statistics.mean(row["accuracy"] for row in self._agents() if row["round"] == last))
+        return float(statistics.mean(row[self.task.key] for row in self._agents() if row["round"] == last))
+
+    @property
+    def accuracy(self) -> float:
+        """Mean test accuracy of the agents after the last round, from 0 to 1, without a coordinator's.
+
+        Raises ConfigError where the task has another score.
+        """
+        if not self.task.one_class:
+            raise ConfigError(f"a run of {self.task.name} has no accuracy: its score is {self.task.score}, run.score")
+        return self.score
 
     @property
     def bytes(self) -> int:
@@ -87,16 +105,17 @@ class Run:
         return annotated(self.plan)
 
     def by_type(self) -> dict[str, list[float]]:
-        """Mean test accuracy after each round, of the agents with the same modalities, such as ``audio+motion``."""
+        """Mean test score after each round, of the agents with the same modalities, such as ``audio+motion``."""
         rounds = range(1 + max(row["round"] for row in self.rows))
         found: dict[str, dict[int, list[float]]] = {}
         for row in self._agents():
-            found.setdefault(row["type"], {}).setdefault(row["round"], []).append(row["accuracy"])
+            found.setdefault(row["type"], {}).setdefault(row["round"], []).append(row[self.task.key])
         return {kind: [statistics.mean(at[r]) for r in rounds if r in at] for kind, at in found.items()}
 
     def plot(self, file: str | Path | None = None) -> "Picture":
-        """Accuracy over rounds: every agent a thin line, the mean of a type a thick one. Needs matplotlib.
+        """Accuracy, or the task's score, over rounds: every agent a thin line, the mean of a type a thick one.
 
+        Needs matplotlib.
         With a ``file``, such as ``plot.svg``, it is written there. Raises ConfigError where that cannot be.
         """
         from parse_p2p.lab.graphs import picture
@@ -105,8 +124,9 @@ class Run:
         for row in self._agents():
             _, rounds, accuracies = curves.setdefault(row["agent"], (row["type"], [], []))
             rounds.append(row["round"] + 1)
-            accuracies.append(row["accuracy"])
-        drawn = picture.accuracy(list(curves.values()), f"{self.plan.run.method} on {self.plan.run.dataset}")
+            accuracies.append(row[self.task.key])
+        title = f"{self.plan.run.method} on {self.plan.run.dataset}"
+        drawn = picture.accuracy(list(curves.values()), title, self.task.score)
         if file is not None:
             picture.save(drawn, Path(file))
         return drawn
@@ -129,7 +149,7 @@ class Run:
     def __repr__(self) -> str:
         run = self.plan.run
         what = f"{run.method} on {run.dataset}: {len(self.plan.peers)} agents, {run.rounds} rounds"
-        return f"<{what}, accuracy {self.accuracy:.3f}>"
+        return f"<{what}, {self.task.score} {self.score:.3f}>"
 
 
 def run(
@@ -143,6 +163,7 @@ def run(
     seed: int = 0,
     coordinator: str | None = None,
     folder: str | Path | None = None,
+    task: str = "classification",
     **keys: Any,
 ) -> Run:
     """Simulate a network of agents from its first round to its last, in this process; what came of it.
@@ -155,6 +176,7 @@ def run(
     ``data`` are samples that are dealt to the agents: arrays by name with the classes as ``y``, a
     ``parse_p2p.data.Dataset``, a ``torch.utils.data.Dataset`` or a ``datasets.Dataset`` (``parse_p2p.data.samples`` has
     options); or such samples for each node by its name, which stay its own; or else options of the named ``dataset``.
+    Where ``y`` are labels of 0 and 1, or numbers to predict, say ``task="multi-label"`` or ``"regression"``.
 
     ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a ``folder`` it is written as
     the run of real agents is. ``method``, ``dataset``, ``codec=…`` and an encoder's ``kind`` may be the dotted names of
@@ -162,7 +184,7 @@ def run(
 
     Raises ConfigError in one sentence for what cannot be run, and TrainingError where a loss stops being a number.
     """
-    chosen, given = _given(data, dataset)
+    chosen, given = _given(data, dataset, task)
     if isinstance(given, Mapping) and isinstance(graph, nx.Graph):
         _refuse_other_nodes(given, list(map(str, graph)), coordinator)
     if agents is None and given is not None:
@@ -172,12 +194,12 @@ def run(
     plan = RunPlan(file, samples=_by_agent(given, graph, file) if isinstance(given, Mapping) else given)
     for note in plan.notes():
         warnings.warn(note, stacklevel=2)
-    rows: list[Row] = []
+    rows, key = list[Row](), plan.schema.solved.key
 
     def each(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
         for me, scored in scores.items():
             sent = sum(sum(slices.values()) for slices in ledger.get(me, {}).values())
-            rows.append({"round": round, "agent": me, "type": plan.kind(me, round), "accuracy": scored["accuracy"],
+            rows.append({"round": round, "agent": me, "type": plan.kind(me, round), key: scored["accuracy"],
                          "loss": scored.get("loss"), "bytes": sent,
                          **{name: scored[name] for name in ("validation", "validation_loss") if name in scored},
                          **events.metrics(scored).get("scores", {})})  # fmt: skip
@@ -198,19 +220,25 @@ Given = Dataset | Mapping[str, Dataset] | None
 """Samples in memory: of all agents, or of each node by its name."""
 
 
-def _given(data: Any, dataset: str) -> tuple[dict[str, Any], Given]:
+def _given(data: Any, dataset: str, task: str) -> tuple[dict[str, Any], Given]:
     """The keys of a run file for what ``run`` is given as data, and samples in memory."""
     values = list(data.values()) if isinstance(data, Mapping) else []
     if any(map(_are_samples, values)):
-        return {"dataset": run_file.OWN}, {str(node): _samples_of(node, each) for node, each in data.items()}
+        return {"dataset": run_file.OWN}, {str(node): _samples_of(node, each, task) for node, each in data.items()}
     if data is None or (isinstance(data, Mapping) and not any(map(_is_array, values))):
-        return {"dataset": dataset, "data": dict(data or {})}, None
-    return {"dataset": "given"}, samples(data)
+        options = {"task": task} if task != CLASSIFICATION.name else {}
+        return {"dataset": dataset, "data": dict(data or {}) | options}, None
+    return {"dataset": "given"}, _samples(data, task)
 
 
-def _samples_of(node: Any, given: Any) -> Dataset:
+def _samples(given: Any, task: str) -> Dataset:
+    """Samples of a task; a data set says itself of which."""
+    return samples(given) if isinstance(given, Dataset) else samples(given, task=task)
+
+
+def _samples_of(node: Any, given: Any, task: str) -> Dataset:
     try:
-        return samples(given)
+        return _samples(given, task)
     except ConfigError as error:
         raise ConfigError(f"data of the node {node!r}: {error}") from error
 

@@ -57,7 +57,7 @@ def pretrain(data: Dataset, folder: Path) -> None:
         for _ in range(200):
             optimiser.zero_grad()
             loss: Tensor = cross_entropy(head(trunk(x)), data.targets)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
         torch.save(trunk.state_dict(), folder / f"{view}.pt")
 

@@ -23,7 +23,7 @@ from parse_p2p.core.types import PeerId
 if TYPE_CHECKING:
     from parse_p2p.launch.run_history import AgentHistory, RunHistory
 
-COLUMNS = ("agent", "modalities", "round", "loss", "accuracy", "peers", "out", "in", "s/round", "")
+COLUMNS = ("agent", "modalities", "round", "loss", "{score}", "peers", "out", "in", "s/round", "")
 BAR = 40  # characters
 GONE = ("died", "failed", "killed", "left")  # states of agents whose rounds nobody waits for
 STATES = {
@@ -39,9 +39,20 @@ LONGEST_FACT = 60  # characters; a sketch has thousands, which are in the log
 
 
 class RunView:
-    """The agents of a run as their logs tell them; means and worst are over all but the coordinator."""
+    """The agents of a run as their logs tell them; means and worst are over all but the coordinator.
 
-    def __init__(self, history: "RunHistory", rounds: int, first: int, coordinator: PeerId | None = None) -> None:
+    ``score`` is what the task calls what others call accuracy.
+    """
+
+    def __init__(
+        self,
+        history: "RunHistory",
+        rounds: int,
+        first: int,
+        coordinator: PeerId | None = None,
+        score: str = "accuracy",
+    ) -> None:
+        self.score = score
         self.agents = history.agents
         self.coordinator = coordinator
         self.rounds = rounds
@@ -98,12 +109,13 @@ class RunView:
         out = sum(row.wire_out for row in rows.values()) / len(rows)
         return (
             f"round {round + 1:>3}/{self.rounds}  loss {_mean(row.loss for row in rows.values()):6.3f}  "
-            f"accuracy {_mean(accuracy.values()):.3f}  {named}out {size(out)} an agent  "
+            f"{self.score} {_mean(accuracy.values()):.3f}  {named}out {size(out)} an agent  "
             f"{_mean(row.seconds for row in rows.values()):.2f} s"
         )
 
     def table(self) -> Group:
-        columns = Columns(COLUMNS, first=["agent", "round", "accuracy", "loss", "modalities"], left=["modalities", ""])
+        names = [name.format(score=self.score) for name in COLUMNS]
+        columns = Columns(names, first=["agent", "round", self.score, "loss", "modalities"], left=["modalities", ""])
         for me, agent in self.agents.items():
             columns.add_row(*_cells(me, agent))
         return Group(columns, Text(), self._progress(), *(Text(note, "yellow") for note in self.notes[-3:]))

@@ -117,7 +117,7 @@ def all_agents(plan: RunPlan, launcher: Launcher, out: Path | None, resume: bool
         _announce(plan, start, console)
     history, began = RunHistory.of(plan, folder), time.monotonic()
     history.skip()
-    view = RunView(history, plan.run.rounds, start, plan.coordinator)
+    view = RunView(history, plan.run.rounds, start, plan.coordinator, plan.schema.solved.score)
     died = _run(launcher.supervisor(plan, folder, start), folder, history, view, level, console)
     seconds = time.monotonic() - began
     summary = run_summary.conclude(plan, folder, view, seconds, alone, level is LogLevel.QUIET)

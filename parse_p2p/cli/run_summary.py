@@ -76,7 +76,7 @@ def _baseline(plan: RunPlan, quiet: bool) -> dict[PeerId, float]:
 def show(summary: Summary, folder: RunFolder, console: Console) -> None:
     """Print the summary of a run."""
     tested = "each agent's own test samples" if summary.by_agent else "the test set, each agent with its own modalities"
-    console.print(f"\naccuracy on {tested}{'' if summary.by_agent else ' (mean ± std)'}\n")
+    console.print(f"\n{summary.score} on {tested}{'' if summary.by_agent else ' (mean ± std)'}\n")
     console.print(table(summary))
     if summary.chosen:
         last = fmean(each["last"] for each in summary.chosen.values())

@@ -39,7 +39,7 @@ def summary(
     _wait_for(folder.file, patience if wait else 0)
     plan = folder.open()
     history = RunHistory.of(plan, folder)
-    view = RunView(history, plan.run.rounds, 0, plan.coordinator)
+    view = RunView(history, plan.run.rounds, 0, plan.coordinator, plan.schema.solved.score)
     with Screen(view, console, LogLevel.NORMAL if wait and not quiet else LogLevel.QUIET) as screen:
         screen.update(history.read())
         while wait and not run_summary.over(plan, history) and history.silence < patience:

@@ -76,7 +76,9 @@ class RunFile(Section):
     data: dict[str, Any] = Field(
         default_factory=dict, description="the data set's options; with own what the agents' sources have in common"
     )
-    data_schema: DataSchema | None = Field(None, description="modalities and classes; none: those of the data set")
+    data_schema: DataSchema | None = Field(
+        None, description="modalities, task and classes; none: those of the data set"
+    )
     fingerprint: str | None = Field(None, description="of the data set, filled in when a run begins")
     tasks: dict[TaskName, TaskOptions] = Field(default_factory=dict, description="label spaces, for agents to name")
     partition: PartitionEntry = Field(PartitionEntry(), description="how the training samples are dealt to the agents")
@@ -88,7 +90,8 @@ class RunFile(Section):
     model: ModelOptions = Field(ModelOptions(), description="the network of every agent")
     train: Training = Field(Training(), description="local steps of one round")
     metrics: list[Annotated[str, Named(plugins.METRICS)]] = Field(
-        default_factory=list, description="what is measured beside accuracy: balanced-accuracy, macro-f1, per-class …"
+        default_factory=list,
+        description="what is measured beside accuracy: balanced-accuracy, macro-f1, rmse …",
     )
     early_stopping: EarlyStopping | None = Field(
         None, description="report each agent's best round on samples kept for that; none: the last round"

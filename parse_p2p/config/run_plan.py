@@ -90,7 +90,11 @@ class RunPlan:
         """Everything that the run file asks and that cannot be, each a sentence; found only as far as one reads on."""
         run, specs, method = self.run, self.specs.values(), self.method
         fits = True
-        for problem in _found(lambda: validation.unlike(run, method, specs, self.schema), self.data.problems):
+        for problem in _found(
+            lambda: validation.unlike(run, method, specs, self.schema),
+            lambda: validation.unsuited(run, method, self.options, self.schema),
+            self.data.problems,
+        ):
             fits = False
             yield problem
         yield from _found(
@@ -145,7 +149,7 @@ class RunPlan:
 
     @property
     def schema(self) -> DataSchema:
-        """Modalities, shapes and classes of the data."""
+        """Modalities, shapes, task and classes of the data."""
         return self.data.schema
 
     def share(self, me: PeerId, modalities: Modalities | None = None) -> Part:
@@ -183,8 +187,8 @@ class RunPlan:
         return None if known is None else known(frozenset(self.senses(me, self.run.rounds - 1)))
 
     def classes(self, spec: AgentSpec) -> int:
-        """The number of classes that an agent tells apart."""
-        return len(self.run.tasks[spec.task].classes) if spec.task else len(self.schema.classes)
+        """The number of classes that an agent tells apart, or of labels or outputs."""
+        return len(self.run.tasks[spec.task].classes) if spec.task else len(self.schema.names)
 
     def tasks(self, me: PeerId, modalities: Modalities | None = None) -> Stream | None:
         """An agent's stream of tasks, where the run has them; the coordinator has none."""

@@ -3,12 +3,16 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+from pydantic import BaseModel
+
 from parse_p2p.config.roster import AgentSpec
 from parse_p2p.config.run_file import OWN, RunFile
+from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.label_spaces import refuse_unknown
 from parse_p2p.data.schema import DataSchema
+from parse_p2p.learning.metrics.base import tasks_of
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import LatentOptions
 from parse_p2p.runtime.scale_agreement import MOST
@@ -37,6 +41,42 @@ def unlike(run: RunFile, method: Method, specs: Iterable[AgentSpec], schema: Dat
             f"the method {method.name!r} needs a public data set at its coordinator: "
             "add public: {share: 0.15} to the file, or --set public.share=0.15"
         )
+
+
+def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema) -> Iterator[str]:
+    """What the run file asks that its task does not have."""
+    task = schema.solved
+    for name in run.metrics:
+        suits = tasks_of(plugins.load(plugins.METRICS, name))
+        if task.name not in suits:
+            yield (
+                f"metrics: {name!r} is for {' and '.join(suits)}, and the task of the data is {task.name}: "
+                f"{_suited(task.name)}"
+            )
+    if task.one_class:
+        return
+    where = f"and the task of the data is {task.name}"
+    if method.classes:
+        yield f"the method {method.name!r} learns from the class of each sample, {where}: {_methods_without_classes()}"
+    if key := getattr(chosen, "needs_classes", ""):
+        yield f"options.{key}: it takes samples of one class alike, {where}: leave it out"
+    if run.train.class_weights != "none":
+        yield f"train.class_weights: {run.train.class_weights} weighs classes, {where}: leave it out"
+    if run.tasks:
+        yield f"tasks: they are made of classes, {where}: leave them out"
+    if run.stream is not None:
+        yield f"stream: its tasks are made of classes, {where}: leave it out"
+
+
+def _suited(task: str) -> str:
+    metrics = {name: plugins.load(plugins.METRICS, name) for name in plugins.known(plugins.METRICS)}
+    suited = [name for name, metric in metrics.items() if task in tasks_of(metric)]
+    return f"take {', '.join(suited)}, or a function of torchmetrics by its dotted name"
+
+
+def _methods_without_classes() -> str:
+    methods = [plugins.load(plugins.METHODS, name) for name in plugins.known(plugins.METHODS)]
+    return f"take {', '.join(each.name for each in methods if not each.classes)}"
 
 
 def _holder(run: RunFile) -> str:

@@ -241,9 +241,11 @@ class Round(Event):
 
     round: RoundNumber
     loss: float | None = Field(None, description="mean of the training loss over the round's steps")
-    accuracy: float | None = Field(None, description="on the test set, with the agent's own modalities")
+    accuracy: float | None = Field(
+        None, description="or another task's score: on the test set, with the agent's own modalities"
+    )
     test_loss: float | None = Field(None, description="likewise")
-    validation: float | None = Field(None, description="accuracy on the samples that `early_stopping` keeps")
+    validation: float | None = Field(None, description="accuracy or score on the samples that `early_stopping` keeps")
     validation_loss: float | None = Field(None, description="likewise")
     scores: dict[str, float] | None = Field(None, description="what `metrics` of the run file asks for, likewise")
     lr: float | None = Field(None, description="learning rate of the round")

@@ -38,6 +38,7 @@ class PluginKind:
 
 
 METHODS = PluginKind("method", "parse_p2p.methods", "METHOD")
+TASKS = PluginKind("task", "parse_p2p.data.tasks", "TASK")
 DATA = PluginKind("data set", "parse_p2p.data", "open", whole=True)
 CODECS = PluginKind("codec", "parse_p2p.wire.codecs", "CODEC")
 ENCODERS = PluginKind("encoder", "parse_p2p.models.encoders", "build")

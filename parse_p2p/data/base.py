@@ -6,7 +6,7 @@ A data-set file offers ``Options`` (a pydantic model) and ``open(options, seed) 
 that (splitting, scaling, dealing rows to agents, dropping a modality) is done on the value defined here.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,8 @@ from torch import Tensor
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality
 from parse_p2p.data.lazy import Input, LazyInput, in_memory, statistics
+from parse_p2p.data.tasks.base import Task
+from parse_p2p.data.tasks.classification import CLASSIFICATION
 
 Rows = Tensor | NDArray[np.int64] | Sequence[int]
 """Row numbers from 0 (not a mask of booleans); a row may be named twice."""
@@ -30,12 +32,13 @@ Present = Mapping[Modality, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some samples of a data set: inputs float32 (B, ...), targets int64 (B,), weights float32 (B,), as there."""
+    """Some samples of a data set: inputs float32 (B, ...), targets as there, weights float32 (B,), and its task."""
 
     inputs: Mapping[Modality, Tensor]
     targets: Tensor
     present: Present = field(default_factory=dict)
     weights: Tensor | None = None
+    task: Task = CLASSIFICATION
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -52,7 +55,8 @@ class Batch:
 
     def _part(self, rows: Tensor, missing: tuple[Modality, ...]) -> "Batch":
         inputs = {m: x[rows] for m, x in self.inputs.items() if m not in missing}
-        return Batch(inputs, self.targets[rows], weights=None if self.weights is None else self.weights[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return Batch(inputs, self.targets[rows], weights=weights, task=self.task)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +65,18 @@ class Dataset:
 
     inputs   per modality float32, first axis the sample: (N,F) vectors, (N,C,T) series, (N,C,H,W) images; a tensor, or
              what reads its samples when they are asked for
-    targets  int64 (N,), from 0 to classes - 1
+    targets  int64 (N,), from 0 to classes - 1; or float32 (N, classes) where the task is no classification
+    classes  how many classes there are, or labels, or numbers to predict: the outputs of a network
     groups   int64 (N,) or None: the natural client, such as the person, each sample comes from
     ceiling  the best accuracy any model can reach with these modalities, where a closed form is known
     shows    what these modalities show of classes, there too: those that show the same are equally likely
-    labels   the names of the classes, or none where they have only numbers
+    labels   the names of the classes, or of what else is put out; none where they have only numbers
     present  which samples have a modality, bool (N,), of each that not all samples have; where one is missing its
              input is 0, and nobody reads it
     weights  float32 (N,), from 0, or None: how much each sample counts in the loss, beside the others of its agent
+    task     what a target is: one class, any number of labels, or numbers
 
-    Raises ConfigError where lengths differ or a target is not a class.
+    Raises ConfigError where lengths differ or a target is not what the task says.
     """
 
     name: str
@@ -83,6 +89,7 @@ class Dataset:
     labels: tuple[str, ...] = ()
     present: Present = field(default_factory=dict)
     weights: Tensor | None = None
+    task: Task = CLASSIFICATION
 
     def __post_init__(self) -> None:
         columns: list[tuple[str, Input | None]] = [
@@ -103,8 +110,8 @@ class Dataset:
         fits = isinstance(weights, Tensor) and weights.dim() == 1 and weights.is_floating_point()
         if weights is not None and not fits:
             raise ConfigError(f"weights of data set {self.name!r} have to be a float tensor (N,)")
-        if len(self) and not 0 <= int(self.targets.min()) <= int(self.targets.max()) < self.classes:
-            raise ConfigError(f"data set {self.name!r} has targets outside 0 to {self.classes - 1}")
+        if wrong := self.task.wrong(self.targets, self.classes):
+            raise ConfigError(f"data set {self.name!r} has {wrong}")
         if self.labels and len(self.labels) != self.classes:
             raise ConfigError(
                 f"data set {self.name!r} has {self.classes} classes but {len(self.labels)} labels; name each class"
@@ -132,7 +139,7 @@ class Dataset:
         at = _index(rows)
         inputs = {m: x[at] for m, x in self.inputs.items()}
         present = {m: there[at] for m, there in self.present.items()}
-        return Batch(inputs, self.targets[at], present, None if self.weights is None else self.weights[at])
+        return Batch(inputs, self.targets[at], present, None if self.weights is None else self.weights[at], self.task)
 
     def select(self, rows: Rows, modalities: Sequence[Modality] | None = None) -> "Dataset":
         """These rows seen through these modalities (default all). Raises ConfigError where one is unknown."""
@@ -201,17 +208,10 @@ class Dataset:
         return self.inputs[modality]
 
 
-def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of classes, each once, by number where all are numbers and else by text."""
-    distinct = set(names)
-    numbers = all(name.isdecimal() for name in distinct)
-    # by length and text, and not by value: Python reads no number of thousands of digits
-    bare = {name: name.lstrip("0") if numbers else "" for name in distinct}
-    return tuple(sorted(distinct, key=lambda name: (len(bare[name]), bare[name], name)))
-
-
 def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     """Split a data set in (train, test) with ``share`` of every class, to the nearest sample, in test.
+
+    Where the task has no classes it is the share of all samples.
 
     Together they are all rows, each once, drawn by the seed alone.
     A class never leaves train: one that has a single sample is not tested. Rows are drawn at random, so of a
@@ -220,7 +220,7 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
     if not 0 < share < 1:
         raise ConfigError(f"the test share of {dataset.name!r} is {share}; give one between 0 and 1")
     rng = np.random.default_rng(seed)
-    labels = dataset.targets.numpy()
+    labels = dataset.task.strata(dataset.targets).numpy()
     test = np.zeros(len(dataset), dtype=bool)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
@@ -340,6 +340,11 @@ def refuse_unlike(public: Dataset, train: Dataset) -> None:
                 f"public.dataset: {public.name!r} does not hold {modality!r} in the shape of {train.name!r}: name a "
                 "set that does, or give public.share"
             )
+    if public.task.name != train.task.name:
+        raise ConfigError(
+            f"public.dataset: {public.name!r} is of the task {public.task.name}, and {train.name!r} of "
+            f"{train.task.name}: name a set of that"
+        )
     if public.classes != train.classes:
         raise ConfigError(f"public.dataset: {public.name!r} has {public.classes} classes and not {train.classes}")
 

@@ -18,22 +18,16 @@ from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, Scale
 from parse_p2p.data.lazy import in_memory, pieces
 from parse_p2p.data.schema import AXES, BY_AXES, DataSchema, modality_schemas
+from parse_p2p.data.tasks.base import Task, count, listed
 
 FEW_ROWS = 50
-FEW_OF_A_CLASS = 10
 SHORT_SERIES = 8
-UNEVEN = 0.9
-"""Share of the samples that are of one class."""
-
 LARGE = 1e6
 FAR = 100.0
 """Deviations from the mean."""
 
 CATEGORIES = range(3, 51)
 """How many distinct whole numbers look like categories; two are a yes and a no."""
-
-SHOWN = 5
-"""How many of many a sentence names."""
 
 Input = tuple[Modality, tuple[int, ...]]
 """Inputs of one name and shape can be compared."""
@@ -53,12 +47,16 @@ class ModalitySummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a data set holds; ``groups`` is how many natural clients there are, None where nothing says."""
+    """What a data set holds; ``groups`` is how many natural clients there are, None where nothing says.
+
+    ``targets`` has a row for each class, label or output, as ``task.heading`` says.
+    """
 
     rows: int
     groups: int | None
     modalities: Mapping[Modality, ModalitySummary]
-    classes: Mapping[str, int]
+    targets: Sequence[tuple[str, ...]]
+    task: Task
 
 
 def summary(dataset: Dataset) -> Summary:
@@ -66,7 +64,8 @@ def summary(dataset: Dataset) -> Summary:
     groups = None if dataset.groups is None else len(np.unique(dataset.groups.numpy()))
     kinds = modality_schemas(dataset, "own").items()
     modalities = {m: _numbers(each.kind, each.shape, in_memory(dataset.having(m))) for m, each in kinds}
-    return Summary(len(dataset), groups, modalities, _counts(dataset))
+    targets = dataset.task.rows(dataset.targets, dataset.class_names)
+    return Summary(len(dataset), groups, modalities, targets, dataset.task)
 
 
 def _numbers(kind: str, shape: tuple[int, ...], x: Tensor) -> ModalitySummary:
@@ -74,15 +73,10 @@ def _numbers(kind: str, shape: tuple[int, ...], x: Tensor) -> ModalitySummary:
     return ModalitySummary(kind, shape, *map(float, (x.min(), x.max(), mean, deviation)))
 
 
-def _counts(dataset: Dataset) -> dict[str, int]:
-    counted = torch.bincount(dataset.targets, minlength=dataset.classes).tolist()
-    return dict(zip(dataset.class_names, counted, strict=True))
-
-
 def findings(sources: Mapping[str, Dataset]) -> Iterator[str]:
     """What is odd in each of several data sets and between two of them, each a sentence that begins with a name."""
     for name, dataset in sources.items():
-        for each in (_of_rows, _of_classes, _of_modalities, _of_repeats):
+        for each in (_of_rows, _of_targets, _of_modalities, _of_repeats):
             yield from (f"{name}: {said}" for said in each(dataset))
     yield from _of_shapes(sources)
     hashes = {name: _hashes(dataset) for name, dataset in sources.items()}
@@ -93,7 +87,7 @@ def findings(sources: Mapping[str, Dataset]) -> Iterator[str]:
         rows = int(np.isin(_joined(hashes[one], common), _joined(hashes[other], common)).sum())
         if rows:
             yield (
-                f"{one}: {_count(rows, 'row is', 'rows are')} in {other} too: what one agent is tested with, the other "
+                f"{one}: {count(rows, 'row is', 'rows are')} in {other} too: what one agent is tested with, the other "
                 "may have trained on"
             )
 
@@ -112,26 +106,19 @@ def lacking(name: str, dataset: Dataset, schema: DataSchema) -> Iterator[str]:
     for m in dataset.modalities:
         if m not in schema.modalities:
             yield f"{name}: the modality {m!r} is not in data_schema: {nearest(m, schema.modalities)}"
-    counts = _counts(dataset)
-    if absent := [each for each in schema.classes if not counts.get(each)]:
-        which = _count(len(absent), "class", "classes")
-        yield f"{name}: no row is of {which} of data_schema ({_listed(absent)})"
+    there = dataset.task.needed(dataset.targets, dataset.class_names)
+    if absent := [each for each in schema.names if each not in there]:
+        which = count(len(absent), "class", "classes")
+        yield f"{name}: no row is of {which} of data_schema ({listed(absent)})"
 
 
 def _of_rows(dataset: Dataset) -> Iterator[str]:
     if len(dataset) < FEW_ROWS:
-        yield f"{_count(len(dataset), 'row is', 'rows are')} few to train on and test with: give {FEW_ROWS} or more"
+        yield f"{count(len(dataset), 'row is', 'rows are')} few to train on and test with: give {FEW_ROWS} or more"
 
 
-def _of_classes(dataset: Dataset) -> Iterator[str]:
-    counts = _counts(dataset)
-    if single := [each for each, count in counts.items() if count == 1]:
-        yield f"{_count(len(single), 'class has', 'classes have')} one row, which cannot be tested ({_listed(single)})"
-    if few := [each for each, count in counts.items() if 1 < count < FEW_OF_A_CLASS]:
-        yield f"{_count(len(few), 'class has', 'classes have')} fewer than {FEW_OF_A_CLASS} rows ({_listed(few)})"
-    largest = max(counts, key=lambda each: counts[each])
-    if (share := counts[largest] / len(dataset)) > UNEVEN:
-        yield f"{share:.1%} of the rows are of the class {largest!r}: to say so always is as accurate"
+def _of_targets(dataset: Dataset) -> Iterator[str]:
+    yield from dataset.task.odd(dataset.targets, dataset.class_names)
 
 
 def _of_modalities(dataset: Dataset) -> Iterator[str]:
@@ -145,7 +132,7 @@ def _of_modalities(dataset: Dataset) -> Iterator[str]:
                 "are: are they numbers, of which more is more?"
             )
         if kind == "series" and x.shape[2] < SHORT_SERIES:
-            steps = _count(x.shape[2], "step", "steps")
+            steps = count(x.shape[2], "step", "steps")
             yield f"a series of {m!r} has {steps}: are channels and steps swapped, or is it a vector?"
 
 
@@ -163,7 +150,7 @@ def _of_features(x: Tensor, m: Modality, axis: str) -> Iterator[str]:
     )
     for where, what in checks:
         if at := where.nonzero().flatten().tolist():
-            yield f"{len(at)} of {len(low)} {axis} of {m!r} ({_listed(at)}) {'has' if len(at) == 1 else 'have'} {what}"
+            yield f"{len(at)} of {len(low)} {axis} of {m!r} ({listed(at)}) {'has' if len(at) == 1 else 'have'} {what}"
 
 
 def _categories(x: Tensor) -> int:
@@ -175,15 +162,18 @@ def _categories(x: Tensor) -> int:
 def _of_repeats(dataset: Dataset) -> Iterator[str]:
     hashes = _hashes(dataset)
     inputs = np.unique(_joined(hashes, list(hashes)), return_inverse=True)[1]
-    samples = np.unique(inputs * dataset.classes + dataset.targets.numpy())
+    targets = np.unique(dataset.targets.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
+    distinct = int(targets.max()) + 1
+    samples = np.unique(inputs * distinct + targets)
     if repeats := len(dataset) - len(samples):
         yield (
-            f"{_count(repeats, 'row repeats', 'rows repeat')} inputs and class of an earlier one, and may be tested "
-            "after that was trained on"
+            f"{count(repeats, 'row repeats', 'rows repeat')} inputs and {dataset.task.one} of an earlier one, and may "
+            "be tested after that was trained on"
         )
-    if unclear := int((np.bincount(samples // dataset.classes) > 1).sum()):
+    if unclear := int((np.bincount(samples // distinct) > 1).sum()):
         yield (
-            f"{_count(unclear, 'input is', 'inputs are')} there with different classes, which no model can tell apart"
+            f"{count(unclear, 'input is', 'inputs are')} there with different {dataset.task.several}, which no model "
+            "can tell apart"
         )
 
 
@@ -215,12 +205,3 @@ def _joined(hashes: Mapping[Input, NDArray[np.uint64]], inputs: Sequence[Input])
     """One value (N,) for each row of several inputs."""
     both: NDArray[np.uint64] = np.sum([hashes[each] for each in inputs], axis=0, dtype=np.uint64)
     return both.view(np.dtype((np.void, 16)))[:, 0]
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"
-
-
-def _listed(items: Sequence[object]) -> str:
-    """The first few of them."""
-    return ", ".join(map(repr, items[:SHOWN])) + (", …" if len(items) > SHOWN else "")

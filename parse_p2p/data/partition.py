@@ -34,6 +34,11 @@ def dirichlet(
     ``minimum`` samples could not train: such draws are repeated, the last is mended from the largest agents.
     ConfigError if there are too few samples or alpha is not a positive number.
     """
+    if not dataset.task.one_class:
+        raise ConfigError(
+            f"the dirichlet partition deals samples by their class, and data set {dataset.name!r} is for "
+            f"{dataset.task.name}; use iid or group"
+        )
     _enough("dirichlet", dataset, agents, minimum)
     if not 0 < alpha < float("inf"):
         raise ConfigError(f"the dirichlet partition has alpha {alpha}; give a positive number, such as 0.5")

@@ -7,15 +7,27 @@ set is; ``conform`` makes a data set what a schema says, or refuses it.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
+from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
-from parse_p2p.data.base import Dataset, Scale, class_order
+from parse_p2p.data.base import Dataset, Scale
+from parse_p2p.data.tasks.base import Task
+from parse_p2p.data.tasks.classification import CLASSIFICATION, class_order
+from parse_p2p.data.tasks.source import TaskName
 
 AXES = {"vector": ("features",), "series": ("channels", "steps"), "image": ("channels", "height", "width")}
 """What the axes of a sample are, by its kind."""
@@ -90,21 +102,70 @@ class ModalitySchema(BaseModel):
         return described(self.kind, self.shape)
 
 
+class TargetScale(BaseModel):
+    """What a number to predict is scaled by while it is learnt, for all agents alike."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: float = Field(0.0, allow_inf_nan=False, description="subtracted")
+    deviation: float = Field(1.0, ge=LEAST, allow_inf_nan=False, description="divided by")
+
+
 class DataSchema(BaseModel):
-    """What agents agree on of their data: the modalities that there are, and the classes."""
+    """What agents agree on of their data: the modalities that there are, the task, and the classes or outputs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     modalities: dict[Modality, ModalitySchema] = Field(min_length=1, description="each by its name")
+    task: TaskName = Field(
+        "classification", description="what is to be predicted: classification, multi-label or regression"
+    )
     classes: tuple[str, ...] = Field(
-        min_length=2, description="their names, in the order of the network's outputs; not every agent has all"
+        (),
+        description="their names, or those of labels, in the order of the network's outputs; not every agent has all "
+        "classes, but each has all labels",
+    )
+    outputs: tuple[str, ...] = Field((), description="for regression: the names of the numbers to predict, likewise")
+    targets: dict[str, TargetScale] = Field(
+        {}, description="for regression: what an output is scaled by while it is learnt (default: not at all)"
     )
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
-            raise ValueError(f"the class {twice[0]!r} stands here twice; name each once")
+    def _as_the_task_says(self) -> Self:
+        names = self.classes + self.outputs
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the {self.solved_by.one} {twice[0]!r} stands here twice; name each once")
+        kind = self.solved_by
+        for key in ("classes", "outputs"):
+            if key != kind.names and getattr(self, key):
+                raise ValueError(f"{key}: the task {self.task} has none; name them under {kind.names}")
+        self.solved  # noqa: B018 -- raises ValueError
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_does_not_matter(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A classification as it was before there was another task."""
+        found = cast(dict[str, Any], handler(self))
+        return {
+            key: value
+            for key, value in found.items()
+            if key in ("modalities", self.solved_by.names) or (value and value != CLASSIFICATION.name)
+        }
+
+    @property
+    def solved_by(self) -> type[Task]:
+        """The kind of the task."""
+        return cast(type[Task], plugins.load(plugins.TASKS, self.task))
+
+    @property
+    def solved(self) -> Task:
+        """The task of these outputs."""
+        return self.solved_by.of(self.names, self.targets)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the network's outputs, in their order: classes, labels, or numbers to predict."""
+        return cast(tuple[str, ...], getattr(self, self.solved_by.names))
 
     def shapes(self, modalities: Sequence[Modality]) -> dict[Modality, tuple[int, ...]]:
         """The shape of a sample of each of these. Raises ConfigError where one is unknown."""
@@ -122,11 +183,15 @@ def described(kind: str, shape: Sequence[int]) -> str:
 
 def schema_of(dataset: Dataset, scale: Literal["own", "all", "none"]) -> DataSchema:
     """The schema of a data set. Raises ConfigError for one class, and a sample with more axes than any kind."""
-    if dataset.classes < 2:
+    if dataset.task.one_class and dataset.classes < 2:
         raise ConfigError(
             f"{dataset.name!r} has one class, {dataset.class_names[0]!r}, and two are needed: name all in data.classes"
         )
-    return DataSchema(modalities=modality_schemas(dataset, scale), classes=dataset.class_names)
+    return _schema(modality_schemas(dataset, scale), dataset.task, dataset.class_names)
+
+
+def _schema(modalities: Mapping[Modality, ModalitySchema], task: Task, names: tuple[str, ...]) -> DataSchema:
+    return DataSchema.model_validate({"modalities": modalities, "task": task.name, task.names: names})
 
 
 def united(sources: Mapping[str, Dataset]) -> DataSchema:
@@ -145,14 +210,33 @@ def united(sources: Mapping[str, Dataset]) -> DataSchema:
                     "samples of one shape, so cut or fill one of them, or call it by another name"
                 )
             first.setdefault(m, source)
+    _refuse_other_tasks(sources)
+    task = next(iter(sources.values())).task
     named = {dataset.class_names for dataset in sources.values()}
     classes = next(iter(named)) if len(named) == 1 else class_order(name for names in named for name in names)
-    if len(classes) < 2:
+    if task.one_class and len(classes) < 2:
         raise ConfigError(
             f"{' and '.join(sources)}: there is one class, {classes[0]!r}, and nothing to tell it from: add a source "
             "that has others, or name all with --set 'classes=[...]'"
         )
-    return DataSchema(modalities={m: found[m] for m in sorted(found)}, classes=classes)
+    return _schema({m: found[m] for m in sorted(found)}, task, classes)
+
+
+def _refuse_other_tasks(sources: Mapping[str, Dataset]) -> None:
+    """Raise ConfigError, naming both, where two data sets are of two tasks, or have other labels or outputs."""
+    one, first = next(iter(sources.items()))
+    for source, dataset in sources.items():
+        if dataset.task.name != first.task.name:
+            raise ConfigError(
+                f"{one} is of the task {first.task.name} and {source} of {dataset.task.name}: agents learn one task, "
+                "so say the same data.task of both, or leave one out"
+            )
+        if not first.task.one_class and set(dataset.class_names) != set(first.class_names):
+            [odd, *_] = sorted(set(dataset.class_names) ^ set(first.class_names))
+            there, not_there = (one, source) if odd in first.class_names else (source, one)
+            raise ConfigError(
+                f"{odd!r} is in {there} and not in {not_there}: each source of {first.task.name} needs all of it"
+            )
 
 
 def modality_schemas(dataset: Dataset, scale: Literal["own", "all", "none"]) -> dict[Modality, ModalitySchema]:
@@ -180,12 +264,12 @@ def conform(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality]
     """
     for problem in unlike(dataset, schema, modalities):
         raise ConfigError(f"{whose}: {problem}")
-    number = {name: k for k, name in enumerate(schema.classes)}
-    order = torch.tensor([number.get(name, -1) for name in dataset.class_names])
+    task, names = schema.solved, schema.names
     seen = dataset.select(range(len(dataset)), modalities)
-    seen = replace(seen, targets=order[dataset.targets], classes=len(schema.classes), labels=schema.classes)
+    targets = task.ordered(seen.targets, dataset.class_names, names)
+    seen = replace(seen, targets=targets, classes=len(names), labels=names, task=task)
     # what a closed form says of classes holds for the numbers that they had
-    return seen if dataset.class_names == schema.classes else replace(seen, ceiling=None, shows=None)
+    return seen if dataset.class_names == names else replace(seen, ceiling=None, shows=None)
 
 
 def unlike(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality]) -> Iterator[str]:
@@ -199,9 +283,17 @@ def unlike(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality])
             kind = BY_AXES.get(len(shape))
             found = _an(described(kind, shape)) if kind else f"of shape {list(shape)}"
             yield f"{m!r} is {found} here, and {_an(str(wanted))} in data_schema"
-    there = sorted(set(dataset.targets.tolist()))
-    if unknown := [dataset.class_names[t] for t in there if dataset.class_names[t] not in schema.classes]:
-        yield f"the class {unknown[0]!r} is not in data_schema.classes: {nearest(unknown[0], schema.classes)}"
+    if dataset.task.name != schema.task:
+        yield (
+            f"its task is {dataset.task.name} here, and {schema.task} in data_schema: say data.task: {schema.task} if "
+            "its targets are such"
+        )
+        return
+    task, key = schema.solved, f"data_schema.{schema.solved_by.names}"
+    if unknown := [n for n in task.needed(dataset.targets, dataset.class_names) if n not in schema.names]:
+        yield f"the {task.one} {unknown[0]!r} is not in {key}: {nearest(unknown[0], schema.names)}"
+    if missing := [] if task.one_class else [n for n in schema.names if n not in dataset.class_names]:
+        yield f"the {task.one} {missing[0]!r} of {key} is not in it: {nearest(missing[0], dataset.class_names)}"
 
 
 def scales(schema: DataSchema) -> Mapping[Modality, Scale | None]:

@@ -12,6 +12,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Metrics, PeerId
+from parse_p2p.data.tasks.classification import CLASSIFICATION
 from parse_p2p.methods.base import Method
 from parse_p2p.runtime.simulator import simulate
 
@@ -43,7 +44,8 @@ class Summary:
 
     ``seconds`` is the time the run took. ``by_agent``: each row is one agent, since each has its own test samples.
     With ``early_stopping`` accuracies are of the rounds that were ``chosen``, by agent, with the accuracy of the last.
-    ``metrics`` are those that the run file asks for: by name, then by agent.
+    ``metrics`` are those that the run file asks for: by name, then by agent. ``score`` is what the figures of the types
+    are: accuracy, or what another task has in its place.
     """
 
     method: str
@@ -55,10 +57,12 @@ class Summary:
     by_agent: bool = False
     metrics: Mapping[str, Mapping[PeerId, float]] = field(default_factory=dict)
     chosen: Mapping[PeerId, Mapping[str, float]] = field(default_factory=dict)
+    score: str = CLASSIFICATION.score
 
     def plain(self) -> dict[str, object]:
-        """For JSON; ``metrics`` and ``chosen`` only where there are some."""
-        return {name: value for name, value in asdict(self).items() if value or name not in ("metrics", "chosen")}
+        """For JSON; ``metrics``, ``chosen`` and ``score`` only where there is something to say."""
+        silent = {"metrics": {}, "chosen": {}, "score": CLASSIFICATION.score}
+        return {name: value for name, value in asdict(self).items() if name not in silent or value != silent[name]}
 
 
 def summarise(
@@ -89,7 +93,8 @@ def summarise(
     for me, found in (scores or {}).items():
         for name, value in found.items():
             metrics.setdefault(name, {})[me] = value
-    return Summary(plan.run.method, rounds, table, each, sent, seconds, not plan.data.dealt, metrics, chosen)
+    by_agent, score = not plan.data.dealt, plan.schema.solved.score
+    return Summary(plan.run.method, rounds, table, each, sent, seconds, by_agent, metrics, chosen, score)
 
 
 def choose(plan: RunPlan, rows: Mapping[PeerId, Judged]) -> dict[PeerId, dict[str, float]]:

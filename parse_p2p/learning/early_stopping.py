@@ -24,7 +24,9 @@ class EarlyStopping(BaseModel):
 
     validation: float = Field(0.1, gt=0, lt=1, description="share of each agent's training samples, of every class")
     patience: int = Field(5, ge=1, description="rounds without a better one after which later ones do not count")
-    metric: Literal["accuracy", "loss"] = Field("accuracy", description="on those samples; of equals the first round")
+    metric: Literal["accuracy", "loss"] = Field(
+        "accuracy", description="on those samples; of equals the first round; accuracy: or the score of another task"
+    )
 
     def held_out(self, train: Dataset, me: PeerId, seed: int, cut: Cut = split) -> tuple[Dataset, Dataset]:
         """An agent's training samples without those that are kept, and these.

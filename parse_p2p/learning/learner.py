@@ -14,7 +14,6 @@ from typing import Annotated, Literal, TypeVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, Interrupted, TrainingError
@@ -92,7 +91,7 @@ class Training(OptionsBeside):
 
 @dataclass(frozen=True)
 class Said:
-    """What a model says of N samples: ``logits`` (N, C); ``nats`` is the sum of the cross-entropies.
+    """What a model says of N samples: ``logits`` (N, C); ``nats`` is the sum of their losses.
 
     ``known`` (N,) are the samples of which it says something, at least one.
     """
@@ -102,23 +101,18 @@ class Said:
     known: Tensor
     nats: float
 
-    @cached_property
-    def chances(self) -> Tensor:
-        """How likely it is right of each, see ``Dataset.chances``."""
-        return self.data.chances(self.logits.argmax(1))
-
     @property
     def accuracy(self) -> float:
-        """The mean of the chances."""
-        return float(self.chances[self.known].sum()) / int(self.known.sum())
+        """The score of the task, which is the accuracy where a sample has one class."""
+        return self.accuracy_of(self.known)
 
     def accuracy_of(self, rows: Tensor) -> float:
         """Likewise of some samples."""
-        return float(self.chances[rows].mean())
+        return self.data.task.scored(self.data, self.logits, rows)
 
     @property
     def loss(self) -> float:
-        """The mean cross-entropy in nats."""
+        """The mean loss, cross-entropy in nats or that of another task."""
         return self.nats / int(self.known.sum())
 
 
@@ -299,6 +293,8 @@ class Learner:
     def evaluate(self, branches: Collection[str] | None = None) -> dict[str, float]:
         """Accuracy and cross-entropy (nats) on the test set, with all branches or some.
 
+        Of other tasks than classification ``accuracy`` is their score and ``test_loss`` their loss.
+
         Where a closed form is known the accuracy is the expected one, see ``Dataset.chances``.
         The metrics of the run file stand beside them, by their names behind ``test/``, where all branches are taken,
         and so do accuracy and cross-entropy on ``validation``, where samples are kept for that. With a stream the test
@@ -325,9 +321,10 @@ class Learner:
     def _scores(self, said: "Said") -> Iterator[tuple[str, float]]:
         """The metrics that are asked for, and the accuracy of samples by what they lack."""
         for missing, rows in self.test.lacking().items():
-            yield f"accuracy-without-{'+'.join(missing)}" if missing else "accuracy-whole", said.accuracy_of(rows)
+            which = f"without-{'+'.join(missing)}" if missing else "whole"
+            yield f"{self.test.task.key}-{which}", said.accuracy_of(rows)
         if self.metrics:
-            given = Predictions(said.logits.softmax(1), self.test.targets, self.test.class_names)
+            given = Predictions(self.test.task.said(said.logits), self.test.targets, self.test.class_names)
             for metric in self.metrics:
                 yield from metric(given).items()
 
@@ -344,9 +341,9 @@ class Learner:
                 outputs = self.model(part.inputs)
                 if data.present and not outputs.says(branches):
                     continue
-                found = outputs.logits(branches)
+                found = outputs.logits(branches, data.task)
                 logits[rows[at]], known[rows[at]] = found, True
-                nats += float(cross_entropy(found, part.targets, reduction="sum"))
+                nats += float(data.task.loss(found, part.targets, "sum"))
         if not known.any():
             raise ConfigError(f"no sample of {self.me} has what {', '.join(branches or ())} reads")
         return Said(data, logits, known, nats)

@@ -1,14 +1,14 @@
 """The loss terms of PARSE (arXiv 2601.10012), each a function of (network, batch, outputs) giving a scalar.
 
-Cross-entropies are in nats. Terms that need two modalities or the three slices are zero where there are none. B
-samples, d_κ slice widths.
+Cross-entropies are in nats; other tasks than classification have losses of their own in their place. Terms that need
+two modalities or the three slices are zero where there are none. B samples, d_κ slice widths.
 """
 
 from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from parse_p2p.core.types import Kind
 from parse_p2p.data.base import Batch
@@ -17,15 +17,15 @@ from parse_p2p.models.base import Network, Outputs
 
 
 def task(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
-    """Cross-entropy of the summed logits, in nats: the one term that is a term itself, without a weight."""
-    return nats(outputs.logits(), batch)
+    """The task's loss of the summed logits, in nats: the one term that is a term itself, without a weight."""
+    return nats(outputs.logits(task=batch.task), batch)
 
 
 def nats(logits: Tensor, batch: Batch) -> Tensor:
-    """Mean cross-entropy of logits (B, C) in nats, each sample by its weight."""
+    """Mean loss of logits (B, C), each sample by its weight: cross-entropy in nats, or what else the task says."""
     if batch.weights is None:
-        return cross_entropy(logits, batch.targets)
-    return (cross_entropy(logits, batch.targets, reduction="none") * batch.weights).mean()
+        return batch.task.loss(logits, batch.targets)
+    return (batch.task.loss(logits, batch.targets, "none") * batch.weights).mean()
 
 
 def branches(weight: float, detached: bool = False) -> LossTerm:

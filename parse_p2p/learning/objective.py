@@ -14,6 +14,11 @@ class LossOptions(BaseModel):
     branch: float = Field(1.0, ge=0, description="weight of each head's own cross-entropy")
     detach: bool = Field(False, description="let the heads' own losses train the heads only")
 
+    @property
+    def needs_classes(self) -> str:
+        """The key that says what only samples of one class each can do, if one does."""
+        return ""
+
 
 class SliceLossOptions(LossOptions):
     """Options of a method: the weights of the losses on slices too, which do nothing on a network without them."""
@@ -23,6 +28,11 @@ class SliceLossOptions(LossOptions):
     temperature: float = Field(0.2, gt=0, description="temperature of the contrast")
     align: float = Field(0.0, ge=0, description="weight of the distance between redundant slices")
     orthogonal: float = Field(5.0, ge=0, description="weight of the correlation between slices")
+
+    @property
+    def needs_classes(self) -> str:
+        """The contrast of whole classes."""
+        return "supervised" if self.contrast and self.supervised else ""
 
 
 def terms(options: LossOptions) -> list[LossTerm]:

@@ -111,7 +111,8 @@ class Method:
     the run file's ``options``. ``scripts`` has one for ``Role.PEER``, or two, for ``Role.CLIENT`` and
     ``Role.COORDINATOR``. ``sharing(options, round, rounds)`` is the table in that round; ``networks`` the networks it
     is made for, the first by default; ``public`` says that its coordinator needs a public data set; ``gaps`` that its
-    agents may learn from samples that lack a modality: they call the network through ``Learner.train`` alone.
+    agents may learn from samples that lack a modality: they call the network through ``Learner.train`` alone;
+    ``classes`` that its losses need the class of each sample, so that it learns no other task than classification.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Method:
     networks: tuple[str, ...] = GENERAL
     public: bool = False
     gaps: bool = False
+    classes: bool = False
 
     @property
     def centralised(self) -> bool:

@@ -284,4 +284,5 @@ METHOD = Method(
     scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
     sharing=lambda options, round, rounds: PERSONALISED if options.personalised else TABLE,
     networks=("infiltration",),
+    classes=True,
 )

@@ -57,7 +57,7 @@ def unimodal_loss(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
         branch, _, modality = name.partition(".")
         if branch in ("redundant", "unique", "unimodal"):
             said.setdefault(modality, []).append(logits)
-    return torch.stack([losses.nats(torch.stack(each).sum(0), batch) for each in said.values()]).sum()
+    return torch.stack([losses.nats(batch.task.joined(torch.stack(each)), batch) for each in said.values()]).sum()
 
 
 def peer(local: Local, options: Options) -> Script:

@@ -16,6 +16,8 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.plugin_options import Named, OptionsBeside, refused
 from parse_p2p.core.types import Kind, Modality
+from parse_p2p.data.tasks.base import Task
+from parse_p2p.data.tasks.classification import CLASSIFICATION
 from parse_p2p.models.encoder import EncoderChanges, EncoderOptions, Trunk, features_of, trunk
 from parse_p2p.models.parameter_buffer import Parts
 
@@ -87,15 +89,16 @@ class Outputs:
     latents: Latents = field(default_factory=dict)
     views: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def logits(self, only: Collection[str] | None = None) -> Tensor:
+    def logits(self, only: Collection[str] | None = None, task: Task = CLASSIFICATION) -> Tensor:
         """The sum over the branches, (B, C), or over those whose name is or begins with one of ``only``.
 
+        Their mean where the task says so, whose branches each estimate the same numbers.
         Raises ConfigError where there is none of such a name.
         """
         chosen = [v for name, v in self.branches.items() if only is None or self._within(name, only)]
         if not chosen:
             raise ConfigError(f"no branch named {', '.join(only or ())}: this agent has {', '.join(self.branches)}")
-        return torch.stack(chosen).sum(0)
+        return task.joined(torch.stack(chosen))
 
     def says(self, only: Collection[str] | None) -> bool:
         """Whether there is a branch of one of these names, or any."""

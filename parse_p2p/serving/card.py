@@ -35,7 +35,7 @@ def text(model: TrainedModel) -> str:
         "## What goes in",
         *_inputs(about),
         "## What comes out",
-        _classes(model.classes),
+        _outputs(model),
         "## How good it is",
         _measured(about),
         LIMITS,
@@ -50,9 +50,9 @@ def _name(about: Description) -> str:
 
 
 def _front(about: Description) -> dict[str, Any]:
-    metrics = [] if about.measured is None else [{"type": "accuracy", "value": about.measured.accuracy}]
+    metrics = [] if about.measured is None else [{"type": about.solved.key, "value": about.measured.accuracy}]
     result = {
-        "task": {"type": "other", "name": "classification"},
+        "task": {"type": "other", "name": about.solved.name},
         "dataset": {"name": about.run.dataset, "type": about.run.dataset},
         "metrics": metrics,
     }
@@ -75,7 +75,7 @@ def _example(model: TrainedModel) -> str:
         "import parse_p2p",
         "",
         f'model = parse_p2p.load("."{trusted})  # this folder',
-        f"model.predict({{{inputs}}})  # (8, {len(model.classes)}) probabilities",
+        f"model.predict({{{inputs}}})  # (8, {len(model.classes)}) {model.task.output}",
     ]
     return "\n".join(["```python", *lines, "```"])
 
@@ -92,19 +92,22 @@ def _scaled(scale: AppliedScale | None) -> str:
     return "no" if scale is None else f"by {len(scale.mean)} means and deviations"
 
 
-def _classes(names: tuple[str, ...]) -> str:
+def _outputs(model: TrainedModel) -> str:
+    names, task = model.classes, model.task
     listed = ", ".join(f"`{_plain(name)}`" for name in names[:MOST_CLASSES])
     left = len(names) - MOST_CLASSES
     more = f", and {left} more" if left > 0 else ""
-    return f"Probabilities of {len(names)} classes, in this order: {listed}{more}."
+    which = task.one if len(names) == 1 else task.several
+    return f"{task.output.capitalize()} of {len(names)} {which}, in this order: {listed}{more}."
 
 
 def _measured(about: Description) -> str:
     if about.measured is None:
         return "Its log does not say."
-    nats = "" if about.measured.test_loss is None else f", cross-entropy {about.measured.test_loss:.4f} nats"
+    task, loss = about.solved, about.measured.test_loss
+    nats = "" if loss is None else f", {task.loss_name} {loss:.4f}{task.unit}"
     on = f"on the agent's own test samples of `{_plain(about.run.dataset)}`"
-    return f"Accuracy {about.measured.accuracy:.4f}{nats}, {on}."
+    return f"{task.score[0].upper()}{task.score[1:]} {about.measured.accuracy:.4f}{nats}, {on}."
 
 
 def _origin(about: Description) -> Iterator[str]:

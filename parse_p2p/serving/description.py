@@ -8,6 +8,7 @@ from parse_p2p.core import plugins
 from parse_p2p.core.types import Modality
 from parse_p2p.data.label_spaces import TaskOptions, class_names
 from parse_p2p.data.schema import DataSchema
+from parse_p2p.data.tasks.base import Task
 from parse_p2p.launch.kept_data import AppliedScale
 from parse_p2p.models.base import Build, ModelOptions, Network
 from parse_p2p.models.encoder import EncoderOptions
@@ -32,8 +33,8 @@ class Measured(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    accuracy: float
-    test_loss: float | None = Field(None, description="mean cross-entropy in nats")
+    accuracy: float = Field(description="of classification; the score of another task")
+    test_loss: float | None = Field(None, description="mean cross-entropy in nats, or the loss of another task")
 
 
 class Description(BaseModel):
@@ -46,7 +47,7 @@ class Description(BaseModel):
     agent: str
     round: int = Field(ge=0, description="after so many rounds")
     run: RunFacts
-    data_schema: DataSchema = Field(description="of the modalities that the model reads, and all classes of the run")
+    data_schema: DataSchema = Field(description="of the modalities that the model reads, and all classes or outputs")
     task: TaskOptions | None = Field(None, description="the label space of the agent, where it has one of its own")
     scale: dict[Modality, AppliedScale | None] = Field(description="what inputs are scaled by; none: as they are")
     model: ModelOptions
@@ -54,9 +55,14 @@ class Description(BaseModel):
     measured: Measured | None = None
 
     @property
+    def solved(self) -> Task:
+        """What the model does."""
+        return self.data_schema.solved
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """The names of what the model tells apart, in the order of its outputs."""
-        names = self.data_schema.classes
+        """The names of the classes, labels or numbers that the model puts out, in the order of its outputs."""
+        names = self.data_schema.names
         return names if self.task is None else class_names(self.task, names)
 
     def network(self) -> Network:

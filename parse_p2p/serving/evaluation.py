@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch.nn.functional import cross_entropy
+import torch
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.schema import conform
+from parse_p2p.data.tasks.base import Task
 from parse_p2p.serving.trained import TrainedModel
 
 
@@ -18,22 +19,24 @@ from parse_p2p.serving.trained import TrainedModel
 class Scores:
     """Figures of one model on one data set.
 
-    ``cross_entropy`` is in nats; ``classes`` has the rows of each class that there are, and the accuracy on those;
-    ``modalities`` are those that the samples were seen through.
+    ``score`` and ``loss`` are those of the task, accuracy and cross-entropy in nats of classification; ``outputs`` has
+    what the task says of each class that there is, or label or output; ``modalities`` are those that the samples were
+    seen through.
     """
 
     agent: str
     round: int
     modalities: tuple[Modality, ...]
     rows: int
-    accuracy: float
-    cross_entropy: float
-    classes: dict[str, tuple[int, float]]
+    task: Task
+    score: float
+    loss: float
+    outputs: dict[str, dict[str, float]]
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        classes = {name: {"rows": rows, "accuracy": accuracy} for name, (rows, accuracy) in self.classes.items()}
-        return {**vars(self), "modalities": list(self.modalities), "classes": classes}
+        seen = {"agent": self.agent, "round": self.round, "modalities": list(self.modalities), "rows": self.rows}
+        return {**seen, self.task.key: self.score, self.task.loss_key: self.loss, self.task.names: self.outputs}
 
 
 def evaluate(model: TrainedModel, dataset: Dataset, whose: str) -> Scores:
@@ -48,18 +51,22 @@ def evaluate(model: TrainedModel, dataset: Dataset, whose: str) -> Scores:
     if about.task is not None:
         samples = seen_as(about.task, samples)
     if not len(samples):
-        raise ConfigError(f"{whose}: there are no samples of the classes of {about.agent}: {', '.join(model.classes)}")
+        raise ConfigError(
+            f"{whose}: there are no samples of the {model.task.several} of {about.agent}: {', '.join(model.classes)}"
+        )
     return _scores(model, samples, there)
 
 
 def _scores(model: TrainedModel, samples: Dataset, modalities: Sequence[Modality]) -> Scores:
     logits = model.logits(samples.inputs, samples.present)
-    right = samples.chances(logits.argmax(1))
-    nats = cross_entropy(logits, samples.targets)
-    classes = {}
-    for k in sorted(set(samples.targets.tolist())):
-        mine = right[samples.targets == k]
-        classes[model.classes[k]] = (len(mine), float(mine.mean()))
+    task, every = samples.task, torch.arange(len(samples))
     return Scores(
-        model.description.agent, model.round, tuple(modalities), len(samples), float(right.mean()), float(nats), classes
+        model.description.agent,
+        model.round,
+        tuple(modalities),
+        len(samples),
+        task,
+        task.scored(samples, logits, every),
+        float(task.loss(logits, samples.targets)),
+        task.details(samples, logits, model.classes),
     )

@@ -1,4 +1,4 @@
-"""A trained agent as an ONNX graph: raw inputs by modality go in, scaled inside, and probabilities come out."""
+"""A trained agent as an ONNX graph: raw inputs by modality go in, scaled inside, what ``predict`` says comes out."""
 
 import io
 import warnings
@@ -16,10 +16,10 @@ from parse_p2p.serving.packages import package
 from parse_p2p.serving.trained import TrainedModel
 
 FILE = "model.onnx"
-OUTPUT = "probabilities"
 OPSET = 17
 TOLERANCE = 1e-5
-"""By which a probability of the graph may differ: of a sum of a few hundred float32 in another order."""
+"""By which a probability of the graph may differ, or a number by so much of the largest: as a sum of a few hundred
+float32 in another order does."""
 
 ROWS = (2, 5)
 """Of the batch that the graph is traced with, and of the one it is compared on."""
@@ -35,8 +35,7 @@ class _Graph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         scaled = self._model.scaled(dict(zip(self._model.modalities, inputs, strict=True)))
-        said: Tensor = self.network(scaled).logits().softmax(1)
-        return said
+        return self._model.task.said(self.network(scaled).logits(task=self._model.task))
 
 
 def write(model: TrainedModel, folder: Path) -> None:
@@ -68,8 +67,9 @@ def needed() -> Any:
 
 def _compare(model: TrainedModel, session: Any) -> None:
     inputs = _samples(model, ROWS[1])
-    (said,) = session.run([OUTPUT], {m: x.numpy() for m, x in inputs.items()})
-    if not np.allclose(said, model.logits(inputs).softmax(1).numpy(), rtol=0, atol=TOLERANCE):
+    (said,) = session.run([model.task.output], {m: x.numpy() for m, x in inputs.items()})
+    ours = model.task.said(model.logits(inputs)).numpy()
+    if not np.allclose(said, ours, rtol=0, atol=TOLERANCE * max(1.0, float(np.abs(ours).max()))):
         raise ConfigError(
             f"the ONNX graph of the network {model.description.model.network!r} says something else than the network: "
             "its forward depends on more than the values of its inputs; export it without --onnx"
@@ -90,8 +90,8 @@ def _trace(model: TrainedModel, path: Path) -> None:
             dynamo=False,
             opset_version=OPSET,
             input_names=names,
-            output_names=[OUTPUT],
-            dynamic_axes={name: {0: "rows"} for name in (*names, OUTPUT)},
+            output_names=[model.task.output],
+            dynamic_axes={name: {0: "rows"} for name in (*names, model.task.output)},
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -89,7 +90,8 @@ def app(newest: Newest, limits: Limits) -> Any:
 
     def schema() -> dict[str, Any]:
         model = newest.model()
-        return {"modalities": model.modalities, "classes": model.classes, "rows": limits.rows}
+        about = {"task": model.task.name, model.task.names: model.classes}
+        return {"modalities": model.modalities, **about, "rows": limits.rows}
 
     def refused(request: Any, error: Exception) -> Any:
         return responses.JSONResponse({"detail": _sentence(error)}, 422)
@@ -138,8 +140,7 @@ def _answer(model: TrainedModel, question: Question, limits: Limits) -> dict[str
     flags = {name: _flags(name, given) for name, given in question.present.items()}
     inputs = {name: _array(name, _filled(model, name, rows, flags)) for name, rows in question.inputs.items()}
     said = model.predict(inputs, flags)
-    labels = [model.classes[k] for k in said.argmax(1).tolist()]
-    return {"probabilities": said.tolist(), "labels": labels, "classes": model.classes, "round": model.round}
+    return {**model.task.answer(torch.from_numpy(said), model.classes), "round": model.round}
 
 
 def _flags(name: str, given: list[Any]) -> NDArray[np.bool_]:

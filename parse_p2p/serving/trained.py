@@ -13,6 +13,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Batch, Present, Scale
 from parse_p2p.data.lazy import Input
+from parse_p2p.data.tasks.base import Task
 from parse_p2p.launch.kept_data import scale_of
 from parse_p2p.learning.learner import EVALUATION_BATCH
 from parse_p2p.models.base import Network
@@ -29,7 +30,7 @@ EVERYWHERE: Present = {}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel:
-    """The model of one agent after some round: inputs as they were measured go in, probabilities of classes come out.
+    """The model of one agent after some round: inputs as they were measured go in, probabilities or numbers come out.
 
     ``network`` is the torch module, on the CPU; it reads inputs that ``scaled`` made. ``description`` says what there
     is to know beside its tensors.
@@ -43,8 +44,13 @@ class TrainedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the probabilities."""
+        """The names of the classes, labels or numbers, in the order of what ``predict`` gives."""
         return self.description.classes
+
+    @property
+    def task(self) -> Task:
+        """What the model does: classification, multi-label or regression."""
+        return self.description.solved
 
     @property
     def modalities(self) -> dict[Modality, tuple[int, ...]]:
@@ -62,7 +68,9 @@ class TrainedModel:
         return {m: scale_of(self.description.scale[m], shape) for m, shape in self.modalities.items()}
 
     def predict(self, inputs: Mapping[str, Array], present: Mapping[str, Array] | None = None) -> Array:
-        """The probability of each class, float32 (N, classes): an array for arrays, a tensor for tensors.
+        """The probability of each class or label, float32 (N, classes): an array for arrays, a tensor for tensors.
+
+        Of regression the numbers, in their own units.
 
         ``inputs[m]`` are N samples (N, *shape of m), as they were measured: they are scaled here. Any of the model's
         modalities are enough; where some samples lack one, ``present[m]``, bool (N,), says which have it. Raises
@@ -70,13 +78,16 @@ class TrainedModel:
         """
         x, there = checked(inputs, self.description.data_schema.modalities, present)
         first = next(iter(inputs.values()))
-        found: Any = self.logits(x, there).softmax(1)
+        found: Any = self.task.said(self.logits(x, there))
         said: Array = found.to(first.device) if isinstance(first, Tensor) else found.numpy()
         return said
 
-    def labels(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> list[str]:
-        """The name of the likeliest class of each sample, asked of as ``predict`` is."""
-        return [self.classes[k] for k in torch.as_tensor(self.predict(inputs, present)).argmax(1).tolist()]
+    def labels(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> list[Any]:
+        """The name of the likeliest class of each sample, or the list of its labels; asked of as ``predict`` is.
+
+        Raises ConfigError for regression.
+        """
+        return self.task.named(torch.as_tensor(self.predict(inputs, present)), self.classes)
 
     def scaled(self, inputs: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
         """Inputs as the network reads them: float32 (N, *shape), scaled."""
@@ -90,10 +101,10 @@ class TrainedModel:
         found = torch.empty(rows, len(self.classes))
         for start in range(0, rows, EVALUATION_BATCH):
             some = slice(start, start + EVALUATION_BATCH)
-            batch = Batch(_cut(inputs, some), found[some], _cut(present, some))
+            batch = Batch(_cut(inputs, some), found[some], _cut(present, some), task=self.task)
             for at, part in batch.parts():
                 with drawing("prediction"):  # of a module that draws numbers even when it is not trained
-                    found[some][at] = self.network(self.scaled(part.inputs)).logits()
+                    found[some][at] = self.network(self.scaled(part.inputs)).logits(task=self.task)
         if not bool(found.isfinite().all()):
             raise ConfigError("inputs: the model has no number for some rows, whose values are too large for it")
         return found
@@ -109,7 +120,7 @@ class TrainedModel:
     def __repr__(self) -> str:
         about = self.description
         what = f"{about.agent} of {about.run.name} after {about.round} rounds of {about.run.method}"
-        return f"<{what}: {'+'.join(self.modalities)} to {len(self.classes)} classes>"
+        return f"<{what}: {'+'.join(self.modalities)} to {len(self.classes)} {self.task.several}>"
 
 
 def _cut(tensors: Mapping[Modality, Input], rows: slice) -> dict[Modality, Tensor]:

@@ -59,7 +59,9 @@ def test_the_example_method_is_dsgd_task(tmp_path, monkeypatch):
 
 
 def test_the_optimiser_schedule_and_metric_of_the_training_page_are_used(tmp_path, monkeypatch):
-    codes = blocks(DOCS / "how-to" / "training.md", "python")
+    numbers, *codes = blocks(DOCS / "how-to" / "training.md", "python")
+    exec(compile(numbers, "training.md", "exec"), found := {})
+    assert -5 < found["air"].score < 1 and found["air"].task.name == "regression"
     names = ("optimiser", "schedule", "metric")
     optimiser, schedule, metric = (written(tmp_path, monkeypatch, *each) for each in zip(names, codes, strict=True))
     train = {"optimiser": optimiser, "factor": 0.25, "schedule": schedule}

@@ -55,7 +55,8 @@ exec setpriv --regid {group} --clear-groups --inh-caps=-all --bounding-set=-dac_
 
 def sites(folder):
     """A source of another kind for each agent, as its run file has it: no two have as many rows."""
-    rng, sources = np.random.default_rng(0), {}
+    rng = np.random.default_rng(0)
+    sources: dict[str, dict[str, object]] = {}
     for i in range(8):
         y, path = np.resize(np.arange(3), 40 + 6 * i), folder / f"a{i}.npz"
         x = {m: 3 * y.reshape(-1, *[1] * len(s)) + rng.normal(size=(len(y), *s)) for m, s in SHAPES.items()}

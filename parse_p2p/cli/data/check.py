@@ -85,11 +85,11 @@ def _meant(source: sources.OpenedSource, schema: "DataSchema") -> list[Modality]
 
 
 def _show(name: str, found: "Summary", console: "Console") -> None:
-    """A heading, a table of modalities and one of classes."""
+    """A heading, a table of modalities and one of classes, labels or outputs."""
     groups = "" if found.groups is None else f", {found.groups} group{'' if found.groups == 1 else 's'}"
     rows = f"{found.rows} row{'' if found.rows == 1 else 's'}"
     console.print(f"[bold]{escape(name)}[/]: {rows}{groups}", highlight=False, soft_wrap=True)
-    for table in (_modalities(found), _classes(found)):
+    for table in (_modalities(found), _targets(found)):
         console.print(table)
         console.print()
 
@@ -104,11 +104,11 @@ def _modalities(found: "Summary") -> Columns:
     return table
 
 
-def _classes(found: "Summary") -> Columns:
-    table = Columns(("class", "rows", "share"))
-    shown = list(found.classes.items())[:MOST_CLASSES]
-    left = len(found.classes) - len(shown)
-    others = [(f"{left} more", found.rows - sum(rows for _, rows in shown))] if left else []
-    for label, rows in [*shown, *others]:
-        table.add_row(escape(label), str(rows), f"{rows / found.rows:.1%}")
+def _targets(found: "Summary") -> Columns:
+    heading = found.task.heading()
+    table = Columns(heading, first=heading[:2])
+    for row in found.targets[:MOST_CLASSES]:
+        table.add_row(*map(escape, row))
+    if left := found.targets[MOST_CLASSES:]:
+        table.add_row(*found.task.more(left, found.rows))
     return table

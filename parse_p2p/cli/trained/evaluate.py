@@ -37,7 +37,8 @@ def evaluate(
 ) -> None:
     """Measure trained agents on labelled samples, as they were measured: accuracy, cross-entropy, and each class.
 
-    Classes are matched by name. Samples need not have all modalities of an agent.
+    Of other tasks their score and loss, and each label or output. Names have to be those of the run. Samples need not
+    have all modalities of an agent.
     """
     from parse_p2p.config.source import Source, from_command_line
     from parse_p2p.serving.evaluation import evaluate as scores
@@ -52,25 +53,27 @@ def evaluate(
     console = terminal.console()
     console.print(_agents(found))
     console.print()
-    console.print(_classes(found))
+    console.print(_outputs(found))
 
 
 def _agents(found: "list[Scores]") -> Columns:
-    names = ("agent", "seen through", "round", "rows", "accuracy", "cross-entropy")
-    table = Columns(names, first=("agent", "accuracy", "rows"), left=("seen through",))
+    task = found[0].task
+    names = ("agent", "seen through", "round", "rows", task.score, task.loss_name)
+    table = Columns(names, first=("agent", task.score, "rows"), left=("seen through",))
     for each in found:
-        figures = (str(each.round), str(each.rows), f"{each.accuracy:.3f}", f"{each.cross_entropy:.3f}")
+        figures = (str(each.round), str(each.rows), f"{each.score:.3f}", f"{each.loss:.3f}")
         table.add_row(escape(each.agent), escape("+".join(each.modalities)), *figures)
     return table
 
 
-def _classes(found: "list[Scores]") -> Columns:
-    """The accuracy on the rows of each class, a column for each agent."""
-    rows = {name: count for each in found for name, (count, _) in each.classes.items()}
-    table = Columns(("class", "rows", *(each.agent for each in found)))
+def _outputs(found: "list[Scores]") -> Columns:
+    """The main figure of each class, label or output, a column for each agent."""
+    task = found[0].task
+    rows = {name: int(figures["rows"]) for each in found for name, figures in each.outputs.items()}
+    table = Columns((task.figures, "rows", *(each.agent for each in found)))
     for name, count in list(rows.items())[:MOST_CLASSES]:
-        accuracies = (f"{each.classes[name][1]:.3f}" if name in each.classes else "" for each in found)
-        table.add_row(escape(name), str(count), *accuracies)
+        shown = (each.outputs.get(name, {}).get(task.figure) for each in found)
+        table.add_row(escape(name), str(count), *("" if value is None else f"{value:.3f}" for value in shown))
     if len(rows) > MOST_CLASSES:
         table.add_row(f"{len(rows) - MOST_CLASSES} more", "", *("" for _ in found))
     return table

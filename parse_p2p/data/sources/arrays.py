@@ -1,60 +1,32 @@
 """Arrays of a person's own become a data set: nothing in them is trusted, so each is checked first.
 
-One array per modality, under its name, with the sample as first axis; the class of each sample; and, if wanted, the
+One array per modality, under its name, with the sample as first axis; the target of each sample; and, if wanted, the
 natural client of each. Every sentence names the place, the array and what would be right.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, DataWarning, nearest
-from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
-from parse_p2p.data.base import Dataset, class_order
+from parse_p2p.data.base import Dataset
 from parse_p2p.data.lazy import Input, LazyInput, pieces
+from parse_p2p.data.tasks.base import Task
+from parse_p2p.data.tasks.classification import refuse_unless_labels
+from parse_p2p.data.tasks.source import Name, Origin, TargetOptions
 
 GROUPS = "groups"
-LARGEST_NUMBER = 10**6
-"""Of a class that is named by its number: beyond are wrapped -1 and other marks of what has no class."""
-
-MOST_DIGITS = 20
-MANY_CLASSES = 1000
 PIXELS = (1, 3, 4)
 """How many channels pictures have."""
-
-
-def _as_name(value: Any) -> Any:
-    """What YAML reads as a number or a truth value, as labels are called."""
-    return str(value).lower() if isinstance(value, int) else value
-
-
-def _as_classes(value: Any) -> Any:
-    """Their number, or their names."""
-    names = tuple(map(_as_name, value)) if isinstance(value, list | tuple) else ()
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise sentence(f"the class {twice[0]!r} stands here twice; name each once")
-    number = isinstance(value, int) and not isinstance(value, bool) and 1 < value <= LARGEST_NUMBER
-    if value is not None and not number and not (len(names) > 1 and all(isinstance(name, str) for name in names)):
-        raise sentence(f"give how many classes there are, 2 to {LARGEST_NUMBER}, or a list of their names")
-    return names or value
-
-
-NAME = {"type": ["string", "integer", "boolean"]}
-Name = Annotated[str, BeforeValidator(_as_name), WithJsonSchema(NAME)]
-Classes = Annotated[
-    int | tuple[str, ...] | None,
-    BeforeValidator(_as_classes),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 2}, {"type": "array", "items": NAME, "minItems": 2}]}),
-]
 
 
 Values = NDArray[np.float32] | LazyInput
@@ -66,44 +38,13 @@ LAZY = (
 )
 
 
-class LabelOptions(BaseModel, extra="forbid", frozen=True):
-    """What the classes are, and how the file calls them."""
-
-    target: Name = Field("y", description="the name of what holds the class of each sample")
-    labels: dict[Name, Name] = Field({}, description="the class that a label of the file means, where not itself")
-    classes: Classes = Field(
-        None, description="the names of all classes, or their number where they are 0, 1, … (default: those found)"
-    )
-    weight: Name | None = Field(
-        None, description="the name of what holds how much each sample counts in the loss (default: all alike)"
-    )
-
-
-class ArrayOptions(LabelOptions):
+class ArrayOptions(TargetOptions):
     """What the arrays are."""
 
     group: Name = Field(GROUPS, description="the name of what holds the natural client of each sample, if anything")
     layout: dict[Modality, Literal["channels-first", "channels-last"]] = Field(
         {}, description="where the channels of a series or an image are, where its shape does not tell"
     )
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where values come from, and what they are called there."""
-
-    where: Path | str
-    target: str = "y"
-    noun: str = "array"
-
-    @property
-    def name(self) -> str:
-        """That of the data set."""
-        return Path(self.where).name
-
-    def fault(self, name: str, wrong: str, remedy: str) -> ConfigError:
-        """What is wrong with one of them, and what would be right."""
-        return ConfigError(f"{self.noun} {name!r} of {self.where} {wrong}; {remedy}")
 
 
 def in_float32(array: NDArray[Any], channels_last: bool) -> NDArray[np.float32]:
@@ -124,10 +65,11 @@ def from_arrays(
     ``hold(name, array, channels_last)`` makes inputs of an array that looks right, by default a copy; their values are
     checked then. Raises ConfigError, naming the place and the array, for anything a model could not learn from.
     """
-    origin, left = Origin(where, options.target), dict(arrays)
-    if options.target not in left:
-        raise origin.fault(options.target, "is missing", "save the class of each sample under this name")
-    targets, classes = numbered_classes(origin, left.pop(options.target), options)
+    origin, left = Origin(where, ", ".join(options.targets)), dict(arrays)
+    for name in options.targets:
+        if name not in left:
+            raise origin.fault(name, "is missing", "save the class of each sample under this name")
+    targets, classes = options.solved.read(origin, {name: left.pop(name) for name in options.targets}, options)
     groups = _groups(origin, left.pop(options.group, None), options.group, len(targets))
     weights = None
     if options.weight is not None:
@@ -136,7 +78,7 @@ def from_arrays(
         weights = sample_weights(origin, left.pop(options.weight), options.weight, len(targets))
     if not left:
         raise ConfigError(
-            f"{where} has no array besides {options.target!r} and {options.group!r}; add one array per modality"
+            f"{where} has no array besides {origin.target!r} and {options.group!r}; add one array per modality"
         )
     _refuse_layouts(origin, left, options.layout)
     inputs = {}
@@ -144,29 +86,16 @@ def from_arrays(
         last = _is_channels_last(origin, m, array, len(targets), options.layout)
         inputs[Modality(m)] = in_float32(array, last) if hold is None else hold(m, array, last)
     missing = {m: _missing(origin, m, values) for m, values in inputs.items()}
-    return replace(with_gaps(origin, inputs, missing, targets, classes, groups), weights=weights)
+    found = with_gaps(origin, inputs, missing, targets, classes, groups, options.solved)
+    return replace(found, weights=weights)
 
 
-# classes and groups
-
-
-def numbered_classes(origin: Origin, y: NDArray[Any], options: LabelOptions) -> tuple[Tensor, tuple[str, ...]]:
-    """The class of each sample as a number, and the names of the classes. Raises ConfigError for what is no class."""
-    name = options.target
-    _refuse_unless_labels(origin, name, y)
-    distinct, at = np.unique(y, return_inverse=True)
-    labels = _decoded(origin, name, distinct)
-    if options.classes is None:
-        _refuse_markers(origin, name, [label for label in labels if label not in options.labels])
-    named = [options.labels.get(label, label) for label in labels]
-    classes = _found(origin, name, named, len(y)) if options.classes is None else _given(origin, named, options)
-    number = {each: k for k, each in enumerate(classes)}
-    return torch.tensor([number[each] for each in named])[torch.from_numpy(at)], classes
+# groups and weights
 
 
 def numbered_groups(origin: Origin, groups: NDArray[Any], name: str, samples: int) -> Tensor:
     """The natural client of each sample: its number as it is, or that of its name in sorted order."""
-    _refuse_unless_labels(origin, name, groups)
+    refuse_unless_labels(origin, name, groups)
     _refuse_other_length(origin, name, groups, samples)
     numbers = groups if groups.dtype.kind in "iu" else np.unique(groups, return_inverse=True)[1]
     return torch.from_numpy(numbers.astype(np.int64))
@@ -190,67 +119,12 @@ def _groups(origin: Origin, groups: NDArray[Any] | None, name: str, samples: int
     return None if groups is None else numbered_groups(origin, groups, name, samples)
 
 
-def _refuse_unless_labels(origin: Origin, name: str, array: NDArray[Any]) -> None:
-    text = array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat)
-    if array.ndim != 1 or not (text or array.dtype.kind in "iubUST"):
-        wrong = f"is {array.dtype} with {array.ndim} axes"
-        raise origin.fault(name, wrong, f"give whole numbers or text on one axis, such as {name}.astype('int64')")
-    if array.size == 0:
-        raise origin.fault(name, "is empty", "give at least one sample")
-
-
-def _decoded(origin: Origin, name: str, distinct: NDArray[Any]) -> list[str]:
-    """The labels as text: whole numbers in decimal, truth values ``false`` and ``true``, bytes as UTF-8."""
-    try:
-        return [each.decode() if isinstance(each, bytes) else str(_as_name(each)) for each in distinct.tolist()]
-    except UnicodeDecodeError as error:
-        raise origin.fault(name, f"has the label {error.object!r}", "write labels in UTF-8") from None
-
-
-def _refuse_markers(origin: Origin, name: str, labels: Sequence[str]) -> None:
-    """Labels that rather say that there is no class."""
-    for label in labels:
-        if not label.strip() or _is_marker(label):
-            raise origin.fault(
-                name,
-                f"has the label {label!r}, as where there is no class",
-                f"leave out those rows, or say which class it is, such as data.labels: {{{label!r}: other}}",
-            )
-
-
-def _is_marker(label: str) -> bool:
-    """Whether it is a whole number that is no number of a class."""
-    digits = label.removeprefix("-")
-    # very many digits are more than Python reads
-    return digits.isdecimal() and (digits != label or len(digits) > MOST_DIGITS or int(label) > LARGEST_NUMBER)
-
-
-def _found(origin: Origin, name: str, named: Sequence[str], rows: int) -> tuple[str, ...]:
-    """The classes that are there, in order: by number where all are numbers."""
-    distinct = set(named)
-    if len(distinct) > MANY_CLASSES and 2 * len(distinct) > rows:
-        wrong = f"has {len(distinct)} distinct labels in {rows} rows: is it a class?"
-        raise origin.fault(name, wrong, "name what holds the class with data.target")
-    return class_order(distinct)
-
-
-def _given(origin: Origin, named: Sequence[str], options: LabelOptions) -> tuple[str, ...]:
-    """The classes that the options name. Raises ConfigError for a label that is none of them."""
-    count = options.classes if isinstance(options.classes, int) else None
-    classes = tuple(map(str, range(count))) if count else options.classes
-    assert isinstance(classes, tuple)
-    for each in sorted({*named} - {*classes}):
-        known = f"they are 0 to {count - 1}, so renumber, or name them all there" if count else nearest(each, classes)
-        raise origin.fault(options.target, f"has the label {each!r}, which is none of data.classes", known)
-    return classes
-
-
 # inputs
 
 
 def with_gaps(
     origin: Origin, inputs: Mapping[Modality, Values], missing: Mapping[Modality, NDArray[np.bool_]],
-    targets: Tensor, classes: tuple[str, ...], groups: Tensor | None,
+    targets: Tensor, classes: tuple[str, ...], groups: Tensor | None, task: Task,
 ) -> Dataset:  # fmt: skip
     """The data set of checked values; ``missing`` (N,) says of each modality which samples lack it, and is noted.
 
@@ -267,7 +141,7 @@ def with_gaps(
     for row in np.flatnonzero(np.all(list(missing.values()), axis=0)).tolist():
         raise ConfigError(f"row {row} of {origin.where}, from 0, has no value of any modality; leave it out")
     filled = {m: _zero_where(lacks, inputs[m]) for m, lacks in missing.items()}
-    return Dataset(origin.name, filled, targets, len(classes), groups, labels=classes, present=present)
+    return Dataset(origin.name, filled, targets, len(classes), groups, labels=classes, present=present, task=task)
 
 
 def _zero_where(lacks: NDArray[np.bool_], values: Values) -> Input:

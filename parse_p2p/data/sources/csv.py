@@ -38,7 +38,7 @@ def open(options: Options, seed: int) -> Dataset:
     lines = _lines(text, delimiter)
     table = _table(csv, path, text, delimiter, lines)
     needed(path, table.column_names, options)
-    for name in filter(None, (options.target, options.group)):
+    for name in filter(None, (*(() if options.solved.numbers else options.targets), options.group)):
         if str(table.column(name).type) in WHOLE:  # 01 is another label than 1
             as_text = _table(csv, path, text, delimiter, lines, name)
             table = table.set_column(table.column_names.index(name), name, as_text.column(name))

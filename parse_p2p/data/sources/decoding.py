@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, model_validator
 from parse_p2p.core.errors import ConfigError, cause
 from parse_p2p.core.plugin_options import refused
 from parse_p2p.core.types import Modality
-from parse_p2p.data.sources.arrays import Name
+from parse_p2p.data.tasks.source import Name
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Of images, as Pillow names them; its others run programs or are hardly tested."""

@@ -17,8 +17,9 @@ from parse_p2p.core.errors import ConfigError, cause, nearest
 from parse_p2p.core.plugin_options import refused
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.arrays import GROUPS, ArrayOptions, Name, Origin, from_arrays
+from parse_p2p.data.sources.arrays import GROUPS, ArrayOptions, from_arrays
 from parse_p2p.data.sources.decoding import Encoded, MediaOptions, decoded
+from parse_p2p.data.tasks.source import Name, Origin, Target
 
 SEVERAL = "dataset_dict.json"
 NUMBER = re.compile(r"(u?int|float)\d+|bool")
@@ -29,14 +30,14 @@ class Options(ArrayOptions, MediaOptions):
 
     path: Path = Field(description="the folder given to save_to_disk; ~ is the home directory")
     split: str | None = Field(None, description="which of several splits that were saved together")
-    target: Name = Field("label", description="the column of the class of each sample")
+    target: Target = Field("label", description="the column of the target of each sample, or several of 0/1 or numbers")
     columns: dict[Modality, Name] = Field(
         {}, description="the columns of numbers or lists (default: all, where there are no images or audio either)"
     )
 
     @model_validator(mode="after")
     def _of_one_meaning(self) -> Self:
-        names = [*self.columns, *self.encoded, self.target, self.group, *([self.weight] if self.weight else [])]
+        names = [*self.columns, *self.encoded, *self.targets, self.group, *([self.weight] if self.weight else [])]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise refused("columns", f"{twice[0]!r} would be two things; give each modality a name of its own")
         return self
@@ -74,14 +75,17 @@ def from_columns(saved: Any, path: Path, options: Options) -> Dataset:
     for m, each in options.encoded.items():
         files = _files(saved, path, each.column or m, "Image" if m in options.images else "Audio")
         arrays[m] = decoded(files, len(saved), each)
-    labels = {options.target: _column(saved, path, options.target)}
+    labels = {name: _column(saved, path, name) for name in options.targets}
+    for name in options.targets if options.solved.numbers else ():
+        _refuse_numbered(saved, path, name, options.task)
     if options.group != GROUPS or GROUPS in saved.column_names:
         labels[options.group] = _column(saved, path, options.group)
     if options.weight is not None:
         labels[options.weight] = _column(saved, path, options.weight)
-    names = getattr(saved.features.get(options.target), "names", None)
-    if names is not None:
-        labels[options.target] = _named(path, options.target, labels[options.target], names)
+    target = options.targets[0]
+    names = getattr(saved.features.get(target), "names", None)
+    if names is not None and len(options.targets) == 1:
+        labels[target] = _named(path, target, labels[target], names)
         every = tuple(dict.fromkeys(options.labels.get(name, name) for name in names))
         options = options.model_copy(update={"classes": options.classes or every})
     return from_arrays(arrays | labels, path, options)
@@ -129,7 +133,8 @@ def _inputs(saved: Any, path: Path, options: Options) -> dict[Modality, str]:
     if options.columns or options.encoded:
         return options.columns
     found = [name for name in saved.column_names if _is_numbers(saved.features[name])]
-    left = {Modality(name): name for name in found if name not in (options.target, options.group, options.weight)}
+    given = (*options.targets, options.group, options.weight)
+    left = {Modality(name): name for name in found if name not in given}
     if not left:
         listed = ", ".join(f"{name} ({type(each).__name__})" for name, each in saved.features.items())
         raise ConfigError(
@@ -144,6 +149,16 @@ def _is_numbers(feature: Any) -> bool:
     while hasattr(feature, "feature"):
         feature = feature.feature
     return not hasattr(feature, "names") and bool(NUMBER.fullmatch(str(getattr(feature, "dtype", ""))))
+
+
+def _refuse_numbered(saved: Any, path: Path, name: str, task: str) -> None:
+    """Raise ConfigError for a column of numbers of classes, which are neither 0 and 1 nor numbers to predict."""
+    feature = saved.features[name]
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    if hasattr(feature, "names"):
+        wrong = f"holds numbers of classes, and data.task is {task}"
+        raise _fault(path, name, wrong, "leave out data.task, or give columns of plain numbers")
 
 
 def _column(saved: Any, path: Path, name: str) -> NDArray[Any]:

@@ -23,19 +23,9 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, is_number
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.lazy import LazyInput, pieces
-from parse_p2p.data.sources.arrays import (
-    GROUPS,
-    LAZY,
-    LabelOptions,
-    Name,
-    Origin,
-    Values,
-    numbered_classes,
-    numbered_groups,
-    sample_weights,
-    with_gaps,
-)
+from parse_p2p.data.sources.arrays import GROUPS, LAZY, Values, numbered_groups, sample_weights, with_gaps
 from parse_p2p.data.sources.decoding import AudioOptions, Encoded, ImageOptions, MediaOptions, decoded
+from parse_p2p.data.tasks.source import Name, Origin, TargetOptions
 
 File = Callable[[], Encoded]
 """Reads a file."""
@@ -45,7 +35,7 @@ IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".p
 AUDIO = {".wav", ".flac", ".ogg", ".mp3"}
 
 
-class Options(LabelOptions, MediaOptions):
+class Options(TargetOptions, MediaOptions):
     """Where the files are, and what they become."""
 
     path: Path = Field(description="the folder; ~ is the home directory")
@@ -118,8 +108,10 @@ def _has_table(path: Path, options: Options) -> bool:
 
 def _of_table(path: Path, options: Options) -> Dataset:
     table = _read(path / options.table)
-    origin = Origin(table.path, options.target, "column")
-    targets, classes = numbered_classes(origin, _text(table.column(options.target)), options)
+    origin, task = Origin(table.path, ", ".join(options.targets), "column"), options.solved
+    columns = {name: _numbers(origin, table, name) if task.numbers else _text(table.column(name))
+               for name in options.targets}  # fmt: skip
+    targets, classes = task.read(origin, columns, options)
     has_groups = options.group != GROUPS or GROUPS in table.names
     cells = table.column(options.group) if has_groups else []
     groups = numbered_groups(origin, _text(cells), options.group, len(targets)) if has_groups else None
@@ -133,15 +125,21 @@ def _of_table(path: Path, options: Options) -> Dataset:
         inputs[m] = _inputs(paths, each, options.lazy)
         missing[m] = np.array([not cell.strip() for cell, _ in files])
     weights = None if options.weight is None else _weights(origin, table, options.weight)
-    return replace(with_gaps(origin, inputs, missing, targets, classes, groups), name=path.name, weights=weights)
+    found = with_gaps(origin, inputs, missing, targets, classes, groups, task)
+    return replace(found, name=path.name, weights=weights)
 
 
 def _weights(origin: Origin, table: _Table, name: str) -> Tensor:
+    weights = _numbers(origin, table, name, "a number from 0")
+    return sample_weights(origin, weights, name, len(weights))
+
+
+def _numbers(origin: Origin, table: _Table, name: str, wanted: str = "numbers, such as 1.5") -> NDArray[Any]:
     cells = table.column(name)
     for cell, line in zip(cells, table.lines, strict=True):
         if not is_number(cell):
-            raise origin.fault(name, f"has the text {cell!r} in line {line}", "give a number from 0")
-    return sample_weights(origin, np.array(list(map(float, cells))), name, len(cells))
+            raise origin.fault(name, f"has the text {cell!r} in line {line}", f"give {wanted}")
+    return np.array(list(map(float, cells)))
 
 
 def _read(path: Path) -> _Table:
@@ -236,8 +234,14 @@ def _of_folders(path: Path, options: Options) -> Dataset:
     if not folders:
         raise ConfigError(f"data folder {path} has neither {TABLE} nor subfolders; save one folder of files per class")
     files = [file for folder in folders for file in _files(folder, m, options)]
-    origin = Origin(path, options.target, "target")
-    targets, classes = numbered_classes(origin, _text([file.parent.name for file in files]), options)
+    origin, task = Origin(path, ", ".join(options.targets), "target"), options.solved
+    if not task.one_class:
+        raise ConfigError(
+            f"data.task: the folders of {path} are called as classes, and {task.name} is of none: write a {TABLE} with "
+            "the targets"
+        )
+    folders_of = {name: _text([file.parent.name for file in files]) for name in options.targets}
+    targets, classes = task.read(origin, folders_of, options)
     values = _inputs([partial(_file, file.parent, file.name, f"file {file}") for file in files], each, options.lazy)
     x = values if isinstance(values, LazyInput) else torch.from_numpy(values)
     return Dataset(path.name, {m: x}, targets, len(classes), labels=classes)

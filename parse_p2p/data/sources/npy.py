@@ -17,7 +17,8 @@ from pydantic import Field
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.lazy import LazyInput
-from parse_p2p.data.sources.arrays import LAZY, ArrayOptions, Origin, from_arrays, in_float32
+from parse_p2p.data.sources.arrays import LAZY, ArrayOptions, from_arrays, in_float32
+from parse_p2p.data.tasks.source import Origin
 
 
 class Options(ArrayOptions):

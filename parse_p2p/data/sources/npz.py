@@ -16,7 +16,8 @@ from pydantic import Field
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.arrays import ArrayOptions, Origin, from_arrays
+from parse_p2p.data.sources.arrays import ArrayOptions, from_arrays
+from parse_p2p.data.tasks.source import Origin
 
 
 class Options(ArrayOptions):

@@ -22,7 +22,8 @@ from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.lazy import in_memory
 from parse_p2p.data.sources import huggingface
-from parse_p2p.data.sources.arrays import ArrayOptions, Origin, from_arrays, sample_weights
+from parse_p2p.data.sources.arrays import ArrayOptions, from_arrays, sample_weights
+from parse_p2p.data.tasks.source import Origin
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -56,10 +57,10 @@ def open(options: Options, seed: int) -> Dataset:
 def samples(source: Any, **options: Any) -> Dataset:
     """What ``parse_p2p.run`` learns from: a Dataset, arrays by name, or a torch Dataset or any sequence of items.
 
-    ``options`` are those of arrays (``target``, ``labels``, ``classes``, ``group``, ``weight``, ``layout``) and
-    ``modality``, the name of the input where items are ``(tensor, label)``; of a data set of the library ``datasets``
-    those of the source ``huggingface``. Raises ConfigError for what is no samples, and pydantic's ValidationError for
-    options that there are not.
+    ``options`` are those of arrays (``task``, ``target``, ``labels``, ``classes``, ``outputs``, ``group``, ``weight``,
+    ``layout``) and ``modality``, the name of the input where items are ``(tensor, label)``; of a data set of the
+    library ``datasets`` those of the source ``huggingface``. Raises ConfigError for what is no samples, and pydantic's
+    ValidationError for options that there are not.
     """
     if huggingface.is_one(source):
         where = Path(IN_MEMORY)
@@ -89,7 +90,7 @@ def _as_it_is(options: Options, made: Dataset) -> Dataset:
         if getattr(options, name) != field.default:
             raise _fault(options, "gave a Dataset, which is taken as it is", f"leave out data.{name}")
     inputs = {m: x.float().contiguous() for m, x in made.in_memory().items()}
-    converted = replace(made, inputs=inputs, targets=made.targets.long())
+    converted = replace(made, inputs=inputs, targets=made.task.converted(made.targets))
     if made.weights is not None:
         where = Origin(options.object, noun="item")
         converted = replace(converted, weights=sample_weights(where, made.weights.numpy(), "weights", len(made)))
@@ -136,7 +137,7 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _item(options: Options, items: Any, i: int) -> Item:
-    labels = (options.target, options.group, options.weight)
+    labels = (*options.targets, options.group, options.weight)
     with _blamed(options, f" at item {i}"):
         return {
             str(name): None if values is None and name not in labels else _array(values)
@@ -151,6 +152,9 @@ def _by_name(options: Options, item: Any, i: int) -> Mapping[str, Any]:
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise _fault(options, f"gave {_kind(item)} as item {i}", "give (inputs, label) or a mapping with the label")
     inputs, label = item
+    if not isinstance(options.target, str):
+        wrong = f"gave (inputs, label) as item {i}, and data.target names {len(options.target)}"
+        raise _fault(options, wrong, "give mappings that hold each, or one vector as the label")
     if isinstance(inputs, Mapping):
         return {**inputs, options.target: label}
     if options.modality is None:
@@ -169,7 +173,7 @@ def _stacked(options: Options, items: Sequence[Item]) -> Arrays:
             remedy = "give the same in each, None where one lacks a modality"
             raise _fault(options, f"gave {names} as item {i}, but {others} as item 0", remedy)
     stacked = {name: _column(options, name, [item[name] for item in items]) for name in items[0]}
-    labels = (options.target, options.group, options.weight)
+    labels = (*options.targets, options.group, options.weight)
     return {name: each[:, None] if each.ndim == 1 and name not in labels else each for name, each in stacked.items()}
 
 

@@ -22,17 +22,8 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import refused
 from parse_p2p.core.types import Modality, is_number
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.arrays import (
-    NAME,
-    LabelOptions,
-    Name,
-    Origin,
-    lacks_all,
-    numbered_classes,
-    numbered_groups,
-    sample_weights,
-    with_gaps,
-)
+from parse_p2p.data.sources.arrays import lacks_all, numbered_groups, sample_weights, with_gaps
+from parse_p2p.data.tasks.source import NAME, Name, Origin, TargetOptions
 
 WHOLE = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 FLOATS = {"halffloat", "float", "double"}
@@ -52,7 +43,7 @@ Columns = Annotated[
 ]
 
 
-class TableOptions(LabelOptions):
+class TableOptions(TargetOptions):
     """Which columns are what."""
 
     path: Path = Field(description="the file; ~ is the home directory")
@@ -105,8 +96,9 @@ def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Data
     parts = [part for part in parts if len(part.table)]
     if not parts:
         raise ConfigError(f"data file {path} has no rows; give at least one below the names of the columns")
-    origin = Origin(path, options.target, "column")
-    targets, classes = numbered_classes(origin, _labels(parts, options.target), options)
+    origin, task = Origin(path, ", ".join(options.targets), "column"), options.solved
+    read = _target_numbers if task.numbers else _labels
+    targets, classes = task.read(origin, {name: read(parts, name) for name in options.targets}, options)
     group = options.group
     groups = None if group is None else numbered_groups(origin, _labels(parts, group), group, len(targets))
     weights = None
@@ -117,7 +109,7 @@ def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Data
         )
     inputs = {m: _input(parts, m, options) for m in options.columns}
     missing = {m: lacks_all(x) for m, x in inputs.items()}
-    return replace(with_gaps(origin, inputs, missing, targets, classes, groups), weights=weights)
+    return replace(with_gaps(origin, inputs, missing, targets, classes, groups, task), weights=weights)
 
 
 # which columns
@@ -132,7 +124,7 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
         raise ConfigError(f"data names the column {twice[0]!r} twice, as target, group or weight; correct one of them")
     for name in labels:
         if name not in names:
-            key = next(key for key in ("target", "group", "weight") if getattr(options, key) == name)
+            key = next((key for key in ("group", "weight") if getattr(options, key) == name), "target")
             near = _near(name, names)
             raise ConfigError(f"there is no column {name!r} in {path}: say which it is with data.{key}; {near}")
     if not options.columns:
@@ -146,7 +138,7 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
 
 
 def _label_columns(options: TableOptions) -> list[str]:
-    return [name for name in (options.target, options.group, options.weight) if name is not None]
+    return [*options.targets, *(name for name in (options.group, options.weight) if name is not None)]
 
 
 def _chosen(path: Path, names: Sequence[str], modality: Modality, options: TableOptions) -> list[str]:
@@ -195,8 +187,24 @@ def _labels_of(part: Part, name: str) -> NDArray[Any]:
     if kind in TEXT:
         return np.array(column.to_pylist(), dtype=object)
     if kind not in WHOLE:
-        raise part.fault(name, f"is {kind}", "give whole numbers or text")
+        other = ", or say data.task: regression where it is a number to predict" if kind in FLOATS else ""
+        raise part.fault(name, f"is {kind}", f"give whole numbers or text{other}")
     return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _target_numbers(parts: Sequence[Part], name: str) -> NDArray[Any]:
+    """The numbers of a column, (N,), or (N, length) of one of lists. Raises ConfigError where one is missing."""
+    blocks = [_numbers(part, name) for part in parts]
+    for part, block in zip(parts, blocks, strict=True):
+        for row in np.flatnonzero(~np.isfinite(block).all(1)).tolist():
+            wrong = f"has a target that is empty, NaN or infinite in float32 in {part.at(row)}"
+            raise part.fault(name, wrong, "leave out the row: what is not known cannot be learnt from")
+        if block.shape[1] != blocks[0].shape[1]:
+            wrong = f"has {block.shape[1]} numbers per row, but {blocks[0].shape[1]} in {parts[0].path.name}"
+            raise part.fault(name, wrong, "give all files as many")
+    found = np.concatenate(blocks)
+    lists = "list" in str(_column(parts[0], name).type).partition("<")[0]
+    return found if lists else found[:, 0]
 
 
 def _input(parts: Sequence[Part], modality: Modality, options: TableOptions) -> NDArray[np.float32]:

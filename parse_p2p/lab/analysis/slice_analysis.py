@@ -37,6 +37,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Kind, Modality, PeerId
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.lazy import in_memory
@@ -104,7 +105,15 @@ class View:
 
 
 def analyse(plan: RunPlan, learners: Mapping[PeerId, Learner], round: int, k: int = 8) -> SliceAnalysis:
-    """All that can be told of these agents after so many rounds; see the module's docstring."""
+    """All that can be told of these agents after so many rounds; see the module's docstring.
+
+    Raises ConfigError where samples have no class, of which information is to be estimated.
+    """
+    if not plan.schema.solved.one_class:
+        raise ConfigError(
+            f"pid estimates information on the class of a sample, and the task of the run is {plan.schema.task}: take "
+            "a run of classification"
+        )
     seed = plan.run.seed
     views = {me: View(learner, plan.kind(me, max(0, round - 1)), seed) for me, learner in learners.items()}
     found: SliceAnalysis = {topic: [] for topic in TOPICS}

@@ -134,7 +134,9 @@ def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str
     how = f"Mean ± half the 95 % interval (Student's t) over the seeds {seeds}."
     if tune is not None and len(tune.values) > 1:
         values, others = (", ".join(map(str, many)) for many in (tune.values, tune.seeds))
-        how += f" Every row was tuned alike: {tune.key} out of {values}, by the mean accuracy over all agents on the "
+        how += (
+            f" Every row was tuned alike: {tune.key} out of {values}, by the mean {study.score} over all agents on the "
+        )
         how += f"seeds {others}."
     how += " Differences are paired by seed; 'better' and 'worse' hold at 5 % with Holm's correction in each column."
     made = f"Made by `parse-lab compare {_short(experiment.path)}` with parse-p2p {__version__}, "

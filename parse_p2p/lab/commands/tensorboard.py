@@ -22,7 +22,7 @@ def tensorboard(
     run: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
     out: Annotated[Path | None, typer.Option(help="Where to; by default a folder tensorboard in each run.")] = None,
 ) -> None:
-    """Write runs for TensorBoard: accuracy, loss and bytes by slice, an agent a curve."""
+    """Write runs for TensorBoard: accuracy or score, loss and bytes by slice, an agent a curve."""
     from parse_p2p.launch.run_folder import RunFolder  # with torch
 
     console = Console()
@@ -56,14 +56,14 @@ def export(folder: "RunFolder", target: Path) -> None:
         with SummaryWriter(str(target_folder)) as writer:
             for event in Tail(folder.events(me)).read():
                 if isinstance(event, Round):
-                    _round(writer, event)
+                    _round(writer, event, plan.schema.solved.key)
 
 
-def _round(writer: Any, event: Round) -> None:
+def _round(writer: Any, event: Round, score: str) -> None:
     at = {"global_step": event.round + 1, "walltime": event.time}
     for name in SHOWN:
         if (value := getattr(event, name)) is not None:
-            writer.add_scalar(name, value, **at)
+            writer.add_scalar(score if name == "accuracy" else name, value, **at)
     for name, value in (event.scores or {}).items():
         writer.add_scalar(f"{SCORE}{name}", value, **at)
     by_slice: Counter[str] = Counter()

@@ -35,7 +35,7 @@ def draw(study: Study, path: Path) -> None:
                 panel.plot(x, means, style, color=colour, linewidth=width, label=label)
                 low, high = ([m + sign * e for m, e in zip(means, either, strict=True)] for sign in (-1, 1))
                 panel.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0)
-        by_round.set(title=", ".join(common.values()), xlabel="rounds", ylabel="accuracy, all agents")
+        by_round.set(title=", ".join(common.values()), xlabel="rounds", ylabel=f"{outcomes[0].score}, all agents")
         by_bytes.set(xlabel="MB sent by each agent")
         by_round.legend(fontsize="x-small")
         for panel in (by_round, by_bytes):

@@ -81,6 +81,12 @@ class Study:
             )
         return found
 
+    @property
+    def score(self) -> str:
+        """What its figures are: accuracy, or the scores of other tasks."""
+        every = (o.score for labels in self.experiment.combinations() for o in self.outcomes(labels))
+        return " or ".join(dict.fromkeys(every))
+
     # tables
 
     def tables(self) -> Iterator[Table]:
@@ -192,7 +198,7 @@ class Study:
             measures.open("w", newline="", encoding="utf-8") as two,
         ):
             curve, measure = csv.writer(one), csv.writer(two)
-            curve.writerow([*axes, "agent", "type", "round", "accuracy", "bytes", "seconds"])
+            curve.writerow([*axes, "agent", "type", "round", self.score, "bytes", "seconds"])
             measure.writerow([*axes, "measure", "value"])
             for labels in self.experiment.combinations():
                 for seed, outcome in zip(self.experiment.seeds, self.outcomes(labels), strict=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.data.tasks.classification import CLASSIFICATION
 
 Scores = dict[str, float]
 
@@ -21,7 +22,8 @@ class Outcome:
     ``bytes`` and ``seconds`` are those of each round: payload of all agents together divided by the number of agents
     that hold data, and seconds: in the simulator of computing, of all on one core; of real processes the slowest
     agent's, waiting included. ``ceilings`` are the best accuracies that any
-    model can reach, by type, where they are known. ``failed`` says why there is nothing.
+    model can reach, by type, where they are known. ``failed`` says why there is nothing. ``score`` is what
+    ``accuracy`` is called: that of another task than classification is its score.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Outcome:
     measures: Scores = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     failed: str = ""
+    score: str = CLASSIFICATION.score
 
     @property
     def rounds(self) -> int:

@@ -188,6 +188,7 @@ def one(run: RunFile, key: str, engine: str, measures: Sequence[str], folder: Pa
     last = run.rounds - 1
     outcome.versions = versions
     outcome.kinds = {me: plan.kind(me, last) for me in plan.peers}
+    outcome.score = plan.schema.solved.score
     for me in plan.peers:
         if (ceiling := plan.ceiling(me)) is not None:
             outcome.ceilings[plan.kind(me, last)] = ceiling

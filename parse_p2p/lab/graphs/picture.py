@@ -58,7 +58,7 @@ def drawn(plan: RunPlan) -> Picture:
     return picture
 
 
-def accuracy(curves: list[tuple[str, list[int], list[float]]], title: str) -> Picture:
+def accuracy(curves: list[tuple[str, list[int], list[float]]], title: str, score: str = "accuracy") -> Picture:
     """Curves of agents, each a type, rounds and accuracies: thin, and the mean of each type thick."""
     picture = Picture(figsize=(6, 3.6), layout="constrained")
     axes = picture.subplots()
@@ -69,7 +69,7 @@ def accuracy(curves: list[tuple[str, list[int], list[float]]], title: str) -> Pi
             for round, value in zip(rounds, values, strict=True):
                 at.setdefault(round, []).append(value)
         axes.plot(sorted(at), [sum(at[r]) / len(at[r]) for r in sorted(at)], color=colour, linewidth=2.2, label=kind)
-    axes.set(title=title, xlabel="rounds", ylabel="accuracy on the test set")
+    axes.set(title=title, xlabel="rounds", ylabel=f"{score} on the test set")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

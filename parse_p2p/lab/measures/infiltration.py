@@ -8,8 +8,8 @@ from parse_p2p.runtime.agent_state import AgentState
 
 
 def measure(plan: RunPlan, agent_states: Mapping[str, AgentState]) -> dict[str, float]:
-    """Nothing where there is no coordinator or another network."""
-    if plan.coordinator is None or plan.run.model.network != "infiltration":
+    """Nothing where there is no coordinator, another network, or a task without classes."""
+    if plan.coordinator is None or not plan.schema.solved.one_class or plan.run.model.network != "infiltration":
         return {}
     learner = agent_states[plan.coordinator].learner
     said = fedcmi.predictions(learner)

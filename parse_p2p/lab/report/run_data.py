@@ -5,6 +5,7 @@ numbers and None alone. ``rounds`` are those that are shown: all, or every ``str
 Every list ``by round`` is as long, with None where nothing is known:
 
     name, folder, method, dataset, seed, planned, last    last: the last round that anybody logged
+    score         what ``accuracy`` is called here: that of another task than classification is its score
     rounds, stride, config, command, versions, notes      notes: sentences on what is missing here
     agents[]      id, types [[from round, type]], here, state, samples, parameters, device, absent (rounds by plan),
                   final {accuracy, round}, by round: accuracy, loss, test_loss, seconds, alive, late, wire_out,
@@ -41,6 +42,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import P2PError
 from parse_p2p.core.events import Event, Level, Round, Start
 from parse_p2p.core.types import PeerId
+from parse_p2p.data.tasks.classification import CLASSIFICATION
 from parse_p2p.lab.report.consensus_distances import ConsensusDistances
 from parse_p2p.lab.report.theory import Laid, Theory
 from parse_p2p.launch.run_folder import RunFolder
@@ -165,6 +167,7 @@ class RunData:
             "name": self.folder.path.resolve().name,
             "folder": str(self.folder.path),
             "method": run.method,
+            "score": (CLASSIFICATION if run.data_schema is None else run.data_schema.solved).score,
             "dataset": Path(run.dataset).name,
             "seed": run.seed,
             "planned": run.rounds,

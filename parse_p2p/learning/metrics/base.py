@@ -11,13 +11,18 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from parse_p2p.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of N samples: ``probabilities`` (N, C) of the classes, called ``names``; ``targets`` (N,)."""
+    """What a model says of N samples: ``probabilities`` (N, C) of the classes, called ``names``; ``targets`` (N,).
+
+    Of labels the ``probabilities`` are of each by itself, of regression they are the numbers, and the ``targets`` of
+    both are (N, C).
+    """
 
     probabilities: Tensor
     targets: Tensor
@@ -25,12 +30,39 @@ class Predictions:
 
     @cached_property
     def present(self) -> list[int]:
-        """The classes that have a sample, ascending."""
+        """The classes that have a sample, or labels, ascending."""
+        if self.targets.ndim == 2:
+            return [k for k, there in enumerate((self.targets > 0).any(0).tolist()) if there]
         return sorted(set(self.targets.tolist()))
+
+    def indicators(self) -> Tensor:
+        """Which sample is of which class, or has which label: int64 (N, C) of 0 and 1."""
+        if self.targets.ndim == 2:
+            return self.targets.long()
+        return one_hot(self.targets, len(self.names))
 
 
 Metric = Callable[[Predictions], Mapping[str, float]]
 """A plug-in is a file in this folder that has such a function as ``METRIC``; what it leaves out is not known."""
+
+
+CLASSES = ("classification",)
+
+
+def suits(*tasks: str) -> Callable[[Metric], Metric]:
+    """Marks a metric that is for other tasks than classification."""
+
+    def marked(metric: Metric) -> Metric:
+        metric.tasks = tasks  # type: ignore[attr-defined]
+        return metric
+
+    return marked
+
+
+def tasks_of(metric: Metric) -> tuple[str, ...]:
+    """The names of the tasks that a metric is for."""
+    found: tuple[str, ...] = getattr(metric, "tasks", CLASSES)
+    return found
 
 
 def check() -> None:
@@ -43,6 +75,14 @@ def library() -> ModuleType:
     """The functions of torchmetrics for classes. Raises ConfigError where it is not installed."""
     check()
     import torchmetrics.functional.classification as found
+
+    return found
+
+
+def for_numbers() -> ModuleType:
+    """The functions of torchmetrics for regression. Raises ConfigError where it is not installed."""
+    check()
+    import torchmetrics.functional as found
 
     return found
 

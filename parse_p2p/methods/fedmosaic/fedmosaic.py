@@ -281,4 +281,5 @@ METHOD = Method(
     sharing=sharing,
     networks=("adapters",),
     public=True,
+    classes=True,
 )

@@ -265,7 +265,7 @@ def study(local: Local, options: RepresentationOptions) -> list[Tensor]:
     def probe(batch: Batch) -> Tensor:
         with torch.no_grad():
             latents = model(batch.inputs).latents
-        return nats(model.read(latents).logits(), batch)
+        return nats(model.read(latents).logits(task=batch.task), batch)
 
     model.train()
     losses = []

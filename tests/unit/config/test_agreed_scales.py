@@ -103,7 +103,7 @@ def test_what_was_agreed_on_is_kept_and_asked_by(tmp_path):
             assert np.allclose(kept[m]["mean"], each["mean"], rtol=1e-5, atol=1e-5)
             assert np.allclose(kept[m]["deviation"], each["deviation"], rtol=1e-5)
         _, raw = split(samples(int(me[1])), 0.25, 0)
-        scaled = parse_p2p.load(tmp_path, me).scaled({m: raw.inputs[m] for m in map(Modality, TYPES[me])})
+        scaled = parse_p2p.load(tmp_path, me).scaled({m: raw.in_memory()[m] for m in map(Modality, TYPES[me])})
         assert all(torch.equal(scaled[m], x) for m, x in agent.learner.test.inputs.items())
     [said] = [e for e in (tmp_path / "agents/a0/events.jsonl").read_text().splitlines() if "scale-agreed" in e]
     counted = {m: sum(p.learner.samples for me, p in agents.items() if m in TYPES[me]) for m in SHAPES}

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.data import base, digits4, htad, mfeat, watch
-from parse_p2p.data.base import Dataset, class_order, split, split_groups, standardise
+from parse_p2p.data.base import Dataset, split, split_groups, standardise
 from parse_p2p.data.partition import PARTITIONS
+from parse_p2p.data.tasks.classification import class_order
 
 A, B = Modality("a"), Modality("b")
 

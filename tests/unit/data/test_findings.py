@@ -43,7 +43,7 @@ def test_what_there_is_is_summed_up():
     assert summary(made).modalities["motion"] == ModalitySummary("series", (1, 2), 1, 6, 2.5, (17.5 / 6) ** 0.5)
     assert summary(made).modalities["audio"] == ModalitySummary("vector", (2,), 1, 1, 1, 0)
     assert list(summary(made).modalities) == ["audio", "motion"]
-    assert summary(made).classes == {"sit": 1, "lie": 0, "walk": 2}
+    assert summary(made).targets == [("sit", "1", "33.3%"), ("lie", "0", "0.0%"), ("walk", "2", "66.7%")]
     assert (summary(made).rows, summary(made).groups) == (3, 2) and summary(dataset()).groups is None
 
 

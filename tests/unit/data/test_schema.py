@@ -79,7 +79,7 @@ def test_a_modality_that_cannot_be_is_refused(modality, said):
 
 
 @pytest.mark.parametrize(
-    ("classes", "said"), [(["a", "b", "a"], "the class 'a' stands here twice"), (["a"], "2 items")]
+    ("classes", "said"), [(["a", "b", "a"], "the class 'a' stands here twice"), (["a"], "two or more")]
 )
 def test_classes_differ_and_are_two_at_least(classes, said):
     with pytest.raises(ValidationError, match=said):

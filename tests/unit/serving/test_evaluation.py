@@ -35,9 +35,9 @@ def test_the_figures_on_an_agents_own_samples_are_those_that_it_logged(run):
     for me in agents:
         scores = evaluate(parse_p2p.load(folder, me), measured(plan), "mine")
         wanted = logged(folder, me)
-        assert scores.accuracy == pytest.approx(wanted["accuracy"], abs=1e-12)
-        assert scores.cross_entropy == pytest.approx(wanted["test_loss"], rel=1e-6)
-        assert scores.rows == len(measured(plan)) == sum(rows for rows, _ in scores.classes.values())
+        assert scores.score == pytest.approx(wanted["accuracy"], abs=1e-12)
+        assert scores.loss == pytest.approx(wanted["test_loss"], rel=1e-6)
+        assert scores.rows == len(measured(plan)) == sum(each["rows"] for each in scores.outputs.values())
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def labelled(*classes, names=None):
 def test_accuracy_cross_entropy_and_classes_by_hand(constant):
     scores = evaluate(constant, labelled("2", "2", "5", "2"), "set")
     wrong = math.log(math.e**2 + 15)
-    assert scores.accuracy == 0.75 and scores.cross_entropy == pytest.approx((4 * wrong - 3 * 2) / 4, rel=1e-6)
-    assert scores.classes == {"2": (3, 1.0), "5": (1, 0.0)} and scores.modalities == ("audio",)
+    assert scores.score == 0.75 and scores.loss == pytest.approx((4 * wrong - 3 * 2) / 4, rel=1e-6)
+    assert scores.outputs["2"] == {"rows": 3, "accuracy": 1.0} and scores.modalities == ("audio",)
     assert scores.plain()["classes"]["5"] == {"rows": 1, "accuracy": 0.0}
 
 
@@ -74,14 +74,16 @@ def test_samples_may_lack_a_modality_of_the_agents(run):
     alone = evaluate(model, whole.select(range(len(whole)), ["audio"]), "mine")
     gone = torch.zeros(len(whole), dtype=torch.bool)
     gaps = evaluate(model, replace(whole, present={"motion": gone}), "mine")
-    assert alone.modalities == ("audio",) and alone.cross_entropy == pytest.approx(gaps.cross_entropy, rel=1e-6)
-    assert abs(alone.cross_entropy - evaluate(model, whole, "mine").cross_entropy) > 1e-6
+    assert alone.modalities == ("audio",) and alone.loss == pytest.approx(gaps.loss, rel=1e-6)
+    assert abs(alone.loss - evaluate(model, whole, "mine").loss) > 1e-6
     with pytest.raises(ConfigError, match=r"^mine: there are no samples of the classes of a2"):
         evaluate(model, replace(whole, present={"audio": gone, "motion": gone}), "mine")
 
 
 def test_classes_are_matched_by_name(constant):
-    assert evaluate(constant, labelled("2", "9", names=("9", "2")), "set").classes == {"2": (1, 1.0), "9": (1, 0.0)}
+    assert evaluate(constant, labelled("2", "9", names=("9", "2")), "set").outputs == {
+        "2": {"rows": 1, "accuracy": 1.0}, "9": {"rows": 1, "accuracy": 0.0},
+    }  # fmt: skip
 
 
 def test_what_is_not_what_the_model_learnt_is_refused(constant):
@@ -100,7 +102,7 @@ def test_an_agent_is_measured_on_the_classes_of_its_task(tmp_path):
     plan, _ = recorded(tmp_path, tasks={"few": {"classes": [[0, 1], [2]]}}, agents=entries)
     model = parse_p2p.load(tmp_path, "a0")
     scores = evaluate(model, measured(plan), "mine")
-    assert set(scores.classes) == {"0+1", "2"} and scores.accuracy == logged(tmp_path, "a0")["accuracy"]
+    assert set(scores.outputs) == {"0+1", "2"} and scores.score == logged(tmp_path, "a0")["accuracy"]
     with pytest.raises(ConfigError, match=r"^mine: there are no samples of the classes of a0: 0\+1, 2"):
         evaluate(model, labelled("7"), "mine")
 

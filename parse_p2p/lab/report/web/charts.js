@@ -113,9 +113,14 @@ function dashed(i) {
   return svg("svg", { width: 28, height: 8, class: "dash" }, line);
 }
 
+// accuracy, or what other tasks than classification have in its place
+const scoreName = (runs) => [...new Set(runs.map((run) => run.score))].join(", ");
+
 function drawAccuracy() {
+  const named = scoreName(shownRuns().map(([run]) => run));
+  text("accuracy-title", named[0].toUpperCase() + named.slice(1));
   curveLegend("accuracy-legend");
-  draw("accuracy", curves("accuracy"), { yaxis: { title: { text: "accuracy" } } });
+  draw("accuracy", curves("accuracy"), { yaxis: { title: { text: named } } });
   const spread =
     page.by === "type" && !several()
       ? "Lines are means over agents, bands reach from the worst to the best."

@@ -173,7 +173,7 @@ function drawCrossing(run, t) {
   if (chosen) {
     const there = condition(run, chosen, t);
     const numbers = [
-      ["accuracy", chosen.accuracy[t]?.toFixed(3)],
+      [run.score, chosen.accuracy[t]?.toFixed(3)],
       ["loss", chosen.loss[t]?.toPrecision(3)],
       ["peers alive", chosen.alive[t]],
       ["out", size(chosen.wire_out[t])],

@@ -2,7 +2,7 @@
 // What stands in tables: runs, types of agents, slices against theory, events, and what pid.json holds.
 
 function drawRuns() {
-  const head = ["", "run", "method", "data set", "seed", "rounds", "accuracy", "worst agent"];
+  const head = ["", "run", "method", "data set", "seed", "rounds", scoreName(page.runs), "worst agent"];
   head.push("bytes an agent and round", "bytes in all", "s a round");
   const rows = page.runs.map((run, i) => {
     const judged = run.agents.filter((agent) => agent.final && !coordinates(agent));
@@ -67,7 +67,7 @@ function drawTypes() {
       ...(one ? [["agents", (row) => row.length]] : []),
       ...(one && alone ? [["alone", (row, told) => number(told?.alone)]] : []),
       [
-        one ? run.method : "accuracy",
+        one ? run.method : run.score,
         (row) => make("span", {}, make("strong", {}, mean(row).toFixed(3)), ` ± ${std(row).toFixed(3)}`),
       ],
       ...(alone ? [["gain", (row, told) => signed(told?.alone == null ? null : mean(row) - told.alone)]] : []),

@@ -38,6 +38,20 @@ def said(classes, targets, sure=0.7):
 # two of three ants, one of two bees, no cat and no dog; one ant is taken for a dog, one bee for an ant
 SOME = said([0, 0, 3, 1, 0], [0, 0, 0, 1, 1])
 
+# labels: all right of ant but one that is said wrongly, and one bee of two is missed
+LABELS = Predictions(torch.tensor([[0.9, 0.2], [0.8, 0.9], [0.1, 0.4]]),
+                     torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), ("ant", "bee"))  # fmt: skip
+NUMBERS = Predictions(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[1.0, 5.0], [2.0, 0.0]]), ("x", "y"))
+
+OTHER_TASKS = {
+    "label-accuracy": (LABELS, 4 / 6),
+    "rmse": (NUMBERS, (10 / 4) ** 0.5),
+    "mae": (NUMBERS, 4 / 4),
+}
+DOTTED = {
+    "torchmetrics.functional.mean_absolute_error": (NUMBERS, "regression", 1.0),
+    "torchmetrics.functional.classification.multilabel_f1_score": (LABELS, "multi-label", 2 / 3),
+}
 BY_HAND = {
     "balanced-accuracy": {"balanced-accuracy": (2 / 3 + 1 / 2) / 2},
     "macro-f1": {"macro-f1": (2 / 3 + 2 / 3) / 2},  # ants: 2/3 and 2/3; bees: precision 1, recall 1/2
@@ -48,7 +62,20 @@ BY_HAND = {
 
 
 def test_every_metric_has_a_value_by_hand():
-    assert sorted(BY_HAND) == plugins.known(plugins.METRICS)
+    assert sorted(BY_HAND | OTHER_TASKS) == plugins.known(plugins.METRICS)
+
+
+@pytest.mark.parametrize(("name", "case"), OTHER_TASKS.items())
+def test_values_of_labels_and_numbers_are_those_by_hand(name, case):
+    assert measured(name, case[0]) == pytest.approx({name: case[1]}, rel=1e-6)
+    assert measured("auroc", LABELS) == {"auroc": 1.0}  # both are in order
+
+
+@pytest.mark.parametrize(("function", "case"), DOTTED.items())
+def test_a_function_of_torchmetrics_is_for_the_task_that_its_arguments_say(function, case):
+    metric = plugins.load(plugins.METRICS, function)
+    assert base.tasks_of(metric) == (case[1],)
+    assert list(metric(case[0]).values()) == pytest.approx([case[2]])
 
 
 @pytest.mark.parametrize(("name", "wanted"), BY_HAND.items())
