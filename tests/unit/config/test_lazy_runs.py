@@ -90,7 +90,8 @@ def test_methods_with_public_samples_do_too(tmp_path, method):
     assert plans.differing(ours, theirs) == [] and scores == expected
 
 
-def test_agents_with_sources_of_their_own_do_too(tmp_path):
+@pytest.mark.parametrize("scale", ["own", "all"])
+def test_agents_with_sources_of_their_own_do_too(tmp_path, scale):
     for k, me in enumerate(("a0", "a1", "test")):
         site(tmp_path / me, seed=k, rows=60)
     entries = [
@@ -100,7 +101,7 @@ def test_agents_with_sources_of_their_own_do_too(tmp_path):
     ended = []
     for lazy in (True, False):
         data = {**OPTIONS, "path": str(tmp_path / "{id}"), "lazy": lazy}
-        plan = plans.plan(agents=entries, dataset=OWN, data=data, data_schema=scaled_by("own"), rounds=2)
+        plan = plans.plan(agents=entries, dataset=OWN, data=data, data_schema=scaled_by(scale), rounds=2)
         ended.append((*plans.finished(plan), [plan.data.own_fingerprint(me) for me in plan.peers]))
     (ours, *found), (theirs, *expected) = ended
     assert plans.differing(ours, theirs) == [] and found == expected
