@@ -24,7 +24,7 @@ from parse_p2p.core.errors import ConfigError, PeerError, SpecMismatch
 from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale
-from parse_p2p.data.lazy import Input, finite
+from parse_p2p.data.lazy import Input, finite, parts
 from parse_p2p.data.schema import LEAST
 from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Exchange, Inbox, Script
@@ -34,7 +34,6 @@ TOLERANCE = 1e-6
 SPARE = 10  # exchanges more, in which lost messages are made good
 MOST = 1000  # exchanges of one phase
 PATIENCE = 5  # messages in a row that may be missing before a neighbour is waited for no longer
-ROWS = 4096  # samples at a time in double precision
 
 SAMPLES = 2.0**53  # of one agent at most
 LARGEST = torch.finfo(torch.float32).max  # of any input
@@ -273,9 +272,7 @@ def _inputs(agreement: Agreement) -> dict[Modality, Input]:
 
 def _some(x: Input) -> Iterator[Tensor]:
     """Some samples at a time, (B, F, steps)."""
-    for start in range(0, len(x), ROWS):
-        rows = x[start : start + ROWS]
-        yield rows.reshape(len(rows), rows.shape[1], -1)
+    return (rows.reshape(len(rows), rows.shape[1], -1) for rows in parts(x))
 
 
 def _sums(x: Input, around: Tensor | None = None) -> Tensor:

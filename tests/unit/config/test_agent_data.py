@@ -222,7 +222,9 @@ def test_a_coordinator_is_tested_on_data_of_its_own(tmp_path):
 def test_public_samples_are_those_that_the_coordinator_learns_from(scale, public):
     kinds = {m: {"kind": "vector", "shape": [16], "scale": scale} for m in ("audio", "motion")}
     schema = {"modalities": kinds, "classes": [str(k) for k in range(16)]}
-    made = plans.plan({"audio": 2}, method="fedmosaic", model={"network": "adapters"}, public=public, data_schema=schema)
+    made = plans.plan(
+        {"audio": 2}, method="fedmosaic", model={"network": "adapters"}, public=public, data_schema=schema
+    )
     hub = made.agent_state("hub")
     assert hub.public.modalities == ("audio",), "nobody has motion, and the network of nobody reads it"
     assert torch.equal(hub.public.inputs["audio"], hub.learner.data.inputs["audio"])
