@@ -11,7 +11,7 @@ That a feature is the same everywhere is told by its least and largest value, fo
 """
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import networkx as nx
@@ -182,7 +182,7 @@ class _PushSum:
         self._counted = np.repeat(self._weights + 1, sizes - 2)  # where the samples of each of these numbers are
         self._given = {peer: np.zeros_like(self._mass) for peer in sorted(agreement.neighbours)}
         self._taken = {peer: np.zeros_like(self._mass) for peer in self._given}
-        self._turn = dict.fromkeys(self._given, True)
+        self._turn = set(self._given)
         self._missing = dict.fromkeys(self._given, 0)
         self.heard = False
 
@@ -200,24 +200,24 @@ class _PushSum:
 
     def blocks(self) -> dict[Modality, Tensor]:
         """My share of the mass of each modality."""
-        return dict(
-            zip(self._sizes, torch.split(torch.from_numpy(self._mass), list(self._sizes.values())), strict=True)
-        )
+        return self._by_modality(self._mass, self._sizes.values())
 
     def constant(self, modality: Modality) -> Tensor:
         """Which features have one value alone, (F,)."""
         assert self._ranges is not None
-        sizes = [2 * (size - 2) for size in self._sizes.values()]
-        mine = dict(zip(self._sizes, torch.split(torch.from_numpy(self._ranges), sizes), strict=True))[modality]
-        return mine.view(2, -1).sum(0) <= 0
+        mine = self._by_modality(self._ranges, (2 * (size - 2) for size in self._sizes.values()))
+        return mine[modality].view(2, -1).sum(0) <= 0
+
+    def _by_modality(self, vector: Vector, sizes: Iterable[int]) -> dict[Modality, Tensor]:
+        return dict(zip(self._sizes, torch.split(torch.from_numpy(vector), list(sizes)), strict=True))
 
     def _give(self) -> None:
         """Put an equal share of the mass on every link where it is my turn."""
         share = self._mass / (1 + len(self._given))
-        for peer in [peer for peer, turn in self._turn.items() if turn]:
+        for peer in self._turn:
             self._given[peer] = self._given[peer] + share
-            self._turn[peer] = False
             self._mass = self._mass - share
+        self._turn.clear()
 
     def _message(self, peer: PeerId) -> Message:
         ranges = {} if self._ranges is None else {RANGE: torch.from_numpy(self._ranges)}
@@ -255,7 +255,8 @@ class _PushSum:
             return
         self._taken[peer] = total
         self._mass = self._mass + growth
-        self._turn[peer] = bool(growth.any()) or self._turn[peer]
+        if growth.any():
+            self._turn.add(peer)
         if self._ranges is not None:
             self._ranges = np.maximum(self._ranges, message.tensors[RANGE].numpy())
 
