@@ -103,8 +103,8 @@ def agree(agreement: Agreement) -> Steps:
     yield from second.run()
     if agreement.neighbours and not (first.heard and second.heard):
         raise PeerError(
-            f"{agreement.me} heard of no neighbour while all agreed on what inputs are scaled by: start all anew, or "
-            "give a mean and deviation in data_schema"
+            f"{agreement.me} heard of no neighbour while all agreed on what inputs are scaled by: go on with --resume, "
+            "or give a mean and deviation in data_schema"
         )
     found = second.blocks()
     deviations = {m: torch.where(first.constant(m), 0.0, _ratio(block).sqrt()) for m, block in found.items()}
