@@ -68,7 +68,7 @@ class AgentData(Protocol):
         """What ``share`` scales an agent's test samples by, for every modality that its data hold."""
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
-        """The coordinator's data set: nobody's private sample is in it."""
+        """The coordinator's data set with these modalities, scaled: nobody's private sample is in it."""
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         """Of an agent's own samples, once they were opened; None where it has none of its own."""
@@ -139,7 +139,10 @@ class SharedData:
         return self._parts.scales
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
-        return self.public
+        if self.public is None:
+            return None
+        mine = self._dealt(coordinator, modalities)
+        return scaled(mine, self._scales_of_own(mine))
 
     @cached_property
     def shares(self) -> dict[PeerId, NDArray[np.int64]]:

@@ -107,9 +107,11 @@ Input = Tensor | LazyInput
 
 def pieces(x: Input) -> Iterator[Tensor]:
     """All samples in their order, some at a time; a tensor as it is."""
-    if isinstance(x, Tensor):
-        yield x
-        return
+    return iter([x]) if isinstance(x, Tensor) else parts(x)
+
+
+def parts(x: Input) -> Iterator[Tensor]:
+    """All samples in their order, some at a time: as many of a tensor as of what is lazy."""
     rows = max(1, PIECE // (4 * int(np.prod(x.shape[1:]))))
     for start in range(0, len(x), rows):
         yield x[start : start + rows]

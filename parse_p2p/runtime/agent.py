@@ -172,9 +172,9 @@ class Agent:
         back = {peer for peer in self._back if self.presence.takes_part(peer, round)}
         self._back -= back
         if (first := self.agent_state.agree(round, back)) is not None:
-            unknown = self.agent_state.agreed is None
+            known = self.agent_state.agreed
             await self._played(round, first)
-            if unknown and (agreed := self.agent_state.agreed) is not None:
+            if (agreed := self.agent_state.agreed) is not None and agreed is not known:
                 self.log.write(events.ScaleAgreed(round=round, samples=dict(agreed.samples)))
         before = self.agent_state.learner
         script = await self._compute(self.agent_state.begin, round)

@@ -112,13 +112,13 @@ class AgentState:
         """
         if self.agreement is None:
             return None
+        if round == 0:  # whoever agreed before it was stopped agrees anew with those who had not
+            return self._agreeing(scale_agreement.agree(self.agreement))
         there = set(self.overlays(round).members)
         new = {peer for peer in there if self.joins(peer, round)}
         if self.agreed is not None:
             new |= self.agreement.neighbours.intersection(back)
             return scale_agreement.send(self.agreement, self.agreed, new) if new else None
-        if round == 0:
-            return self._agreeing(scale_agreement.agree(self.agreement))
         others = there - new if self.me in new else self.agreement.neighbours
         return self._agreeing(scale_agreement.hear(self.agreement, others))
 

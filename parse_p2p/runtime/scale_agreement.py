@@ -11,7 +11,7 @@ That a feature is the same everywhere is told by its least and largest value, fo
 """
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import networkx as nx
@@ -24,7 +24,7 @@ from parse_p2p.core.errors import ConfigError, PeerError, SpecMismatch
 from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale
-from parse_p2p.data.lazy import Input, finite
+from parse_p2p.data.lazy import Input, finite, parts
 from parse_p2p.data.schema import LEAST
 from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import Exchange, Inbox, Script
@@ -34,7 +34,6 @@ TOLERANCE = 1e-6
 SPARE = 10  # exchanges more, in which lost messages are made good
 MOST = 1000  # exchanges of one phase
 PATIENCE = 5  # messages in a row that may be missing before a neighbour is waited for no longer
-ROWS = 4096  # samples at a time in double precision
 
 SAMPLES = 2.0**53  # of one agent at most
 LARGEST = torch.finfo(torch.float32).max  # of any input
@@ -104,8 +103,8 @@ def agree(agreement: Agreement) -> Steps:
     yield from second.run()
     if agreement.neighbours and not (first.heard and second.heard):
         raise PeerError(
-            f"{agreement.me} heard of no neighbour while all agreed on what inputs are scaled by: start all anew, or "
-            "give a mean and deviation in data_schema"
+            f"{agreement.me} heard of no neighbour while all agreed on what inputs are scaled by: go on with --resume, "
+            "or give a mean and deviation in data_schema"
         )
     found = second.blocks()
     deviations = {m: torch.where(first.constant(m), 0.0, _ratio(block).sqrt()) for m, block in found.items()}
@@ -183,7 +182,7 @@ class _PushSum:
         self._counted = np.repeat(self._weights + 1, sizes - 2)  # where the samples of each of these numbers are
         self._given = {peer: np.zeros_like(self._mass) for peer in sorted(agreement.neighbours)}
         self._taken = {peer: np.zeros_like(self._mass) for peer in self._given}
-        self._turn = dict.fromkeys(self._given, True)
+        self._turn = set(self._given)
         self._missing = dict.fromkeys(self._given, 0)
         self.heard = False
 
@@ -201,24 +200,24 @@ class _PushSum:
 
     def blocks(self) -> dict[Modality, Tensor]:
         """My share of the mass of each modality."""
-        return dict(
-            zip(self._sizes, torch.split(torch.from_numpy(self._mass), list(self._sizes.values())), strict=True)
-        )
+        return self._by_modality(self._mass, self._sizes.values())
 
     def constant(self, modality: Modality) -> Tensor:
         """Which features have one value alone, (F,)."""
         assert self._ranges is not None
-        sizes = [2 * (size - 2) for size in self._sizes.values()]
-        mine = dict(zip(self._sizes, torch.split(torch.from_numpy(self._ranges), sizes), strict=True))[modality]
-        return mine.view(2, -1).sum(0) <= 0
+        mine = self._by_modality(self._ranges, (2 * (size - 2) for size in self._sizes.values()))
+        return mine[modality].view(2, -1).sum(0) <= 0
+
+    def _by_modality(self, vector: Vector, sizes: Iterable[int]) -> dict[Modality, Tensor]:
+        return dict(zip(self._sizes, torch.split(torch.from_numpy(vector), list(sizes)), strict=True))
 
     def _give(self) -> None:
         """Put an equal share of the mass on every link where it is my turn."""
         share = self._mass / (1 + len(self._given))
-        for peer in [peer for peer, turn in self._turn.items() if turn]:
+        for peer in self._turn:
             self._given[peer] = self._given[peer] + share
-            self._turn[peer] = False
             self._mass = self._mass - share
+        self._turn.clear()
 
     def _message(self, peer: PeerId) -> Message:
         ranges = {} if self._ranges is None else {RANGE: torch.from_numpy(self._ranges)}
@@ -256,7 +255,8 @@ class _PushSum:
             return
         self._taken[peer] = total
         self._mass = self._mass + growth
-        self._turn[peer] = bool(growth.any()) or self._turn[peer]
+        if growth.any():
+            self._turn.add(peer)
         if self._ranges is not None:
             self._ranges = np.maximum(self._ranges, message.tensors[RANGE].numpy())
 
@@ -273,9 +273,7 @@ def _inputs(agreement: Agreement) -> dict[Modality, Input]:
 
 def _some(x: Input) -> Iterator[Tensor]:
     """Some samples at a time, (B, F, steps)."""
-    for start in range(0, len(x), ROWS):
-        rows = x[start : start + ROWS]
-        yield rows.reshape(len(rows), rows.shape[1], -1)
+    return (rows.reshape(len(rows), rows.shape[1], -1) for rows in parts(x))
 
 
 def _sums(x: Input, around: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -249,3 +250,22 @@ def test_one_that_stops_before_it_has_agreed_hears_the_scale_from_its_neighbours
     neighbours = [agents[me].agent_state.agreed for me in ("a0", "a2")]
     for m, scale in agreed.scales.items():
         assert torch.equal(scale.mean, torch.minimum(*(each.scales[m].mean for each in neighbours)))
+
+
+def test_one_that_is_killed_before_it_has_agreed_comes_back_and_hears_the_scale(tmp_path):
+    slow = {"kind": "delay", "seconds": 0.1}
+    file, out = study(tmp_path, data_schema=ALL, rounds=8, faults=[slow]), tmp_path / "run"
+    with running.started(file, out, "--no-alone") as process:
+        running.until(lambda: all(running.events(out, me, "joined") for me in TYPES))
+        [begun] = running.events(out, "a1", "start")
+        os.kill(begun["pid"], signal.SIGKILL)
+        with running.started(out / "run.yaml", out, "--id", "a1", "--resume") as again:
+            code, printed = running.ended(again)
+            assert code == 0, printed
+        running.ended(process)
+    [heard] = running.events(out, "a1", "scale-agreed")
+    assert heard["round"] > 0 and not running.events(out, "a1", "missing")
+    kept = [json.loads((out / "agents" / me / "data.json").read_text())["scale"] for me in TYPES]
+    for m in MODALITIES:
+        assert all(np.allclose(each[m]["mean"], kept[1][m]["mean"], rtol=1e-5) for each in kept)
+    assert all(running.events(out, me, "end") for me in TYPES)

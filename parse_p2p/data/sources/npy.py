@@ -5,7 +5,8 @@ stay in their files they are read, and not mapped to memory: a mapped file that 
 """
 
 import os
-import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,54 +60,60 @@ def open(options: Options, seed: int) -> Dataset:
 class NpyReader:
     """Reads rows of the ``.npy`` file of one array, whose header was read as ``array``.
 
-    The file is held open: one of its name that takes its place is not read. Raises ConfigError where rows do not lie
-    together in it, and in ``read`` where it was cut short, written to, or cannot be read.
+    No file is held open, so that as many agents as one likes may have one each, and a copy in another process reads the
+    same. Raises ConfigError where rows do not lie together in it, and in ``read`` where it was cut short, written to or
+    replaced, or cannot be read.
     """
 
     def __init__(self, folder: Path, name: str, array: NDArray[Any], channels_last: bool) -> None:
-        self._origin, self._name = Origin(folder), name
+        self._origin, self._name, self._path = Origin(folder), name, (folder / f"{name}.npy").absolute()
         if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
             wrong = "is stored column by column, so that no single sample can be read"
             raise self._origin.fault(name, wrong, "save it after numpy.ascontiguousarray, or leave out data.lazy")
         self._start, self._dtype, self._sample = int(array.offset), array.dtype, array.shape[1:]
         self._last = channels_last
         self.shape = (len(array), *np.moveaxis(np.empty((0, *self._sample)), -1 if channels_last else 1, 1).shape[1:])
-        try:
-            self._file = os.open(folder / f"{name}.npy", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except OSError as error:
-            raise self._failed(error.strerror or error) from error
-        weakref.finalize(self, os.close, self._file)
-        self._state = self._state_now()
+        with self._opened() as file:
+            self._state = _state(file)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         distinct, at = np.unique(rows, return_inverse=True)
         size = int(np.prod(self._sample)) * self._dtype.itemsize
         raw = np.empty((len(distinct), size), np.uint8)
         ends = np.flatnonzero(np.diff(distinct) != 1) + 1
-        for first, last in pairwise([0, *ends.tolist(), len(distinct)] if len(distinct) else ()):
-            self._fill(raw[first:last].reshape(-1).data, self._start + int(distinct[first]) * size)
-        if self._state_now() != self._state:
-            raise self._failed("it was written to since it was opened")
+        with self._opened() as file:
+            for first, last in pairwise([0, *ends.tolist(), len(distinct)] if len(distinct) else ()):
+                self._fill(file, raw[first:last].reshape(-1).data, self._start + int(distinct[first]) * size)
+            if _state(file) != self._state:
+                raise self._failed("it was written to or replaced since it was opened")
         values = raw.view(self._dtype).reshape(-1, *self._sample)
         return in_float32(values if len(distinct) == len(rows) and (at[1:] > at[:-1]).all() else values[at], self._last)
 
-    def _fill(self, buffer: memoryview, offset: int) -> None:
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """Its descriptor. Raises ConfigError for whatever fails meanwhile."""
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                yield file.fileno()
+        except OSError as error:
+            raise self._failed(error.strerror or error) from error
+
+    def _fill(self, file: int, buffer: memoryview, offset: int) -> None:
         while buffer:
-            try:
-                count = os.preadv(self._file, [buffer], offset)
-            except OSError as error:
-                raise self._failed(error.strerror or error) from error
+            count = os.preadv(file, [buffer], offset)
             if not count:
                 raise self._failed("it was cut short")
             buffer, offset = buffer[count:], offset + count
 
-    def _state_now(self) -> tuple[int, int]:
-        found = os.fstat(self._file)
-        return found.st_size, found.st_mtime_ns
-
     def _failed(self, why: object) -> ConfigError:
         remedy = "put back the file as it was; a run goes on with --resume"
         return self._origin.fault(self._name, f"cannot be read ({why})", remedy)
+
+
+def _state(file: int) -> tuple[int, int, int]:
+    """What changes where a file is written to, or another takes its place."""
+    found = os.fstat(file)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _array(path: Path, file: Path) -> NDArray[Any]:

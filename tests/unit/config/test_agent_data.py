@@ -217,6 +217,25 @@ def test_a_coordinator_is_tested_on_data_of_its_own(tmp_path):
     assert len(plan.data.public_of("hub", plan.specs["hub"].modalities)) == len(train)
 
 
+@pytest.mark.parametrize("scale", ["all", "own"])
+@pytest.mark.parametrize("public", [{"share": 0.2}, {"dataset": "bits", "data": {"samples": 160}}])
+def test_public_samples_are_those_that_the_coordinator_learns_from(scale, public):
+    kinds = {m: {"kind": "vector", "shape": [16], "scale": scale} for m in ("audio", "motion")}
+    schema = {"modalities": kinds, "classes": [str(k) for k in range(16)]}
+    made = plans.plan(
+        {"audio": 2}, method="fedmosaic", model={"network": "adapters"}, public=public, data_schema=schema
+    )
+    hub = made.agent_state("hub")
+    assert hub.public.modalities == ("audio",), "nobody has motion, and the network of nobody reads it"
+    assert torch.equal(hub.public.inputs["audio"], hub.learner.data.inputs["audio"])
+    assert hub.public.inputs["audio"].mean(0).abs().max() < (1e-6 if scale == "own" else 0.5)
+
+
+def test_a_modality_that_no_agent_has_is_no_part_of_what_is_learnt_from_public_samples():
+    _, metrics = plans.finished(plans.plan({"audio": 2}, method="fedmosaic", model={"network": "adapters"}, rounds=1))
+    assert metrics["hub"]["updates"] == 2
+
+
 def test_the_path_of_a_source_says_its_kind(tmp_path):
     np.savez(tmp_path / "mine.npz", audio=np.zeros((4, 3)), y=[0, 1, 0, 1])
     assert Source({"path": tmp_path / "mine.npz"}, "here").open(0).modalities == ("audio",)

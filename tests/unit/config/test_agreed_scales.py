@@ -16,6 +16,7 @@ from parse_p2p.data.base import Dataset, split
 from parse_p2p.lab.analysis import load_checkpoints
 from parse_p2p.lab.experiments.recorded_simulation import record
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.runtime.simulator import simulate
 
 SHAPES = {"audio": (3,), "motion": (2, 4)}
 TYPES = {"a0": ["audio"], "a1": ["audio", "motion"], "a2": ["motion"], "a3": ["audio", "motion"]}
@@ -115,6 +116,17 @@ def test_what_was_agreed_on_is_kept_and_asked_by(tmp_path):
     (tmp_path / "agents/a0/data.json").unlink()
     with pytest.raises(ConfigError, match="a0 was stopped before it had agreed with the others on what inputs are"):
         load_checkpoints.learners(plan(test=0.25), RunFolder(tmp_path), 2)
+
+
+def test_who_begins_anew_agrees_anew_with_those_who_had_not():
+    first, _ = plans.finished(plan(), rounds=1)
+    again = plan().agent_states()  # all were stopped in the first round, one of them late enough to know
+    again[0].use_agreed(first["a0"].agreed)
+    simulate(again, 1)
+    assert plans.differing(first, {p.me: p for p in again}) == []
+    for p in again:
+        for m, scale in p.agreed.scales.items():
+            assert torch.equal(scale.mean, first[p.me].agreed.scales[m].mean)
 
 
 def test_samples_are_never_given_out_unscaled_where_nobody_agreed():

@@ -47,7 +47,8 @@ def test_public_data_are_nobodys_and_nobodys_test():
     assert rows(public).isdisjoint(rows(dealt(w).train)) and rows(public).isdisjoint(rows(test))
     assert sum(len(dealt(w).shares[me]) for me in w.peers) == len(dealt(w).train) and "hub" not in dealt(w).shares
     hub = w.agent_state("hub")
-    assert hub.public is public and len(hub.learner.data) == len(public)
+    assert hub.public is not None and len(hub.learner.data) == len(public)
+    assert all(torch.equal(hub.public.inputs[m], x) for m, x in public.inputs.items())
     assert all(w.agent_state(me).public is None for me in w.peers)
 
 

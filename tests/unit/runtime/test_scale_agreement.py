@@ -1,6 +1,7 @@
 """What all agents' samples are scaled by, agreed on by agents none of whom sees another's: numpy knows the answer."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import networkx as nx
@@ -11,9 +12,10 @@ import torch
 from parse_p2p.core.errors import ConfigError, PeerError, SpecMismatch
 from parse_p2p.core.message import Message
 from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.data import lazy
 from parse_p2p.data.base import Dataset, Scale
+from parse_p2p.data.lazy import LazyInput
 from parse_p2p.methods.base import Done, advance
-from parse_p2p.runtime import scale_agreement
 from parse_p2p.runtime.scale_agreement import (
     AGREED,
     MOST,
@@ -328,10 +330,29 @@ def test_one_that_comes_later_hears_it_from_all_and_believes_no_single_one():
         joined({"a4": Message(bad), "a5": Message({f"{AGREED}/audio": torch.zeros(3).double()})})
 
 
-def test_rows_are_added_up_in_parts(monkeypatch):
+class Counted:
+    """Reads the rows of a tensor, and knows how many at most."""
+
+    def __init__(self, x):
+        self.x, self.shape, self.most = x, tuple(x.shape), 0
+
+    def read(self, rows):
+        self.most = max(self.most, len(rows))
+        return self.x.numpy()[rows]
+
+
+def test_rows_are_added_up_in_parts_no_larger_than_what_is_read_at_once(monkeypatch):
     data = unequal(2)
     whole, _ = everybody(agreements(GRAPHS["two"], data))
-    monkeypatch.setattr(scale_agreement, "ROWS", 4)
+    monkeypatch.setattr(lazy, "PIECE", 4 * 2 * 5 * 4)  # four samples of motion
     parts, _ = everybody(agreements(GRAPHS["two"], data))
+    readers = [{m: Counted(x) for m, x in each.inputs.items()} for each in data]
+    held = [
+        replace(each, inputs={m: LazyInput.of(reader) for m, reader in mine.items()})
+        for each, mine in zip(data, readers, strict=True)
+    ]
+    lazily, _ = everybody(agreements(GRAPHS["two"], held))
+    assert max(mine["motion"].most for mine in readers) == 4
     for m in SHAPES:
         assert torch.allclose(whole["a0"].scales[m].deviation, parts["a0"].scales[m].deviation, rtol=1e-9)
+        assert torch.equal(lazily["a0"].scales[m].deviation, parts["a0"].scales[m].deviation)
