@@ -55,6 +55,10 @@ class Regression(Task):
         both = [(scales[n].mean, scales[n].deviation) if n in scales else (0.0, 1.0) for n in names]
         return cls(*map(tuple, zip(*both, strict=True)))
 
+    @property
+    def loss_shown(self) -> str:
+        return f"{self.loss_name}, scaled" if self.mean else self.loss_name
+
     def read(
         self, origin: Origin, columns: Mapping[str, NDArray[Any]], options: TargetOptions
     ) -> tuple[Tensor, tuple[str, ...]]:
@@ -111,13 +115,19 @@ class Regression(Task):
         if same := [name for name, (low, high, _, _) in figures.items() if low == high]:
             yield f"{count(len(same), 'output is', 'outputs are')} the same in all rows ({listed(same)})"
         far = {name: (mean, deviation) for name, (low, high, mean, deviation) in figures.items()
-               if low < high and (abs(mean) > FAR * max(deviation, 1) or not 1 / FAR < deviation < FAR)}  # fmt: skip
+               if low < high and self._is_far(names.index(name), mean, deviation)}  # fmt: skip
         if far:
             scale = ", ".join(f"{name}: {{mean: {m:.4g}, deviation: {d:.4g}}}" for name, (m, d) in far.items())
             yield (
                 f"{count(len(far), 'output is', 'outputs are')} far from mean 0 and deviation 1, which networks learn "
                 f"best: scale for all agents alike by data_schema.targets: {{{scale}}}"
             )
+
+    def _is_far(self, output: int, mean: float, deviation: float) -> bool:
+        """Whether an output is learnt badly, as it is scaled."""
+        if self.mean:
+            mean, deviation = (mean - self.mean[output]) / self.deviation[output], deviation / self.deviation[output]
+        return abs(mean) > FAR * max(deviation, 1) or not 1 / FAR < deviation < FAR
 
     def _scaled(self, targets: Tensor) -> Tensor:
         if not self.mean:
