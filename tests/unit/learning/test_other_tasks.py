@@ -63,7 +63,7 @@ def test_a_round_is_that_of_plain_torch(task, plain):
 
 @pytest.mark.parametrize(("task", "key"), [("regression", "r2"), ("multi-label", "macro-f1")])
 def test_a_network_learns_it_and_says_what_its_score_is_called(task, key, tmp_path):
-    run = parse_p2p.run("complete_graph:2", {"audio+motion": 2}, method="fedavg", coordinator="hub", rounds=6,
+    run = parse_p2p.run("complete_graph:2", {"audio+motion": 2}, method="fedavg", coordinator="hub", rounds=3,
                         data={"audio": AUDIO, "motion": MOTION, "y": TASKS[task]}, task=task,
                         options={"branch": 0.0}, train={"epochs": 4, "batch": 8},
                         early_stopping={"validation": 0.2})  # fmt: skip
