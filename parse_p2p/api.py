@@ -19,7 +19,7 @@ from parse_p2p.config import run_file
 from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
-from parse_p2p.core import events
+from parse_p2p.core import events, plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset
@@ -184,6 +184,7 @@ def run(
 
     Raises ConfigError in one sentence for what cannot be run, and TrainingError where a loss stops being a number.
     """
+    _refuse_unknown(task)
     chosen, given = _given(data, dataset, task)
     if isinstance(given, Mapping) and isinstance(graph, nx.Graph):
         _refuse_other_nodes(given, list(map(str, graph)), coordinator)
@@ -226,14 +227,30 @@ def _given(data: Any, dataset: str, task: str) -> tuple[dict[str, Any], Given]:
     if any(map(_are_samples, values)):
         return {"dataset": run_file.OWN}, {str(node): _samples_of(node, each, task) for node, each in data.items()}
     if data is None or (isinstance(data, Mapping) and not any(map(_is_array, values))):
-        options = {"task": task} if task != CLASSIFICATION.name else {}
-        return {"dataset": dataset, "data": dict(data or {}) | options}, None
+        options = dict(data or {})
+        _refuse_other(task, options.get("task", task))
+        return {"dataset": dataset, "data": options | ({"task": task} if task != CLASSIFICATION.name else {})}, None
     return {"dataset": "given"}, _samples(data, task)
 
 
 def _samples(given: Any, task: str) -> Dataset:
-    """Samples of a task; a data set says itself of which."""
-    return samples(given) if isinstance(given, Dataset) else samples(given, task=task)
+    """Samples of a task; a data set says itself of which. Raises ConfigError where another was asked for."""
+    if not isinstance(given, Dataset):
+        return samples(given, task=task)
+    _refuse_other(task, given.task.name)
+    return samples(given)
+
+
+def _refuse_unknown(task: Any) -> None:
+    known = plugins.known(plugins.TASKS)
+    if task not in known:
+        raise ConfigError(f"task: there is no task {task!r}: {nearest(str(task), known)}")
+
+
+def _refuse_other(task: str, there: Any) -> None:
+    """Raise ConfigError where data are of a task that is not the one asked for; to ask for none is for classes."""
+    if task not in (CLASSIFICATION.name, there):
+        raise ConfigError(f"task: {task} is asked for, and the data are of {there}: say the same of both")
 
 
 def _samples_of(node: Any, given: Any, task: str) -> Dataset:

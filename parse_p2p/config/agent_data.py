@@ -20,7 +20,7 @@ from parse_p2p.config.sections import MixEntry, PartitionEntry
 from parse_p2p.config.source import Source, open_named
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.data.base import Dataset, Scale, refuse_unlike, scaled, split, split_groups
+from parse_p2p.data.base import Dataset, Scale, as_the_others, refuse_unlike, scaled, split, split_groups
 from parse_p2p.data.lazy import pieces
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.schema import DataSchema, conform, scales, schema_of, united
@@ -244,7 +244,7 @@ class SharedData:
         named = self._named_public
         assert named is not None  # since a public set is a share or has a name
         refuse_unlike(named, train)
-        named = named.select(range(len(named)), train.modalities)
+        named = as_the_others(named.select(range(len(named)), train.modalities), train)
         return Divided(train, test, scaled(named, self._scales(named)), of_all)
 
     def _scales(self, samples: Dataset) -> dict[Modality, Scale]:

@@ -114,7 +114,8 @@ class Dataset:
             raise ConfigError(f"data set {self.name!r} has {wrong}")
         if self.labels and len(self.labels) != self.classes:
             raise ConfigError(
-                f"data set {self.name!r} has {self.classes} classes but {len(self.labels)} labels; name each class"
+                f"data set {self.name!r} has {self.classes} {self.task.several} but {len(self.labels)} names; "
+                f"name each {self.task.one}"
             )
 
     def __len__(self) -> int:
@@ -345,8 +346,20 @@ def refuse_unlike(public: Dataset, train: Dataset) -> None:
             f"public.dataset: {public.name!r} is of the task {public.task.name}, and {train.name!r} of "
             f"{train.task.name}: name a set of that"
         )
+    kinds = train.task.several
     if public.classes != train.classes:
-        raise ConfigError(f"public.dataset: {public.name!r} has {public.classes} classes and not {train.classes}")
+        raise ConfigError(f"public.dataset: {public.name!r} has {public.classes} {kinds} and not {train.classes}")
+    if not train.task.one_class and set(public.class_names) != set(train.class_names):
+        both = (", ".join(map(repr, each.class_names)) for each in (public, train))
+        raise ConfigError("public.dataset: {!r} has the {} {} and not {}".format(public.name, kinds, *both))
+
+
+def as_the_others(public: Dataset, train: Dataset) -> Dataset:
+    """Public data that are not unlike, with labels or outputs in the order of the others, and scaled as theirs."""
+    if train.task.one_class:
+        return public
+    targets = train.task.ordered(public.targets, public.class_names, train.class_names)
+    return replace(public, targets=targets, labels=train.labels, task=train.task)
 
 
 def without(dataset: Dataset, modalities: Collection[str]) -> Dataset:

@@ -36,6 +36,7 @@ BY_AXES = {len(axes): kind for kind, axes in AXES.items()}
 
 
 LEAST = 1e-30  # so that what is divided by it stays a number
+MOST = 1e30  # so that it is one in float32
 
 SCALES = ("own", "all", "none")
 
@@ -107,8 +108,8 @@ class TargetScale(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    mean: float = Field(0.0, allow_inf_nan=False, description="subtracted")
-    deviation: float = Field(1.0, ge=LEAST, allow_inf_nan=False, description="divided by")
+    mean: float = Field(0.0, ge=-MOST, le=MOST, description="subtracted")
+    deviation: float = Field(1.0, ge=LEAST, le=MOST, description="divided by")
 
 
 class DataSchema(BaseModel):
@@ -134,12 +135,15 @@ class DataSchema(BaseModel):
     def _as_the_task_says(self) -> Self:
         names = self.classes + self.outputs
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"the {self.solved_by.one} {twice[0]!r} stands here twice; name each once")
+            raise sentence(f"the {self.solved_by.one} {twice[0]!r} stands here twice; name each once")
         kind = self.solved_by
         for key in ("classes", "outputs"):
             if key != kind.names and getattr(self, key):
-                raise ValueError(f"{key}: the task {self.task} has none; name them under {kind.names}")
-        self.solved  # noqa: B018 -- raises ValueError
+                raise sentence(f"{key}: the task {self.task} has none; name them under {kind.names}")
+        try:
+            self.solved  # noqa: B018 -- raises ValueError
+        except ValueError as error:
+            raise sentence(str(error)) from None
         return self
 
     @model_serializer(mode="wrap")

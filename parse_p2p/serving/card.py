@@ -105,7 +105,7 @@ def _measured(about: Description) -> str:
     if about.measured is None:
         return "Its log does not say."
     task, loss = about.solved, about.measured.test_loss
-    nats = "" if loss is None else f", {task.loss_name} {loss:.4f}{task.unit}"
+    nats = "" if loss is None else f", {task.loss_shown} {loss:.4f}{task.unit}"
     on = f"on the agent's own test samples of `{_plain(about.run.dataset)}`"
     return f"{task.score[0].upper()}{task.score[1:]} {about.measured.accuracy:.4f}{nats}, {on}."
 

@@ -267,3 +267,19 @@ def test_samples_that_cannot_be_are_refused_in_a_sentence(graph, data, said):
     with pytest.raises(parse_p2p.ConfigError) as caught:
         parse_p2p.run(graph, data=data, **TINY)
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("data", "task", "said"),
+    [
+        (made(30), "regresion", "task: there is no task 'regresion': did you mean 'regression'?"),
+        (made(30), None, "task: there is no task None"),
+        (made(30), "os.path", "task: there is no task 'os.path'"),
+        (parse_p2p.data.samples(made(30)), "regression", "task: regression is asked for, and the data are of classif"),
+        ({"task": "multi-label", "path": "x"}, "regression", "task: regression is asked for, and the data are of mult"),
+    ],
+)
+def test_a_task_that_is_none_or_not_that_of_the_data_is_refused_in_a_sentence(data, task, said):
+    with pytest.raises(parse_p2p.ConfigError) as caught:
+        parse_p2p.run("ring:2", data=data, task=task, **TINY)
+    assert str(caught.value).startswith(said)

@@ -1,6 +1,7 @@
 """``parse-agent data check``: what is in data, and what in them is odd."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from parse_p2p.core.types import Modality
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from parse_p2p.data.base import Dataset
     from parse_p2p.data.findings import Summary
     from parse_p2p.data.schema import DataSchema
 
@@ -40,8 +42,9 @@ def check(
     from parse_p2p.data.findings import findings, summary
 
     opened = sources.opened(source, id, kind, set)
-    notes = list(_against(None if topology is None else _schema_in(topology), opened))
-    datasets = {name: each.dataset for name, each in opened.items()}
+    schema = None if topology is None else _schema_in(topology)
+    notes = list(_against(schema, opened))
+    datasets = {name: _scaled(each, schema) for name, each in opened.items()}
     summaries = {name: summary(dataset) for name, dataset in datasets.items()}
     notes += findings(datasets)
     console = terminal.console()
@@ -75,6 +78,14 @@ def _against(given: "DataSchema | None", opened: Mapping[str, sources.OpenedSour
         for problem in unlike(each.dataset, schema, _meant(each, schema)):
             raise ConfigError(f"{name}: {problem}")
         yield from lacking(name, each.dataset, schema)
+
+
+def _scaled(source: sources.OpenedSource, given: "DataSchema | None") -> "Dataset":
+    """The samples of a source that fits, with what its schema scales outputs by."""
+    schema, dataset = given or source.schema, source.dataset
+    if schema is None or not schema.targets:
+        return dataset
+    return replace(dataset, task=schema.solved_by.of(dataset.class_names, schema.targets))
 
 
 def _meant(source: sources.OpenedSource, schema: "DataSchema") -> list[Modality]:

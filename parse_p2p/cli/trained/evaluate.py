@@ -58,7 +58,7 @@ def evaluate(
 
 def _agents(found: "list[Scores]") -> Columns:
     task = found[0].task
-    names = ("agent", "seen through", "round", "rows", task.score, task.loss_name)
+    names = ("agent", "seen through", "round", "rows", task.score, task.loss_shown)
     table = Columns(names, first=("agent", task.score, "rows"), left=("seen through",))
     for each in found:
         figures = (str(each.round), str(each.rows), f"{each.score:.3f}", f"{each.loss:.3f}")

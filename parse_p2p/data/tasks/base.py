@@ -62,6 +62,11 @@ class Task:
             raise ValueError(f"targets are numbers to scale by, and those of {cls.name} are none; leave targets out")
         return cls()
 
+    @property
+    def loss_shown(self) -> str:
+        """What its loss is called where it stands beside figures in the units of the targets."""
+        return self.loss_name
+
     def read(
         self, origin: Origin, columns: Mapping[str, NDArray[Any]], options: TargetOptions
     ) -> tuple[Tensor, tuple[str, ...]]:

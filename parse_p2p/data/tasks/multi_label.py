@@ -45,9 +45,10 @@ class MultiLabel(Task):
         refuse_other_keys(MultiLabel, options)
         given = options.classes if isinstance(options.classes, tuple) else tuple(map(str, range(options.classes or 0)))
         found, names = numbers(origin, columns, given, "classes")
+        holder = [name for name, values in columns.items() for _ in range(1 if values.ndim == 1 else values.shape[1])]
         for row, at in np.argwhere((found != 0) & (found != 1)).tolist():
             wrong = f"has the value {found[row, at]:g} for {names[at]!r} in row {row}, from 0"
-            raise origin.fault(origin.target, wrong, "a label is 1 where a sample has it and else 0")
+            raise origin.fault(holder[at], wrong, "a label is 1 where a sample has it and else 0")
         return torch.from_numpy(found), names
 
     def wrong(self, targets: Tensor, outputs: int) -> str:

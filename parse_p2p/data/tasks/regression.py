@@ -55,6 +55,10 @@ class Regression(Task):
         both = [(scales[n].mean, scales[n].deviation) if n in scales else (0.0, 1.0) for n in names]
         return cls(*map(tuple, zip(*both, strict=True)))
 
+    @property
+    def loss_shown(self) -> str:
+        return f"{self.loss_name}, scaled" if self.mean else self.loss_name
+
     def read(
         self, origin: Origin, columns: Mapping[str, NDArray[Any]], options: TargetOptions
     ) -> tuple[Tensor, tuple[str, ...]]:
@@ -76,15 +80,16 @@ class Regression(Task):
 
     def scored(self, data: Samples, outputs: Tensor, rows: Tensor) -> float:
         """The mean of R² over the outputs that vary; where none does, whether all are exact."""
-        said, targets = self.said(outputs)[rows].double(), data.targets[rows].double()
+        # in double: beside a large offset float32 rounds by a noticeable part of the error
+        said, targets = self.said(outputs[rows].double()), data.targets[rows].double()
         vary = targets.amax(0) > targets.amin(0)
         if not bool(vary.any()):
-            return float(torch.equal(said, targets))
+            return float(torch.equal(said.float(), data.targets[rows]))
         return float(_r2(said, targets)[vary].mean())
 
     def details(self, data: Samples, outputs: Tensor, names: Sequence[str]) -> dict[str, dict[str, float]]:
         """R², root mean squared and mean absolute error of each output; no R² of one that does not vary."""
-        said, targets = self.said(outputs).double(), data.targets.double()
+        said, targets = self.said(outputs.double()), data.targets.double()
         errors, r2 = said - targets, _r2(said, targets).tolist()
         rmse, mae = errors.square().mean(0).sqrt().tolist(), errors.abs().mean(0).tolist()
         found = zip(names, r2, rmse, mae, strict=True)
@@ -111,13 +116,19 @@ class Regression(Task):
         if same := [name for name, (low, high, _, _) in figures.items() if low == high]:
             yield f"{count(len(same), 'output is', 'outputs are')} the same in all rows ({listed(same)})"
         far = {name: (mean, deviation) for name, (low, high, mean, deviation) in figures.items()
-               if low < high and (abs(mean) > FAR * max(deviation, 1) or not 1 / FAR < deviation < FAR)}  # fmt: skip
+               if low < high and self._is_far(names.index(name), mean, deviation)}  # fmt: skip
         if far:
             scale = ", ".join(f"{name}: {{mean: {m:.4g}, deviation: {d:.4g}}}" for name, (m, d) in far.items())
             yield (
                 f"{count(len(far), 'output is', 'outputs are')} far from mean 0 and deviation 1, which networks learn "
                 f"best: scale for all agents alike by data_schema.targets: {{{scale}}}"
             )
+
+    def _is_far(self, output: int, mean: float, deviation: float) -> bool:
+        """Whether an output is learnt badly, as it is scaled."""
+        if self.mean:
+            mean, deviation = (mean - self.mean[output]) / self.deviation[output], deviation / self.deviation[output]
+        return abs(mean) > FAR * max(deviation, 1) or not 1 / FAR < deviation < FAR
 
     def _scaled(self, targets: Tensor) -> Tensor:
         if not self.mean:

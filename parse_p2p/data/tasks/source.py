@@ -1,5 +1,6 @@
 """What a source says of its targets, and where it has them from: before anybody knows what is in them."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from parse_p2p.core import plugins
-from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, DataWarning, nearest
 from parse_p2p.core.plugin_options import Named, sentence
 
 LARGEST_NUMBER = 10**6
 """Of a class that is named by its number: beyond are wrapped -1 and other marks of what has no class."""
+
+LOST = 1e-3
+"""Of a deviation, by which float32 may round."""
 
 
 def as_name(value: Any) -> Any:
@@ -128,7 +132,7 @@ def numbers(
 
     Raises ConfigError, naming the column, for what is no number or not finite, and for names that are not as many.
     """
-    blocks = [_block(origin, name, values) for name, values in columns.items()]
+    blocks = [_block(origin, name, values, key) for name, values in columns.items()]
     for name, block in zip(columns, blocks, strict=True):
         if len(block) != len(blocks[0]):
             first = next(iter(columns))
@@ -150,12 +154,11 @@ def _names(column: str, axes: int, width: int, several: bool) -> list[str]:
     return [column] if axes == 1 else [f"{column}{k}" if several else str(k) for k in range(width)]
 
 
-def _block(origin: Origin, name: str, values: NDArray[Any]) -> NDArray[np.float32]:
+def _block(origin: Origin, name: str, values: NDArray[Any], key: str) -> NDArray[np.float32]:
     if values.dtype.kind not in "fiub" or values.ndim not in (1, 2):
         wrong = f"is {values.dtype} with {values.ndim} axes"
-        raise origin.fault(
-            name, wrong, "give numbers as (N,) or (N, outputs), or leave out data.task where it is a class"
-        )
+        each = "numbers as (N,) or (N, outputs)" if key == "outputs" else "0 and 1 as (N,) or (N, labels)"
+        raise origin.fault(name, wrong, f"give {each}, or leave out data.task where it is a class")
     if values.size == 0:
         raise origin.fault(name, "is empty", "give at least one sample")
     with np.errstate(over="ignore"):
@@ -163,4 +166,17 @@ def _block(origin: Origin, name: str, values: NDArray[Any]) -> NDArray[np.float3
     for row in np.flatnonzero(~np.isfinite(block).all(1)).tolist():
         wrong = f"has a target that is NaN or infinite in float32 in row {row}, from 0"
         raise origin.fault(name, wrong, "leave out the row: what is not known cannot be learnt from")
+    _warn_of_lost_digits(origin, name, values, block)
     return block
+
+
+def _warn_of_lost_digits(origin: Origin, name: str, values: NDArray[Any], block: NDArray[np.float32]) -> None:
+    """Say so where float32 rounds by more than a thousandth of the deviation, as beside a large offset."""
+    exact = values.reshape(len(values), -1).astype(np.float64)
+    lost, deviation = np.abs(exact - block).max(0), exact.std(0)
+    if ((LOST * deviation < lost) & (np.ptp(exact, 0) > 0)).any():
+        said = (
+            f"{origin.noun} {name!r} of {origin.where} varies too little for float32 around a mean of "
+            f"{exact.mean(0)[int(np.argmax(lost))]:.4g}, and loses digits: subtract a constant first"
+        )
+        warnings.warn(said, DataWarning, stacklevel=2)

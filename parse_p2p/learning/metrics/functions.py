@@ -2,7 +2,8 @@
 
 Such as ``torchmetrics.functional.classification.multiclass_cohen_kappa``; it is given the probabilities (N, C), the
 targets (N,) and ``num_classes``. One that takes ``num_labels`` is for labels, one of ``torchmetrics.functional`` for
-``preds`` and ``target`` without either for regression. Whether its result is one number is tried.
+``preds`` and ``target`` without either for regression. Whether its result is one number is tried. Where it refuses an
+agent's test samples, as R² does a single one, it has no number for that agent.
 """
 
 import inspect
@@ -34,12 +35,19 @@ def adapted(found: Any) -> Metric:
     if how is None:
         raise ConfigError(f"{name!r} is no metric: it has to be a function of predictions, targets and num_classes")
     task, trial = TRIALS[how]
-    metric = suits(task)(_metric(name, found, how))
+    metric = _metric(name, found, how)
     try:
         metric(trial)
     except Exception as error:
         raise ConfigError(f"{name!r} gives no number for probabilities and targets: {cause(error)}") from None
-    return metric
+
+    def where_possible(predictions: Predictions) -> Mapping[str, float]:
+        try:
+            return metric(predictions)
+        except ValueError:
+            return {}
+
+    return suits(task)(where_possible)
 
 
 def _metric(name: str, function: Callable[..., Any], how: str) -> Metric:

@@ -63,7 +63,7 @@ def test_a_round_is_that_of_plain_torch(task, plain):
 
 @pytest.mark.parametrize(("task", "key"), [("regression", "r2"), ("multi-label", "macro-f1")])
 def test_a_network_learns_it_and_says_what_its_score_is_called(task, key, tmp_path):
-    run = parse_p2p.run("complete_graph:2", {"audio+motion": 2}, method="fedavg", coordinator="hub", rounds=6,
+    run = parse_p2p.run("complete_graph:2", {"audio+motion": 2}, method="fedavg", coordinator="hub", rounds=3,
                         data={"audio": AUDIO, "motion": MOTION, "y": TASKS[task]}, task=task,
                         options={"branch": 0.0}, train={"epochs": 4, "batch": 8},
                         early_stopping={"validation": 0.2})  # fmt: skip
@@ -136,3 +136,24 @@ def test_metrics_of_another_task_are_refused_for_classes_too():
 
 def test_the_supervised_contrast_that_weighs_nothing_is_nobodys_business():
     planned("regression", method="parse", options={"contrast": 0.0, "supervised": True})
+
+
+def test_public_numbers_of_a_named_set_are_learnt_as_the_agents_learn_theirs(tmp_path):
+    """In the order of their outputs, and scaled as theirs are."""
+    np.savez(tmp_path / "all.npz", audio=AUDIO, y=100 + NUMBERS)
+    np.savez(tmp_path / "public.npz", audio=AUDIO, y=100 + NUMBERS[:, ::-1])
+    source, keys = {"task": "regression", "outputs": ["x", "y"]}, ("x", "y")
+    schema = {"task": "regression", "modalities": {"audio": {"kind": "vector", "shape": [4]}}, "outputs": keys,
+              "targets": {"x": {"mean": 100}, "y": {"mean": 100, "deviation": 2}}}  # fmt: skip
+
+    def public_of(outputs):
+        public = {"dataset": "npz", "data": source | {"path": str(tmp_path / "public.npz"), "outputs": outputs}}
+        agents, data = {"mix": {"audio": 2}, "coordinator": "hub"}, source | {"path": str(tmp_path / "all.npz")}
+        run = run_file(method="fedafd", dataset="npz", data=data, agents=agents, public=public, data_schema=schema)
+        return RunPlan(run).learner("hub", ("audio",)).data
+
+    public = public_of(["y", "x"])
+    assert public.class_names == keys and np.allclose(public.targets, 100 + NUMBERS)
+    assert public.task.mean == (100.0, 100.0) and public.task.deviation == (1.0, 2.0)
+    with pytest.raises(ConfigError, match=r"public.dataset: .* has the outputs 'a', 'b' and not 'x', 'y'"):
+        public_of(["a", "b"])

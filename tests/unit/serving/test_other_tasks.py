@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import parse_p2p
+from parse_p2p.cli.trained.evaluate import _agents
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.sources.python import samples
+from parse_p2p.data.tasks.regression import Regression
 from parse_p2p.lab.report.run_data import RunData
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.serving import exported, onnx, server
@@ -132,3 +134,27 @@ def test_information_on_classes_is_not_looked_for(run):
     plan = RunFolder(run[1]).open()
     with pytest.raises(ConfigError, match=f"pid estimates information on the class of a sample, and .* is {run[0]}"):
         analyse(plan, {}, 3)
+
+
+def test_the_loss_of_scaled_numbers_is_called_so_beside_figures_in_their_own_units(run):
+    task, folder, data = run
+    model = parse_p2p.load(folder, "a0")
+    wanted = "squared error, scaled" if task == "regression" else "binary cross-entropy"
+    assert model.task.loss_shown == wanted and wanted in _agents([evaluate(model, data, "mine")]).names
+    assert Regression().loss_shown == "squared error"
+
+
+def test_numbers_that_the_schema_scales_already_are_not_advised_to_be(tmp_path, agent):
+    y = np.stack([300 + 5 * X[:, 0], 90 + X[:, 1]], 1)
+    np.savez(tmp_path / "d.npz", m=X, y=y)
+    schema = {"task": "regression", "modalities": {"m": {"kind": "vector", "shape": [3]}}, "outputs": ["rain", "heat"],
+              "targets": {"heat": {"mean": 300, "deviation": 5}}}  # fmt: skip
+    agents = [{"id": "a0", "modalities": ["m"], "data": {"path": "d.npz"}}]
+    run = {"graph": {"generator": "complete"}, "agents": agents, "data_schema": schema,
+           "data": {"task": "regression", "outputs": ["heat", "rain"]}}  # fmt: skip
+    (tmp_path / "run.yaml").write_text(json.dumps(run))
+    code, said, _ = agent("data", "check", tmp_path / "run.yaml", "--id", "a0")
+    assert code == 0 and "1 output is far from mean 0" in said and "targets: {rain: {mean: 89.99" in said
+    del schema["targets"]
+    (tmp_path / "run.yaml").write_text(json.dumps(run))
+    assert "2 outputs are far from mean 0" in agent("data", "check", tmp_path / "run.yaml", "--id", "a0")[1]

@@ -115,12 +115,13 @@ function dashed(i) {
 
 // accuracy, or what other tasks than classification have in its place
 const scoreName = (runs) => [...new Set(runs.map((run) => run.score))].join(", ");
+const scoreTitle = (runs) => scoreName(runs).replace(/^./, (first) => first.toUpperCase());
 
 function drawAccuracy() {
-  const named = scoreName(shownRuns().map(([run]) => run));
-  text("accuracy-title", named[0].toUpperCase() + named.slice(1));
+  const runs = shownRuns().map(([run]) => run);
+  text("accuracy-title", scoreTitle(runs));
   curveLegend("accuracy-legend");
-  draw("accuracy", curves("accuracy"), { yaxis: { title: { text: named } } });
+  draw("accuracy", curves("accuracy"), { yaxis: { title: { text: scoreName(runs) } } });
   const spread =
     page.by === "type" && !several()
       ? "Lines are means over agents, bands reach from the worst to the best."

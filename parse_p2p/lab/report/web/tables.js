@@ -57,6 +57,7 @@ function radio(run, i) {
 
 function drawTypes() {
   const runs = shownRuns().map(([run]) => run);
+  text("types-hint", `${scoreTitle(runs)} on the test set with each agent's own modalities, mean ± standard deviation.`);
   const types = [...new Set(runs.flatMap((run) => run.agents.map((agent) => typeAt(agent, Infinity))))];
   const any = (key) => runs.map((run) => run.summary?.types?.some?.((row) => row[key] != null));
   // of several runs only what is compared, so that they fit side by side

@@ -1,5 +1,6 @@
 """Labels and numbers as sources hold them, what is refused of them, and what agents agree on."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -193,8 +194,44 @@ def test_agents_of_two_tasks_or_other_outputs_are_refused_naming_both():
     ({"classes": ["a", "b"], "targets": {"a": {"mean": 1}}}, "targets are numbers to scale by"),
     ({"task": "regression", "outputs": ["a"], "targets": {"b": {"mean": 1}}}, "there is no output 'b'"),
     ({"task": "regression", "outputs": ["a"], "targets": {"a": {"deviation": 0}}}, "greater than or equal"),
+    ({"task": "regression", "outputs": ["a"], "targets": {"a": {"deviation": 1e39}}}, "less than or equal"),
+    ({"task": "regression", "outputs": ["a"], "targets": {"a": {"mean": -1e39}}}, "greater than or equal"),
+    ({"task": "regression", "outputs": ["a"], "targets": {"a": {"mean": float("nan")}}}, "than or equal"),
     ({"task": "os:path", "outputs": ["a"]}, "there is no task 'os:path'"),
 ])  # fmt: skip
 def test_schemas_that_cannot_be_are_refused(keys, said):
     with pytest.raises(ValidationError, match=said):
         DataSchema.model_validate({"modalities": {"m": {"kind": "vector", "shape": [2]}}, **keys})
+
+
+def test_a_value_that_is_no_label_is_said_of_its_own_column(tmp_path):
+    with pytest.raises(ConfigError, match=r"^column 'heat' of .* has the value 20.5 for 'heat'"):
+        table(tmp_path / "d.csv", task="multi-label", target=["cat", "heat"])
+    with pytest.raises(ConfigError, match=r"give 0 and 1 as \(N,\) or \(N, labels\)"):
+        samples({"m": X, "y": np.array(["yes", "no", "no", "yes"])}, task="multi-label")
+
+
+@pytest.mark.parametrize(("y", "loses"), [
+    (1.7e9 + np.arange(4.0), True),
+    (2**26 + np.arange(4), True),
+    (3e5 + np.arange(4.0) / 7, True),
+    (1e3 + np.arange(4.0) / 7, False),
+    (np.full(4, 0.1), False),
+    (np.full(4, 5.0), False),
+    (np.float32(1e7) + np.arange(4, dtype=np.float32), False),  # as exact as they were
+])  # fmt: skip
+def test_targets_that_lose_digits_in_float32_are_warned_of(y, loses):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        samples({"m": X, "y": y}, task="regression")
+    assert [str(each.message).startswith("array 'y' of data varies too little for float32") for each in said] == [
+        True
+    ] * loses
+
+
+def test_a_schema_that_cannot_be_is_refused_without_being_printed_back():
+    wrong = {"modalities": {"m": {"kind": "vector", "shape": [2]}}, "task": "regression"}
+    for keys in ({"outputs": ["a"], "targets": {"b": {"mean": 1}}}, {}, {"classes": ["a", "b"]}):
+        with pytest.raises(ValidationError) as caught:
+            DataSchema.model_validate(wrong | keys)
+        assert [each["type"] for each in caught.value.errors()] == ["sentence"]

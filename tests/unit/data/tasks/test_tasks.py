@@ -149,3 +149,15 @@ def test_a_look_at_labels_and_numbers():
     said = list(findings({"d": numbers}))
     assert "d: 1 output is the same in all rows ('y')" in said
     assert any("data_schema.targets: {x: {mean: 30, deviation: 18.71}}" in each for each in said)
+
+
+def test_scores_beside_a_large_offset_are_as_exact_as_without():
+    targets = torch.tensor([[-0.5], [-0.25], [0.25], [0.5]])
+    outputs = targets + torch.tensor([[0.01], [-0.01], [0.01], [-0.01]])
+    scaled = Regression.of(("x",), {"x": TargetScale(mean=1e6)})
+    near, far = made(targets, Regression()), made(targets + 1e6, scaled)
+    wanted = 1 - 4 * 0.01**2 / float(targets.square().sum())
+    assert near.task.scored(near, outputs, EVERY) == pytest.approx(wanted, rel=1e-6)
+    assert far.task.scored(far, outputs, EVERY) == pytest.approx(wanted, rel=1e-6)
+    assert far.task.details(far, outputs, ("x",))["x"]["rmse"] == pytest.approx(0.01, rel=1e-5)
+    assert far.task.scored(far, outputs + 1, EVERY[:1]) == 0 and far.task.scored(far, targets, EVERY[:1]) == 1

@@ -78,6 +78,14 @@ def test_a_function_of_torchmetrics_is_for_the_task_that_its_arguments_say(funct
     assert list(metric(case[0]).values()) == pytest.approx([case[2]])
 
 
+def test_a_function_that_refuses_the_samples_has_no_number_for_them():
+    """As R² does of one sample, in the middle of a run."""
+    metric = plugins.load(plugins.METRICS, "torchmetrics.functional.r2_score")
+    one = Predictions(NUMBERS.probabilities[:1], NUMBERS.targets[:1], NUMBERS.names)
+    assert metric(one) == {} and metric(NUMBERS).keys() == {"r2_score"}
+    assert base.tasks_of(metric) == ("regression",)
+
+
 @pytest.mark.parametrize(("name", "wanted"), BY_HAND.items())
 def test_values_are_those_by_hand_and_absent_classes_are_left_out(name, wanted):
     assert measured(name, SOME) == pytest.approx(wanted, rel=1e-5)
