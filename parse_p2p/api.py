@@ -164,6 +164,7 @@ def run(
     coordinator: str | None = None,
     folder: str | Path | None = None,
     task: str = "classification",
+    common_test: Any = None,
     **keys: Any,
 ) -> Run:
     """Simulate a network of agents from its first round to its last, in this process; what came of it.
@@ -176,6 +177,7 @@ def run(
     ``data`` are samples that are dealt to the agents: arrays by name with the classes as ``y``, a
     ``parse_p2p.data.Dataset``, a ``torch.utils.data.Dataset`` or a ``datasets.Dataset`` (``parse_p2p.data.samples`` has
     options); or such samples for each node by its name, which stay its own; or else options of the named ``dataset``.
+    Of nodes with their own, ``common_test`` are samples that all are tested with too, or where such lie.
     Where ``y`` are labels of 0 and 1, or numbers to predict, say ``task="multi-label"`` or ``"regression"``.
 
     ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a ``folder`` it is written as
@@ -191,8 +193,10 @@ def run(
     if agents is None and given is not None:
         agents = _all_of(given, graph)
     raw = _network(graph, agents, coordinator) | {"method": method, "rounds": rounds, "seed": seed} | chosen
+    common, said = _common(common_test, task)
+    raw |= said
     file = run_file.resolve(deepcopy({**raw, **keys}), Path("parse_p2p.run"))
-    plan = RunPlan(file, samples=_by_agent(given, graph, file) if isinstance(given, Mapping) else given)
+    plan = RunPlan(file, True, _by_agent(given, graph, file) if isinstance(given, Mapping) else given, common)
     for note in plan.notes():
         warnings.warn(note, stacklevel=2)
     rows, key = list[Row](), plan.schema.solved.key
@@ -231,6 +235,16 @@ def _given(data: Any, dataset: str, task: str) -> tuple[dict[str, Any], Given]:
         _refuse_other(task, options.get("task", task))
         return {"dataset": dataset, "data": options | ({"task": task} if task != CLASSIFICATION.name else {})}, None
     return {"dataset": "given"}, _samples(data, task)
+
+
+def _common(given: Any, task: str) -> tuple[Dataset | None, dict[str, Any]]:
+    """Samples in memory that all are tested with, or the keys of a run file for where they lie."""
+    if given is None or (isinstance(given, Mapping) and not any(map(_is_array, given.values()))):
+        return None, {} if given is None else {"common_test": dict(given)}
+    try:
+        return _samples(given, task), {}
+    except ConfigError as error:
+        raise ConfigError(f"common_test: {error}") from error
 
 
 def _samples(given: Any, task: str) -> Dataset:

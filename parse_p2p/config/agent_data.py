@@ -70,6 +70,9 @@ class AgentData(Protocol):
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         """The coordinator's data set with these modalities, scaled: nobody's private sample is in it."""
 
+    def common(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        """What every agent is tested with beside its own samples, where there is such: scaled as those of this one."""
+
     def own_fingerprint(self, me: PeerId) -> str | None:
         """Of an agent's own samples, once they were opened; None where it has none of its own."""
 
@@ -188,7 +191,12 @@ class SharedData:
     def _scales_of_own(self, train: Dataset) -> dict[Modality, Scale]:
         return {m: Scale.of(train.having(m)) if self._by_own(m) else Scale() for m in train.inputs}
 
+    def common(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        return None  # the test set is common to all
+
     def problems(self) -> Iterator[str]:
+        if self._given.common_test is not None:
+            yield f"common_test: all agents are tested with the test share of {self._given.dataset!r}: leave it out"
         if any(own or test for own, test in _own_sources(self._given).values()):
             yield (
                 f"dataset: an agent has data of its own, and {self._given.dataset!r} is dealt to all: set dataset: "
@@ -272,36 +280,44 @@ class OwnData:
         run: RunFile,
         coordinator: PeerId | None = None,
         samples: Mapping[PeerId, Dataset] | None = None,
+        common: Dataset | None = None,
     ) -> None:
-        self.run = run
+        self._given = run
         if samples and run.data_schema is None:
-            self.run = run.model_copy(update={"data_schema": united({str(me): each for me, each in samples.items()})})
+            self._given = run.model_copy(update={"data_schema": united({str(me): each for me, each in samples.items()})})
         self._coordinator = coordinator
+        self._common = common
         self._own = _own_sources(run)
         self._opened = {(me, False): dataset for me, dataset in (samples or {}).items()}
         self._agreed: dict[PeerId, Mapping[Modality, Scale]] = {}
 
+    @cached_property
+    def run(self) -> RunFile:
+        if self._given.fingerprint is not None or (self._given.common_test is None and self._common is None):
+            return self._given
+        return self._given.model_copy(update={"fingerprint": self._fingerprint})
+
     @property
     def schema(self) -> DataSchema:
-        if self.run.data_schema is None:
+        if self._given.data_schema is None:
             raise ConfigError(
                 "data_schema: agents with data of their own have to agree on modalities and classes: add what "
                 "parse-agent data schema SOURCE prints"
             )
-        return self.run.data_schema
+        return self._given.data_schema
 
     def source(self, me: PeerId, to_test: bool = False) -> Source | None:
         """Where an agent's samples are, or those that it tests with if they are apart."""
         own, test = self._own.get(me, ({}, None))
         if to_test and test is None:
             return None
-        values = self.run.data | own | (test or {} if to_test else {})
+        values = self._given.data | own | (test or {} if to_test else {})
         where = f"agents: {me}.{'test_data' if to_test else 'data'}"
         return Source({key: _for(me, value) for key, value in values.items()}, where) if values else None
 
     def sources(self) -> Iterator[Source]:
         """Those of all agents, as far as the run file has them."""
-        both = (self.source(me, to_test) for me in agent_ids(self.run) for to_test in (False, True))
+        both = (self.source(me, to_test) for me in agent_ids(self._given) for to_test in (False, True))
         return filter(None, both)
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
@@ -338,10 +354,10 @@ class OwnData:
         mine = self._conforming(me, False, modalities)
         if self.source(me, to_test=True) is not None:
             return mine.sensed(), None
-        cut = split_groups if self.run.test_by == "group" else split
+        cut = split_groups if self._given.test_by == "group" else split
         with _named(me):
             # first divided and then without those that lack all: what is a test sample stays one when modalities change
-            train, test = cut(mine, self.run.test, self.run.seed)
+            train, test = cut(mine, self._given.test, self._given.seed)
         return train.sensed(), test.sensed()
 
     def _scales(self, me: PeerId, train: Dataset) -> dict[Modality, Scale]:
@@ -360,9 +376,34 @@ class OwnData:
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         return self.share(coordinator, modalities)[0]
 
+    def common(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        if self._given.common_test is None and self._common is None:
+            return None
+        opened, found = self._opened_common, self._fingerprint
+        if self.run.fingerprint != found:
+            raise ConfigError(
+                f"common_test: {opened.name!r} holds other samples here than where the run began (fingerprint {found}, "
+                f"there {self.run.fingerprint}): give every host the same copy"
+            )
+        mine = conform(opened, self.schema, modalities, f"common_test ({opened.name})").sensed()
+        if not len(mine):
+            raise ConfigError(f"common_test: none of its samples has {' or '.join(modalities)}, which {me} has: add some")
+        return scaled(mine, self._scales(me, self._divided(me, modalities)[0]))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint([self._opened_common])
+
+    @cached_property
+    def _opened_common(self) -> Dataset:
+        if self._common is not None:
+            return self._common
+        return Source(self._given.data | (self._given.common_test or {}), "common_test").open(self._given.seed)
+
     def problems(self) -> Iterator[str]:
-        run = self.run
+        run = self._given
         self.schema  # noqa: B018 -- raises ConfigError
+        self.run  # noqa: B018 -- likewise
         agents = agent_ids(run)
         for me in self._own.keys() - set(agents):
             yield f"agents.data.{me}: there is no agent {me!r}: {nearest(me, agents)}"
@@ -376,6 +417,8 @@ class OwnData:
             yield "public: where agents have data of their own, give the coordinator its data at its entry instead"
         if run.partition != PartitionEntry():
             yield "partition: agents have data of their own, and nothing is dealt: leave it out"
+        if run.common_test is not None and run.stream is not None:
+            yield "common_test: every task of a stream has other labels: leave out stream or common_test"
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         return fingerprint(self._opened[key] for key in ((me, False), (me, True)) if key in self._opened)
@@ -394,7 +437,7 @@ class OwnData:
             source = self.source(me, to_test=True) if to_test else self._needed(me)
             assert source is not None
             with _named(me):
-                self._opened[me, to_test] = source.open(self.run.seed)
+                self._opened[me, to_test] = source.open(self._given.seed)
         return self._opened[me, to_test]
 
     def _needed(self, me: PeerId) -> Source:
@@ -410,11 +453,20 @@ class OwnData:
 
 
 def agent_data(
-    run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None, samples: Samples | None = None
+    run: RunFile,
+    peers: Sequence[PeerId],
+    coordinator: PeerId | None,
+    samples: Samples | None = None,
+    common: Dataset | None = None,
 ) -> AgentData:
-    """The data of a run's agents, or ``samples`` in place of what the run file says; no peer is ``coordinator``."""
+    """The data of a run's agents, or ``samples`` in place of what the run file says; no peer is ``coordinator``.
+
+    ``common`` is in place of ``common_test``, where ``samples`` are those of each agent.
+    """
     if isinstance(samples, Mapping):
-        return OwnData(run.model_copy(update={"dataset": OWN}), coordinator, samples)
+        return OwnData(run.model_copy(update={"dataset": OWN}), coordinator, samples, common)
+    if common is not None:
+        raise ConfigError("common_test: its samples are given for agents whose own are given too: leave it out")
     return OwnData(run, coordinator) if run.dataset == OWN else SharedData(run, peers, coordinator, samples)
 
 

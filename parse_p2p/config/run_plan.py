@@ -51,10 +51,13 @@ class RunPlan:
 
     What agents announce while they run makes another plan of it, see ``with_changes``.
 
-    Without ``refuse`` it is left to the caller to look at ``problems``. ``samples`` are in place of the run's data.
+    Without ``refuse`` it is left to the caller to look at ``problems``. ``samples`` are in place of the run's data,
+    and ``common`` of its common test set.
     """
 
-    def __init__(self, run: RunFile, refuse: bool = True, samples: Samples | None = None) -> None:
+    def __init__(
+        self, run: RunFile, refuse: bool = True, samples: Samples | None = None, common: Dataset | None = None
+    ) -> None:
         self.method: Method = plugins.load(plugins.METHODS, run.method)
         run = _with_network(run, self.method)
         self.options = options(self.method.options, run.options, "options")
@@ -69,7 +72,7 @@ class RunPlan:
         self.topology = roster.topology
         self.specs = {spec.id: spec for spec in specs(roster.run, roster)}
         self.peers = [me for me in self.specs if me != self.coordinator]
-        self.data = agent_data(roster.run, self.peers, self.coordinator, samples)
+        self.data = agent_data(roster.run, self.peers, self.coordinator, samples, common)
         try:
             self.run = self.data.run
         except ConfigError:  # of which problems tell
@@ -171,7 +174,22 @@ class RunPlan:
             )
         return train, test
 
-    def _refuse_gaps(self, me: PeerId, mine: Part) -> None:
+    def common(self, me: PeerId, modalities: Modalities) -> Dataset | None:
+        """What an agent is tested with as all others are, seen as its task; None where there is nothing.
+
+        Raises ConfigError where no sample is of its task.
+        """
+        found, name = self.data.common(me, modalities), self.specs[me].task
+        if found is None:
+            return None
+        if not self.method.gaps:
+            self._refuse_gaps(me, (found,))
+        found = seen_as(self.run.tasks[name], found) if name else found
+        if not len(found):
+            raise ConfigError(f"common_test: none of its samples is of the task {name!r} of {me}: add some")
+        return found
+
+    def _refuse_gaps(self, me: PeerId, mine: Iterable[Dataset]) -> None:
         for part in mine:
             if part.present:
                 m, there = sorted(part.present.items())[0]
@@ -247,7 +265,8 @@ class RunPlan:
         """Have a learner learn from samples that are scaled so; the public samples of the coordinator."""
         self.data.use_agreed(me, agreed)
         modalities = learner.holder.modalities
-        learner.learn_from(*self._divided(me, modalities, *self.share(me, modalities)))
+        divided = self._divided(me, modalities, *self.share(me, modalities))
+        learner.learn_from(*divided, self.common(me, modalities))
         return self._public(me)
 
     def _public(self, me: PeerId) -> Dataset | None:
@@ -397,7 +416,8 @@ class RunPlan:
         device = device or self.device(me)
         devices.open_up(device, me)
         network = self.initialised(self.spec(me, modalities))
-        if (train.present or test.present) and not network.reads_some:
+        common = self.common(me, modalities)
+        if any(part.present for part in (train, test, common) if part is not None) and not network.reads_some:
             raise ConfigError(
                 f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
                 f"modality (reads_some), and {me} has such: leave them out, or take another network"
@@ -414,6 +434,7 @@ class RunPlan:
             tasks,
             [plugins.load(plugins.METRICS, name) for name in self.run.metrics],
             validation,
+            common,
         )
 
     def _divided(
