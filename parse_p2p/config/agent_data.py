@@ -12,7 +12,9 @@ from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import OWN, RunFile
@@ -20,10 +22,11 @@ from parse_p2p.config.sections import MixEntry, PartitionEntry
 from parse_p2p.config.source import Source, open_named
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.data.base import Dataset, Scale, as_the_others, refuse_unlike, scaled, split, split_groups
+from parse_p2p.data.base import Dataset, Scale, as_the_others, evened, refuse_unlike, scaled, split, split_groups
 from parse_p2p.data.lazy import pieces
 from parse_p2p.data.partition import PARTITIONS
-from parse_p2p.data.schema import DataSchema, conform, scales, schema_of, united
+from parse_p2p.data.schema import LEAST, DataSchema, conform, scales, schema_of, united
+from parse_p2p.learning.learner import FEDERATION
 
 Part = tuple[Dataset, Dataset]
 """Samples to train on and samples to test with."""
@@ -55,8 +58,19 @@ class AgentData(Protocol):
     def agreed_modalities(self) -> tuple[Modality, ...]:
         """Those scaled by the samples of all agents, of which each sees its own alone; sorted."""
 
-    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
-        """Scale an agent's samples from now on so, where it is for all agents to agree on."""
+    @property
+    def agrees(self) -> bool:
+        """Whether agents that see their own samples alone have to agree on scales, or how frequent classes are."""
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether that is how frequent classes are."""
+
+    def use_agreed(self, me: PeerId, scales: Mapping[Modality, Scale], frequencies: Tensor | None) -> None:
+        """Scale and weigh an agent's samples from now on so, where it is for all agents to agree on."""
+
+    def frequencies(self, me: PeerId) -> Tensor | None:
+        """How frequent each class is among all agents' training samples, (C,), where the run's weights follow that."""
 
     def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
         """What an agent trains on, as it is."""
@@ -99,6 +113,8 @@ class SharedData:
     """
 
     dealt = True
+    agrees = False
+    counts_classes = False
     agreed_modalities: tuple[Modality, ...] = ()
 
     def __init__(
@@ -158,8 +174,21 @@ class SharedData:
         rows = PARTITIONS[entry.kind](self.train, len(self._peers), rng, entry.alpha)
         return dict(zip(self._peers, rows, strict=True))
 
-    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
+    def use_agreed(self, me: PeerId, scales: Mapping[Modality, Scale], frequencies: Tensor | None) -> None:
         pass  # every process has the samples of all
+
+    def frequencies(self, me: PeerId) -> Tensor | None:
+        return self._frequencies if self._given.train.class_weights == FEDERATION else None
+
+    @cached_property
+    def _frequencies(self) -> Tensor:
+        weights = self.train.weighed().double()
+        counts = torch.zeros(self.train.classes, dtype=torch.float64)
+        for rows in self.shares.values():
+            at = torch.from_numpy(rows)
+            mean = max(float(weights[at].mean()), LEAST) if len(at) else 1.0  # as agents learn from them
+            counts.index_add_(0, self.train.targets[at], weights[at] / mean)
+        return counts / counts.sum()
 
     def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
         return self._dealt(me, modalities)
@@ -171,7 +200,7 @@ class SharedData:
         if len(train):  # of a coordinator that trains on nothing
             _refuse_untried(me, train, test)
         own = self._scales_of_own(train)
-        return scaled(train, own), scaled(test, own)
+        return evened(scaled(train, own), self.frequencies(me)), scaled(test, own)
 
     def scales(self, me: PeerId) -> Mapping[Modality, Scale]:
         own = self._scales_of_own(self._dealt(me, self.train.modalities))
@@ -284,12 +313,15 @@ class OwnData:
     ) -> None:
         self._given = run
         if samples and run.data_schema is None:
-            self._given = run.model_copy(update={"data_schema": united({str(me): each for me, each in samples.items()})})
+            self._given = run.model_copy(
+                update={"data_schema": united({str(me): each for me, each in samples.items()})}
+            )
         self._coordinator = coordinator
         self._common = common
         self._own = _own_sources(run)
         self._opened = {(me, False): dataset for me, dataset in (samples or {}).items()}
         self._agreed: dict[PeerId, Mapping[Modality, Scale]] = {}
+        self._frequencies: dict[PeerId, Tensor] = {}
 
     @cached_property
     def run(self) -> RunFile:
@@ -330,14 +362,27 @@ class OwnData:
             )
         _refuse_untried(me, train, test)
         mine = self._scales(me, train)
-        return scaled(train, mine), scaled(test, mine)
+        return evened(scaled(train, mine), self.frequencies(me)), scaled(test, mine)
 
     @property
     def agreed_modalities(self) -> tuple[Modality, ...]:
         return tuple(sorted(m for m, each in self.schema.modalities.items() if each.scale == "all"))
 
-    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
-        self._agreed[me] = agreed
+    @property
+    def counts_classes(self) -> bool:
+        return self._given.train.class_weights == FEDERATION
+
+    @property
+    def agrees(self) -> bool:
+        return self.counts_classes or bool(self.agreed_modalities)
+
+    def use_agreed(self, me: PeerId, scales: Mapping[Modality, Scale], frequencies: Tensor | None) -> None:
+        self._agreed[me] = scales
+        if frequencies is not None:
+            self._frequencies[me] = frequencies
+
+    def frequencies(self, me: PeerId) -> Tensor | None:
+        return self._frequencies.get(me)
 
     def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
         return self._divided(me, modalities)[0]
@@ -387,7 +432,9 @@ class OwnData:
             )
         mine = conform(opened, self.schema, modalities, f"common_test ({opened.name})").sensed()
         if not len(mine):
-            raise ConfigError(f"common_test: none of its samples has {' or '.join(modalities)}, which {me} has: add some")
+            raise ConfigError(
+                f"common_test: none of its samples has {' or '.join(modalities)}, which {me} has: add some"
+            )
         return scaled(mine, self._scales(me, self._divided(me, modalities)[0]))
 
     @cached_property

@@ -23,7 +23,7 @@ from parse_p2p.core.errors import ConfigError, cause, nearest
 from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region, Sharing
-from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, Scale, silent, split, split_groups
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.schema import DataSchema
@@ -36,7 +36,7 @@ from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
-from parse_p2p.runtime.scale_agreement import Agreement, exchanges
+from parse_p2p.runtime.scale_agreement import Agreed, Agreement, exchanges
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.weights import GIVEN
@@ -133,14 +133,13 @@ class RunPlan:
                 yield str(error)
 
     def _disconnected(self) -> Iterable[str]:
-        needed = (self.laid(0).keys or self.data.agreed_modalities) and not self.method.centralised
+        needed = (self.laid(0).keys or self.data.agrees) and not self.method.centralised
         return validation.disconnected(self.topology) if needed else ()
 
     def _without_agreement(self) -> Iterable[str]:
-        modalities = self.data.agreed_modalities
-        if not modalities or (not self.method.centralised and len(self.topology.connected_components()) > 1):
+        if not self.data.agrees or (not self.method.centralised and len(self.topology.connected_components()) > 1):
             return ()
-        return validation.slow_agreement(modalities[0], exchanges(self._agreeing))
+        return validation.slow_agreement(self.data.agreed_modalities, exchanges(self._agreeing))
 
     def with_changes(self, changes: Iterable[Change]) -> "RunPlan":
         """The plan of the same run with changes that agents announced; data and whatever is derived are shared."""
@@ -247,8 +246,8 @@ class RunPlan:
         return int(exchanges(self._agreeing))
 
     def agreement(self, me: PeerId) -> Agreement | None:
-        """What an agent needs to agree on scales with all others, where there is any to agree on."""
-        if not self.data.agreed_modalities:
+        """What an agent needs to agree with all others on scales and classes, where there is any to agree on."""
+        if not self.data.agrees:
             return None
         first = self.senses(me, self.spans[me].start)
         return Agreement(
@@ -259,11 +258,12 @@ class RunPlan:
             self.schema.shapes(self.data.agreed_modalities),
             partial(self.data.training, me, first),
             partial(self._scaled, me),
+            len(self.schema.names) if self.data.counts_classes else 0,
         )
 
-    def _scaled(self, me: PeerId, agreed: Mapping[Modality, Scale], learner: Learner) -> Dataset | None:
+    def _scaled(self, me: PeerId, agreed: Agreed, learner: Learner) -> Dataset | None:
         """Have a learner learn from samples that are scaled so; the public samples of the coordinator."""
-        self.data.use_agreed(me, agreed)
+        self.data.use_agreed(me, agreed.scales, agreed.frequencies)
         modalities = learner.holder.modalities
         divided = self._divided(me, modalities, *self.share(me, modalities))
         learner.learn_from(*divided, self.common(me, modalities))
@@ -376,11 +376,11 @@ class RunPlan:
         varying = self.run.varying
         anyone = varying is not None and not varying.keeps_to_graph
         met = (o.partners(me) if anyone else o.plan(me).links for o in self._overlays.values())
-        agreeing = self._agreeing[me] if self.data.agreed_modalities else ()
+        agreeing = self._agreeing[me] if self.data.agrees else ()
         return frozenset(peer for peers in met for peer in peers).union(agreeing)
 
     def agent_state(self, me: PeerId, device: torch.device | None = None) -> AgentState:
-        self.data.use_agreed(me, dict.fromkeys(self.data.agreed_modalities, Scale.none()))  # until they have agreed
+        self.data.use_agreed(me, dict.fromkeys(self.data.agreed_modalities, Scale.none()), None)  # until they agreed
         build = partial(self.learner, me, device=device)
         variants, first = None, self.specs[me].modalities
         if self.run.events is not None:

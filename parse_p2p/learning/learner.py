@@ -44,6 +44,9 @@ K = TypeVar("K")
 
 EVALUATION_BATCH = 4096
 
+FEDERATION = "federation"
+"""As ``class_weights``: samples come weighed by how frequent their classes are among all agents."""
+
 BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm
 """The base of all layers that normalise over a batch, which has no public name."""
 
@@ -55,8 +58,10 @@ class Training(OptionsBeside):
     batch: int = Field(32, ge=1, description="samples in a minibatch")
     epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
     clip: float = Field(5.0, gt=0, description="largest norm of a gradient")
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: in the loss each class of an agent's samples weighs as much as any other"
+    class_weights: Literal["none", "balanced", "federation"] = Field(
+        "none",
+        description="balanced: in the loss each class of an agent's samples weighs as much as any other; federation: "
+        "each class of all agents' samples, whose counts they agree on",
     )
     autocast: Literal["none", "bf16"] = Field(
         "none", description="bf16: forward passes of local steps in bfloat16 where that is safe"

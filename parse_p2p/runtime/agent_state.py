@@ -132,7 +132,7 @@ class AgentState:
         """Learn from samples that are scaled as was agreed."""
         assert self.agreement is not None
         self.agreed = agreed
-        public = self.agreement.apply(agreed.scales, self.learner)
+        public = self.agreement.apply(agreed, self.learner)
         self.public = None if self.public is None else public
 
     def begin(self, round: int) -> Script:

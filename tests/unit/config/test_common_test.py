@@ -109,7 +109,9 @@ def test_what_cannot_be_a_common_test_set(study, keys, said):
 
 def test_one_of_other_classes_or_shapes_is_refused_with_both_sides(study, tmp_path):
     np.savez(tmp_path / "common.npz", **made(40) | {"y": np.arange(40) % 3})
-    with pytest.raises(ConfigError, match=r"common_test \(.*common\.npz\): the class '2' is not in data_schema\.classes"):
+    with pytest.raises(
+        ConfigError, match=r"common_test \(.*common\.npz\): the class '2' is not in data_schema\.classes"
+    ):
         study().learner("a0", ("audio",))
     np.savez(tmp_path / "common.npz", **made(40) | {"audio": np.zeros((40, 5), np.float32)})
     with pytest.raises(ConfigError, match=r"'audio' is a vector of 5 features here, and a vector of 4 features in"):
