@@ -226,8 +226,9 @@ def complete(
         _make_absolute(raw, loc, Path() if given else path.parent, path)
     graph, varying = raw.get("graph"), raw.get("varying")
     # a run that was written down has what stands in these files
-    if isinstance(graph, dict) and isinstance(graph.get("file"), str) and graph.keys() <= {"file", "args"}:
-        graph |= graph_io.entry(graph_io.read(graph["file"]))
+    if isinstance(graph, dict) and isinstance(graph.get("file"), str) and graph.keys() <= {"file", "args", "directed"}:
+        found = graph_io.read(graph["file"])
+        graph |= graph_io.entry(found if graph.get("directed", True) else graph_io.undirected(graph["file"], found))
     if isinstance(varying, dict) and isinstance(varying.get("file"), str) and "contacts" not in varying:
         varying["contacts"] = contact_trace.read(Path(varying["file"]))
     return KeyLocations(path, lines, overridden)

@@ -101,6 +101,7 @@ class RunPlan:
             fits = False
             yield problem
         yield from _found(
+            lambda: validation.impossible_directed(run, method, self.options, self.data.agrees),
             lambda: validation.impossible_varying(run, method),
             lambda: validation.impossible_events(run, method, self.schema),
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
@@ -375,7 +376,7 @@ class RunPlan:
             self.laid(round)
         varying = self.run.varying
         anyone = varying is not None and not varying.keeps_to_graph
-        met = (o.partners(me) if anyone else o.plan(me).links for o in self._overlays.values())
+        met = (o.partners(me) if anyone else o.plan(me).partners for o in self._overlays.values())
         agreeing = self._agreeing[me] if self.data.agrees else ()
         return frozenset(peer for peers in met for peer in peers).union(agreeing)
 

@@ -130,6 +130,31 @@ def impossible_tasks(run: RunFile, schema: DataSchema) -> Iterator[str]:
             yield str(error)
 
 
+def impossible_directed(run: RunFile, method: Method, chosen: BaseModel, agrees: bool) -> Iterator[str]:
+    """What cannot be where edges go one way."""
+    if not run.graph.directed or method.centralised:
+        return
+    if run.graph.generator is not None:
+        yield "graph.directed: the edges of a generator go both ways: leave it out, or give edges or a file"
+    exchange = getattr(chosen, "exchange_mode", None)
+    if exchange is not None and not exchange.one_way:
+        modes = {name: plugins.load(plugins.EXCHANGES, name) for name in plugins.known(plugins.EXCHANGES)}
+        fitting = " or ".join(name for name, mode in modes.items() if mode.one_way)
+        yield (
+            f"graph.directed: an edge goes one way, and options.exchange {getattr(chosen, 'exchange', '')!r} needs an "
+            f"answer over each: take exchange: {fitting}, or say directed: false for edges that go both ways"
+        )
+    if run.varying is not None:
+        yield "varying: it draws graphs of its own: leave it out, or directed"
+    if run.events is not None:
+        yield "events: whoever comes is told things by those it shares edges with, both ways: leave out directed"
+    if agrees:
+        yield (
+            "graph.directed: agents agree on scales and classes over edges that go both ways: give a mean and "
+            "deviation in data_schema and no class_weights of the federation, or leave out directed"
+        )
+
+
 def impossible_varying(run: RunFile, method: Method) -> Iterator[str]:
     """Graphs that change where none can."""
     if run.varying is None:

@@ -106,7 +106,7 @@ def test_pictures_are_written_the_same_every_time(run, tmp_path):
 @pytest.mark.parametrize(
     ("graph", "agents", "keys", "says"),
     [
-        (nx.DiGraph([(0, 1)]), None, {}, "the graph gives a directed graph"),
+        (nx.DiGraph([(0, 1), (1, 0), (1, 2)]), None, {}, "graph.directed: an edge goes one way, and options.exchange"),
         (nx.MultiGraph([(0, 1), (0, 1)]), None, {}, "parallel edges"),
         (nx.Graph([(0, 0), (0, 1)]), None, {}, "joins '0' to itself"),
         (nx.Graph(), None, {}, "without nodes"),
