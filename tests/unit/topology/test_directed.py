@@ -57,8 +57,8 @@ def test_a_slice_keeps_its_arrows_where_all_of_its_holders_hear_of_each_other():
 
 
 def test_push_sum_gives_the_powers_of_its_matrix_and_in_the_end_the_mean():
-    world = under(made(rounds=100), script=frozen)
-    agents = scattered(world.agent_states())
+    study = under(made(rounds=100), script=frozen)
+    agents = scattered(study.agent_states())
     start = parameters(agents).numpy()
     power = np.eye(4)
     for round in range(5):
@@ -79,8 +79,8 @@ def test_a_lost_message_is_made_good_by_the_next():
 
 def test_one_that_lost_its_memory_takes_nothing_twice():
     """What went over a link before is another life's: the masses stay those of as many agents, and no more."""
-    world = under(made(rounds=100), script=frozen)
-    agents = scattered(world.agent_states())
+    study = under(made(rounds=100), script=frozen)
+    agents = scattered(study.agent_states())
     simulate(agents, 10)
     agents[1].memory.clear()
     simulate(agents, 80, start=10)
