@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """``round`` (from 0), ``agent``, ``type``, ``accuracy``, ``loss`` (None of who did not train) and ``bytes`` sent.
 
+Of a graph of networkx also ``node``, the agent's node as it stands there, which need be no name that an agent can have.
 In place of ``accuracy`` it is ``macro-f1`` or ``r2`` where the task is multi-label or regression. And what ``metrics``
 asks for, by name; an agent has no ``accuracy/CLASS`` for a class that it has no test sample of.
 """
@@ -200,11 +201,13 @@ def run(
     for note in plan.notes():
         warnings.warn(note, stacklevel=2)
     rows, key = list[Row](), plan.schema.solved.key
+    nodes = _nodes(graph, file)
 
     def each(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
         for me, scored in scores.items():
             sent = sum(sum(slices.values()) for slices in ledger.get(me, {}).values())
-            rows.append({"round": round, "agent": me, "type": plan.kind(me, round), key: scored["accuracy"],
+            node = {"node": nodes.get(me)} if nodes else {}
+            rows.append({"round": round, "agent": me, **node, "type": plan.kind(me, round), key: scored["accuracy"],
                          "loss": scored.get("loss"), "bytes": sent,
                          **{name: scored[name] for name in ("validation", "validation_loss") if name in scored},
                          **events.metrics(scored).get("scores", {})})  # fmt: skip
@@ -309,9 +312,13 @@ def _refuse_other_nodes(given: Mapping[str, Dataset], nodes: Sequence[str], coor
 
 def _by_agent(given: Mapping[str, Dataset], graph: nx.Graph | str, run: RunFile) -> dict[PeerId, Dataset]:
     """The samples of each agent, which has the place of its node in the graph."""
-    agents = agent_ids(run)
-    nodes = [*map(str, graph), *agents[len(graph) :]] if isinstance(graph, nx.Graph) else agents  # with a coordinator
-    return {agent: given[node] for node, agent in zip(nodes, agents, strict=True) if node in given}
+    nodes = _nodes(graph, run)
+    return {me: given[name] for me in agent_ids(run) if (name := str(nodes.get(me, me))) in given}
+
+
+def _nodes(graph: nx.Graph | str, run: RunFile) -> dict[PeerId, Any]:
+    """The node of each agent, as it stands in a graph of networkx; a coordinator has none."""
+    return dict(zip(agent_ids(run), graph, strict=False)) if isinstance(graph, nx.Graph) else {}
 
 
 def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinator: str | None) -> dict[str, Any]:
