@@ -237,7 +237,7 @@ def _given(data: Any, dataset: str, task: str) -> tuple[dict[str, Any], Given]:
         options = dict(data or {})
         _refuse_other(task, options.get("task", task))
         return {"dataset": dataset, "data": options | ({"task": task} if task != CLASSIFICATION.name else {})}, None
-    return {"dataset": "given"}, _samples(data, task)
+    return {"dataset": run_file.IN_MEMORY}, _samples(data, task)
 
 
 def _common(given: Any, task: str) -> tuple[Dataset | None, dict[str, Any]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from parse_p2p.config.roster import agent_ids
-from parse_p2p.config.run_file import OWN, RunFile
+from parse_p2p.config.run_file import IN_MEMORY, OWN, RunFile
 from parse_p2p.config.sections import MixEntry, PartitionEntry
 from parse_p2p.config.source import Source, open_named
 from parse_p2p.core.errors import ConfigError, nearest
@@ -53,6 +53,10 @@ class AgentData(Protocol):
     @property
     def dealt(self) -> bool:
         """Whether there is one pool of samples, of which any process may open everything."""
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether this process may and can open the samples of all agents."""
 
     @property
     def agreed_modalities(self) -> tuple[Modality, ...]:
@@ -137,8 +141,12 @@ class SharedData:
         return self._given.data_schema or schema_of(self._opened, "all")
 
     @property
+    def at_hand(self) -> bool:
+        return self._samples is not None or self._given.dataset != IN_MEMORY
+
+    @property
     def ceiling(self) -> Callable[[frozenset[Modality]], float] | None:
-        return self.test.ceiling
+        return self.test.ceiling if self.at_hand else None
 
     @property
     def train(self) -> Dataset:
@@ -244,6 +252,8 @@ class SharedData:
     def _opened(self) -> Dataset:
         run = self._given
         found = self._samples
+        if not self.at_hand:
+            raise ConfigError("dataset: its samples were in the memory of a notebook: run it there again")
         if found is None:
             found = open_named(run.dataset, run.data, "data", run.seed)
         if run.data_schema is None:
@@ -302,6 +312,7 @@ class OwnData:
     """
 
     dealt = False
+    at_hand = False
     ceiling = None
 
     def __init__(

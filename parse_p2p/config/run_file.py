@@ -57,6 +57,9 @@ TaskName = Annotated[str, Field(pattern=NAME)]
 OWN = "own"
 """As ``dataset``: every agent has a source of its own."""
 
+IN_MEMORY = "given"
+"""As ``dataset``: samples that a notebook had in memory, which nobody can open again."""
+
 NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError)
 """What the YAML reader raises: for broken text, for a date that is none, for tags it cannot make, for depth."""
 
