@@ -1,20 +1,24 @@
 """A test set that all agents have, beside what each is tested with of its own."""
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
 import pytest
 import torch
 import yaml
+from plans import finished
 
 import parse_p2p
 from parse_p2p.config import run_file
 from parse_p2p.config.agent_data import fingerprint
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.data.base import Scale
+from parse_p2p.data.base import Scale, silent
 from parse_p2p.data.sources.python import samples
+from parse_p2p.methods.base import advance
 
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "modalities": {"audio": {"kind": "vector", "shape": [4]}, "motion": {"kind": "vector", "shape": [3]}},
     "classes": ["0", "1"],
 }
@@ -60,8 +64,25 @@ def test_each_is_tested_with_the_common_set_scaled_as_its_own_samples(study):
         learner = plan.learner(me, plan.specs[me].modalities)
         common, own = samples(made(40, 1.0, 7)), plan.data.training(me, plan.specs[me].modalities)
         inputs = {m: Scale.of(own.inputs[m])(common.inputs[m]) for m in own.modalities}
+        assert all(torch.equal(learner.common.inputs[m], x) for m, x in inputs.items())
         said = learner.model.eval()(inputs).logits().argmax(1)
         assert learner.evaluate()["test/accuracy-common"] == float((said == common.targets).double().mean())
+
+
+def test_it_is_scaled_by_what_all_agreed_on(study):
+    modalities = {m: each | {"scale": "all"} for m, each in SCHEMA["modalities"].items()}
+    agents, _ = finished(study(data_schema=SCHEMA | {"modalities": modalities}))
+    for agent in agents.values():
+        for m, x in agent.learner.common.inputs.items():
+            assert torch.equal(x, agent.agreed.scales[m](samples(made(40, 1.0, 7)).inputs[m]))
+
+
+def test_a_sensor_that_breaks_has_no_numbers_of_it_either(study):
+    state = study().agent_state("a1")
+    state.sense = lambda round, data: silent(data, ["motion"])
+    advance(state.begin(0), None)
+    common = state.learner.common.inputs
+    assert not common["motion"].any() and common["audio"].any()
 
 
 def test_without_one_nothing_is_said_of_it(study):

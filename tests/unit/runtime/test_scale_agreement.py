@@ -340,7 +340,11 @@ def test_one_that_comes_later_hears_how_frequent_classes_are():
         "a4": Message({**message.tensors, name: torch.tensor([-1.0, 2.0]).double()}),
         "a5": Message({n: x for n, x in message.tensors.items() if n != name}),
     }
+    apart = [Message({**message.tensors, name: torch.tensor(x).double()}) for x in ([0.3, 0.7], [0.2, 0.8], [0.1, 0.9])]
     found = joined({"a1": message, "a3": message, **others}, classes=2)
+    assert joined(dict(zip(("a1", "a2", "a3"), apart, strict=True)), classes=2).frequencies.tolist() == [0.2, 0.8]
+    apart[0].tensors[name][1] = 1.6
+    assert joined(dict(zip(("a1", "a2", "a3"), apart, strict=True)), classes=2).frequencies.sum() == 1
     assert torch.equal(found.frequencies, agreed.frequencies) and joined({"a5": others["a5"]}).frequencies is None
     with pytest.raises(PeerError, match="nobody said"):
         joined({"a4": others["a4"], "a5": others["a5"]}, classes=2)
