@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """``round`` (from 0), ``agent``, ``type``, ``accuracy``, ``loss`` (None of who did not train) and ``bytes`` sent.
 
+Of a graph of networkx also ``node``, the agent's node as it stands there, which need be no name that an agent can have.
 In place of ``accuracy`` it is ``macro-f1`` or ``r2`` where the task is multi-label or regression. And what ``metrics``
 asks for, by name; an agent has no ``accuracy/CLASS`` for a class that it has no test sample of.
 """
@@ -164,6 +165,7 @@ def run(
     coordinator: str | None = None,
     folder: str | Path | None = None,
     task: str = "classification",
+    common_test: Any = None,
     **keys: Any,
 ) -> Run:
     """Simulate a network of agents from its first round to its last, in this process; what came of it.
@@ -176,6 +178,7 @@ def run(
     ``data`` are samples that are dealt to the agents: arrays by name with the classes as ``y``, a
     ``parse_p2p.data.Dataset``, a ``torch.utils.data.Dataset`` or a ``datasets.Dataset`` (``parse_p2p.data.samples`` has
     options); or such samples for each node by its name, which stay its own; or else options of the named ``dataset``.
+    Of nodes with their own, ``common_test`` are samples that all are tested with too, or where such lie.
     Where ``y`` are labels of 0 and 1, or numbers to predict, say ``task="multi-label"`` or ``"regression"``.
 
     ``keys`` are any others of a run file, as ``partition={"kind": "dirichlet"}``. With a ``folder`` it is written as
@@ -191,16 +194,20 @@ def run(
     if agents is None and given is not None:
         agents = _all_of(given, graph)
     raw = _network(graph, agents, coordinator) | {"method": method, "rounds": rounds, "seed": seed} | chosen
+    common, said = _common(common_test, task)
+    raw |= said
     file = run_file.resolve(deepcopy({**raw, **keys}), Path("parse_p2p.run"))
-    plan = RunPlan(file, samples=_by_agent(given, graph, file) if isinstance(given, Mapping) else given)
+    plan = RunPlan(file, True, _by_agent(given, graph, file) if isinstance(given, Mapping) else given, common)
     for note in plan.notes():
         warnings.warn(note, stacklevel=2)
     rows, key = list[Row](), plan.schema.solved.key
+    nodes = _nodes(graph, file)
 
     def each(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
         for me, scored in scores.items():
             sent = sum(sum(slices.values()) for slices in ledger.get(me, {}).values())
-            rows.append({"round": round, "agent": me, "type": plan.kind(me, round), key: scored["accuracy"],
+            node = {"node": nodes.get(me)} if nodes else {}
+            rows.append({"round": round, "agent": me, **node, "type": plan.kind(me, round), key: scored["accuracy"],
                          "loss": scored.get("loss"), "bytes": sent,
                          **{name: scored[name] for name in ("validation", "validation_loss") if name in scored},
                          **events.metrics(scored).get("scores", {})})  # fmt: skip
@@ -230,7 +237,17 @@ def _given(data: Any, dataset: str, task: str) -> tuple[dict[str, Any], Given]:
         options = dict(data or {})
         _refuse_other(task, options.get("task", task))
         return {"dataset": dataset, "data": options | ({"task": task} if task != CLASSIFICATION.name else {})}, None
-    return {"dataset": "given"}, _samples(data, task)
+    return {"dataset": run_file.IN_MEMORY}, _samples(data, task)
+
+
+def _common(given: Any, task: str) -> tuple[Dataset | None, dict[str, Any]]:
+    """Samples in memory that all are tested with, or the keys of a run file for where they lie."""
+    if given is None or (isinstance(given, Mapping) and not any(map(_is_array, given.values()))):
+        return None, {} if given is None else {"common_test": dict(given)}
+    try:
+        return _samples(given, task), {}
+    except ConfigError as error:
+        raise ConfigError(f"common_test: {error}") from error
 
 
 def _samples(given: Any, task: str) -> Dataset:
@@ -295,9 +312,13 @@ def _refuse_other_nodes(given: Mapping[str, Dataset], nodes: Sequence[str], coor
 
 def _by_agent(given: Mapping[str, Dataset], graph: nx.Graph | str, run: RunFile) -> dict[PeerId, Dataset]:
     """The samples of each agent, which has the place of its node in the graph."""
-    agents = agent_ids(run)
-    nodes = [*map(str, graph), *agents[len(graph) :]] if isinstance(graph, nx.Graph) else agents  # with a coordinator
-    return {agent: given[node] for node, agent in zip(nodes, agents, strict=True) if node in given}
+    nodes = _nodes(graph, run)
+    return {me: given[name] for me in agent_ids(run) if (name := str(nodes.get(me, me))) in given}
+
+
+def _nodes(graph: nx.Graph | str, run: RunFile) -> dict[PeerId, Any]:
+    """The node of each agent, as it stands in a graph of networkx; a coordinator has none."""
+    return dict(zip(agent_ids(run), graph, strict=False)) if isinstance(graph, nx.Graph) else {}
 
 
 def _network(graph: nx.Graph | str, agents: Mapping[Any, Any] | None, coordinator: str | None) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _summary(plan: "RunPlan") -> str:
     plans = [overlays.plan(me) for me in plan.peers if me in overlays.offers]
     sent = [sum(plan.codec.length(p.size(peer, key)) for peer, keys in p.links.items() for key in keys) for p in plans]
     agreeing = [each.payload for me in plan.specs if (each := plan.agreement(me)) is not None]
-    first = f", and {size(sum(agreeing) / len(agreeing))} to agree on scales before the first" if agreeing else ""
+    first = f", and {size(sum(agreeing) / len(agreeing))} to agree on before the first" if agreeing else ""
     return (
         f"nothing is wrong: {len(plan.peers)} agents{hub}, method {run.method}, data set {run.dataset}, "
         f"{run.rounds} rounds, {size(sum(sent) / len(sent))} sent by an agent in a round{first}"

@@ -47,10 +47,11 @@ def conclude(
 ) -> Summary:
     """What the run came to, beside the same agents ``alone``; ``keep`` writes it into the run's folder.
 
-    Agents with data of their own are not trained alone here, for nobody else reads their data.
+    Agents with data of their own are not trained alone here, for nobody else reads their data, nor where these were in
+    the memory of a notebook.
     """
     baseline = None
-    if alone and plan.data.dealt and plan.run.method != "local":
+    if alone and plan.data.at_hand and plan.run.method != "local":
         baseline = _baseline(plan, quiet)
     rounds = plan.run.rounds - view.first
     accuracy = view.accuracy()

@@ -12,18 +12,21 @@ from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from parse_p2p.config.roster import agent_ids
-from parse_p2p.config.run_file import OWN, RunFile
+from parse_p2p.config.run_file import IN_MEMORY, OWN, RunFile
 from parse_p2p.config.sections import MixEntry, PartitionEntry
 from parse_p2p.config.source import Source, open_named
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.data.base import Dataset, Scale, as_the_others, refuse_unlike, scaled, split, split_groups
+from parse_p2p.data.base import Dataset, Scale, as_the_others, evened, refuse_unlike, scaled, split, split_groups
 from parse_p2p.data.lazy import pieces
 from parse_p2p.data.partition import PARTITIONS
-from parse_p2p.data.schema import DataSchema, conform, scales, schema_of, united
+from parse_p2p.data.schema import LEAST, DataSchema, conform, scales, schema_of, united
+from parse_p2p.learning.learner import FEDERATION
 
 Part = tuple[Dataset, Dataset]
 """Samples to train on and samples to test with."""
@@ -52,11 +55,26 @@ class AgentData(Protocol):
         """Whether there is one pool of samples, of which any process may open everything."""
 
     @property
+    def at_hand(self) -> bool:
+        """Whether this process may and can open the samples of all agents."""
+
+    @property
     def agreed_modalities(self) -> tuple[Modality, ...]:
         """Those scaled by the samples of all agents, of which each sees its own alone; sorted."""
 
-    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
-        """Scale an agent's samples from now on so, where it is for all agents to agree on."""
+    @property
+    def agrees(self) -> bool:
+        """Whether agents that see their own samples alone have to agree on scales, or how frequent classes are."""
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether that is how frequent classes are."""
+
+    def use_agreed(self, me: PeerId, scales: Mapping[Modality, Scale], frequencies: Tensor | None) -> None:
+        """Scale and weigh an agent's samples from now on so, where it is for all agents to agree on."""
+
+    def frequencies(self, me: PeerId) -> Tensor | None:
+        """How frequent each class is among all agents' training samples, (C,), where the run's weights follow that."""
 
     def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
         """What an agent trains on, as it is."""
@@ -69,6 +87,9 @@ class AgentData(Protocol):
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         """The coordinator's data set with these modalities, scaled: nobody's private sample is in it."""
+
+    def common(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        """What every agent is tested with beside its own samples, where there is such: scaled as those of this one."""
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         """Of an agent's own samples, once they were opened; None where it has none of its own."""
@@ -96,6 +117,8 @@ class SharedData:
     """
 
     dealt = True
+    agrees = False
+    counts_classes = False
     agreed_modalities: tuple[Modality, ...] = ()
 
     def __init__(
@@ -118,8 +141,12 @@ class SharedData:
         return self._given.data_schema or schema_of(self._opened, "all")
 
     @property
+    def at_hand(self) -> bool:
+        return self._samples is not None or self._given.dataset != IN_MEMORY
+
+    @property
     def ceiling(self) -> Callable[[frozenset[Modality]], float] | None:
-        return self.test.ceiling
+        return self.test.ceiling if self.at_hand else None
 
     @property
     def train(self) -> Dataset:
@@ -155,8 +182,21 @@ class SharedData:
         rows = PARTITIONS[entry.kind](self.train, len(self._peers), rng, entry.alpha)
         return dict(zip(self._peers, rows, strict=True))
 
-    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
+    def use_agreed(self, me: PeerId, scales: Mapping[Modality, Scale], frequencies: Tensor | None) -> None:
         pass  # every process has the samples of all
+
+    def frequencies(self, me: PeerId) -> Tensor | None:
+        return self._frequencies if self._given.train.class_weights == FEDERATION else None
+
+    @cached_property
+    def _frequencies(self) -> Tensor:
+        weights = self.train.weighed().double()
+        counts = torch.zeros(self.train.classes, dtype=torch.float64)
+        for rows in self.shares.values():
+            at = torch.from_numpy(rows)
+            mean = max(float(weights[at].mean()), LEAST) if len(at) else 1.0  # as agents learn from them
+            counts.index_add_(0, self.train.targets[at], weights[at] / mean)
+        return counts / counts.sum()
 
     def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
         return self._dealt(me, modalities)
@@ -168,7 +208,7 @@ class SharedData:
         if len(train):  # of a coordinator that trains on nothing
             _refuse_untried(me, train, test)
         own = self._scales_of_own(train)
-        return scaled(train, own), scaled(test, own)
+        return evened(scaled(train, own), self.frequencies(me)), scaled(test, own)
 
     def scales(self, me: PeerId) -> Mapping[Modality, Scale]:
         own = self._scales_of_own(self._dealt(me, self.train.modalities))
@@ -188,7 +228,12 @@ class SharedData:
     def _scales_of_own(self, train: Dataset) -> dict[Modality, Scale]:
         return {m: Scale.of(train.having(m)) if self._by_own(m) else Scale() for m in train.inputs}
 
+    def common(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        return None  # the test set is common to all
+
     def problems(self) -> Iterator[str]:
+        if self._given.common_test is not None:
+            yield f"common_test: all agents are tested with the test share of {self._given.dataset!r}: leave it out"
         if any(own or test for own, test in _own_sources(self._given).values()):
             yield (
                 f"dataset: an agent has data of its own, and {self._given.dataset!r} is dealt to all: set dataset: "
@@ -207,6 +252,8 @@ class SharedData:
     def _opened(self) -> Dataset:
         run = self._given
         found = self._samples
+        if not self.at_hand:
+            raise ConfigError("dataset: its samples were in the memory of a notebook: run it there again")
         if found is None:
             found = open_named(run.dataset, run.data, "data", run.seed)
         if run.data_schema is None:
@@ -265,6 +312,7 @@ class OwnData:
     """
 
     dealt = False
+    at_hand = False
     ceiling = None
 
     def __init__(
@@ -272,36 +320,47 @@ class OwnData:
         run: RunFile,
         coordinator: PeerId | None = None,
         samples: Mapping[PeerId, Dataset] | None = None,
+        common: Dataset | None = None,
     ) -> None:
-        self.run = run
+        self._given = run
         if samples and run.data_schema is None:
-            self.run = run.model_copy(update={"data_schema": united({str(me): each for me, each in samples.items()})})
+            self._given = run.model_copy(
+                update={"data_schema": united({str(me): each for me, each in samples.items()})}
+            )
         self._coordinator = coordinator
+        self._common = common
         self._own = _own_sources(run)
         self._opened = {(me, False): dataset for me, dataset in (samples or {}).items()}
         self._agreed: dict[PeerId, Mapping[Modality, Scale]] = {}
+        self._frequencies: dict[PeerId, Tensor] = {}
+
+    @cached_property
+    def run(self) -> RunFile:
+        if self._given.fingerprint is not None or (self._given.common_test is None and self._common is None):
+            return self._given
+        return self._given.model_copy(update={"fingerprint": self._fingerprint})
 
     @property
     def schema(self) -> DataSchema:
-        if self.run.data_schema is None:
+        if self._given.data_schema is None:
             raise ConfigError(
                 "data_schema: agents with data of their own have to agree on modalities and classes: add what "
                 "parse-agent data schema SOURCE prints"
             )
-        return self.run.data_schema
+        return self._given.data_schema
 
     def source(self, me: PeerId, to_test: bool = False) -> Source | None:
         """Where an agent's samples are, or those that it tests with if they are apart."""
         own, test = self._own.get(me, ({}, None))
         if to_test and test is None:
             return None
-        values = self.run.data | own | (test or {} if to_test else {})
+        values = self._given.data | own | (test or {} if to_test else {})
         where = f"agents: {me}.{'test_data' if to_test else 'data'}"
         return Source({key: _for(me, value) for key, value in values.items()}, where) if values else None
 
     def sources(self) -> Iterator[Source]:
         """Those of all agents, as far as the run file has them."""
-        both = (self.source(me, to_test) for me in agent_ids(self.run) for to_test in (False, True))
+        both = (self.source(me, to_test) for me in agent_ids(self._given) for to_test in (False, True))
         return filter(None, both)
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
@@ -314,14 +373,27 @@ class OwnData:
             )
         _refuse_untried(me, train, test)
         mine = self._scales(me, train)
-        return scaled(train, mine), scaled(test, mine)
+        return evened(scaled(train, mine), self.frequencies(me)), scaled(test, mine)
 
     @property
     def agreed_modalities(self) -> tuple[Modality, ...]:
         return tuple(sorted(m for m, each in self.schema.modalities.items() if each.scale == "all"))
 
-    def use_agreed(self, me: PeerId, agreed: Mapping[Modality, Scale]) -> None:
-        self._agreed[me] = agreed
+    @property
+    def counts_classes(self) -> bool:
+        return self._given.train.class_weights == FEDERATION
+
+    @property
+    def agrees(self) -> bool:
+        return self.counts_classes or bool(self.agreed_modalities)
+
+    def use_agreed(self, me: PeerId, scales: Mapping[Modality, Scale], frequencies: Tensor | None) -> None:
+        self._agreed[me] = scales
+        if frequencies is not None:
+            self._frequencies[me] = frequencies
+
+    def frequencies(self, me: PeerId) -> Tensor | None:
+        return self._frequencies.get(me)
 
     def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
         return self._divided(me, modalities)[0]
@@ -338,10 +410,10 @@ class OwnData:
         mine = self._conforming(me, False, modalities)
         if self.source(me, to_test=True) is not None:
             return mine.sensed(), None
-        cut = split_groups if self.run.test_by == "group" else split
+        cut = split_groups if self._given.test_by == "group" else split
         with _named(me):
             # first divided and then without those that lack all: what is a test sample stays one when modalities change
-            train, test = cut(mine, self.run.test, self.run.seed)
+            train, test = cut(mine, self._given.test, self._given.seed)
         return train.sensed(), test.sensed()
 
     def _scales(self, me: PeerId, train: Dataset) -> dict[Modality, Scale]:
@@ -360,9 +432,36 @@ class OwnData:
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         return self.share(coordinator, modalities)[0]
 
+    def common(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
+        if self._given.common_test is None and self._common is None:
+            return None
+        opened, found = self._opened_common, self._fingerprint
+        if self.run.fingerprint != found:
+            raise ConfigError(
+                f"common_test: {opened.name!r} holds other samples here than where the run began (fingerprint {found}, "
+                f"there {self.run.fingerprint}): give every host the same copy"
+            )
+        mine = conform(opened, self.schema, modalities, f"common_test ({opened.name})").sensed()
+        if not len(mine):
+            raise ConfigError(
+                f"common_test: none of its samples has {' or '.join(modalities)}, which {me} has: add some"
+            )
+        return scaled(mine, self._scales(me, self._divided(me, modalities)[0]))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint([self._opened_common])
+
+    @cached_property
+    def _opened_common(self) -> Dataset:
+        if self._common is not None:
+            return self._common
+        return Source(self._given.data | (self._given.common_test or {}), "common_test").open(self._given.seed)
+
     def problems(self) -> Iterator[str]:
-        run = self.run
+        run = self._given
         self.schema  # noqa: B018 -- raises ConfigError
+        self.run  # noqa: B018 -- likewise
         agents = agent_ids(run)
         for me in self._own.keys() - set(agents):
             yield f"agents.data.{me}: there is no agent {me!r}: {nearest(me, agents)}"
@@ -376,6 +475,8 @@ class OwnData:
             yield "public: where agents have data of their own, give the coordinator its data at its entry instead"
         if run.partition != PartitionEntry():
             yield "partition: agents have data of their own, and nothing is dealt: leave it out"
+        if run.common_test is not None and run.stream is not None:
+            yield "common_test: every task of a stream has other labels: leave out stream or common_test"
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         return fingerprint(self._opened[key] for key in ((me, False), (me, True)) if key in self._opened)
@@ -394,7 +495,7 @@ class OwnData:
             source = self.source(me, to_test=True) if to_test else self._needed(me)
             assert source is not None
             with _named(me):
-                self._opened[me, to_test] = source.open(self.run.seed)
+                self._opened[me, to_test] = source.open(self._given.seed)
         return self._opened[me, to_test]
 
     def _needed(self, me: PeerId) -> Source:
@@ -410,11 +511,20 @@ class OwnData:
 
 
 def agent_data(
-    run: RunFile, peers: Sequence[PeerId], coordinator: PeerId | None, samples: Samples | None = None
+    run: RunFile,
+    peers: Sequence[PeerId],
+    coordinator: PeerId | None,
+    samples: Samples | None = None,
+    common: Dataset | None = None,
 ) -> AgentData:
-    """The data of a run's agents, or ``samples`` in place of what the run file says; no peer is ``coordinator``."""
+    """The data of a run's agents, or ``samples`` in place of what the run file says; no peer is ``coordinator``.
+
+    ``common`` is in place of ``common_test``, where ``samples`` are those of each agent.
+    """
     if isinstance(samples, Mapping):
-        return OwnData(run.model_copy(update={"dataset": OWN}), coordinator, samples)
+        return OwnData(run.model_copy(update={"dataset": OWN}), coordinator, samples, common)
+    if common is not None:
+        raise ConfigError("common_test: its samples are given for agents whose own are given too: leave it out")
     return OwnData(run, coordinator) if run.dataset == OWN else SharedData(run, peers, coordinator, samples)
 
 

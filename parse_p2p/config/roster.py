@@ -20,6 +20,7 @@ from parse_p2p.methods.base import Method
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.models.encoder import EncoderOptions
 from parse_p2p.topology import generators
+from parse_p2p.topology.directed import OneWay
 from parse_p2p.topology.graph import Topology
 from parse_p2p.topology.placement import Type, place
 from parse_p2p.topology.weights import GIVEN, refuse_odd
@@ -193,11 +194,13 @@ def _topology(run: RunFile, ids: list[PeerId], hubs: set[str]) -> Topology:
         graph = nx.relabel_nodes(generators.build(run.graph.generator, len(ids), run.graph.args), dict(enumerate(ids)))
     else:
         graph = _named(run, ids, hubs)
-    ordered = nx.Graph()
+    ordered = nx.DiGraph() if run.graph.directed else nx.Graph()
     ordered.add_nodes_from(ids)
     ordered.add_edges_from(graph.edges(data=run.weights == GIVEN))
     if run.weights == GIVEN:
         _refuse_odd_weights(run, ordered)
+    if run.graph.directed:
+        return OneWay(run.name, ordered, run.weights, run.overlay)
     return Topology(run.name, ordered, run.weights, run.overlay, family)
 
 
@@ -217,7 +220,7 @@ def _named(run: RunFile, ids: list[PeerId], hubs: set[str]) -> nx.Graph:
         source = run.graph.file or "graph.nodes"
         raise ConfigError(f"graph.file: {source} has {len(nodes)} nodes for {len(ids)} agents; make them equal")
     agent = dict(zip(nodes, ids if set(nodes) != set(ids) else nodes, strict=True))
-    graph = nx.Graph()
+    graph = nx.DiGraph() if run.graph.directed else nx.Graph()
     for edge, weight in zip_longest(run.graph.edges, run.graph.edge_weights or ()):
         if odd := [end for end in edge if end not in agent and end not in hubs]:
             raise ConfigError(f"graph.edges: {odd[0]!r} is no agent of this file: {nearest(odd[0], agent)}")

@@ -57,6 +57,9 @@ TaskName = Annotated[str, Field(pattern=NAME)]
 OWN = "own"
 """As ``dataset``: every agent has a source of its own."""
 
+IN_MEMORY = "given"
+"""As ``dataset``: samples that a notebook had in memory, which nobody can open again."""
+
 NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError)
 """What the YAML reader raises: for broken text, for a date that is none, for tags it cannot make, for depth."""
 
@@ -86,6 +89,9 @@ class RunFile(Section):
     events: list[EventEntry] | None = Field(None, description="changes while running; []: any may be announced")
     stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: they stay")
     test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
+    common_test: dict[str, Any] | None = Field(
+        None, description="with own: a source that every agent is tested with too; changes to data"
+    )
     test_by: Literal["sample", "group"] = Field("sample", description="group: whole natural clients are kept for it")
     model: ModelOptions = Field(ModelOptions(), description="the network of every agent")
     train: Training = Field(Training(), description="local steps of one round")
@@ -142,6 +148,8 @@ class RunFile(Section):
                 encoder["weights"] = content(encoder["weights"])
         # where a host keeps its copy is its own business; that the copies are equal the fingerprint says
         same["data"] = {} if self.dataset == OWN else _without_paths(self.dataset, self.data)
+        if self.common_test is not None:
+            same["common_test"] = _without_paths(OWN, self.data | self.common_test)
         if self.public is not None and self.public.dataset is not None:
             same["public"]["data"] = _without_paths(self.public.dataset, self.public.data)
         return same
@@ -221,8 +229,9 @@ def complete(
         _make_absolute(raw, loc, Path() if given else path.parent, path)
     graph, varying = raw.get("graph"), raw.get("varying")
     # a run that was written down has what stands in these files
-    if isinstance(graph, dict) and isinstance(graph.get("file"), str) and graph.keys() <= {"file", "args"}:
-        graph |= graph_io.entry(graph_io.read(graph["file"]))
+    if isinstance(graph, dict) and isinstance(graph.get("file"), str) and graph.keys() <= {"file", "args", "directed"}:
+        found = graph_io.read(graph["file"])
+        graph |= graph_io.entry(found if graph.get("directed", True) else graph_io.undirected(graph["file"], found))
     if isinstance(varying, dict) and isinstance(varying.get("file"), str) and "contacts" not in varying:
         varying["contacts"] = contact_trace.read(Path(varying["file"]))
     return KeyLocations(path, lines, overridden)
@@ -258,7 +267,7 @@ def settings(texts: Sequence[str]) -> dict[str, Any]:
 
 def _forget_filled_in(raw: dict[str, Any], changed: set[str | int]) -> None:
     """Of a run that was written down, what was filled in of the data it had, where settings give it others."""
-    if "fingerprint" in raw and changed & {"dataset", "data", "public", "seed"}:
+    if "fingerprint" in raw and changed & {"dataset", "data", "public", "seed", "common_test"}:
         del raw["fingerprint"]
         if changed & {"dataset", "data"}:
             raw.pop("data_schema", None)
@@ -272,6 +281,8 @@ def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:
     public = raw.get("public")
     if isinstance(public, dict):
         yield from (("public", "data", key) for key in _path_options(public.get("dataset"), public.get("data")))
+    source = _mapping(raw.get("data")) | _mapping(raw.get("common_test"))
+    yield from (("common_test", key) for key in _path_options(OWN, source))
     for i, entry in enumerate(_listed(raw)):
         yield from _weights(("agents", i, "model"), entry.get("model"))
         yield from (("agents", i, "encoders", m, "weights") for m in _mapping(entry.get("encoders")))

@@ -23,7 +23,7 @@ from parse_p2p.core.errors import ConfigError, cause, nearest
 from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region, Sharing
-from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, Scale, silent, split, split_groups
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.schema import DataSchema
@@ -36,7 +36,7 @@ from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
-from parse_p2p.runtime.scale_agreement import Agreement, exchanges
+from parse_p2p.runtime.scale_agreement import Agreed, Agreement, exchanges
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.weights import GIVEN
@@ -51,10 +51,13 @@ class RunPlan:
 
     What agents announce while they run makes another plan of it, see ``with_changes``.
 
-    Without ``refuse`` it is left to the caller to look at ``problems``. ``samples`` are in place of the run's data.
+    Without ``refuse`` it is left to the caller to look at ``problems``. ``samples`` are in place of the run's data,
+    and ``common`` of its common test set.
     """
 
-    def __init__(self, run: RunFile, refuse: bool = True, samples: Samples | None = None) -> None:
+    def __init__(
+        self, run: RunFile, refuse: bool = True, samples: Samples | None = None, common: Dataset | None = None
+    ) -> None:
         self.method: Method = plugins.load(plugins.METHODS, run.method)
         run = _with_network(run, self.method)
         self.options = options(self.method.options, run.options, "options")
@@ -69,7 +72,7 @@ class RunPlan:
         self.topology = roster.topology
         self.specs = {spec.id: spec for spec in specs(roster.run, roster)}
         self.peers = [me for me in self.specs if me != self.coordinator]
-        self.data = agent_data(roster.run, self.peers, self.coordinator, samples)
+        self.data = agent_data(roster.run, self.peers, self.coordinator, samples, common)
         try:
             self.run = self.data.run
         except ConfigError:  # of which problems tell
@@ -98,6 +101,7 @@ class RunPlan:
             fits = False
             yield problem
         yield from _found(
+            lambda: validation.impossible_directed(run, method, self.options, self.data.agrees),
             lambda: validation.impossible_varying(run, method),
             lambda: validation.impossible_events(run, method, self.schema),
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
@@ -130,14 +134,13 @@ class RunPlan:
                 yield str(error)
 
     def _disconnected(self) -> Iterable[str]:
-        needed = (self.laid(0).keys or self.data.agreed_modalities) and not self.method.centralised
+        needed = (self.laid(0).keys or self.data.agrees) and not self.method.centralised
         return validation.disconnected(self.topology) if needed else ()
 
     def _without_agreement(self) -> Iterable[str]:
-        modalities = self.data.agreed_modalities
-        if not modalities or (not self.method.centralised and len(self.topology.connected_components()) > 1):
+        if not self.data.agrees or (not self.method.centralised and len(self.topology.connected_components()) > 1):
             return ()
-        return validation.slow_agreement(modalities[0], exchanges(self._agreeing))
+        return validation.slow_agreement(self.data.agreed_modalities, exchanges(self._agreeing))
 
     def with_changes(self, changes: Iterable[Change]) -> "RunPlan":
         """The plan of the same run with changes that agents announced; data and whatever is derived are shared."""
@@ -171,7 +174,22 @@ class RunPlan:
             )
         return train, test
 
-    def _refuse_gaps(self, me: PeerId, mine: Part) -> None:
+    def common(self, me: PeerId, modalities: Modalities) -> Dataset | None:
+        """What an agent is tested with as all others are, seen as its task; None where there is nothing.
+
+        Raises ConfigError where no sample is of its task.
+        """
+        found, name = self.data.common(me, modalities), self.specs[me].task
+        if found is None:
+            return None
+        if not self.method.gaps:
+            self._refuse_gaps(me, (found,))
+        found = seen_as(self.run.tasks[name], found) if name else found
+        if not len(found):
+            raise ConfigError(f"common_test: none of its samples is of the task {name!r} of {me}: add some")
+        return found
+
+    def _refuse_gaps(self, me: PeerId, mine: Iterable[Dataset]) -> None:
         for part in mine:
             if part.present:
                 m, there = sorted(part.present.items())[0]
@@ -229,8 +247,8 @@ class RunPlan:
         return int(exchanges(self._agreeing))
 
     def agreement(self, me: PeerId) -> Agreement | None:
-        """What an agent needs to agree on scales with all others, where there is any to agree on."""
-        if not self.data.agreed_modalities:
+        """What an agent needs to agree with all others on scales and classes, where there is any to agree on."""
+        if not self.data.agrees:
             return None
         first = self.senses(me, self.spans[me].start)
         return Agreement(
@@ -241,13 +259,15 @@ class RunPlan:
             self.schema.shapes(self.data.agreed_modalities),
             partial(self.data.training, me, first),
             partial(self._scaled, me),
+            len(self.schema.names) if self.data.counts_classes else 0,
         )
 
-    def _scaled(self, me: PeerId, agreed: Mapping[Modality, Scale], learner: Learner) -> Dataset | None:
+    def _scaled(self, me: PeerId, agreed: Agreed, learner: Learner) -> Dataset | None:
         """Have a learner learn from samples that are scaled so; the public samples of the coordinator."""
-        self.data.use_agreed(me, agreed)
+        self.data.use_agreed(me, agreed.scales, agreed.frequencies)
         modalities = learner.holder.modalities
-        learner.learn_from(*self._divided(me, modalities, *self.share(me, modalities)))
+        divided = self._divided(me, modalities, *self.share(me, modalities))
+        learner.learn_from(*divided, self.common(me, modalities))
         return self._public(me)
 
     def _public(self, me: PeerId) -> Dataset | None:
@@ -356,12 +376,12 @@ class RunPlan:
             self.laid(round)
         varying = self.run.varying
         anyone = varying is not None and not varying.keeps_to_graph
-        met = (o.partners(me) if anyone else o.plan(me).links for o in self._overlays.values())
-        agreeing = self._agreeing[me] if self.data.agreed_modalities else ()
+        met = (o.partners(me) if anyone else o.plan(me).partners for o in self._overlays.values())
+        agreeing = self._agreeing[me] if self.data.agrees else ()
         return frozenset(peer for peers in met for peer in peers).union(agreeing)
 
     def agent_state(self, me: PeerId, device: torch.device | None = None) -> AgentState:
-        self.data.use_agreed(me, dict.fromkeys(self.data.agreed_modalities, Scale.none()))  # until they have agreed
+        self.data.use_agreed(me, dict.fromkeys(self.data.agreed_modalities, Scale.none()), None)  # until they agreed
         build = partial(self.learner, me, device=device)
         variants, first = None, self.specs[me].modalities
         if self.run.events is not None:
@@ -397,7 +417,8 @@ class RunPlan:
         device = device or self.device(me)
         devices.open_up(device, me)
         network = self.initialised(self.spec(me, modalities))
-        if (train.present or test.present) and not network.reads_some:
+        common = self.common(me, modalities)
+        if any(part.present for part in (train, test, common) if part is not None) and not network.reads_some:
             raise ConfigError(
                 f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
                 f"modality (reads_some), and {me} has such: leave them out, or take another network"
@@ -414,6 +435,7 @@ class RunPlan:
             tasks,
             [plugins.load(plugins.METRICS, name) for name in self.run.metrics],
             validation,
+            common,
         )
 
     def _divided(

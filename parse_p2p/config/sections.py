@@ -24,6 +24,9 @@ class GraphEntry(Section):
     generator: str | None = Field(None, description="a family such as ring, or a networkx generator")
     args: dict[str, Any] = Field(default_factory=dict, description="the generator's arguments")
     edges: list[tuple[str, str]] | None = Field(None, description="pairs of agents")
+    directed: bool = Field(
+        False, description="edges go one way, from the first agent to the second: for push-sum; of a file it says which"
+    )
     edge_weights: list[float] | None = Field(None, description="of the edges, in their order, for weights: given")
     file: str | None = Field(None, description="GraphML, GEXF, an edge list or node-link JSON, beside this file")
     nodes: list[str] | None = Field(None, description="the names in edges, where the file has others than the agents")

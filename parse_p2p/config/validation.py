@@ -1,7 +1,7 @@
 """What a run file may ask that cannot be: each function yields a sentence for everything of its kind."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from pydantic import BaseModel
 
@@ -12,6 +12,7 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.label_spaces import refuse_unknown
 from parse_p2p.data.schema import DataSchema
+from parse_p2p.learning.learner import FEDERATION
 from parse_p2p.learning.metrics.base import tasks_of
 from parse_p2p.methods.base import Method
 from parse_p2p.models.base import LatentOptions
@@ -53,6 +54,8 @@ def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema
                 f"metrics: {name!r} is for {' and '.join(suits)}, and the task of the data is {task.name}: "
                 f"{_suited(task.name)}"
             )
+    if run.stream is not None and run.train.class_weights == FEDERATION:
+        yield "train.class_weights: a stream's tasks have other classes each, which are not counted: take balanced"
     if task.one_class:
         return
     where = f"and the task of the data is {task.name}"
@@ -127,6 +130,31 @@ def impossible_tasks(run: RunFile, schema: DataSchema) -> Iterator[str]:
             yield str(error)
 
 
+def impossible_directed(run: RunFile, method: Method, chosen: BaseModel, agrees: bool) -> Iterator[str]:
+    """What cannot be where edges go one way."""
+    if not run.graph.directed or method.centralised:
+        return
+    if run.graph.generator is not None:
+        yield "graph.directed: the edges of a generator go both ways: leave it out, or give edges or a file"
+    exchange = getattr(chosen, "exchange_mode", None)
+    if exchange is not None and not exchange.one_way:
+        modes = {name: plugins.load(plugins.EXCHANGES, name) for name in plugins.known(plugins.EXCHANGES)}
+        fitting = " or ".join(name for name, mode in modes.items() if mode.one_way)
+        yield (
+            f"graph.directed: an edge goes one way, and options.exchange {getattr(chosen, 'exchange', '')!r} needs an "
+            f"answer over each: take exchange: {fitting}, or say directed: false for edges that go both ways"
+        )
+    if run.varying is not None:
+        yield "varying: it draws graphs of its own: leave it out, or directed"
+    if run.events is not None:
+        yield "events: whoever comes is told things by those it shares edges with, both ways: leave out directed"
+    if agrees:
+        yield (
+            "graph.directed: agents agree on scales and classes over edges that go both ways: give a mean and "
+            "deviation in data_schema and no class_weights of the federation, or leave out directed"
+        )
+
+
 def impossible_varying(run: RunFile, method: Method) -> Iterator[str]:
     """Graphs that change where none can."""
     if run.varying is None:
@@ -168,13 +196,16 @@ def impossible_early_stopping(run: RunFile) -> Iterator[str]:
         yield "early_stopping: a sensor breaks in some rounds, which cannot be compared with others: leave one out"
 
 
-def slow_agreement(modality: Modality, exchanges: float) -> Iterator[str]:
-    """Agents that would take too long to agree on what a modality is scaled by."""
+def slow_agreement(modalities: Sequence[Modality], exchanges: float) -> Iterator[str]:
+    """Agents that would take too long to agree on what these modalities are scaled by, or how frequent classes are."""
     if exchanges > MOST:
+        key, remedy = "train.class_weights", "take balanced"
+        if modalities:
+            key, remedy = f"data_schema.modalities.{modalities[0]}.scale", "give a mean and deviation"
         how = "never hear of each other" if math.isinf(exchanges) else f"take {2 * exchanges:.0f} exchanges to agree"
         yield (
-            f"data_schema.modalities.{modality}.scale: on this graph the agents that are there in the first round "
-            f"{how}, and at most {2 * MOST} are made: give a mean and deviation, or a graph that mixes faster"
+            f"{key}: on this graph the agents that are there in the first round {how}, and at most {2 * MOST} are "
+            f"made: {remedy}, or a graph that mixes faster"
         )
 
 

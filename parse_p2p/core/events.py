@@ -518,17 +518,25 @@ class DataNoted(Event):
 
 
 class ScaleAgreed(Event):
-    """It agreed with all others on what inputs are scaled by; how many samples that comes from, if it was there."""
+    """It agreed with all others on what inputs are scaled by; how many samples that comes from, if it was there.
+
+    ``frequencies`` are those of the classes, where the agents counted them.
+    """
 
     topic = Topic.LIFE
 
     round: RoundNumber
     samples: dict[Modality, Count] = {}
+    frequencies: list[float] | None = None
+    scaled: bool = True
 
     @property
     def sentence(self) -> str:
         counted = ", ".join(f"{count} of {m}" for m, count in list(self.samples.items())[:NAMED])
-        return "scales its inputs as all agents do" + (f", by samples of all: {counted}" if counted else "")
+        by_scale = "scales its inputs as all agents do" + (f", by samples of all: {counted}" if counted else "")
+        by_class = "weighs its samples by how frequent their classes are among all agents"
+        said = {by_scale: self.scaled, by_class: self.frequencies is not None}
+        return " and ".join(sentence for sentence, holds in said.items() if holds)
 
 
 class SensorFailed(Event):

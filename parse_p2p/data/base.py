@@ -298,6 +298,19 @@ def scaled(dataset: Dataset, scales: Mapping[Modality, Scale]) -> Dataset:
     return replace(dataset, inputs=inputs)
 
 
+def evened(dataset: Dataset, frequencies: Tensor | None) -> Dataset:
+    """Each sample weighed by one over how frequent its class is, (C,), beside its own weight; None leaves all as is.
+
+    A class that nobody counted, as of an agent that came later, counts as the rarest of the others.
+    """
+    if frequencies is None or not len(dataset):
+        return dataset
+    counted = frequencies[frequencies > 0]
+    rarest = counted.min() if len(counted) else 1.0
+    rare = 1.0 / torch.where(frequencies > 0, frequencies, rarest)[dataset.targets]
+    return replace(dataset, weights=(dataset.weighed().double() * rare / rare.mean()).float())
+
+
 def _scaled(x: Input, scale: Scale, there: Tensor | None) -> Input:
     return x.then(scale) if isinstance(x, LazyInput) else _zeroed(scale(x), there)
 

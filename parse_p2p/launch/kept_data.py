@@ -9,10 +9,11 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, cause
 from parse_p2p.core.types import Modality
@@ -51,12 +52,16 @@ Scales = Mapping[Modality, AppliedScale | None]
 
 
 class KeptData(BaseModel):
-    """Of one agent: the fingerprint of samples that are its own, and what its inputs are scaled by."""
+    """Of one agent: the fingerprint of samples that are its own, and what its inputs are scaled by.
+
+    ``classes`` is how frequent each is among all agents' samples, where that was agreed on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     fingerprint: str | None
     scale: dict[Modality, AppliedScale | None]
+    classes: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
 
 
 def scale_of(numbers: AppliedScale | None, shape: tuple[int, ...]) -> Scale:
@@ -80,16 +85,24 @@ def read(path: Path) -> KeptData:
         ) from None
 
 
-def keep(path: Path, found: str | None, scales: Callable[[], Mapping[Modality, Scale]], anew: bool = False) -> KeptData:
+def keep(
+    path: Path,
+    found: str | None,
+    scales: Callable[[], Mapping[Modality, Scale]],
+    frequencies: Callable[[], Tensor | None] = lambda: None,
+    anew: bool = False,
+) -> KeptData:
     """What is kept there, once it is: what was kept before stays, unless it is to be ``anew``.
 
     Raises ConfigError for a file that is broken.
     """
     if path.exists() and not anew:
         return read(path)
-    kept = KeptData(fingerprint=found, scale={m: AppliedScale.of(scale) for m, scale in sorted(scales().items())})
+    scale = {m: AppliedScale.of(scale) for m, scale in sorted(scales().items())}
+    counted = frequencies()
+    kept = KeptData(fingerprint=found, scale=scale, classes=None if counted is None else counted.tolist())
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, kept.model_dump(mode="json"))
+    write(path, kept.model_dump(mode="json", exclude_defaults=True))
     return kept
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from parse_p2p.config import run_file
 from parse_p2p.config.agent_data import AgentData
 from parse_p2p.config.run_file import RunFile
@@ -59,10 +61,11 @@ class RunFolder:
 
         Raises ConfigError where it went on with others, or what was noted cannot be read.
         """
-        if data.agreed_modalities and not agreed and not self.data(me).exists():
+        if data.agrees and not agreed and not self.data(me).exists():
             return
         found = data.own_fingerprint(me)
-        before = kept_data.keep(self.data(me), found, partial(data.scales, me), anew=agreed).fingerprint
+        mine = partial(data.scales, me), partial(data.frequencies, me)
+        before = kept_data.keep(self.data(me), found, *mine, anew=agreed).fingerprint
         if before != found:
             raise ConfigError(
                 f"the data of {me} are not those that its run in {self.path} began with (fingerprint {found}, then "
@@ -73,13 +76,18 @@ class RunFolder:
         """What an agent of this run agreed on with the others. Raises ConfigError where that is not kept, or broken."""
         if not self.data(me).exists():
             raise ConfigError(unknown(me))
-        kept, scales = kept_data.read(self.data(me)).scale, dict[Modality, Scale]()
+        read = kept_data.read(self.data(me))
+        kept, scales = read.scale, dict[Modality, Scale]()
         for m, shape in data.schema.shapes(data.agreed_modalities).items():
             try:
                 scales[m] = kept_data.scale_of(kept[m], shape)
             except (KeyError, ValueError) as error:
                 raise ConfigError(f"{self.data(me)} has no scale for {m!r} ({error}): start the run anew") from None
-        return Agreed(scales)
+        if not data.counts_classes:
+            return Agreed(scales)
+        if len(read.classes or ()) != len(data.schema.names):
+            raise ConfigError(f"{self.data(me)} does not say how frequent each class is: start the run anew")
+        return Agreed(scales, frequencies=torch.tensor(read.classes, dtype=torch.float64))
 
     def orders(self, me: PeerId) -> Path:
         """Where an agent looks for what it is to gain or lose."""

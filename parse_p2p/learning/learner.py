@@ -44,6 +44,9 @@ K = TypeVar("K")
 
 EVALUATION_BATCH = 4096
 
+FEDERATION = "federation"
+"""As ``class_weights``: samples come weighed by how frequent their classes are among all agents."""
+
 BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm
 """The base of all layers that normalise over a batch, which has no public name."""
 
@@ -55,8 +58,10 @@ class Training(OptionsBeside):
     batch: int = Field(32, ge=1, description="samples in a minibatch")
     epochs: int = Field(1, ge=1, description="passes over the agent's data in a round")
     clip: float = Field(5.0, gt=0, description="largest norm of a gradient")
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: in the loss each class of an agent's samples weighs as much as any other"
+    class_weights: Literal["none", "balanced", "federation"] = Field(
+        "none",
+        description="balanced: in the loss each class of an agent's samples weighs as much as any other; federation: "
+        "each class of all agents' samples, whose counts they agree on",
     )
     autocast: Literal["none", "bf16"] = Field(
         "none", description="bf16: forward passes of local steps in bfloat16 where that is safe"
@@ -120,14 +125,16 @@ class Learner:
     """One agent's model, optimiser and data: it trains on loss terms, cuts snapshots to send, and evaluates.
 
     ``model`` is the network, ``buffer`` all its parameters, flat and on ``buffer.values.device``. ``data`` are the
-    training samples, of a stream those seen so far; ``test`` the test set; ``holder`` is what sharing tables see;
+    training samples, of a stream those seen so far; ``test`` the test set, ``common`` one that all agents have beside
+    it; ``holder`` is what sharing tables see;
     ``seed`` is the run's; ``metrics`` are evaluated beside accuracy. Raises ConfigError where the
     package of the metrics is missing.
     """
 
     def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
                  device: torch.device, stream: Stream | None = None,
-                 metrics: Sequence[Metric] = (), validation: Dataset | None = None) -> None:  # fmt: skip
+                 metrics: Sequence[Metric] = (), validation: Dataset | None = None,
+                 common: Dataset | None = None) -> None:  # fmt: skip
         if metrics:
             metrics_of.check()
         self.me = me
@@ -136,7 +143,7 @@ class Learner:
         self.buffer = ParameterBuffer(model.parts(), device)
         self.options = options
         self.seed = seed
-        self.learn_from(train, test, stream, validation)
+        self.learn_from(train, test, stream, validation, common)
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
         self.optimiser = options.stepping.make(groups, options.lr)
@@ -147,12 +154,18 @@ class Learner:
         self._round = 0
 
     def learn_from(
-        self, train: Dataset, test: Dataset, stream: Stream | None = None, validation: Dataset | None = None
+        self,
+        train: Dataset,
+        test: Dataset,
+        stream: Stream | None = None,
+        validation: Dataset | None = None,
+        common: Dataset | None = None,
     ) -> None:
         """Take these samples from now on; of a stream, those it begins with."""
         device = self.buffer.values.device
         self.data, self.test = _on(self._weighed(train, self.options), device), _on(test, device)
         self.validation = None if validation is None else _on(validation, device)
+        self.common = None if common is None else _on(common, device)
         self.stream = stream
         self.others = None if stream is None else _on(stream.others, device)
 
@@ -300,7 +313,8 @@ class Learner:
         and so do accuracy and cross-entropy on ``validation``, where samples are kept for that. With a stream the test
         set is that of the agent's own tasks, and ``others`` the accuracy on all others'. Where samples lack a modality,
         ``test/accuracy-without-audio`` is that of those that lack audio, and ``test/accuracy-whole`` of those that lack
-        none; some branches are measured on the samples that have what one of them reads.
+        none; ``test/accuracy-common`` is that on the test set that all agents have. Some branches are measured on the
+        samples that have what one of them reads.
         """
         with Noise(self.buffer.values.device, self.seed, self.me, self._round, "evaluation").drawn():
             return self._evaluated(branches)
@@ -323,6 +337,8 @@ class Learner:
         for missing, rows in self.test.lacking().items():
             which = f"without-{'+'.join(missing)}" if missing else "whole"
             yield f"{self.test.task.key}-{which}", said.accuracy_of(rows)
+        if self.common is not None:
+            yield f"{self.test.task.key}-common", self._said(self.common, None).accuracy
         if self.metrics:
             given = Predictions(self.test.task.said(said.logits), self.test.targets, self.test.class_names)
             for metric in self.metrics:

@@ -175,7 +175,7 @@ class Agent:
             known = self.agent_state.agreed
             await self._played(round, first)
             if (agreed := self.agent_state.agreed) is not None and agreed is not known:
-                self.log.write(events.ScaleAgreed(round=round, samples=dict(agreed.samples)))
+                self.log.write(agreed.event(round))
         before = self.agent_state.learner
         script = await self._compute(self.agent_state.begin, round)
         if self.agent_state.learner is not before:

@@ -132,7 +132,7 @@ class AgentState:
         """Learn from samples that are scaled as was agreed."""
         assert self.agreement is not None
         self.agreed = agreed
-        public = self.agreement.apply(agreed.scales, self.learner)
+        public = self.agreement.apply(agreed, self.learner)
         self.public = None if self.public is None else public
 
     def begin(self, round: int) -> Script:
@@ -158,6 +158,8 @@ class AgentState:
             self.learner.test = without(self.learner.test, self.failed)
             if self.learner.validation is not None:
                 self.learner.validation = without(self.learner.validation, self.failed)
+            if self.learner.common is not None:
+                self.learner.common = without(self.learner.common, self.failed)
 
     def _switch_to(self, modalities: Modalities) -> None:
         """Have a model for exactly these modalities, with all that carries over."""

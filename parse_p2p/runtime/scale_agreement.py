@@ -8,6 +8,9 @@ in common, such as a large offset, cancels from the start.
 What crosses a link is the sum of all that ever went over it, so a lost message is made good by the next, and more goes
 over it only after something came, so nobody gives all to a neighbour that is gone (see ``methods/exchanges/push_sum``).
 That a feature is the same everywhere is told by its least and largest value, for no sum could.
+
+Where the run asks for it the agents agree on how frequent each class is too: the mean of the samples' indicators of
+their class, in the first phase.
 """
 
 import math
@@ -19,8 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from parse_p2p.core.errors import ConfigError, PeerError, SpecMismatch
+from parse_p2p.core.events import ScaleAgreed
 from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale
@@ -43,6 +48,9 @@ BEYOND = 1e100  # no sum is that large
 SUMS, RANGE, AGREED = "scale/sums", "scale/range", "scale/agreed"
 """The tensors of messages, as the logs name them."""
 
+CLASSES = Modality("/classes")
+"""What stands for the classes where sums are listed by modality; no modality is called so."""
+
 
 Scales = Mapping[Modality, Scale]
 """By what each modality is scaled."""
@@ -50,10 +58,19 @@ Scales = Mapping[Modality, Scale]
 
 @dataclass(frozen=True)
 class Agreed:
-    """What was agreed on, and from how many samples of all agents that comes, as far as one was there to count."""
+    """What was agreed on, and from how many samples of all agents that comes, as far as one was there to count.
+
+    ``frequencies`` (C,), float64 with the sum 1, are those of the classes, where they were asked for.
+    """
 
     scales: Scales
     samples: Mapping[Modality, int] = field(default_factory=dict)
+    frequencies: Tensor | None = None
+
+    def event(self, round: int) -> ScaleAgreed:
+        """What the log says of it."""
+        frequencies = None if self.frequencies is None else self.frequencies.tolist()
+        return ScaleAgreed(round=round, samples=dict(self.samples), frequencies=frequencies, scaled=bool(self.scales))
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,8 @@ class Agreement:
 
     ``shapes`` are those of one sample of each modality in question, ``exchanges`` is the number in each of two phases,
     ``samples`` opens the agent's own training samples, as they are, and ``apply`` has its learner learn from them as
-    they are scaled, and gives the public samples, where the agent has such.
+    was agreed, and gives the public samples, where the agent has such. ``classes`` are as many as the agents count; 0
+    where they count none.
     """
 
     me: PeerId
@@ -71,13 +89,18 @@ class Agreement:
     exchanges: int
     shapes: Mapping[Modality, tuple[int, ...]]
     samples: Callable[[], Dataset]
-    apply: Callable[[Scales, Learner], Dataset | None]
+    apply: Callable[[Agreed, Learner], Dataset | None]
+    classes: int = 0
 
     @property
     def payload(self) -> int:
-        """Bytes that the agent sends: of each modality two blocks of sums (2 + F,) and the ranges (2F,), in double."""
+        """Bytes that the agent sends, in double.
+
+        Of each modality two blocks of sums (2 + F,) and the ranges (2F,), of the classes one block and the ranges.
+        """
         features = sum(shape[0] for shape in self.shapes.values())
-        return len(self.neighbours) * self.exchanges * 32 * (features + len(self.shapes))
+        counted = 24 * self.classes + 16 if self.classes else 0
+        return len(self.neighbours) * self.exchanges * (32 * (features + len(self.shapes)) + counted)
 
 
 Vector = NDArray[np.float64]
@@ -97,19 +120,22 @@ def agree(agreement: Agreement) -> Steps:
     inputs = _inputs(agreement)
     first = _PushSum(agreement, "mean", {m: _sums(x) for m, x in inputs.items()}, LARGEST, _ranges(inputs))
     yield from first.run()
-    means = {m: _ratio(block) for m, block in first.blocks().items()}
-    squares = {m: _sums(x, means[m]) for m, x in inputs.items()}
-    second = _PushSum(agreement, "deviation", squares, 4 * LARGEST**2)
-    yield from second.run()
-    if agreement.neighbours and not (first.heard and second.heard):
+    means, heard = {m: _ratio(block) for m, block in first.blocks().items()}, first.heard
+    frequencies, found = _frequencies(means.pop(CLASSES, None)), dict[Modality, Tensor]()
+    if means:
+        squares = {m: _sums(inputs[m], mean) for m, mean in means.items()}
+        second = _PushSum(agreement, "deviation", squares, 4 * LARGEST**2)
+        yield from second.run()
+        found, heard = second.blocks(), heard and second.heard
+    if agreement.neighbours and not heard:
         raise PeerError(
             f"{agreement.me} heard of no neighbour while all agreed on what inputs are scaled by: go on with --resume, "
             "or give a mean and deviation in data_schema"
         )
-    found = second.blocks()
     deviations = {m: torch.where(first.constant(m), 0.0, _ratio(block).sqrt()) for m, block in found.items()}
     samples = {m: _samples(block, agreement.agents) for m, block in found.items()}
-    return Agreed({m: _scale(agreement, m, found[m][1] > 0, means[m], deviations[m]) for m in means}, samples)
+    scales = {m: _scale(agreement, m, found[m][1] > 0, means[m], deviations[m]) for m in means}
+    return Agreed(scales, samples, frequencies)
 
 
 def unknown(me: PeerId) -> str:
@@ -122,8 +148,10 @@ def unknown(me: PeerId) -> str:
 
 def send(agreement: Agreement, agreed: Agreed, newcomers: Collection[PeerId]) -> Script:
     """Send what was agreed on to those who come later."""
-    message = Message({f"{AGREED}/{m}": _numbers(agreed.scales[m], shape[0]) for m, shape in agreement.shapes.items()})
-    yield Exchange("scale/agreed", dict.fromkeys(sorted(newcomers), message))
+    numbers = {f"{AGREED}/{m}": _numbers(agreed.scales[m], shape[0]) for m, shape in agreement.shapes.items()}
+    if agreed.frequencies is not None:
+        numbers[f"{AGREED}/{CLASSES}"] = agreed.frequencies
+    yield Exchange("scale/agreed", dict.fromkeys(sorted(newcomers), Message(numbers)))
     return {}
 
 
@@ -132,13 +160,18 @@ def hear(agreement: Agreement, others: Collection[PeerId]) -> Steps:
 
     Raises PeerError where nobody says it.
     """
+    classes = f"{AGREED}/{CLASSES}"
     sizes = {f"{AGREED}/{m}": (1 + 2 * shape[0],) for m, shape in agreement.shapes.items()}
+    if agreement.classes:
+        sizes[classes] = (agreement.classes,)
 
     def check(sender: PeerId, message: Message) -> None:
         check_tensors(sender, message, sizes, dtype=torch.float64, largest=2 * LARGEST)
         for name, x in message.tensors.items():
-            if bool((x[(1 + len(x)) // 2 :] < 0).any()):
-                raise SpecMismatch(f"{name} from {sender} has a deviation below 0")
+            if bool((x[0 if name == classes else (1 + len(x)) // 2 :] < 0).any()):
+                raise SpecMismatch(
+                    f"{name} from {sender} has a {'frequency' if name == classes else 'deviation'} below 0"
+                )
 
     inbox = yield Exchange("scale/agreed", {}, frozenset(others), check=check)
     if not inbox:
@@ -146,11 +179,12 @@ def hear(agreement: Agreement, others: Collection[PeerId]) -> Steps:
             f"nobody said what {agreement.me}, which comes later, is to scale inputs by: start all anew, or give "
             "a mean and deviation in data_schema"
         )
+    said = {name: torch.stack([m.tensors[name] for m in inbox.values()]).median(0).values for name in sizes}
     scales = dict[Modality, Scale]()
     for m, shape in sorted(agreement.shapes.items()):
-        said = torch.stack([message.tensors[f"{AGREED}/{m}"] for message in inbox.values()]).median(0).values
-        scales[m] = _scale(agreement, m, said[0] > 0, *torch.split(said[1:], shape[0]))
-    return Agreed(scales)
+        numbers = said[f"{AGREED}/{m}"]
+        scales[m] = _scale(agreement, m, numbers[0] > 0, *torch.split(numbers[1:], shape[0]))
+    return Agreed(scales, frequencies=_frequencies(said.get(classes)))
 
 
 class _PushSum:
@@ -268,6 +302,10 @@ def _inputs(agreement: Agreement) -> dict[Modality, Input]:
         found[m] = data.having(m) if m in data.inputs else torch.zeros(0, *shape)
         if not finite(found[m]):
             raise ConfigError(f"the data of {agreement.me}: {m!r} holds a value that is no finite number: leave it out")
+    if agreement.classes:
+        weights = data.weighed().double()
+        mean = max(float(weights.mean()), LEAST) if len(data) else 1.0  # as agents learn from them
+        found[CLASSES] = (one_hot(data.targets, agreement.classes) * (weights / mean)[:, None]).float()
     return found
 
 
@@ -296,6 +334,11 @@ def _ranges(inputs: Mapping[Modality, Input]) -> dict[Modality, Tensor]:
         for rows in _some(x):
             found[m] = torch.maximum(found[m], torch.cat([rows.amax((0, 2)), -rows.amin((0, 2))]).double())
     return found
+
+
+def _frequencies(shares: Tensor | None) -> Tensor | None:
+    """Shares (C,) that sum to 1; all 0 of no samples, and None of classes that nobody counts."""
+    return None if shares is None else shares / max(float(shares.sum()), LEAST)
 
 
 def _ratio(block: Tensor) -> Tensor:

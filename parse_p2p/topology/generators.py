@@ -171,10 +171,13 @@ def _filled(generator: str, make: Callable[..., Any], n: int, args: Mapping[str,
     return {name: value for name, value in defaults.items() if name in takes} | dict(args)
 
 
-def checked(source: str, graph: Any) -> nx.Graph:
-    """The graph, if gossip can use one of its kind. Raises ConfigError, naming the source."""
+def checked(source: str, graph: Any, directed: bool = False) -> nx.Graph:
+    """The graph, if gossip can use one of its kind, or push-sum one that is ``directed``.
+
+    Raises ConfigError, naming the source.
+    """
     _require(isinstance(graph, nx.Graph), f"{source} does not give one graph")
-    _require(not graph.is_directed(), f"{source} gives a directed graph; edges must go both ways")
+    _require(directed or not graph.is_directed(), f"{source} gives a directed graph; edges must go both ways")
     _require(not graph.is_multigraph(), f"{source} gives parallel edges; name every edge once")
     _require(len(graph) > 0, f"{source} gives a graph without nodes")
     return graph

@@ -22,7 +22,7 @@ GIVEN = "given"
 
 
 def read(path: str | Path) -> nx.Graph:
-    """The undirected graph in a file. Raises ConfigError, naming the file, for one that is no such graph."""
+    """The graph in a file, directed where an edge goes one way. Raises ConfigError, naming the file, for no such."""
     path = Path(path)
     reader = _by_suffix(path, READERS)
     if not path.is_file():
@@ -53,9 +53,10 @@ def write(graph: nx.Graph, path: str | Path) -> None:
 def plain(source: str, graph: Any) -> nx.Graph:
     """A graph of networkx as a run can use it: its nodes' names as text, and the given edges alone.
 
-    Raises ConfigError, naming the source, for one that is directed, has parallel edges or loops, or odd names.
+    A directed one each of whose edges goes the other way too, with the same weight, is an undirected one.
+    Raises ConfigError, naming the source, for one that has parallel edges or loops, or odd names.
     """
-    generators.checked(source, graph)
+    generators.checked(source, graph, directed=True)
     names = {node: str(node) for node in graph}
     if odd := [node for node in graph if not isinstance(node, str | int)]:
         raise ConfigError(f"{source}: the node {odd[0]!r} has no plain name; write text or a number")
@@ -63,19 +64,39 @@ def plain(source: str, graph: Any) -> nx.Graph:
         raise ConfigError(f"{source}: two nodes have the same name, one as text and one as a number; rename one")
     if loop := next(iter(nx.selfloop_edges(graph)), None):
         raise ConfigError(f"{source}: joins {names[loop[0]]!r} to itself; remove that edge")
-    found = nx.Graph()
+    found = nx.DiGraph() if _one_way(graph) else nx.Graph()
     found.add_nodes_from((names[node], facts) for node, facts in graph.nodes(data=True))
     found.add_edges_from((names[a], names[b], facts) for a, b, facts in _given(graph))
     return found
 
 
+def undirected(source: str, graph: nx.Graph) -> nx.Graph:
+    """The plain graph with each of its edges both ways.
+
+    Raises ConfigError, naming the source, where two agents have two edges of other weights.
+    """
+    for a, b, facts in graph.edges(data=True):
+        back = graph.get_edge_data(b, a, facts)
+        if back.get("weight") != facts.get("weight"):
+            weights = f"{facts.get('weight')} and {back.get('weight')}"
+            raise ConfigError(f"{source}: the edges between {a!r} and {b!r} have the weights {weights}; give both one")
+    return graph.to_undirected()
+
+
 def entry(graph: nx.Graph) -> dict[str, Any]:
     """What a run file says of a plain graph, the same for equal graphs."""
-    edges = sorted(sorted(edge) for edge in graph.edges)
+    directed = {"directed": True} if graph.is_directed() else {}
+    edges = sorted(list(edge) if directed else sorted(edge) for edge in graph.edges)
     weights = [graph.edges[edge].get("weight") for edge in edges]
     are_numbers = all(isinstance(weight, Real) for weight in weights)
     weighted = {"edge_weights": [float(weight) for weight in weights]} if edges and are_numbers else {}
-    return {"nodes": list(graph), "edges": edges} | weighted
+    return {"nodes": list(graph), "edges": edges} | weighted | directed
+
+
+def _one_way(graph: nx.Graph) -> bool:
+    """Whether an edge has none back, or one of another weight."""
+    weights = {(a, b): facts.get("weight") for a, b, facts in _given(graph)}
+    return graph.is_directed() and any(weights.get((b, a), ()) != weight for (a, b), weight in weights.items())
 
 
 def _by_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
@@ -126,6 +147,8 @@ def _read_edges(path: Path) -> nx.Graph:
 
 
 def _write_edges(graph: nx.Graph, path: Path) -> None:
+    if graph.is_directed():
+        raise ConfigError(f"{path}: an edge list cannot hold which way an edge goes: write .graphml or .json")
     if alone := [node for node, degree in graph.degree if not degree]:
         raise ConfigError(f"{path}: an edge list cannot hold {alone[0]!r}, which has no edge: write .graphml or .json")
     if odd := [node for node in graph if node.split("#")[0].replace(",", " ").split() != [node]]:
@@ -162,7 +185,7 @@ def _read_json(path: Path) -> nx.Graph:
 def _write_json(graph: nx.Graph, path: Path) -> None:
     nodes = [{"id": node, **facts} for node, facts in graph.nodes(data=True)]
     edges = [{"source": a, "target": b, **facts} for a, b, facts in graph.edges(data=True)]
-    data = {"directed": False, "multigraph": False, "graph": {}, "nodes": nodes, "edges": edges}
+    data = {"directed": graph.is_directed(), "multigraph": False, "graph": {}, "nodes": nodes, "edges": edges}
     path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
 
 

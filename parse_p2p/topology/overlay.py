@@ -51,6 +51,11 @@ class Plan:
         return self.links if self.coordinator is not None else _by_peer(self.weights)
 
     @property
+    def partners(self) -> frozenset[PeerId]:
+        """All neighbours: those that something goes to, and those that it comes from."""
+        return frozenset((*self.links, *self.expected))
+
+    @property
     def clients(self) -> tuple[PeerId, ...]:
         """Every client of the coordinator, sorted."""
         return tuple(sorted(peer for peer in self.holders if peer != self.coordinator))

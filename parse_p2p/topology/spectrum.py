@@ -26,6 +26,11 @@ def spectral_gap(matrix: NDArray[np.float64]) -> float:
     return 1 - slem(matrix)
 
 
+def second(matrix: NDArray[np.float64]) -> float:
+    """The size of the second largest eigenvalue of an (n, n) matrix whose columns, or rows, sum to one, in [0, 1]."""
+    return float(np.sort(np.abs(np.linalg.eigvals(matrix)))[-2]) if len(matrix) > 1 else 0.0
+
+
 def rounds_to(matrix: NDArray[np.float64], epsilon: float) -> float:
     """Rounds until disagreement is at most ``epsilon`` of what it was: ln ε/ln ρ, at least 1, not rounded.
 
@@ -33,7 +38,11 @@ def rounds_to(matrix: NDArray[np.float64], epsilon: float) -> float:
     """
     if not 0 < epsilon < 1:
         raise ConfigError(f"epsilon must lie between 0 and 1, not {epsilon}")
-    rho = slem(matrix)
+    return rounds_at(slem(matrix), epsilon)
+
+
+def rounds_at(rho: float, epsilon: float) -> float:
+    """Likewise of rounds each of which leaves ρ of a disagreement."""
     if rho < ROUNDING:
         return 1.0
     return math.inf if rho > 1 - ROUNDING else max(1.0, math.log(epsilon) / math.log(rho))

@@ -185,7 +185,7 @@ ALL = {"modalities": {m: each | {"scale": "all"} for m, each in MODALITIES.items
 def test_all_agree_on_scales_as_in_the_simulator_and_go_on_with_them(tmp_path, agent):
     file, out = study(tmp_path, data_schema=ALL, rounds=2), tmp_path / "run"
     _, said, _ = agent("check", file)
-    assert "to agree on scales before the first" in said
+    assert "to agree on before the first" in said
     code, printed = running.everything(file, out)
     assert code == 0, printed
     plan = RunPlan(run_file.load(file))

@@ -35,7 +35,7 @@ def plan(mix=None, graph="ring", encoder=None, **changes) -> RunPlan:
     """
     method = plugins.load(plugins.METHODS, changes.get("method", "parse"))
     raw = {
-        "graph": {"generator": graph},
+        "graph": graph if isinstance(graph, dict) else {"generator": graph},
         "agents": {"mix": mix or MIX} | ({"coordinator": "hub"} if method.centralised else {}),
         "public": {"share": 0.2} if method.public else None,
         "dataset": "bits",

@@ -42,7 +42,8 @@ def test_the_table_has_a_row_for_each_round_and_agent(run):
     rows = run.table()
     assert [(row["round"], row["agent"]) for row in rows] == [(r, f"a{i}") for r in range(3) for i in range(6)]
     assert {row["type"] for row in rows} == set(MIX)
-    assert all(set(row) == {"round", "agent", "type", "accuracy", "loss", "bytes"} for row in rows)
+    assert all(set(row) == {"round", "agent", "node", "type", "accuracy", "loss", "bytes"} for row in rows)
+    assert {row["agent"]: row["node"] for row in rows} == {f"a{i}": i for i in range(6)}
     rows[0]["accuracy"] = 2
     assert run.rows[0]["accuracy"] < 1
 
@@ -106,7 +107,7 @@ def test_pictures_are_written_the_same_every_time(run, tmp_path):
 @pytest.mark.parametrize(
     ("graph", "agents", "keys", "says"),
     [
-        (nx.DiGraph([(0, 1)]), None, {}, "the graph gives a directed graph"),
+        (nx.DiGraph([(0, 1), (1, 0), (1, 2)]), None, {}, "graph.directed: an edge goes one way, and options.exchange"),
         (nx.MultiGraph([(0, 1), (0, 1)]), None, {}, "parallel edges"),
         (nx.Graph([(0, 0), (0, 1)]), None, {}, "joins '0' to itself"),
         (nx.Graph(), None, {}, "without nodes"),

@@ -48,7 +48,7 @@ def _refuse_faults(plan: RunPlan) -> None:
 
 def _agreed(plan: RunPlan, folder: RunFolder, me: PeerId, log: EventLog, agreed: Agreed) -> None:
     folder.keep_data(me, plan.data, agreed=True)
-    log.write(events.ScaleAgreed(round=plan.spans[me].start, samples=dict(agreed.samples)))
+    log.write(agreed.event(plan.spans[me].start))
 
 
 def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[AgentState]:

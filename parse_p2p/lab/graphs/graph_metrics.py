@@ -96,7 +96,7 @@ def measure(plan: RunPlan) -> GraphMetrics:
     sent = _mean(seen, [traffic(overlays, plan.codec) for overlays in seen])
     by_agent, by_group = _summed(sent, 0), _summed(sent, 1)
     partners = _mean(seen, [_partners(overlays) for overlays in seen])
-    degrees = [degree for _, degree in graph.degree]
+    degrees = [len(graph[me]) for me in graph]  # the successors, where edges go one way
     each = [by_agent.get(me, 0.0) for me in plan.peers]
     return GraphMetrics(
         name=plan.run.name,
@@ -104,7 +104,7 @@ def measure(plan: RunPlan) -> GraphMetrics:
         agents=len(plan.peers),
         edges=graph.number_of_edges(),
         degree=(min(degrees), statistics.mean(degrees), max(degrees)),
-        diameter=nx.diameter(graph) if nx.is_connected(graph) else None,
+        diameter=nx.diameter(graph) if len(plan.topology.connected_components()) == 1 else None,
         groups=[_group(plan, name, laid, by_group.get(name, 0.0)) for name, laid in _groups(plan).items()],
         types=[_type(kind, agents, partners, by_agent) for kind, agents in _types(plan).items()],
         bytes=(statistics.mean(each), max(each)),
@@ -208,7 +208,8 @@ def _groups(plan: RunPlan) -> dict[str, Topology]:
 def _group(plan: RunPlan, name: str, laid: Topology, nbytes: float) -> GroupMetrics:
     connected_components, edges = len(laid.connected_components()), float(laid.graph.number_of_edges())
     if (varying := plan.run.varying) is None:
-        rho, rounds = spectrum.slem(laid.matrix()), spectrum.rounds_to(laid.matrix(), EPSILON)
+        rho = 1 - laid.spectral_gap()
+        rounds = spectrum.rounds_at(rho, EPSILON)
     else:
         graphs = [drawn(laid, varying, plan.run.seed, round) for round in range(HORIZON)]
         rho, rounds = contraction(graph.matrix() for graph in graphs)

@@ -124,7 +124,7 @@ def _title(name: str, overlay: Topology, fixed: bool) -> str:
 
 def _positions(graph: nx.Graph) -> Any:
     """Where the agents stand, the same in every panel and every time."""
-    if nx.is_connected(graph) and len(graph) <= 150:
+    if nx.is_connected(graph.to_undirected()) and len(graph) <= 150:
         return nx.kamada_kawai_layout(graph)
     return nx.circular_layout(graph)
 

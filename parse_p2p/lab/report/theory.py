@@ -95,19 +95,19 @@ class Theory:
 
     def shape(self) -> dict[str, Any]:
         """The run's graph: its edges, and a place for every agent with coordinates between −1 and 1."""
-        graph = nx.Graph()
+        graph, hub, edges = nx.Graph(), self.plan.coordinator, self.plan.topology.graph.edges
         graph.add_nodes_from(self.plan.specs)
-        hub = self.plan.coordinator
-        graph.add_edges_from(self.plan.topology.graph.edges if hub is None else ((hub, p) for p in self.plan.peers))
+        graph.add_edges_from(edges if hub is None else ((hub, p) for p in self.plan.peers))
         positions = nx.circular_layout([me for me in graph if me != hub])
         if hub is not None:
             positions[hub] = (0.0, 0.0)
         elif len(graph) <= DRAWN_BY_FORCES and nx.is_connected(graph) and not _ring(graph):
             positions = nx.kamada_kawai_layout(graph, pos=positions)
+        arrows = hub is None and self.plan.topology.graph.is_directed()
         return {
-            "edges": [[self._position[a], self._position[b]] for a, b in graph.edges],
+            "edges": [[self._position[a], self._position[b]] for a, b in (edges if arrows else graph.edges)],
             "positions": [[round(float(x), 3) for x in positions[me]] for me in graph],
-            "directed": self.plan.run.varying is not None and self.plan.run.varying.one_way,
+            "directed": arrows or (self.plan.run.varying is not None and self.plan.run.varying.one_way),
         }
 
 

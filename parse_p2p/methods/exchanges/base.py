@@ -21,13 +21,15 @@ class ExchangeMode(BaseModel):
     """An exchange and its options: a plug-in is a file in this folder whose ``EXCHANGE`` is a class derived from this.
 
     ``keeps_sums`` says that it keeps the sum of a slice over its holders by itself, so that no mixer may change it;
-    ``copies`` how many times as much as one copy of each slice goes over a link in a round, on average.
+    ``copies`` how many times as much as one copy of each slice goes over a link in a round, on average; ``one_way``
+    that it keeps the mean where edges go one way too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     keeps_sums: ClassVar[bool] = False
     copies: ClassVar[float] = 1.0
+    one_way: ClassVar[bool] = False
 
     def run(self, local: Local, mix: Mix) -> Stretch:
         """Exchange the slices of one round and mix them in place."""

@@ -11,6 +11,10 @@ neighbour that is gone, would give its mass away and get none. ``since``, the ro
 tells apart the lives of an agent that came back without its memory. A sum that grew by no mass that could be, as that
 of an agent back from an older checkpoint, or of a liar, is only taken note of.
 
+Where edges go one way (Nedić and Olshevsky 2015, arXiv 1303.2289) nothing comes back, so mass goes over every link in
+every round, in equal parts over all whom one sends to and oneself; of a link that began before an agent's own life it
+only takes note of what went over it until then.
+
 In memory and on the wire all is float64: a mass is (D + 1,), a message (D + 3,), the sum and the two ``since``.
 """
 
@@ -32,7 +36,7 @@ LEAST = 2.0**-20  # weight below which nothing is given away
 
 def check(local: Local, sender: PeerId, message: Message) -> None:
     """Refuse a message that has no mass for each slice of the link. Raises SpecMismatch."""
-    wanted = {str(key): (local.plan.regions[key].size + 3,) for key in local.plan.links[sender]}
+    wanted = {str(key): (local.plan.regions[key].size + 3,) for key in local.plan.expected[sender]}
     check_tensors(sender, message, wanted, dtype=torch.float64, largest=torch.finfo(torch.float64).max)
 
 
@@ -44,16 +48,18 @@ class Mass:
         self._name = f"push-sum/{key}"
         self._slice = local.learner.buffer.view(local.plan.regions[key])
         self._agents = len(local.plan.holders)
-        self._weights = local.plan.weights[key]
+        senders, receivers = local.plan.weights[key], local.plan.audience[key]
+        self._one_way = set(senders) != set(receivers)
+        self._weights = dict.fromkeys(receivers, 1 / (1 + len(receivers))) if self._one_way else senders
         values = self._slice.cpu().double()
         self.mass = self._kept("mass", lambda: torch.cat([values, values.new_ones(1)]))
         self.mass[:-1] += self.mass[-1] * (values - self._ratio().double())  # what local steps changed
         self.since = self._kept("since", lambda: torch.tensor(local.round, dtype=torch.float64))
-        self._links = {peer: self._link(peer) for peer in self._weights}
+        self._links = {peer: self._link(peer) for peer in {**self._weights, **senders}}
 
     def give(self) -> None:
         """Put on the link to each peer its weight's share of the mass, where it is my turn."""
-        due = {peer: self._weights[peer] for peer, link in self._links.items() if link["turn"]}
+        due = {peer: weight for peer, weight in self._weights.items() if self._one_way or self._links[peer]["turn"]}
         if self.mass[-1] < LEAST:
             return
         before, scale = self.mass.clone(), min(1.0, (1 - KEEP) / max(sum(due.values()), KEEP))
@@ -72,6 +78,9 @@ class Mass:
         """Add what is new in the peer's sum."""
         total, theirs, mine = message[:-2], message[-2], message[-1]
         link = self._links[peer]
+        if self._one_way:
+            self._hear(peer, total, theirs)
+            return
         if theirs != link["since"]:  # another life of it, which knows nothing of what I gave and took
             link["since"].copy_(theirs)
             link["given"].zero_()
@@ -79,12 +88,28 @@ class Mass:
             link["turn"].fill_(True)
         if mine != self.since:  # meant for another life of mine
             return
+        if self._grow(link, total):
+            link["turn"].fill_(True)
+
+    def _hear(self, peer: PeerId, total: Tensor, theirs: Tensor) -> None:
+        """Add what is new in the sum of one that hears nothing of me, nor knows which life of mine this is."""
+        link, known = self._links[peer], self._kept(f"known/{peer}", lambda: torch.tensor(False))
+        first = not known
+        known.fill_(True)
+        if first and theirs < self.since:  # what went before I was there another life of mine took
+            link["taken"].copy_(total)
+        elif theirs != link["since"]:
+            link["taken"].zero_()
+        link["since"].copy_(theirs)
+        self._grow(link, total)
+
+    def _grow(self, link: dict[str, Tensor], total: Tensor) -> bool:
+        """Take what is new in a sum, if it is a mass, and note it; whether anything is."""
         growth = total - link["taken"]
         link["taken"].copy_(total)
         if self._could_be(growth):
             self.mass += growth
-        if growth.any():
-            link["turn"].fill_(True)
+        return bool(growth.any())
 
     def show(self) -> None:
         """Make the ratio the slice's parameters."""
@@ -119,6 +144,7 @@ class PushSum(Patient):
 
     keeps_sums = True
     copies = 2.0
+    one_way = True
 
     def run(self, local: Local, mix: Mix) -> Stretch:
         """Give every slice's mass to the neighbours, take what came, and read the parameters off."""
@@ -127,9 +153,10 @@ class PushSum(Patient):
         for mass in masses.values():
             mass.give()
         send = {peer: Message({str(key): masses[key].message(peer) for key in keys}) for peer, keys in links.items()}
-        inbox = yield Exchange("mass", send, frozenset(send), check=checked, deadline=self.patience, newest=True)
+        expected = local.plan.expected
+        inbox = yield Exchange("mass", send, frozenset(expected), check=checked, deadline=self.patience, newest=True)
         for peer in sorted(inbox):
-            for key in links[peer]:
+            for key in expected[peer]:
                 masses[key].take(peer, inbox[peer].tensors[str(key)])
         for mass in masses.values():
             mass.show()

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import plans
 import pytest
 from rich.console import Console
 
+import parse_p2p
 from parse_p2p.cli import run_summary
 from parse_p2p.cli.progress import RunView
 from parse_p2p.lab.experiments.recorded_simulation import record
@@ -64,6 +66,15 @@ def test_who_has_not_come_to_an_end_is_missing_by_name(half, agent):
     assert (code, err) == (1, "") and json.loads(out)["missing"] == {"a1": "has logged nothing here"}
     code, out, err = agent("summary", half, "--no-alone")
     assert code == 1 and out.endswith("a1 has logged nothing here\n")
+
+
+def test_a_run_of_samples_that_were_in_memory_is_told_of_and_not_trained_again(agent, tmp_path):
+    arrays = {"x": np.zeros((40, 3), np.float32), "y": np.arange(40) % 2}
+    parse_p2p.run("ring:3", data=arrays, rounds=1, folder=tmp_path / "run")
+    code, out, err = agent("summary", tmp_path / "run", "--json")
+    assert (code, err) == (0, "") and json.loads(out)["types"][0]["alone"] is None
+    code, out, err = agent("--topology", tmp_path / "run" / "run.yaml")
+    assert code == 2 and err == "error: dataset: its samples were in the memory of a notebook: run it there again\n"
 
 
 def test_a_folder_without_a_run_is_refused_without_json(agent, tmp_path):

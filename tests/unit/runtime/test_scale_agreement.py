@@ -301,8 +301,8 @@ def test_a_message_that_is_older_than_one_that_came_is_not_read():
 # who comes later
 
 
-def joined(messages):
-    agreement = agreements(GRAPHS["two"], unequal(2))["a0"]
+def joined(messages, classes=0):
+    agreement = replace(agreements(GRAPHS["two"], unequal(2))["a0"], classes=classes)
     script = hear(agreement, set(messages))
     step = advance(script, None)
     came = {}
@@ -328,6 +328,26 @@ def test_one_that_comes_later_hears_it_from_all_and_believes_no_single_one():
     assert agreed.scales["motion"].mean is None
     with pytest.raises(PeerError, match="nobody said what a0, which comes later, is to scale inputs by"):
         joined({"a4": Message(bad), "a5": Message({f"{AGREED}/audio": torch.zeros(3).double()})})
+
+
+def test_one_that_comes_later_hears_how_frequent_classes_are():
+    agreement = agreements(GRAPHS["two"], unequal(2))["a1"]
+    agreed = Agreed(dict.fromkeys(SHAPES, Scale.none()), frequencies=torch.tensor([0.25, 0.75]).double())
+    message = advance(send(agreement, agreed, {PeerId("a0")}), None).send["a0"]
+    [name] = [each for each in message.tensors if "classes" in each]
+    others = {
+        "a2": Message({**message.tensors, name: torch.tensor([1e9, 1.0]).double()}),
+        "a4": Message({**message.tensors, name: torch.tensor([-1.0, 2.0]).double()}),
+        "a5": Message({n: x for n, x in message.tensors.items() if n != name}),
+    }
+    apart = [Message({**message.tensors, name: torch.tensor(x).double()}) for x in ([0.3, 0.7], [0.2, 0.8], [0.1, 0.9])]
+    found = joined({"a1": message, "a3": message, **others}, classes=2)
+    assert joined(dict(zip(("a1", "a2", "a3"), apart, strict=True)), classes=2).frequencies.tolist() == [0.2, 0.8]
+    apart[0].tensors[name][1] = 1.6
+    assert joined(dict(zip(("a1", "a2", "a3"), apart, strict=True)), classes=2).frequencies.sum() == 1
+    assert torch.equal(found.frequencies, agreed.frequencies) and joined({"a5": others["a5"]}).frequencies is None
+    with pytest.raises(PeerError, match="nobody said"):
+        joined({"a4": others["a4"], "a5": others["a5"]}, classes=2)
 
 
 class Counted:

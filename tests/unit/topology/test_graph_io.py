@@ -140,7 +140,6 @@ HOSTILE = {
     "a node twice": ("net.json", '{"nodes": [{"id": 1}, {"id": 1}], "edges": []}', "named twice"),
     "an edge to nowhere": ("net.json", f'{{{NODES}, "edges": [{{"source": "a", "target": 1}}]}}', "none of the nodes"),
     "an edge without end": ("net.json", f'{{{NODES}, "edges": [{{"source": "a"}}]}}', "no 'target'"),
-    "arrows": ("net.json", f'{{"directed": true, {NODES}, "edges": []}}', "directed"),
     "parallel edges": ("net.json", f'{{"multigraph": true, {NODES}, "edges": []}}', "parallel"),
     "a loop": ("net.json", f'{{{NODES}, "edges": [{{"source": "a", "target": "a"}}]}}', "joins 'a' to itself"),
     "no node": ("net.json", '{"nodes": [], "edges": []}', "without nodes"),
@@ -160,12 +159,40 @@ def test_a_bad_file_is_one_sentence_with_its_path(tmp_path, case):
 
 
 @pytest.mark.parametrize("suffix", [".graphml", ".gexf", ".json"])
-@pytest.mark.parametrize("kind", [nx.DiGraph([("a", "b")]), nx.Graph(), nx.MultiGraph([("a", "b"), ("a", "b")])])
-def test_a_file_must_hold_one_undirected_simple_graph(tmp_path, kind, suffix):
+@pytest.mark.parametrize("kind", [nx.Graph(), nx.MultiGraph([("a", "b"), ("a", "b")])])
+def test_a_file_must_hold_one_simple_graph(tmp_path, kind, suffix):
     path = tmp_path / f"net{suffix}"
     WRITERS[suffix](kind, path)
     with pytest.raises(ConfigError, match=rf"net{suffix}"):
         graph_io.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".graphml", ".gexf", ".json"])
+def test_an_edge_that_goes_one_way_goes_that_way_still(tmp_path, suffix):
+    path, graph = tmp_path / f"net{suffix}", nx.DiGraph([("c", "a"), ("a", "b"), ("b", "c"), ("a", "c")])
+    graph_io.write(graph, path)
+    found = graph_io.read(path)
+    assert found.is_directed() and set(found.edges) == set(graph.edges)
+    assert graph_io.entry(found)["edges"] == [["a", "b"], ["a", "c"], ["b", "c"], ["c", "a"]]
+    assert graph_io.entry(found)["directed"] is True
+    plain = graph_io.undirected(str(path), found)
+    assert not plain.is_directed() and plain.number_of_edges() == 3
+    with pytest.raises(ConfigError, match="an edge list cannot hold which way an edge goes"):
+        graph_io.write(graph, tmp_path / "net.txt")
+
+
+@pytest.mark.parametrize("suffix", [".graphml", ".gexf", ".json"])
+def test_a_file_whose_edges_all_go_both_ways_is_an_undirected_graph(tmp_path, suffix):
+    path = tmp_path / f"net{suffix}"
+    both = nx.Graph([("a", "b"), ("b", "c")])
+    WRITERS[suffix](both.to_directed(), path)
+    assert not graph_io.read(path).is_directed() and graph_io.entry(graph_io.read(path)) == graph_io.entry(both)
+    odd = nx.DiGraph([("a", "b", {"weight": 1.0}), ("b", "a", {"weight": 0.5})])
+    WRITERS[suffix](odd, path)
+    found = graph_io.read(path)
+    assert found.is_directed()
+    with pytest.raises(ConfigError, match=rf"net{suffix}: the edges between 'a' and 'b' have the weights 1.0 and 0.5"):
+        graph_io.undirected(str(path), found)
 
 
 @pytest.mark.parametrize("text", ["a b", "a#b", "a,b"])

@@ -6,7 +6,7 @@ import pytest
 
 from parse_p2p.lab.analysis import pooling
 from parse_p2p.lab.analysis.information import decompose
-from parse_p2p.topology.dynamic import Directed
+from parse_p2p.topology.directed import Directed
 from parse_p2p.topology.graph import Topology
 
 GRAPHS = {
