@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -26,6 +27,7 @@ from parse_p2p.core.slices import Holder, Region, Sharing
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, silent, split, split_groups
 from parse_p2p.data.label_spaces import seen_as
+from parse_p2p.data.lazy import LazyInput
 from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
@@ -36,7 +38,9 @@ from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
+from parse_p2p.runtime.arrivals import Arrivals
 from parse_p2p.runtime.scale_agreement import Agreement, exchanges
+from parse_p2p.runtime.watched_folder import WatchedFolder
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.weights import GIVEN
@@ -100,6 +104,7 @@ class RunPlan:
         yield from _found(
             lambda: validation.impossible_varying(run, method),
             lambda: validation.impossible_events(run, method, self.schema),
+            lambda: validation.impossible_arrivals(run),
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
             lambda: validation.unknown_sensors(run, specs),
             lambda: validation.impossible_early_stopping(run),
@@ -171,7 +176,7 @@ class RunPlan:
             )
         return train, test
 
-    def _refuse_gaps(self, me: PeerId, mine: Part) -> None:
+    def _refuse_gaps(self, me: PeerId, mine: Iterable[Dataset]) -> None:
         for part in mine:
             if part.present:
                 m, there = sorted(part.present.items())[0]
@@ -242,6 +247,54 @@ class RunPlan:
             partial(self.data.training, me, first),
             partial(self._scaled, me),
         )
+
+    def arrivals(self, me: PeerId, modalities: Modalities) -> Arrivals | None:
+        """What an agent needs to take in samples while it runs, where any arrive.
+
+        Raises ConfigError where it cannot, and for a package that is missing.
+        """
+        if (chosen := self.data.arrivals(me)) is None:
+            return None
+        return Arrivals(
+            me,
+            self.run.seed,
+            WatchedFolder(chosen.watch, self.data.apart(me)),
+            chosen.keep,
+            chosen.drift,
+            partial(self._start, me, modalities),
+            partial(self._arrived, me, modalities),
+            partial(self.data.scales, me),
+        )
+
+    def _start(self, me: PeerId, modalities: Modalities) -> Dataset:
+        """The training samples that an agent begins with."""
+        train = self._divided(me, modalities, *self.share(me, modalities))[0]
+        for m, x in train.inputs.items():
+            if isinstance(x, LazyInput):
+                raise ConfigError(
+                    f"agents: {me}.data.watch: {m!r} is read lazily, and what arrives is not: leave one out"
+                )
+        return train
+
+    def _arrived(self, me: PeerId, modalities: Modalities, path: Path) -> Dataset:
+        """The samples of a file that appeared, of the agent's task. Raises ConfigError where it cannot use them."""
+        found = self.data.arrived(me, modalities, path)
+        if self.specs[me].task:
+            found = seen_as(self.run.tasks[self.specs[me].task], found)
+        if not len(found):
+            raise ConfigError(f"{path} has no sample that the agent can use: none is of its task and modalities")
+        if not self.method.gaps:
+            self._refuse_gaps(me, (found,))
+        if found.present:
+            self._refuse_unread(me, self._layout(self.specs[me]), found)
+        return found
+
+    def _refuse_unread(self, me: PeerId, network: Network, *samples: Dataset) -> None:
+        if any(part.present for part in samples) and not network.reads_some:
+            raise ConfigError(
+                f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
+                f"modality (reads_some), and {me} has such: leave them out, or take another network"
+            )
 
     def _scaled(self, me: PeerId, agreed: Mapping[Modality, Scale], learner: Learner) -> Dataset | None:
         """Have a learner learn from samples that are scaled so; the public samples of the coordinator."""
@@ -384,6 +437,7 @@ class RunPlan:
             variants=variants,
             sense=partial(self._sense, me),
             agreement=self.agreement(me),
+            arrivals=self.arrivals(me, first),
         )
 
     def _sense(self, me: PeerId, round: int, data: Dataset) -> Dataset:
@@ -397,11 +451,7 @@ class RunPlan:
         device = device or self.device(me)
         devices.open_up(device, me)
         network = self.initialised(self.spec(me, modalities))
-        if (train.present or test.present) and not network.reads_some:
-            raise ConfigError(
-                f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
-                f"modality (reads_some), and {me} has such: leave them out, or take another network"
-            )
+        self._refuse_unread(me, network, train, test)
         train, test, tasks, validation = self._divided(me, modalities, train, test)
         return Learner(
             me,

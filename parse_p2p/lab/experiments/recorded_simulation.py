@@ -66,6 +66,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
         folder.keep_data(p.me, plan.data)
         p.on_agreed = partial(_agreed, plan, folder, p.me, logs[p.me])
         p.sketching = True
+        folder.keep_arrivals(p)
         learner = p.learner
         start = events.Start(modalities=list(learner.holder.modalities), parameters=learner.buffer.size,
                              samples=learner.samples, rounds=plan.run.rounds, device="simulated")  # fmt: skip
@@ -76,6 +77,8 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
         for p in agent_states:
             if p.me not in scores:
                 continue
+            for event in p.happened:
+                logs[p.me].write(event)
             mine = ledger.get(p.me, {})
             out = sum(n for slices in mine.values() for n in slices.values())
             came = sum(n for peers in ledger.values() for n in peers.get(p.me, {}).values())
