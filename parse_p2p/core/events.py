@@ -571,7 +571,7 @@ class DriftDetected(Event):
 
     @property
     def sentence(self) -> str:
-        return f"sees a drift of its {self.what}: {self.value:.3f}, and {self.before:.3f} before ({self.kind})"
+        return f"sees a drift of its {self.what}: {self.value:.3g}, and {self.before:.3g} before ({self.kind})"
 
 
 class ScaleAgreed(Event):
