@@ -35,12 +35,13 @@ class _Errors:
         self._window = window
 
     def update(self, errors: Tensor, shift: Mapping[Modality, float]) -> Iterator[Drift]:
-        before, found = float(self._window.estimation), False
+        before, grown = float(self._window.estimation), list[float]()
         for error in errors.tolist():
             self._window.update(error)
-            found |= self._window.drift_detected
-        if found and self._window.estimation > before:
-            yield Drift("errors", float(self._window.estimation), before)
+            if self._window.drift_detected and self._window.estimation > before:
+                grown.append(float(self._window.estimation))
+        if grown:  # it cuts more off as it sees more: the mean that is furthest is that of the most recent
+            yield Drift("errors", max(grown), before)
 
 
 DRIFT = Adwin
