@@ -20,11 +20,15 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, fingerprint, scaled
 from parse_p2p.data.keeping.base import Keeping
+from parse_p2p.data.lazy import in_memory
 from parse_p2p.data.streams import join
 from parse_p2p.learning.drift.base import Detector, Drift, DriftOptions, shifts
 from parse_p2p.learning.learner import Judgement, Learner
 from parse_p2p.runtime.arrival_record import ArrivalRecord, RefusedFile, Taken
 from parse_p2p.runtime.watched_folder import WatchedFolder
+
+FARTHEST = 1e6
+"""Standard deviations from the mean of the start, beyond which training would end with numbers that are none."""
 
 Sense = Callable[[Dataset], Dataset]
 """What an agent reads of samples in a round."""
@@ -225,10 +229,24 @@ class Arrivals:
         found = self.read(self.folder.path / name)
         if self.folder.stamp(name) != stamp:
             raise ConfigError("it changed while it was read: give files their name when they are complete")
+        for m, far in self._distances(scaled(found, self._applied)):
+            if far > FARTHEST:
+                raise ConfigError(
+                    f"an input of {m!r} is {far:.3g} standard deviations from the start's, which nothing can be learnt "
+                    "from: leave out the sample, or what marks that it is missing"
+                )
         piece = self._judged(name, found, learner, sense)
         if not math.isfinite(piece.judgement.loss):
             raise ConfigError(f"the model's loss on it is {piece.judgement.loss}: look for extreme values in it")
         return piece
+
+    def _distances(self, data: Dataset) -> Iterator[tuple[Modality, float]]:
+        """The largest of an input from the mean of the start, in standard deviations; what is constant has none."""
+        for m, start in self._start.items():
+            x = in_memory(data.having(m)).double()
+            if len(x) and start.mean is not None and start.deviation is not None:
+                far = (x - start.mean).abs() / start.deviation
+                yield m, float(torch.where(start.deviation > 0, far, 0.0).nan_to_num(math.inf, math.inf).max())
 
     def _again(self, entry: Taken, learner: Learner, sense: Sense) -> Piece:
         """What was taken in in this round before a stop."""
