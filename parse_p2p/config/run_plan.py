@@ -38,9 +38,9 @@ from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
-from parse_p2p.runtime.arrivals import Arrivals
+from parse_p2p.runtime.arrivals.arrivals import Arrivals
+from parse_p2p.runtime.arrivals.watched_folder import WatchedFolder
 from parse_p2p.runtime.scale_agreement import Agreement, exchanges
-from parse_p2p.runtime.watched_folder import WatchedFolder
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
 from parse_p2p.topology.weights import GIVEN

@@ -561,7 +561,6 @@ class DriftDetected(Event):
 
     topic = Topic.CHANGE
     loud = Level.NOTICE
-    reported = ("round", "what", "value", "before")
 
     round: RoundNumber
     kind: str = Field(description="which of `drift` says so")

@@ -25,7 +25,7 @@ from parse_p2p.data.base import Scale
 from parse_p2p.launch import kept_data
 from parse_p2p.runtime import announcements, checkpoint
 from parse_p2p.runtime.agent_state import AgentState
-from parse_p2p.runtime.arrival_record import ArrivalRecord
+from parse_p2p.runtime.arrivals.record import ArrivalRecord
 from parse_p2p.runtime.scale_agreement import Agreed, unknown
 
 RUNS = Path("runs")

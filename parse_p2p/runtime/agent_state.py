@@ -21,7 +21,7 @@ from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.runtime import scale_agreement
-from parse_p2p.runtime.arrivals import Arrivals
+from parse_p2p.runtime.arrivals.arrivals import Arrivals
 from parse_p2p.runtime.modality_handover import carry, introduced
 from parse_p2p.runtime.scale_agreement import Agreed, Agreement, Steps
 from parse_p2p.runtime.sketch import Sketches, sketched

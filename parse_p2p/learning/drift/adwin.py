@@ -1,7 +1,8 @@
 """Errors that have grown, by ADWIN: a window of all errors that is cut where the means of its halves differ too much.
 
 Bifet and Gavaldà 2007 (Learning from time-changing data with adaptive windowing, SIAM International Conference on Data
-Mining), as the package river has it. It reports both ways; errors that fall are what learning is for, and no drift.
+Mining), as the package river has it. It reports both ways; errors that fall are what learning is for, and no drift. The
+value of a drift is the mean error in the file in which it is seen, and that before the mean of the window until then.
 """
 
 import importlib
@@ -35,13 +36,12 @@ class _Errors:
         self._window = window
 
     def update(self, errors: Tensor, shift: Mapping[Modality, float]) -> Iterator[Drift]:
-        before, grown = float(self._window.estimation), list[float]()
+        before, found = float(self._window.estimation), False
         for error in errors.tolist():
             self._window.update(error)
-            if self._window.drift_detected and self._window.estimation > before:
-                grown.append(float(self._window.estimation))
-        if grown:  # it cuts more off as it sees more: the mean that is furthest is that of the most recent
-            yield Drift("errors", max(grown), before)
+            found |= self._window.drift_detected
+        if found and (now := float(errors.mean())) > before:
+            yield Drift("errors", now, before)
 
 
 DRIFT = Adwin

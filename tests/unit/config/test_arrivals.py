@@ -115,7 +115,8 @@ def test_a_test_set_of_its_own_has_nothing_that_arrives(tmp_path):
     agents = [{"id": me, "modalities": ["x"], "test_data": {"path": "test.csv"}} for me in arriving.TWO]
     arriving.drop(tmp_path / "test.csv", 40)
     plan = RunPlan(run_file.load(_study(tmp_path, agents)))
-    assert len(plan.share("a0")[1]) == 40 and "watch" not in plan.data.source("a0", to_test=True).values
+    assert len(plan.share("a0")[1]) == 40
+    assert "watch" not in OwnData(plan.run).source("a0", to_test=True).values
     agents[0]["test_data"]["watch"] = "in"
     with pytest.raises(ConfigError, match=r"agents: a0\.test_data\.watch: there is no such key here"):
         RunPlan(run_file.load(_study(tmp_path, agents))).share("a0")
@@ -178,7 +179,7 @@ def test_samples_may_lack_a_modality_where_the_method_learns_from_such(tmp_path)
         x[1] = np.nan if "new" in path.name else 0
         np.savez(path, x=x.astype(np.float32), z=np.float32(y[:, None]), y=y)
 
-    modalities = arriving.SCHEMA["modalities"] | {"z": {"kind": "vector", "shape": [1]}}
+    modalities = {"x": {"kind": "vector", "shape": [2]}, "z": {"kind": "vector", "shape": [1]}}
     names = {"path": "{id}.npz", "labels": {"0": "no", "1": "yes"}}
     sites(tmp_path, write, names, data_schema=arriving.SCHEMA | {"modalities": modalities}, rounds=1)
     raw = yaml.safe_load((tmp_path / "study.yaml").read_text())

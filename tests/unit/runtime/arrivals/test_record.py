@@ -3,7 +3,7 @@
 import pytest
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.runtime.arrival_record import ArrivalRecord, RefusedFile, Taken
+from parse_p2p.runtime.arrivals.record import ArrivalRecord, RefusedFile, Taken
 
 
 def taken(round, name="a", errors=(0.0, 1.0)):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from parse_p2p.runtime.watched_folder import WatchedFolder
+from parse_p2p.runtime.arrivals.watched_folder import WatchedFolder
 
 
 @pytest.fixture

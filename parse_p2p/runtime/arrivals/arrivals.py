@@ -24,8 +24,8 @@ from parse_p2p.data.lazy import in_memory
 from parse_p2p.data.streams import join
 from parse_p2p.learning.drift.base import Detector, Drift, DriftOptions, shifts
 from parse_p2p.learning.learner import Judgement, Learner
-from parse_p2p.runtime.arrival_record import ArrivalRecord, RefusedFile, Taken
-from parse_p2p.runtime.watched_folder import WatchedFolder
+from parse_p2p.runtime.arrivals.record import ArrivalRecord, RefusedFile, Taken
+from parse_p2p.runtime.arrivals.watched_folder import WatchedFolder
 
 FARTHEST = 1e6
 """Standard deviations from the mean of the start, beyond which training would end with numbers that are none."""

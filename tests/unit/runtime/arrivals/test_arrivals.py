@@ -1,6 +1,8 @@
 """Samples that arrive are scored, then trained on and kept, the same after a stop; what is wrong is refused."""
 
+import importlib
 import importlib.util
+import itertools
 
 import arriving
 import numpy as np
@@ -241,7 +243,7 @@ def test_weights_that_are_all_0_are_refused_where_nothing_else_would_be_left(tmp
 # drift
 
 
-def test_a_drift_of_inputs_is_told_in_its_round(tmp_path):
+def test_a_drift_of_inputs_is_seen_in_its_round(tmp_path):
     plan = arriving.plan(tmp_path, {"drift": "shift"}, rounds=8)
     _, said, _ = arriving.simulated(
         plan, lambda round: arriving.drop(tmp_path / f"in/a0/{round}.csv", 30, round + 9, offset=4 * (round > 3))
@@ -324,3 +326,29 @@ def test_scales_that_all_agree_on_are_those_of_what_arrives(tmp_path):
     agreed = states["a0"].agreed.scales["x"]
     assert agreed.mean is not None and torch.equal(x[START:], agreed(raw))
     assert torch.equal(x[:START], plan.share("a0")[0].inputs["x"]), "those of the start are scaled so too"
+
+
+@pytest.mark.skipif(not RIVER, reason="river is not installed")
+def test_a_stream_of_river_whose_rule_is_reversed_is_seen_to_drift_when_it_is(tmp_path):
+    """Classes by a sine (Gama et al. 2004), all the other way round from some round on: inputs stay as they are."""
+    synth = importlib.import_module("river.datasets.synth")
+    schema = {"modalities": {"x": {"kind": "vector", "shape": [2]}}, "classes": ["0", "1"]}
+    rules = [iter(synth.Sine(classification_function=rule, seed=rule)) for rule in (0, 1)]
+
+    def write(path, count, rule):
+        rows = itertools.islice(rules[rule], count)
+        path.write_text(arriving.HEAD + "".join(f"{x[0]},{x[1]},{y}\n" for x, y in rows))
+
+    file = arriving.study(tmp_path, {"drift": "adwin"}, data_schema=schema, rounds=18)
+    for me in arriving.TWO:
+        write(tmp_path / f"{me}.csv", 200, 0)
+    first, plan = 12, RunPlan(run_file.load(file))  # files of round 10 are taken in in round 12
+    _, said, measured = arriving.simulated(
+        plan, lambda round: [write(tmp_path / f"in/{me}/{round:03}.csv", 60, int(round >= 10)) for me in arriving.TWO]
+    )
+    scores = [measured[r]["a0"]["arrived/accuracy"] for r in range(2, 18)]
+    assert min(scores[:10]) > 0.6 and scores[10] < 0.4, scores
+    for me in arriving.TWO:
+        drifts = [event for of in said.values() for event in of[me] if event.name == "drift-detected"]
+        assert drifts[0].round in (first, first + 1) and drifts[0].value > 0.5 > drifts[0].before, drifts
+    assert all(abs(measured[r]["a0"]["arrived/shift/x"]) < 0.5 for r in range(2, 18))
