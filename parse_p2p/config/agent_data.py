@@ -336,6 +336,7 @@ class OwnData:
 
     def arrived(self, me: PeerId, modalities: Sequence[Modality], path: Path) -> Dataset:
         source = self._needed(me).like(path)
+        source.check()  # before it is opened: a pipe might never end
         if not source.whole(path):
             raise ConfigError(f"{path} is cut off: give files their name when they are complete")
         found = source.open(self.run.seed)

@@ -43,7 +43,7 @@ class WatchedFolder:
             if os.path.realpath(self.path / name) in self._apart:
                 continue
             if (stamp := self.stamp(name)) is not None:
-                yield name, stamp
+                yield name.encode("utf-8", "backslashreplace").decode(), stamp  # one that is no UTF-8 can be told of
 
 
 def stamp_of(path: Path) -> str:

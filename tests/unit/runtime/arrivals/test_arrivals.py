@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import itertools
+import os
 
 import arriving
 import numpy as np
@@ -13,7 +14,10 @@ import torch
 from parse_p2p.config import run_file
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.data.base import Scale
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.learning.drift.base import Drift, DriftOptions
+from parse_p2p.runtime.scale_agreement import Agreed
 
 WINDOW = {"keep": {"kind": "window", "samples": 30}}
 RESERVOIR = {"keep": {"kind": "reservoir", "samples": 25}}
@@ -226,6 +230,20 @@ def test_whatever_goes_wrong_in_reading_ends_no_agent(tmp_path):
     assert refusals(said) == [(0, "x.csv", "it cannot be read (MemoryError: too much)")]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_what_is_no_file_or_has_no_readable_name_is_refused(tmp_path):
+    plan, folder = arriving.plan(tmp_path, rounds=3), os.fsencode(tmp_path / "in/a0")
+    os.mkfifo(os.path.join(folder, b"pipe.csv"))
+    (tmp_path / "in/a0/inside").mkdir()
+    with open(os.path.join(folder, b"\xff.csv"), "wb") as file:
+        file.write(arriving.HEAD.encode() + b"1,2,yes\n")
+    states, said, _ = arriving.simulated(plan)
+    found = {file: why for _, file, why in refusals(said)}
+    assert "is neither a file nor a folder" in found.pop("pipe.csv") and "IsADirectoryError" in found.pop("inside")
+    assert found.keys() == {"\\udcff.csv"} and len(refusals(said)) == 3
+    assert states["a0"].learner.samples == START
+
+
 def test_weights_that_are_all_0_are_refused_where_nothing_else_would_be_left(tmp_path):
     keep = {"keep": {"kind": "window", "samples": 3}, "weight": "w"}
     file = arriving.study(tmp_path, keep, rounds=1)
@@ -352,3 +370,49 @@ def test_a_stream_of_river_whose_rule_is_reversed_is_seen_to_drift_when_it_is(tm
         drifts = [event for of in said.values() for event in of[me] if event.name == "drift-detected"]
         assert drifts[0].round in (first, first + 1) and drifts[0].value > 0.5 > drifts[0].before, drifts
     assert all(abs(measured[r]["a0"]["arrived/shift/x"]) < 0.5 for r in range(2, 18))
+
+
+class Counting(DriftOptions):
+    """Says in each file how many errors there were so far."""
+
+    kind: str = "counting"
+
+    def detector(self):
+        return Count()
+
+
+class Count:
+    def __init__(self):
+        self.seen = 0
+
+    def update(self, errors, shift):
+        self.seen += len(errors)
+        yield Drift("errors", float(self.seen), 0.0)
+
+
+def test_what_looks_for_a_drift_has_seen_all_that_it_had_before_a_stop(tmp_path):
+    plan, folder = arriving.plan(tmp_path, rounds=3), RunFolder(tmp_path / "run")
+    counted = []
+    for start in (0, 2):
+        states = {me: plan.agent_state(me) for me in plan.specs}
+        states["a0"].arrivals.drift = [Counting.model_construct()]
+        _, said, _ = arriving.simulated(
+            plan,
+            lambda round: arriving.drop(tmp_path / f"in/a0/{round}.csv", 10, round + 5) if round < 1 else None,
+            start,
+            folder,
+            states,
+        )
+        counted.append([event.value for event in said[2]["a0"] if event.name == "drift-detected"])
+    assert counted == [[20.0], [20.0]], "ten in round 1, and ten in round 2"
+
+
+def test_scales_that_are_agreed_on_anew_are_those_of_what_had_arrived_too(tmp_path):
+    schema = {"modalities": {"x": {"kind": "vector", "shape": [2], "scale": "all"}}, "classes": arriving.CLASSES}
+    plan = arriving.plan(tmp_path, data_schema=schema, rounds=1)
+    arriving.drop(tmp_path / "in/a0/x.csv", 10, seed=7)
+    states, _, _ = arriving.simulated(plan)
+    states["a0"].use_agreed(Agreed({"x": Scale.given([5.0, 5.0], [2.0, 4.0], 1)}))
+    states["a0"].begin(1)
+    raw = plan.data.arrived("a0", ["x"], tmp_path / "in/a0/x.csv").inputs["x"]
+    assert torch.equal(arriving.rows(states["a0"])[0][START:], (raw - 5) / torch.tensor([2.0, 4.0]))
