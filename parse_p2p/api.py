@@ -43,7 +43,8 @@ Row = dict[str, Any]
 
 Of a graph of networkx also ``node``, the agent's node as it stands there, which need be no name that an agent can have.
 In place of ``accuracy`` it is ``macro-f1`` or ``r2`` where the task is multi-label or regression. And what ``metrics``
-asks for, by name; an agent has no ``accuracy/CLASS`` for a class that it has no test sample of.
+asks for, by name; an agent has no ``accuracy/CLASS`` for a class that it has no test sample of. Where samples arrive,
+``arriving`` is how many, and ``arrived/…`` what was measured on them before they were trained on.
 """
 
 
@@ -210,6 +211,8 @@ def run(
             rows.append({"round": round, "agent": me, **node, "type": plan.kind(me, round), key: scored["accuracy"],
                          "loss": scored.get("loss"), "bytes": sent,
                          **{name: scored[name] for name in ("validation", "validation_loss") if name in scored},
+                         **{name: scored[name] for name in scored if name.startswith(events.ARRIVED)},
+                         **{name: int(scored[name]) for name in (events.ARRIVING,) if name in scored},
                          **events.metrics(scored).get("scores", {})})  # fmt: skip
 
     threads = torch.get_num_threads()

@@ -21,7 +21,7 @@ from parse_p2p.core.events import Event, Joined, Level, Round
 from parse_p2p.core.types import PeerId
 
 if TYPE_CHECKING:
-    from parse_p2p.launch.run_history import AgentHistory, RunHistory
+    from parse_p2p.launch.run_history import AgentHistory, ArrivalSummary, RunHistory
 
 COLUMNS = ("agent", "modalities", "round", "loss", "{score}", "peers", "out", "in", "s/round", "")
 BAR = 40  # characters
@@ -86,6 +86,10 @@ class RunView:
         }
         return {me: row.scores for me, row in last.items() if row is not None and row.scores}
 
+    def arrived(self) -> dict[PeerId, "ArrivalSummary"]:
+        """What arrived at agents while they ran, of those at which anything did."""
+        return {me: found for me, agent in self.agents.items() if (found := agent.arrived) is not None}
+
     def sent(self) -> int:
         return sum(row.wire_out for agent in self.agents.values() for row in agent.rounds.values())
 
@@ -107,17 +111,23 @@ class RunView:
         worst = min(accuracy, key=accuracy.__getitem__, default=None)
         named = "" if worst is None else f"worst {worst} {accuracy[worst]:.3f}  "
         out = sum(row.wire_out for row in rows.values()) / len(rows)
+        arrived = sum(row.arriving or 0 for row in rows.values())
+        new = f"arrived {arrived}  " if arrived else ""
         return (
             f"round {round + 1:>3}/{self.rounds}  loss {_mean(row.loss for row in rows.values()):6.3f}  "
-            f"{self.score} {_mean(accuracy.values()):.3f}  {named}out {size(out)} an agent  "
+            f"{self.score} {_mean(accuracy.values()):.3f}  {named}{new}out {size(out)} an agent  "
             f"{_mean(row.seconds for row in rows.values()):.2f} s"
         )
 
     def table(self) -> Group:
+        arrived = self.arrived()
         names = [name.format(score=self.score) for name in COLUMNS]
+        names[-1:-1] = ["arrived"] if arrived else []
         columns = Columns(names, first=["agent", "round", self.score, "loss", "modalities"], left=["modalities", ""])
         for me, agent in self.agents.items():
-            columns.add_row(*_cells(me, agent))
+            cells = _cells(me, agent)
+            cells[-1:-1] = [_arrived(arrived.get(me))] if arrived else []
+            columns.add_row(*cells)
         return Group(columns, Text(), self._progress(), *(Text(note, "yellow") for note in self.notes[-3:]))
 
     def _progress(self) -> "_Progress":
@@ -167,6 +177,13 @@ def _cells(me: PeerId, agent: "AgentHistory") -> list[str]:
         f"{last.seconds:.2f}",
         state,
     ]
+
+
+def _arrived(found: "ArrivalSummary | None") -> str:
+    """How many samples, and the score on them before they were trained on."""
+    if found is None:
+        return ""
+    return str(found.samples) if found.score is None else f"{found.samples} ({found.score:.3f})"
 
 
 class Screen:

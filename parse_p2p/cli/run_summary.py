@@ -58,7 +58,7 @@ def conclude(
     logged = {
         me: {at: row.model_dump(include=set(METRICS)) for at, row in view.agents[me].rounds.items()} for me in accuracy
     }
-    summary = summarise(plan, accuracy, baseline, view.sent(), rounds, seconds, view.scores(), logged)
+    summary = summarise(plan, accuracy, baseline, view.sent(), rounds, seconds, view.scores(), logged, view.arrived())
     if keep:
         folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return summary
@@ -88,6 +88,9 @@ def show(summary: Summary, folder: RunFolder, console: Console) -> None:
     if summary.metrics:
         console.print()
         console.print(metrics_table(summary))
+    if summary.arrived:
+        console.print(f"\nsamples that arrived, and the {summary.score} on them before they were trained on\n")
+        console.print(arrived_table(summary))
     console.print(
         f"\n{size(summary.bytes_per_round)} on the wire for each agent in a round, {size(summary.bytes_total)} in all; "
         f"took {clock(summary.seconds)}\nrun folder: {folder.path}",
@@ -127,6 +130,15 @@ def metrics_table(summary: Summary) -> Columns:
     for name, values in summary.metrics.items():
         ends = [f"{values[me]:.3f} ({me})" for me in (end(values, key=values.__getitem__) for end in (min, max))]
         found.add_row(escape(name), f"[bold]{fmean(values.values()):.3f}[/]", *ends, str(len(values)))
+    return found
+
+
+def arrived_table(summary: Summary) -> Columns:
+    """What arrived at each agent while it ran."""
+    found = Columns(["agent", "arrived", summary.score, "drifts seen"])
+    for me, each in summary.arrived.items():
+        score = "" if each.score is None else f"[bold]{each.score:.3f}[/]"
+        found.add_row(escape(me), str(each.samples), score, str(each.drifts))
     return found
 
 

@@ -4,11 +4,10 @@ Both know the schema of the data, on which networks and overlays are built, with
 has it. Samples are read by the process that needs them: of agents with sources of their own, each by its own.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,14 +15,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from parse_p2p.config import arrivals
+from parse_p2p.config.arrivals import ArrivalOptions
 from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import IN_MEMORY, OWN, RunFile
 from parse_p2p.config.sections import MixEntry, PartitionEntry
 from parse_p2p.config.source import Source, open_named
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.data.base import Dataset, Scale, as_the_others, evened, refuse_unlike, scaled, split, split_groups
-from parse_p2p.data.lazy import pieces
+from parse_p2p.data.base import (
+    Dataset,
+    Scale,
+    as_the_others,
+    evened,
+    fingerprint,
+    refuse_unlike,
+    scaled,
+    split,
+    split_groups,
+)
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.schema import LEAST, DataSchema, conform, scales, schema_of, united
 from parse_p2p.learning.learner import FEDERATION
@@ -84,6 +94,15 @@ class AgentData(Protocol):
 
     def scales(self, me: PeerId) -> Mapping[Modality, Scale]:
         """What ``share`` scales an agent's test samples by, for every modality that its data hold."""
+
+    def arrivals(self, me: PeerId) -> ArrivalOptions | None:
+        """Where more of an agent's samples appear while it runs, and what becomes of them; None where nowhere."""
+
+    def arrived(self, me: PeerId, modalities: Sequence[Modality], path: Path) -> Dataset:
+        """The samples of a file that appeared there, as they are."""
+
+    def apart(self, me: PeerId) -> frozenset[Path]:
+        """Files of an agent's sources, which do not arrive wherever they lie."""
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         """The coordinator's data set with these modalities, scaled: nobody's private sample is in it."""
@@ -200,6 +219,15 @@ class SharedData:
 
     def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:
         return self._dealt(me, modalities)
+
+    def arrivals(self, me: PeerId) -> ArrivalOptions | None:
+        return None  # nobody has a source of its own
+
+    def arrived(self, me: PeerId, modalities: Sequence[Modality], path: Path) -> Dataset:
+        raise NotImplementedError
+
+    def apart(self, me: PeerId) -> frozenset[Path]:
+        return frozenset()
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
         """An agent's training samples and the test set; a coordinator trains on the public samples, if any."""
@@ -354,9 +382,29 @@ class OwnData:
         own, test = self._own.get(me, ({}, None))
         if to_test and test is None:
             return None
-        values = self._given.data | own | (test or {} if to_test else {})
+        values = arrivals.source_alone(self._given.data | own) | (test or {} if to_test else {})
         where = f"agents: {me}.{'test_data' if to_test else 'data'}"
         return Source({key: _for(me, value) for key, value in values.items()}, where) if values else None
+
+    def arrivals(self, me: PeerId) -> ArrivalOptions | None:
+        return None if me == self._coordinator else arrivals.arrival_options(self._values(me), f"agents: {me}.data")
+
+    def _values(self, me: PeerId) -> dict[str, Any]:
+        """What there is to say of an agent's source, and what arrives beside it."""
+        values = self._given.data | self._own.get(me, ({}, None))[0]
+        return {key: _for(me, value) for key, value in values.items()}
+
+    def arrived(self, me: PeerId, modalities: Sequence[Modality], path: Path) -> Dataset:
+        source = self._needed(me).like(path)
+        source.check()  # before it is opened: a pipe might never end
+        if not source.whole(path):
+            raise ConfigError(f"{path} is cut off: give files their name when they are complete")
+        found = source.open(self._given.seed)
+        return evened(conform(found, self.schema, modalities, found.name).sensed(), self.frequencies(me))
+
+    def apart(self, me: PeerId) -> frozenset[Path]:
+        sources = (self.source(me), self.source(me, to_test=True))
+        return frozenset(source.path for source in sources if source is not None and source.path is not None)
 
     def sources(self) -> Iterator[Source]:
         """Those of all agents, as far as the run file has them."""
@@ -469,6 +517,11 @@ class OwnData:
             source, test = self.source(me), self.source(me, to_test=True)
             for found in filter(None, (source, test)):
                 yield from found.problems()
+            own = self._own.get(me, ({}, None))[0]
+            if me != self._coordinator:
+                yield from arrivals.problems(self._values(me), own, f"agents: {me}.data")
+            elif "watch" in own:
+                yield f"agents: {me}.data.watch: the public samples of a coordinator stay as they are: leave it out"
             if source is not None and source == test:
                 yield f"agents: {me}.test_data says no other source than its data: give it a path of its own"
         if run.public is not None:
@@ -485,6 +538,10 @@ class OwnData:
         for source in (self._needed(me), self.source(me, to_test=True)):
             if source is not None:
                 source.check()
+        if (more := self.arrivals(me)) is not None:
+            self._needed(me).like(more.watch)
+            if not more.watch.is_dir():
+                raise ConfigError(f"agents: {me}.data.watch: there is no folder {more.watch} on this host: make it")
 
     def _conforming(self, me: PeerId, to_test: bool, modalities: Sequence[Modality]) -> Dataset:
         opened = self._open(me, to_test)
@@ -575,16 +632,3 @@ def _named(me: PeerId) -> Iterator[None]:
 
 def _for(me: PeerId, value: Any) -> Any:
     return value.replace("{id}", me) if isinstance(value, str) else value
-
-
-def fingerprint(datasets: Iterable[Dataset]) -> str:
-    """Of all samples: equal where they are, to the bit."""
-    hashed = hashlib.blake2b(digest_size=8)
-    for dataset in datasets:
-        shapes = [(m, dataset.shape(m)) for m in dataset.modalities]
-        hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
-        inputs = (piece for m in dataset.modalities for piece in pieces(dataset.inputs[m]))
-        present = (dataset.present[m] for m in sorted(dataset.present))
-        for column in chain(inputs, (dataset.targets, dataset.groups, dataset.weights), present):
-            hashed.update(b"" if column is None else column.contiguous().numpy().data)
-    return hashed.hexdigest()

@@ -301,7 +301,12 @@ def _weights(at: Loc, model: object) -> Iterator[Loc]:
 
 
 def _path_options(dataset: object, values: object) -> list[str]:
-    """The options of a data set, or of an agent's own source, that are paths."""
+    """The options of a data set, or of an agent's own source and what arrives beside it, that are paths."""
+    found = _source_paths(dataset, values)
+    return [*found, "watch"] if dataset == OWN else found
+
+
+def _source_paths(dataset: object, values: object) -> list[str]:
     kind = (
         _mapping(values).get("kind", "auto") if dataset == OWN else dataset or RunFile.model_fields["dataset"].default
     )

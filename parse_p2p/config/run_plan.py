@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -26,6 +27,7 @@ from parse_p2p.core.slices import Holder, Region, Sharing
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, Scale, silent, split, split_groups
 from parse_p2p.data.label_spaces import seen_as
+from parse_p2p.data.lazy import LazyInput
 from parse_p2p.data.schema import DataSchema
 from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
@@ -36,6 +38,8 @@ from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
+from parse_p2p.runtime.arrivals.arrivals import Arrivals
+from parse_p2p.runtime.arrivals.watched_folder import WatchedFolder
 from parse_p2p.runtime.scale_agreement import Agreed, Agreement, exchanges
 from parse_p2p.topology.dynamic import VaryingOptions, drawn
 from parse_p2p.topology.overlay import Overlays
@@ -104,6 +108,7 @@ class RunPlan:
             lambda: validation.impossible_directed(run, method, self.options, self.data.agrees),
             lambda: validation.impossible_varying(run, method),
             lambda: validation.impossible_events(run, method, self.schema),
+            lambda: validation.impossible_arrivals(run),
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
             lambda: validation.unknown_sensors(run, specs),
             lambda: validation.impossible_early_stopping(run),
@@ -262,6 +267,54 @@ class RunPlan:
             len(self.schema.names) if self.data.counts_classes else 0,
         )
 
+    def arrivals(self, me: PeerId, modalities: Modalities) -> Arrivals | None:
+        """What an agent needs to take in samples while it runs, where any arrive.
+
+        Raises ConfigError where it cannot, and for a package that is missing.
+        """
+        if (chosen := self.data.arrivals(me)) is None:
+            return None
+        return Arrivals(
+            me,
+            self.run.seed,
+            WatchedFolder(chosen.watch, self.data.apart(me)),
+            chosen.keep,
+            chosen.drift,
+            partial(self._start, me, modalities),
+            partial(self._arrived, me, modalities),
+            partial(self.data.scales, me),
+        )
+
+    def _start(self, me: PeerId, modalities: Modalities) -> Dataset:
+        """The training samples that an agent begins with."""
+        train = self._divided(me, modalities, *self.share(me, modalities))[0]
+        for m, x in train.inputs.items():
+            if isinstance(x, LazyInput):
+                raise ConfigError(
+                    f"agents: {me}.data.watch: {m!r} is read lazily, and what arrives is not: leave one out"
+                )
+        return train
+
+    def _arrived(self, me: PeerId, modalities: Modalities, path: Path) -> Dataset:
+        """The samples of a file that appeared, of the agent's task. Raises ConfigError where it cannot use them."""
+        found = self.data.arrived(me, modalities, path)
+        if self.specs[me].task:
+            found = seen_as(self.run.tasks[self.specs[me].task], found)
+        if not len(found):
+            raise ConfigError(f"{path} has no sample that the agent can use: none is of its task and modalities")
+        if not self.method.gaps:
+            self._refuse_gaps(me, (found,))
+        if found.present:
+            self._refuse_unread(me, self._layout(self.specs[me]), found)
+        return found
+
+    def _refuse_unread(self, me: PeerId, network: Network, *samples: Dataset) -> None:
+        if any(part.present for part in samples) and not network.reads_some:
+            raise ConfigError(
+                f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
+                f"modality (reads_some), and {me} has such: leave them out, or take another network"
+            )
+
     def _scaled(self, me: PeerId, agreed: Agreed, learner: Learner) -> Dataset | None:
         """Have a learner learn from samples that are scaled so; the public samples of the coordinator."""
         self.data.use_agreed(me, agreed.scales, agreed.frequencies)
@@ -404,6 +457,7 @@ class RunPlan:
             variants=variants,
             sense=partial(self._sense, me),
             agreement=self.agreement(me),
+            arrivals=self.arrivals(me, first),
         )
 
     def _sense(self, me: PeerId, round: int, data: Dataset) -> Dataset:
@@ -418,11 +472,7 @@ class RunPlan:
         devices.open_up(device, me)
         network = self.initialised(self.spec(me, modalities))
         common = self.common(me, modalities)
-        if any(part.present for part in (train, test, common) if part is not None) and not network.reads_some:
-            raise ConfigError(
-                f"model.network: {self.specs[me].model.network!r} does not say that it reads samples that lack a "
-                f"modality (reads_some), and {me} has such: leave them out, or take another network"
-            )
+        self._refuse_unread(me, network, *(part for part in (train, test, common) if part is not None))
         train, test, tasks, validation = self._divided(me, modalities, train, test)
         return Learner(
             me,

@@ -53,6 +53,18 @@ class Source:
         except ConfigError as error:
             yield str(error)
 
+    def like(self, path: Path) -> "Source":
+        """A source of the same kind and with the same options. Raises ConfigError for a kind that reads no path."""
+        kind = str(self.values.get("kind", "auto"))
+        kind = self._recognised() if kind == "auto" else kind
+        if "path" not in self._module(kind).Options.model_fields:
+            raise ConfigError(f"{self.where}.watch: the kind {kind!r} reads no file: leave one of them out")
+        return replace(self, values={**self.values, "kind": kind, "path": str(path)})
+
+    def whole(self, path: Path) -> bool:
+        """Whether a file is not cut off, as far as its kind can tell without reading what is in it."""
+        return bool(getattr(self._module(str(self.values["kind"])), "whole", lambda path: True)(path))
+
     def check(self) -> None:
         """Raise ConfigError for options that are wrong, or a file that is not there; nothing is opened."""
         self._module_and_options()

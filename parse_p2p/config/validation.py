@@ -71,6 +71,17 @@ def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema
         yield f"stream: its tasks are made of classes, {where}: leave it out"
 
 
+def impossible_arrivals(run: RunFile) -> Iterator[str]:
+    """Keys that say themselves which samples there are in a round."""
+    agents = run.agents
+    own = [entry.data or {} for entry in agents] if isinstance(agents, list) else [*agents.data.values()]
+    if run.dataset != OWN or not any("watch" in values for values in (run.data, *own)):
+        return
+    for key, why in (("events", "agents that gain and lose modalities"), ("stream", "tasks that shift")):
+        if getattr(run, key) is not None:
+            yield f"{key}: samples that arrive (watch) do not go with {why}: leave one of them out"
+
+
 def _suited(task: str) -> str:
     metrics = {name: plugins.load(plugins.METRICS, name) for name in plugins.known(plugins.METRICS)}
     suited = [name for name, metric in metrics.items() if task in tasks_of(metric)]

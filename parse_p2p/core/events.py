@@ -248,6 +248,10 @@ class Round(Event):
     validation: float | None = Field(None, description="accuracy or score on the samples that `early_stopping` keeps")
     validation_loss: float | None = Field(None, description="likewise")
     scores: dict[str, float] | None = Field(None, description="what `metrics` of the run file asks for, likewise")
+    arriving: Count | None = Field(None, description="samples that arrived, see [streams](../how-to/streams.md)")
+    arrived: dict[str, float] | None = Field(
+        None, description="score and `loss` on those before the model was trained on them; `shift/…` of their inputs"
+    )
     lr: float | None = Field(None, description="learning rate of the round")
     seconds: float = Field(0.0, description="how long the round took")
     exchange: float | None = Field(None, description="the part of it in which the method waited for an exchange")
@@ -269,14 +273,20 @@ METRICS = ("loss", "accuracy", "test_loss", "validation", "validation_loss")
 SCORE = "test/"
 """Before the name of what ``metrics`` of the run file asks for, among a round's metrics."""
 
+ARRIVING, ARRIVED = "arriving", "arrived/"
+"""The number of samples that arrived, and before the name of what was measured on them, likewise."""
+
 
 def metrics(found: Mapping[str, float]) -> dict[str, Any]:
     """A round's metrics as its facts, with ``own_`` before a method's own whose names a round has already."""
     common: dict[str, Any] = {name: value for name, value in found.items() if name in METRICS}
-    scores = {name.removeprefix(SCORE): value for name, value in found.items() if name.startswith(SCORE)}
-    if scores:
-        common["scores"] = scores
-    own = {name: value for name, value in found.items() if name not in METRICS and not name.startswith(SCORE)}
+    for key, prefix in (("scores", SCORE), ("arrived", ARRIVED)):
+        if scores := {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}:
+            common[key] = scores
+    if ARRIVING in found:
+        common[ARRIVING] = int(found[ARRIVING])
+    own = {name: value for name, value in found.items()
+           if name not in (*METRICS, ARRIVING) and not name.startswith((SCORE, ARRIVED))}  # fmt: skip
     return common | apart(own, Round)
 
 
@@ -515,6 +525,52 @@ class DataNoted(Event):
     template = "says of its data: {why}"
 
     why: str
+
+
+class Arrived(Event):
+    """It has taken in the samples of a file that appeared in the folder that it watches."""
+
+    topic = Topic.CHANGE
+
+    round: RoundNumber
+    file: str
+    samples: Count
+    score: float | None = Field(None, description="of the task, before the model was trained on them")
+    shift: dict[Modality, float] = Field({}, description="how far inputs are from the start's, in standard deviations")
+
+    @property
+    def sentence(self) -> str:
+        score = "" if self.score is None else f", with a score of {self.score:.3f} before it is trained on them"
+        return f"takes in {self.samples} samples of {self.file}{score}"
+
+
+class ArrivalRefused(Event):
+    """It has refused a file that appeared in the folder that it watches, or cannot look there."""
+
+    topic = Topic.CHANGE
+    loud = Level.NOTICE
+    template = "does not take in {file}: {why}"
+
+    round: RoundNumber
+    file: str
+    why: str
+
+
+class DriftDetected(Event):
+    """Samples that arrived are others than those before them, as one of `drift` says."""
+
+    topic = Topic.CHANGE
+    loud = Level.NOTICE
+
+    round: RoundNumber
+    kind: str = Field(description="which of `drift` says so")
+    what: str = Field(description="`errors`, or the inputs of a modality")
+    value: float
+    before: float
+
+    @property
+    def sentence(self) -> str:
+        return f"sees a drift of its {self.what}: {self.value:.3g}, and {self.before:.3g} before ({self.kind})"
 
 
 class ScaleAgreed(Event):

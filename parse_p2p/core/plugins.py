@@ -40,6 +40,8 @@ class PluginKind:
 METHODS = PluginKind("method", "parse_p2p.methods", "METHOD")
 TASKS = PluginKind("task", "parse_p2p.data.tasks", "TASK")
 DATA = PluginKind("data set", "parse_p2p.data", "open", whole=True)
+KEEPINGS = PluginKind("way to keep samples", "parse_p2p.data.keeping", "KEEPING")
+DRIFTS = PluginKind("way to detect drift", "parse_p2p.learning.drift", "DRIFT")
 CODECS = PluginKind("codec", "parse_p2p.wire.codecs", "CODEC")
 ENCODERS = PluginKind("encoder", "parse_p2p.models.encoders", "build")
 NETWORKS = PluginKind("network", "parse_p2p.models", "NETWORK")

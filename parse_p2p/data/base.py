@@ -6,9 +6,11 @@ A data-set file offers ``Options`` (a pydantic model) and ``open(options, seed) 
 that (splitting, scaling, dealing rows to agents, dropping a modality) is done on the value defined here.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality
-from parse_p2p.data.lazy import Input, LazyInput, in_memory, statistics
+from parse_p2p.data.lazy import Input, LazyInput, in_memory, pieces, statistics
 from parse_p2p.data.tasks.base import Task
 from parse_p2p.data.tasks.classification import CLASSIFICATION
 
@@ -299,16 +301,17 @@ def scaled(dataset: Dataset, scales: Mapping[Modality, Scale]) -> Dataset:
 
 
 def evened(dataset: Dataset, frequencies: Tensor | None) -> Dataset:
-    """Each sample weighed by one over how frequent its class is, (C,), beside its own weight; None leaves all as is.
+    """Each sample weighed by how rare its class is, by frequencies (C,), beside its own weight; None leaves all as is.
 
-    A class that nobody counted, as of an agent that came later, counts as the rarest of the others.
+    The rarest weighs 1, and one that is k times as frequent 1/k. A class that nobody counted, as of an agent that came
+    later, counts as the rarest of the others.
     """
     if frequencies is None or not len(dataset):
         return dataset
     counted = frequencies[frequencies > 0]
     rarest = counted.min() if len(counted) else 1.0
-    rare = 1.0 / torch.where(frequencies > 0, frequencies, rarest)[dataset.targets]
-    return replace(dataset, weights=(dataset.weighed().double() * rare / rare.mean()).float())
+    rare = rarest / torch.where(frequencies > 0, frequencies, rarest)[dataset.targets]
+    return replace(dataset, weights=(dataset.weighed().double() * rare).float())
 
 
 def _scaled(x: Input, scale: Scale, there: Tensor | None) -> Input:
@@ -383,6 +386,19 @@ def without(dataset: Dataset, modalities: Collection[str]) -> Dataset:
 def silent(dataset: Dataset, modalities: Collection[str]) -> Dataset:
     """The data set with no numbers for these modalities, as from a sensor that is broken."""
     return _filled(dataset, modalities, torch.nan)
+
+
+def fingerprint(datasets: Iterable[Dataset]) -> str:
+    """Of all samples: equal where they are, to the bit."""
+    hashed = hashlib.blake2b(digest_size=8)
+    for dataset in datasets:
+        shapes = [(m, dataset.shape(m)) for m in dataset.modalities]
+        hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
+        inputs = (piece for m in dataset.modalities for piece in pieces(dataset.inputs[m]))
+        present = (dataset.present[m] for m in sorted(dataset.present))
+        for column in chain(inputs, (dataset.targets, dataset.groups, dataset.weights), present):
+            hashed.update(b"" if column is None else column.contiguous().numpy().data)
+    return hashed.hexdigest()
 
 
 def _filled(dataset: Dataset, modalities: Collection[str], value: float) -> Dataset:

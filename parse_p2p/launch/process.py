@@ -86,6 +86,7 @@ async def run_agent(
     plan = folder.recall(plan)
     agent_state = _built(plan, me, log)
     folder.keep_data(me, plan.data)
+    folder.keep_arrivals(agent_state)
     agent_state.on_agreed = lambda agreed: folder.keep_data(me, plan.data, agreed=True)
     kept = checkpoint.rounds(folder.checkpoints(me))
     newest = max(kept, default=agent_state.span.start)  # of one that died before it had any, its first

@@ -13,6 +13,7 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.data.tasks.classification import CLASSIFICATION
+from parse_p2p.launch.run_history import ArrivalSummary
 from parse_p2p.methods.base import Method
 from parse_p2p.runtime.simulator import simulate
 
@@ -44,6 +45,7 @@ class Summary:
 
     ``seconds`` is the time the run took. ``by_agent``: each row is one agent, since each has its own test samples.
     With ``early_stopping`` accuracies are of the rounds that were ``chosen``, by agent, with the accuracy of the last.
+    ``arrived`` is what arrived while they ran, by agent.
     ``metrics`` are those that the run file asks for: by name, then by agent. ``score`` is what the figures of the types
     are: accuracy, or what another task has in its place.
     """
@@ -58,10 +60,11 @@ class Summary:
     metrics: Mapping[str, Mapping[PeerId, float]] = field(default_factory=dict)
     chosen: Mapping[PeerId, Mapping[str, float]] = field(default_factory=dict)
     score: str = CLASSIFICATION.score
+    arrived: Mapping[PeerId, ArrivalSummary] = field(default_factory=dict)
 
     def plain(self) -> dict[str, object]:
-        """For JSON; ``metrics``, ``chosen`` and ``score`` only where there is something to say."""
-        silent = {"metrics": {}, "chosen": {}, "score": CLASSIFICATION.score}
+        """For JSON; ``metrics``, ``chosen``, ``arrived`` and ``score`` only where there is something to say."""
+        silent = {"metrics": {}, "chosen": {}, "score": CLASSIFICATION.score, "arrived": {}}
         return {name: value for name, value in asdict(self).items() if name not in silent or value != silent[name]}
 
 
@@ -74,11 +77,12 @@ def summarise(
     seconds: float,
     scores: Mapping[PeerId, Mapping[str, float]] | None = None,
     rows: Mapping[PeerId, Judged] | None = None,
+    arrived: Mapping[PeerId, ArrivalSummary] | None = None,
 ) -> Summary:
     """Accuracies are shares of the test set; ``sent`` is bytes on the wire of all agents in ``rounds`` rounds.
 
     ``scores`` are other metrics of each agent by name; of a class that it has no test sample of it has none.
-    ``rows`` are accuracies of all rounds, for ``early_stopping``.
+    ``rows`` are accuracies of all rounds, for ``early_stopping``; ``arrived`` is what came while they ran.
     """
     chosen = {me: {**best, "last": accuracy[me]} for me, best in choose(plan, rows or {}).items()}
     accuracy = {**accuracy, **{me: best["accuracy"] for me, best in chosen.items()}}
@@ -94,7 +98,7 @@ def summarise(
         for name, value in found.items():
             metrics.setdefault(name, {})[me] = value
     by_agent, score = not plan.data.dealt, plan.schema.solved.score
-    return Summary(plan.run.method, rounds, table, each, sent, seconds, by_agent, metrics, chosen, score)
+    return Summary(plan.run.method, rounds, table, each, sent, seconds, by_agent, metrics, chosen, score, arrived or {})
 
 
 def choose(plan: RunPlan, rows: Mapping[PeerId, Judged]) -> dict[PeerId, dict[str, float]]:

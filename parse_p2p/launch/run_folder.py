@@ -2,6 +2,7 @@
 
 runs/ring-parse-htad-s0/run.yaml
                         agents/a0/data.json
+                        agents/a0/arrivals.jsonl
                         agents/a0/events.jsonl
                         agents/a0/checkpoints/round-000020.npz
                         addresses/a0.json
@@ -25,6 +26,8 @@ from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Scale
 from parse_p2p.launch import kept_data
 from parse_p2p.runtime import announcements, checkpoint
+from parse_p2p.runtime.agent_state import AgentState
+from parse_p2p.runtime.arrivals.record import ArrivalRecord
 from parse_p2p.runtime.scale_agreement import Agreed, unknown
 
 RUNS = Path("runs")
@@ -88,6 +91,14 @@ class RunFolder:
         if len(read.classes or ()) != len(data.schema.names):
             raise ConfigError(f"{self.data(me)} does not say how frequent each class is: start the run anew")
         return Agreed(scales, frequencies=torch.tensor(read.classes, dtype=torch.float64))
+
+    def keep_arrivals(self, agent_state: AgentState) -> None:
+        """Have an agent note what it takes in while it runs, and know what it took in before.
+
+        Raises ConfigError where that cannot be read.
+        """
+        if agent_state.arrivals is not None:
+            agent_state.arrivals.record = ArrivalRecord(self.path / "agents" / agent_state.me / "arrivals.jsonl")
 
     def orders(self, me: PeerId) -> Path:
         """Where an agent looks for what it is to gain or lose."""

@@ -6,13 +6,28 @@ Logs may be missing, cut off, or in part those of other hosts; a line that is no
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Self
 
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.event_log import Tail
-from parse_p2p.core.events import End, Event, Failed, Left, ModalitiesChanged, Resumed, Round, Start
+from parse_p2p.core.events import DriftDetected, End, Event, Failed, Left, ModalitiesChanged, Resumed, Round, Start
 from parse_p2p.core.types import PeerId
 from parse_p2p.launch.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class ArrivalSummary:
+    """What arrived at an agent while it ran: ``score`` is the mean over the samples before it was trained on them."""
+
+    samples: int
+    score: float | None
+    drifts: int
+
+
+def arrived_score(row: Round) -> float | None:
+    """The score of a round on what arrived in it, whatever the task calls it."""
+    return next((value for name, value in (row.arrived or {}).items() if name != "loss" and "/" not in name), None)
 
 
 class AgentHistory:
@@ -29,6 +44,7 @@ class AgentHistory:
         self.start: Start | None = None
         self.resumed = False
         self.rounds: dict[int, Round] = {}
+        self.drifts: set[tuple[int, str, str]] = set()  # the rounds in which one was seen, by what, and of what
         self.end: End | Left | Failed | None = None
 
     @property
@@ -50,6 +66,17 @@ class AgentHistory:
         """How many rounds it has gone through, those of before it was resumed included."""
         return max(self.rounds, default=-1) + 1
 
+    @property
+    def arrived(self) -> ArrivalSummary | None:
+        """What arrived in all its rounds; None where nothing did."""
+        rounds = [row for row in self.rounds.values() if row.arriving]
+        if not rounds:
+            return None
+        known = [(row.arriving or 0, score) for row in rounds if (score := arrived_score(row)) is not None]
+        counted = sum(count for count, _ in known)
+        score = sum(count * score for count, score in known) / counted if counted else None
+        return ArrivalSummary(sum(row.arriving or 0 for row in rounds), score, len(self.drifts))
+
     def take(self, event: Event) -> None:
         """Take in an event."""
         self.state = event.state or self.state
@@ -62,6 +89,8 @@ class AgentHistory:
                 self.kinds = {first: kind for first, kind in self.kinds.items() if first <= event.round}
             case Round() if event.round < self._last:
                 self.rounds[event.round] = event.model_copy(update={"sketch": None, "sent": {}})
+            case DriftDetected():
+                self.drifts.add((event.round, event.kind, event.what))
             case ModalitiesChanged():
                 self.kinds[event.round] = "+".join(event.modalities)
             case End() | Left() | Failed():

@@ -95,6 +95,18 @@ class Training(OptionsBeside):
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What a model is worth on N samples that it was not trained on: the task's score, the mean loss, and ``errors``.
+
+    ``errors`` are those of each sample, float64 (N,) from 0 to 1 and on the CPU, see ``Task.errors``.
+    """
+
+    score: float
+    loss: float
+    errors: Tensor
+
+
+@dataclass(frozen=True)
 class Said:
     """What a model says of N samples: ``logits`` (N, C); ``nats`` is the sum of their losses.
 
@@ -169,10 +181,14 @@ class Learner:
         self.stream = stream
         self.others = None if stream is None else _on(stream.others, device)
 
+    def train_on(self, train: Dataset) -> None:
+        """Train on these samples from now on. Raises ConfigError where their weights are all 0."""
+        self.data = _on(self._weighed(train, self.options), self.buffer.values.device)
+
     def begin(self, round: int, rounds: int) -> None:
         """Set the draws, the learning rate and, from a stream, the data of a round."""
         if self.stream is not None:
-            self.data = _on(self._weighed(self.stream.at(round), self.options), self.test.targets.device)
+            self.train_on(self.stream.at(round))
         self._draw = seeded(self.seed, self.me, round)
         self._noise = Noise(self.buffer.values.device, self.seed, self.me, round)
         self._round = round
@@ -318,6 +334,15 @@ class Learner:
         """
         with Noise(self.buffer.values.device, self.seed, self.me, self._round, "evaluation").drawn():
             return self._evaluated(branches)
+
+    @torch.no_grad()
+    def judge(self, data: Dataset) -> Judgement:
+        """What the model says of other samples than its own, as it is. Raises ConfigError where it can read none."""
+        self.model.eval()
+        with Noise(self.buffer.values.device, self.seed, self.me, self._round, "judgement").drawn():
+            said = self._said(_on(data, self.buffer.values.device), None)
+        errors = data.task.errors(said.logits[said.known], said.data.targets[said.known])
+        return Judgement(said.accuracy, said.loss, errors.cpu())
 
     def _evaluated(self, branches: Collection[str] | None) -> dict[str, float]:
         self.model.eval()

@@ -178,6 +178,8 @@ class Agent:
                 self.log.write(agreed.event(round))
         before = self.agent_state.learner
         script = await self._compute(self.agent_state.begin, round)
+        for event in self.agent_state.happened:
+            self.log.write(event)
         if self.agent_state.learner is not before:
             modalities = list(self.agent_state.learner.holder.modalities)
             self.log.write(events.ModalitiesChanged(round=round, modalities=modalities))

@@ -3,15 +3,16 @@
 The simulator and the real agent drive the very same object, which is why they end with the same parameters.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.events import Event
 from parse_p2p.core.membership import Membership, Modalities
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.data.base import Dataset, without
@@ -20,6 +21,7 @@ from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.runtime import scale_agreement
+from parse_p2p.runtime.arrivals.arrivals import Arrivals
 from parse_p2p.runtime.modality_handover import carry, introduced
 from parse_p2p.runtime.scale_agreement import Agreed, Agreement, Steps
 from parse_p2p.runtime.sketch import Sketches, sketched
@@ -48,6 +50,7 @@ class AgentState:
     ``membership`` is what this agent knows by now of who has which modalities when; ``overlays_under(round,
     membership)`` are the overlays in force in a round, on which all agents of a run must agree. With an ``agreement``
     all agree on scales before their first round; ``agreed`` is what came of it, of which ``on_agreed`` is told.
+    ``arrivals`` are samples that come while it runs.
     """
 
     me: PeerId
@@ -65,6 +68,7 @@ class AgentState:
     agreement: Agreement | None = None
     agreed: Agreed | None = None
     on_agreed: Callable[[Agreed], None] = lambda agreed: None
+    arrivals: Arrivals | None = None
     sketching: bool = False
     sketches: Sketches = field(default_factory=dict)
     """Of this round's slices ``before`` and ``after`` they were mixed, where ``sketching`` asks for them."""
@@ -134,25 +138,41 @@ class AgentState:
         self.agreed = agreed
         public = self.agreement.apply(agreed, self.learner)
         self.public = None if self.public is None else public
+        if self.arrivals is not None:
+            self.arrivals.forget()
+
+    @property
+    def happened(self) -> Sequence[Event]:
+        """What there is to log as the last round began."""
+        return () if self.arrivals is None else self.arrivals.happened
 
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""
         if self.variants is not None:
             self._switch_to(self.membership.of(self.me, round))
         self.learner.begin(round, self.rounds)
+        arrived = {} if self.arrivals is None else self.arrivals.begin(round, self.learner, partial(self._read, round))
         self._read_sensors(round)
         local = Local(self.me, self.role, round, self.rounds, self.learner, self.plan(round), self.memory,
                       self.public)  # fmt: skip
         script = self.method.scripts[self.role](local, self.options)
+        if arrived:
+            script = _measured(script, arrived)
         if self.sketching:
             script = sketched(local, script, self.sketches)
         if self.variants is None or not self.membership.changed(round):
             return script
         return introduced(local, self.overlays(round - 1), self.overlays(round), script)
 
+    def _read(self, round: int, data: Dataset) -> Dataset:
+        """Samples as they are read in a round, with the average for what a broken sensor gives no numbers of."""
+        data = self.sense(round, data)
+        failed = _failed(data)
+        return without(data, failed) if failed else data
+
     def _read_sensors(self, round: int) -> None:
         data = self.sense(round, self.learner.data)
-        self.failed = tuple(m for m, x in sorted(data.inputs.items()) if not finite(x))
+        self.failed = _failed(data)
         if self.failed:  # the average of a standardised feature is 0
             self.learner.data = without(data, self.failed)
             self.learner.test = without(self.learner.test, self.failed)
@@ -187,3 +207,13 @@ class AgentState:
         self.learner.restore(state)
         self.memory.clear()
         self.memory |= {n.removeprefix("memory/"): t.clone() for n, t in state.items() if n.startswith("memory/")}
+
+
+def _failed(data: Dataset) -> Modalities:
+    return tuple(m for m, x in sorted(data.inputs.items()) if not finite(x))
+
+
+def _measured(script: Script, metrics: Mapping[str, float]) -> Script:
+    """The same script with more metrics."""
+    found = yield from script
+    return {**found, **metrics}

@@ -81,6 +81,15 @@ def test_the_examples_in_python_run_from_the_first_line_to_the_last(tmp_path, mo
     assert "'smell', which the data set 'htad' does not hold" in capsys.readouterr().out
 
 
+def test_the_example_of_the_page_on_streams_shows_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "how-to" / "streams.md"
+    [code] = blocks(page, "python")
+    exec(compile(code, "streams.md", "exec"), {})
+    assert f"```\n{capsys.readouterr().out}```" in page.read_text(encoding="utf-8")
+    assert '"event": "drift-detected"' in Path("watched/agents/north/events.jsonl").read_text()
+
+
 def test_the_examples_of_the_page_on_trained_agents_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

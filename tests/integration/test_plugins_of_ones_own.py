@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import arriving
 import pytest
 import running
 import yaml
@@ -228,6 +229,36 @@ def METRIC(predictions):
     USED.append(tuple(predictions.probabilities.shape))
     return {"samples": len(predictions.targets)}
 ''',
+    "keeping": '''
+import torch
+from pydantic import Field
+from parse_p2p.data.keeping.base import Keeping
+
+class Oldest(Keeping):
+    samples: int = Field(ge=1)
+
+    def kept(self, held, seen, count, draw):
+        USED.append((seen, count))
+        return torch.arange(min(self.samples, held + count))
+
+KEEPING = Oldest
+''',
+    "drift": '''
+from pydantic import Field
+from parse_p2p.learning.drift.base import Drift, DriftOptions
+
+class Always(DriftOptions):
+    what: str = Field("weather", min_length=3)
+
+    def detector(self):
+        return self
+
+    def update(self, errors, shift):
+        USED.append((len(errors), *shift))
+        yield Drift(self.what, 2.0, 1.0)
+
+DRIFT = Always
+''',
     "measure": '''
 def measure(plan, agent_states):
     return {"agents": len(agent_states)}
@@ -287,6 +318,17 @@ def test_faults_of_messages_processes_and_sensors(mine, tmp_path):
     [struck] = running.events(tmp_path, "a0", "fault")
     assert (struck["kind"], struck["round"], struck["sound"]) == ("mine.hiccup", 1, "hic") and "restart" not in struck
     assert mine("hiccup") == ["hic"]
+
+
+def test_what_keeps_samples_that_arrive_and_looks_for_a_drift(mine, tmp_path):
+    keys = {"keep": {"kind": "mine.keeping", "samples": 45}, "drift": [{"kind": "mine.drift", "what": "tides"}]}
+    made = arriving.plan(tmp_path, keys, rounds=1)
+    arriving.drop(tmp_path / "in/a0/new.csv", 20)
+    states, said, _ = arriving.simulated(made)
+    assert states["a0"].learner.samples == 45 and states["a1"].learner.samples < 45
+    [_, drift] = said[0]["a0"]
+    assert drift.sentence == "sees a drift of its tides: 2, and 1 before (mine.drift)"
+    assert mine("drift") == [(20, "x")] and (30, 20) in mine("keeping")
 
 
 def test_a_discovery(mine, tmp_path):

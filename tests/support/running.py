@@ -101,6 +101,7 @@ def agent(plan, me, transport, folder, newest=None):
     injection = FaultInjection(plan, me, transport, folder, log)
     found = discovery(plan, me, transport, plan.run.clocks, folder, log)
     state = plan.agent_state(me)
+    folder.keep_arrivals(state)
     agent_settings = settings(plan, state, folder, start)
     made = Agent(state, injection.transport, plan.neighbours(me), agent_settings, log, found)
     made.on_round = injection.begin

@@ -27,6 +27,13 @@ def recognises(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv")
 
 
+def whole(path: Path) -> bool:
+    """Whether the last line of a file has an end: one that is cut off may hold half a number, which is one too."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        return file.read(1) in (b"\n", b"\r", b"")
+
+
 def open(options: Options, seed: int) -> Dataset:
     """The rows of the file, after which it is named. The seed is not used.
 

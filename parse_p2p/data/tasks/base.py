@@ -110,6 +110,11 @@ class Task:
             return losses
         return losses.mean() if reduction == "mean" else losses.sum()
 
+    def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """How wrong each sample is, (B,), from 0 to 1, for what looks at errors one by one: loss / (1 + loss)."""
+        losses = self.loss(outputs, targets, "none").double()
+        return losses / (1 + losses)
+
     def said(self, outputs: Tensor) -> Tensor:
         """What outputs (B, K) mean to a person, (B, K)."""
         raise NotImplementedError

@@ -76,6 +76,10 @@ class Classification(Task):
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         return cross_entropy(outputs, targets, reduction=reduction)
 
+    def errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """1 where another class is said than the sample's, else 0."""
+        return (outputs.argmax(1) != targets).double()
+
     def said(self, outputs: Tensor) -> Tensor:
         return outputs.softmax(1)
 

@@ -57,8 +57,11 @@ def _learner(plan: RunPlan, folder: RunFolder, me: PeerId, round: int) -> Learne
     if agent_state.agreement is not None:
         agent_state.use_agreed(folder.agreed(me, plan.data))
     agent_state.restore(checkpoint.load(folder.checkpoints(me), round))
+    folder.keep_arrivals(agent_state)
     learner = agent_state.learner
     learner.begin(max(0, round - 1), plan.run.rounds)  # of a stream, the samples seen so far
+    if agent_state.arrivals is not None:
+        agent_state.arrivals.restore(round, learner)
     learner.data, learner.test = learner.data.whole(), learner.test.whole()  # slices are compared where all are there
     if not len(learner.data) or not len(learner.test):
         raise ConfigError(f"no sample of {me} has all its modalities, and slices are compared on such samples alone")

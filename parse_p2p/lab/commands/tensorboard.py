@@ -10,7 +10,7 @@ from rich.console import Console
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import Tail
-from parse_p2p.core.events import SCORE, Round
+from parse_p2p.core.events import ARRIVED, ARRIVING, SCORE, Round
 
 if TYPE_CHECKING:
     from parse_p2p.launch.run_folder import RunFolder
@@ -66,6 +66,10 @@ def _round(writer: Any, event: Round, score: str) -> None:
             writer.add_scalar(score if name == "accuracy" else name, value, **at)
     for name, value in (event.scores or {}).items():
         writer.add_scalar(f"{SCORE}{name}", value, **at)
+    for name, value in (event.arrived or {}).items():
+        writer.add_scalar(f"{ARRIVED}{name}", value, **at)
+    if event.arriving is not None:
+        writer.add_scalar(ARRIVING, event.arriving, **at)
     by_slice: Counter[str] = Counter()
     for slices in event.sent.values():
         by_slice.update(slices)

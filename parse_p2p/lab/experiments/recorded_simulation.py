@@ -17,6 +17,7 @@ from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.launch.results import summarise
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.launch.run_history import ArrivalSummary, RunHistory
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.scale_agreement import Agreed
@@ -51,6 +52,13 @@ def _agreed(plan: RunPlan, folder: RunFolder, me: PeerId, log: EventLog, agreed:
     log.write(agreed.event(plan.spans[me].start))
 
 
+def _arrived(plan: RunPlan, folder: RunFolder) -> dict[PeerId, ArrivalSummary]:
+    history = RunHistory.of(plan, folder)
+    for _ in history.read():
+        pass
+    return {me: found for me, agent in history.agents.items() if (found := agent.arrived) is not None}
+
+
 def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[AgentState]:
     """Simulate a plan into a folder that holds no run yet; its agents, as they ended."""
     if folder.file.exists():
@@ -66,6 +74,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
         folder.keep_data(p.me, plan.data)
         p.on_agreed = partial(_agreed, plan, folder, p.me, logs[p.me])
         p.sketching = True
+        folder.keep_arrivals(p)
         learner = p.learner
         start = events.Start(modalities=list(learner.holder.modalities), parameters=learner.buffer.size,
                              samples=learner.samples, rounds=plan.run.rounds, device="simulated")  # fmt: skip
@@ -76,6 +85,8 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
         for p in agent_states:
             if p.me not in scores:
                 continue
+            for event in p.happened:
+                logs[p.me].write(event)
             mine = ledger.get(p.me, {})
             out = sum(n for slices in mine.values() for n in slices.values())
             came = sum(n for peers in ledger.values() for n in peers.get(p.me, {}).values())
@@ -100,6 +111,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     finally:
         for log in logs.values():
             log.close()
-    summary = summarise(plan, accuracy, None, sent, plan.run.rounds, time.monotonic() - began, asked, rows)
+    arrived = _arrived(plan, folder) if any(p.arrivals for p in agent_states) else None
+    summary = summarise(plan, accuracy, None, sent, plan.run.rounds, time.monotonic() - began, asked, rows, arrived)
     folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return agent_states

@@ -9,7 +9,8 @@ Every list ``by round`` is as long, with None where nothing is known:
     rounds, stride, config, command, versions, notes      notes: sentences on what is missing here
     agents[]      id, types [[from round, type]], here, state, samples, parameters, device, absent (rounds by plan),
                   final {accuracy, round}, by round: accuracy, loss, test_loss, seconds, alive, late, wire_out,
-                  wire_in, and sent: the number of an entry of ``sends``; scores {metric: the latest}
+                  wire_in, and sent: the number of an entry of ``sends``; scores {metric: the latest, those of samples
+                  that arrived under ``arrived/``}
     sends[]       [[position of the receiver in agents, number of an entry of ``payloads``], …]
     payloads[]    {slice: payload bytes}
     types{}       type → agents, by round: accuracy, worst, best, loss
@@ -40,7 +41,7 @@ from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import P2PError
-from parse_p2p.core.events import Event, Level, Round, Start
+from parse_p2p.core.events import ARRIVED, Event, Level, Round, Start
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.tasks.classification import CLASSIFICATION
 from parse_p2p.lab.report.consensus_distances import ConsensusDistances
@@ -206,7 +207,7 @@ class RunData:
                 "state": _state(logged.state, logged.heard <= over),
                 **{key: getattr(start, key) for key in ("samples", "parameters", "device")},
                 "absent": [] if self._theory is None else self._theory.absent(me, rounds),
-                "scores": _scores(logged.latest),
+                "scores": _scores(logged.latest) | _arrived(logged.rounds.values()),
                 "final": {"accuracy": judged[max(judged)], "round": max(judged)} if judged else None,
                 "sent": [None if one is None else numbers.setdefault(one, len(numbers)) for one in sent],
             }
@@ -323,6 +324,12 @@ def _scores(row: Round | None) -> dict[str, float]:
     """The metrics of a round that the run file asks for, as far as they are numbers."""
     given = ((name, _digits(_number(value))) for name, value in ((row and row.scores) or {}).items())
     return {name: value for name, value in given if value is not None}
+
+
+def _arrived(rows: Iterable[Round]) -> dict[str, float]:
+    """What was measured on the samples that arrived last, before the model was trained on them."""
+    found = next((row.arrived for row in reversed(list(rows)) if row.arrived), {})
+    return {f"{ARRIVED}{name}": value for name, each in found.items() if (value := _digits(_number(each))) is not None}
 
 
 def _since(time: float, began: float) -> float:

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from parse_p2p.cli.program import LogLevel
 from parse_p2p.cli.progress import RunView, Screen, clock, size
-from parse_p2p.core.events import Event, Failed, Found, Joined, Left, Lost, Resumed, Round
+from parse_p2p.core.events import DriftDetected, Event, Failed, Found, Joined, Left, Lost, Resumed, Round
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.launch.run_history import RunHistory
+from parse_p2p.launch.run_history import ArrivalSummary, RunHistory
 
 KINDS = {"a0": "audio", "a1": "motion", "a2": "audio+motion"}
 
@@ -148,3 +148,28 @@ def test_bytes_are_said_as_a_person_reads_them(nbytes, said):
 
 def test_a_time_is_minutes_and_seconds():
     assert [clock(seconds) for seconds in (0.0, 59.9, 65.0, 3600.0)] == ["0:00", "0:59", "1:05", "60:00"]
+
+
+# samples that arrive
+
+
+def test_what_arrived_is_in_the_table_and_the_line_of_its_round_and_nowhere_else():
+    row = of_round(0, "a1", 0.5).model_copy(update={"arriving": 12, "arrived": {"accuracy": 0.25, "shift/x": 2.0}})
+    shown = screen(LogLevel.NORMAL, terminal=True, width=120, events=[ROUND[0], row, ROUND[2]])
+    start = shown.rindex("agent ")
+    head, *rows = shown[start:].splitlines()[:4]
+    assert "arrived" in head and ["12 (0.250)" in line for line in rows] == [False, True, False]
+    [line] = screen(LogLevel.NORMAL, events=[ROUND[0], row, ROUND[2]]).splitlines()
+    assert "  arrived 12  out " in line
+    assert "arrived" not in screen(LogLevel.NORMAL, terminal=True, width=120) + screen(LogLevel.NORMAL)
+
+
+def test_what_arrived_in_all_rounds_is_summed_and_a_round_done_again_counts_once():
+    def came(round, count, score):
+        return of_round(round, "a0").model_copy(update={"arriving": count, "arrived": {"loss": 9.0} | score})
+
+    drift = DriftDetected(agent="a0", round=1, kind="shift", what="inputs of x", value=2.0, before=0.0)
+    once = [came(0, 10, {"r2": 0.5}), came(1, 30, {"r2": 0.1}), of_round(2, "a0"), drift]
+    seen, notes = view(*once, *once, came(3, 5, {}))
+    assert seen.arrived() == {"a0": ArrivalSummary(45, pytest.approx((10 * 0.5 + 30 * 0.1) / 40), 1)}
+    assert notes[0] == "round 2: a0 sees a drift of its inputs of x: 2, and 0 before (shift)"

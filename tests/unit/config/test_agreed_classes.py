@@ -102,7 +102,7 @@ def test_classes_of_all_count_alike_over_all_agents():
 def test_evened_by_hand():
     data = Dataset("own", {"audio": torch.zeros(3, 2)}, torch.tensor([0, 0, 1]), 2)
     assert evened(data, None) is data
-    assert evened(data, torch.tensor([0.2, 0.8])).weights.tolist() == pytest.approx([12 / 9, 12 / 9, 3 / 9])
+    assert evened(data, torch.tensor([0.2, 0.8])).weights.tolist() == pytest.approx([1.0, 1.0, 0.25])
     weighed = replace(data, weights=torch.tensor([1.0, 3.0, 4.0]))
     assert evened(weighed, torch.tensor([0.5, 0.5])).weights.tolist() == pytest.approx([1.0, 3.0, 4.0])
     assert evened(data, torch.tensor([0.0, 0.5])).weights.tolist() == pytest.approx([1.0, 1.0, 1.0])

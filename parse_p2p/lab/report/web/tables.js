@@ -102,7 +102,7 @@ const number = (value) => (typeof value === "number" ? value.toFixed(3) : "");
 const signed = (value) => (value == null ? "" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3));
 const toNode = (part) => (part instanceof Node ? part : String(part));
 
-// what `metrics` of the run file asks for, as it was last; of a class that an agent has no test sample of it has none
+// what `metrics` of the run file asks for and what arrived came to, as it was last; of a class that an agent has no test sample of it has none
 function drawMetrics(run) {
   const judged = run.agents.filter((agent) => !coordinates(agent));
   const names = [...new Set(judged.flatMap((agent) => Object.keys(agent.scores)))];
