@@ -34,6 +34,7 @@ from parse_p2p.methods.base import GENERAL, Method
 from parse_p2p.models.base import Build, InputShapes, Network, initialise
 from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
+from parse_p2p.models.weighting.base import weigh
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.runtime.scale_agreement import Agreement, exchanges
@@ -492,7 +493,7 @@ def _built(name: str, shapes: InputShapes, classes: int, spec: AgentSpec) -> Net
         raise ConfigError(
             f"the network {name!r} makes a {type(made).__name__}: derive what it makes from parse_p2p.models.Network"
         )
-    return made
+    return weigh(made, shapes, spec.model.weighting, spec.model.chosen("weighting"))
 
 
 def _with_network(run: RunFile, method: Method) -> RunFile:

@@ -146,6 +146,8 @@ class AgentState:
         script = self.method.scripts[self.role](local, self.options)
         if self.sketching:
             script = sketched(local, script, self.sketches)
+        if self.learner.model.weighting is not None:
+            script = _weighing(local, script, self.failed)
         if self.variants is None or not self.membership.changed(round):
             return script
         return introduced(local, self.overlays(round - 1), self.overlays(round), script)
@@ -185,3 +187,10 @@ class AgentState:
         self.learner.restore(state)
         self.memory.clear()
         self.memory |= {n.removeprefix("memory/"): t.clone() for n, t in state.items() if n.startswith("memory/")}
+
+
+def _weighing(local: Local, script: Script, broken: Modalities) -> Script:
+    """The same script, after which is learnt what weighs modalities; a round that loses its quorum is undone."""
+    metrics = yield from script
+    local.learner.learn_weights(broken)
+    return metrics
