@@ -50,7 +50,7 @@ class Weigher(nn.Module):
             return whole
         weights = self.weights(network, outputs.latents)
         least = torch.stack(list(weights.values())).amin(0)
-        if not torch.jit.is_tracing() and bool((least == 1).all()):
+        if not torch.onnx.is_in_onnx_export() and bool((least == 1).all()):
             return whole
         mixed = _chance(weights, outputs.latents)[:, None] * whole
         for count in range(1, len(weights)):

@@ -41,7 +41,7 @@ def test_a_kind_lists_what_its_folder_holds_and_every_name_once(kind):
 def test_the_kinds_are_those_of_the_house():
     assert {kind.what for kind in KINDS} == {
         "method", "network", "data set", "encoder", "codec", "mixer", "exchange", "fault", "discovery", "launcher",
-        "measure", "metric", "optimiser", "schedule", "task",
+        "measure", "metric", "optimiser", "schedule", "task", "weighting",
     }  # fmt: skip
 
 
