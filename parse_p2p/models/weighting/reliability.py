@@ -90,7 +90,7 @@ class Reliability(Weighting):
     """Which samples are unusual, and how much less they count."""
 
     quantile: float = Field(0.99, gt=0, le=1, description="share of training samples that count in full")
-    falloff: float = Field(2.0, gt=0, allow_inf_nan=False, description="power of the distance by which a weight falls")
+    falloff: float = Field(1.0, gt=0, allow_inf_nan=False, description="power of the distance by which a weight falls")
 
     def weigher(self, widths: Mapping[Modality, int]) -> Weigher:
         return Reliable(widths, self.quantile, self.falloff)
