@@ -92,7 +92,7 @@ class Reliability(Weighting):
     quantile: float = Field(0.99, gt=0, le=1, description="share of training samples that count in full")
     falloff: float = Field(1.0, gt=0, allow_inf_nan=False, description="power of the distance by which a weight falls")
 
-    def weigher(self, widths: Mapping[Modality, int]) -> Weigher:
+    def weigher(self, widths: Mapping[Modality, int]) -> Reliable:
         return Reliable(widths, self.quantile, self.falloff)
 
 

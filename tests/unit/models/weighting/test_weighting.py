@@ -16,6 +16,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Kind, Modality
 from parse_p2p.data.tasks.regression import Regression
 from parse_p2p.models.base import Outputs
+from parse_p2p.models.fission import Fission
 from parse_p2p.models.weighting.base import MOST, Weigher, joined, weigh
 from parse_p2p.models.weighting.reliability import FURTHEST, Reliability, Reliable
 from parse_p2p.serving import exported, onnx
@@ -163,18 +164,16 @@ def test_training_is_as_without_it_and_so_are_usual_samples(run):
     for me, agent in agents.items():
         mine, network = agent.learner, agent.learner.model
         assert torch.equal(mine.buffer.values, plain[me].learner.buffer.values)
-        outputs = network(mine.test.in_memory())
-        logits, weighed = outputs.logits(), network.prediction(outputs)
+        outputs = mine.outputs(mine.test)
+        logits, weighed = outputs.logits(), network.prediction(outputs).detach()
         if network.weighting is None:
             assert len(network.modalities) == 1 and torch.equal(logits, weighed)
             continue
-        usual = (
-            torch.stack([network.weighting._of(m).excess(z) for m, z in joined(outputs.latents).items()]).amax(0) == 1
-        )
+        excess = [network.weighting._of(m).excess(z) for m, z in joined(outputs.latents).items()]
+        usual = torch.stack(excess).amax(0) == 1
         assert torch.equal(logits[usual], weighed[usual])
-        loss = {
-            name: mine.test.task.loss(said, mine.test.targets) for name, said in (("all", weighed), ("each", logits))
-        }
+        said = {"all": weighed, "each": logits}
+        loss = {name: mine.test.task.loss(each, mine.test.targets) for name, each in said.items()}
         assert isclose(mine.evaluate()["test_loss"], loss["all"], rel_tol=1e-6) and loss["all"] != loss["each"]
         assert isclose(mine.evaluate(outputs.branches)["test_loss"], loss["each"], rel_tol=1e-6), "as they are"
         touched += int((logits != weighed).any(1).sum())
@@ -287,10 +286,10 @@ def test_an_exported_folder_runs_no_weighting_that_is_not_trusted(tmp_path, run)
 
 
 def test_what_cannot_be_weighed_is_refused_in_a_sentence():
-    class Whole(plans.NETWORKS["fission"]):
+    class Whole(Fission):
         reads_some = False
 
-    class Mute(plans.NETWORKS["fission"]):
+    class Mute(Fission):
         def forward(self, inputs):
             return Outputs(super().forward(inputs).branches)
 
