@@ -167,14 +167,15 @@ def page(tables: Mapping[str, list[str]], shares: list[float]) -> str:
         "networks of all columns are the same.",
         "",
         "`reliability` measures how far latents lie from those of the training samples. So it cannot see values that "
-        "are usual and wrong: those of another sample, of one sample for ever, or the average. Nor can it see that "
-        "unusual values are right all the same, as those of bits three times as large: there a steeper falloff, which "
-        "gains more where noise is large, loses most. Where a class shows in both modalities together alone, as in a "
-        "part of bits, there is little to gain by trusting one. People whom nobody was trained on look unusual more "
-        "often than others do.",
+        "are usual and wrong: those of another sample, of one sample for ever, or the average; nor noise that the "
+        "encoder lets through as something usual, as in the series of watch. Nor can it see that unusual values are "
+        "right all the same, as those of bits three times as large: there a steeper falloff, which gains more where "
+        "noise is large, loses most. Where a class shows only in both modalities together, as in a part of bits, "
+        "there is little to gain by trusting one. To know what is usual of all agents adds little to what each knows "
+        "of its own samples, so nothing is sent for it.",
         "",
         f"To learn what is usual took {100 * sum(shares) / len(shares):.1f} % of the time of a run, "
-        f"{100 * max(shares):.1f} % at most. Nothing is sent for it.",
+        f"{100 * max(shares):.1f} % at most.",
     ]
     for name, lines in tables.items():
         text += ["", f"## {name}", "", *lines]

@@ -12,7 +12,7 @@ every task. A limit t_m is the quantile of u_m over the same samples, above whic
 
 So about a share ``quantile`` of samples like those trained on is predicted as without any weighting, to the bit. The
 weights are relative to the most reliable modality, which counts in full: where all are unusual, nothing is gained by
-trusting none.
+trusting none. Each agent keeps statistics of its own: those of all agents add little (``scripts/weighting``).
 """
 
 from collections.abc import Mapping
