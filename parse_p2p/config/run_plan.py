@@ -112,6 +112,7 @@ class RunPlan:
                 self._without_task,
                 self._disconnected,
                 self._without_agreement,
+                self._unweighed,
                 lambda: validation.unreachable_pairs(specs, self.neighbours),
             )
 
@@ -119,6 +120,14 @@ class RunPlan:
         """What the run file says that is not done, and yet is nothing wrong."""
         if self.run.graph.edge_weights is not None and self.run.weights != GIVEN and not self.method.centralised:
             yield f"the weights of the graph's edges are not used: weights: {GIVEN} mixes by them"
+
+    def _unweighed(self) -> Iterator[str]:
+        """What keeps modalities from being weighed; with large trunks of one's own only said once they are made."""
+        made = {(spec.modalities, spec.model, *spec.encoders.items()): spec for spec in self.specs.values()}
+        for spec in made.values():
+            if spec.model.weighting != "none" and not any(encoder.ones_own for encoder in spec.encoders.values()):
+                self.network(spec)  # which raises ConfigError
+        yield from ()
 
     def _without_task(self) -> Iterator[str]:
         """Agents that are dealt nothing of their task; of one with a source of its own nobody else knows."""

@@ -113,7 +113,9 @@ def _widths(network: Network, shapes: InputShapes, name: str) -> dict[Modality, 
         try:
             network.read({m: outputs.latents[m]})
         except ConfigError as error:
-            raise ConfigError(f"model.weighting: {name} weighs what is said without a modality, and {error}") from None
+            raise ConfigError(
+                f"model.weighting: {name} weighs what is said without a modality, and {error}; take weighting: none"
+            ) from None
     return {m: x.shape[1] for m, x in joined(outputs.latents).items()}
 
 

@@ -317,6 +317,7 @@ def test_what_cannot_be_weighed_is_refused_in_a_sentence():
             "model.weighting: there is no weighting 'reliabilty': did you mean 'reliability'",
         ),
         ({**RELIABILITY, "quantile": 0}, "model.quantile: "),
+        ({**RELIABILITY, "split": [0, 0, 1]}, "no branch to samples that have audio alone; take weighting: none"),
         ({**RELIABILITY, "falloff": -1}, "model.falloff: "),
         ({**RELIABILITY, "falof": 1}, "model.falof: there is no such key here; did you mean 'falloff'"),
     ],
