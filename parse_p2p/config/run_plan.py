@@ -36,6 +36,7 @@ from parse_p2p.methods.base import GENERAL, Method
 from parse_p2p.models.base import Build, InputShapes, Network, initialise
 from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
+from parse_p2p.models.weighting.base import weigh
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.runtime.arrivals.arrivals import Arrivals
@@ -120,6 +121,7 @@ class RunPlan:
                 self._without_task,
                 self._disconnected,
                 self._without_agreement,
+                self._unweighed,
                 lambda: validation.unreachable_pairs(specs, self.neighbours),
             )
 
@@ -127,6 +129,14 @@ class RunPlan:
         """What the run file says that is not done, and yet is nothing wrong."""
         if self.run.graph.edge_weights is not None and self.run.weights != GIVEN and not self.method.centralised:
             yield f"the weights of the graph's edges are not used: weights: {GIVEN} mixes by them"
+
+    def _unweighed(self) -> Iterator[str]:
+        """What keeps modalities from being weighed; with large trunks of one's own only said once they are made."""
+        made = {(spec.modalities, spec.model, *spec.encoders.items()): spec for spec in self.specs.values()}
+        for spec in made.values():
+            if spec.model.weighting != "none" and not any(encoder.ones_own for encoder in spec.encoders.values()):
+                self.network(spec)  # which raises ConfigError
+        yield from ()
 
     def _without_task(self) -> Iterator[str]:
         """Agents that are dealt nothing of their task; of one with a source of its own nobody else knows."""
@@ -564,7 +574,7 @@ def _built(name: str, shapes: InputShapes, classes: int, spec: AgentSpec) -> Net
         raise ConfigError(
             f"the network {name!r} makes a {type(made).__name__}: derive what it makes from parse_p2p.models.Network"
         )
-    return made
+    return weigh(made, shapes, spec.model.weighting, spec.model.chosen("weighting"))
 
 
 def _with_network(run: RunFile, method: Method) -> RunFile:

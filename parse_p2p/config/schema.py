@@ -31,6 +31,7 @@ PLUGINS: Mapping[tuple[str, str], PluginKind] = {
     ("RunFile", "codec"): plugins.CODECS,
     ("PublicEntry", "dataset"): plugins.DATA,
     ("ModelOptions", "network"): plugins.NETWORKS,
+    ("ModelOptions", "weighting"): plugins.WEIGHTINGS,
     ("EncoderOptions", "kind"): plugins.ENCODERS,
     ("Training", "optimiser"): plugins.OPTIMISERS,
     ("Training", "schedule"): plugins.SCHEDULES,

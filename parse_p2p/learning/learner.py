@@ -21,7 +21,7 @@ from parse_p2p.core.events import SCORE
 from parse_p2p.core.plugin_options import Named, OptionsBeside
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
-from parse_p2p.core.types import PeerId
+from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import Stream
 from parse_p2p.learning.metrics import base as metrics_of
@@ -33,6 +33,7 @@ from parse_p2p.learning.schedules.base import Schedule
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.models.base import Network, Outputs
 from parse_p2p.models.parameter_buffer import ParameterBuffer, fill
+from parse_p2p.models.weighting.base import Weigher, joined
 
 LossTerm = Callable[[Network, Batch, Outputs], Tensor]
 """A function of (network, batch, outputs) giving a scalar to be minimised; the sum of a round's terms is the loss."""
@@ -319,6 +320,24 @@ class Learner:
         return result
 
     @torch.no_grad()
+    def learn_weights(self, broken: Collection[Modality] = ()) -> None:
+        """Learn what weighs the modalities of predictions, from the training samples as the network sees them now.
+
+        Without the modalities that are ``broken``, of which this round's samples show nothing.
+        """
+        weigher, data = self.model.weighting, self.data
+        if not isinstance(weigher, Weigher) or not len(data):
+            return
+        self.model.eval()
+        seen: dict[Modality, list[Tensor]] = {}
+        with Noise(self.buffer.values.device, self.seed, self.me, self._round, "weighting").drawn():
+            for rows in torch.split(torch.arange(len(data), device=data.targets.device), EVALUATION_BATCH):
+                for _, part in data.batch(rows).parts():
+                    for m, x in joined(self.model(part.inputs).latents).items():
+                        seen.setdefault(m, []).append(x)
+        weigher.learn({m: torch.cat(found) for m, found in seen.items() if m not in broken})
+
+    @torch.no_grad()
     def evaluate(self, branches: Collection[str] | None = None) -> dict[str, float]:
         """Accuracy and cross-entropy (nats) on the test set, with all branches or some.
 
@@ -382,7 +401,8 @@ class Learner:
                 outputs = self.model(part.inputs)
                 if data.present and not outputs.says(branches):
                     continue
-                found = outputs.logits(branches, data.task)
+                plain = branches is not None  # some branches are measured as they are
+                found = outputs.logits(branches, data.task) if plain else self.model.prediction(outputs, data.task)
                 logits[rows[at]], known[rows[at]] = found, True
                 nats += float(data.task.loss(found, part.targets, "sum"))
         if not known.any():

@@ -88,7 +88,8 @@ class Adapters(Backbone):
     @property
     def base(self) -> dict[str, Tensor]:
         """The tensors of the backbone under their names in ``Backbone``; writing to them changes it."""
-        return {name: tensor for name, tensor in self.named_buffers() if not name.startswith("adapters.")}
+        others = ("adapters.", "weighting.")
+        return {name: tensor for name, tensor in self.named_buffers() if not name.startswith(others)}
 
     def parts(self) -> Parts:
         gates = {f"{key}.{name}": p for key, a in self.shared.items() for name, p in a.gate.named_parameters()}

@@ -44,6 +44,9 @@ class ModelOptions(OptionsBeside):
     network: Annotated[str, Named(plugins.NETWORKS, open="auto")] = Field(
         "auto", description="fission (three slices), monolithic …; auto: the method's own"
     )
+    weighting: Annotated[str, Named(plugins.WEIGHTINGS)] = Field(
+        "none", description="how much a modality counts in a prediction: reliability, by how usual it looks, or none"
+    )
     init: str = Field("common", pattern="^(common|own)$", description="same start for equal parts, or each its own")
     encoder: EncoderOptions = Field(EncoderOptions(), description="the trunk of every modality")
     encoders: dict[str, EncoderChanges] = Field(
@@ -126,6 +129,7 @@ class Network(nn.Module):
         self.architectures = {m: _architecture(encoders[m], options.encoder_of(m)) for m in self.modalities}
         self.trunks = module_dict({m: trunk(shapes[m], encoders[m], m) for m in self.modalities})
         self.features = {m: features_of(self.trunk_of(m), encoders[m]) for m in self.modalities}
+        self.weighting: nn.Module | None = None
 
     @property
     def dimensions(self) -> tuple[int, int] | None:
@@ -143,6 +147,16 @@ class Network(nn.Module):
     def read(self, latents: Latents) -> Outputs:
         """What the heads say of given latents (B, d_κ), which may be detached, to train the heads alone."""
         raise NotImplementedError
+
+    def prediction(self, outputs: Outputs, task: Task = CLASSIFICATION) -> Tensor:
+        """What is predicted of a batch by what was said of it, (B, C): ``outputs.logits``, its modalities weighed.
+
+        For predictions alone: losses are of what the network says.
+        """
+        if self.weighting is None:
+            return outputs.logits(task=task)
+        weighed: Tensor = self.weighting(self, outputs, task)
+        return weighed
 
     def initialised_apart(self) -> Iterator[tuple[str, nn.Module]]:
         """The modules, by stable names, that draw their first values each from a generator of its own.

@@ -160,6 +160,8 @@ class AgentState:
             script = _measured(script, arrived)
         if self.sketching:
             script = sketched(local, script, self.sketches)
+        if self.learner.model.weighting is not None:
+            script = _weighing(local, script, self.failed)
         if self.variants is None or not self.membership.changed(round):
             return script
         return introduced(local, self.overlays(round - 1), self.overlays(round), script)
@@ -217,3 +219,10 @@ def _measured(script: Script, metrics: Mapping[str, float]) -> Script:
     """The same script with more metrics."""
     found = yield from script
     return {**found, **metrics}
+
+
+def _weighing(local: Local, script: Script, broken: Modalities) -> Script:
+    """The same script, after which is learnt what weighs modalities; a round that loses its quorum is undone."""
+    metrics = yield from script
+    local.learner.learn_weights(broken)
+    return metrics

@@ -12,6 +12,7 @@ from parse_p2p.data.tasks.base import Task
 from parse_p2p.launch.kept_data import AppliedScale
 from parse_p2p.models.base import Build, ModelOptions, Network
 from parse_p2p.models.encoder import EncoderOptions
+from parse_p2p.models.weighting.base import weigh
 
 
 class RunFacts(BaseModel):
@@ -69,4 +70,5 @@ class Description(BaseModel):
         """The network with any values. Raises ConfigError where it cannot be built."""
         build: Build = plugins.load(plugins.NETWORKS, self.model.network)
         shapes = {m: each.shape for m, each in self.data_schema.modalities.items()}
-        return build(shapes, len(self.classes), self.model, self.encoders)
+        network = build(shapes, len(self.classes), self.model, self.encoders)
+        return weigh(network, shapes, self.model.weighting, self.model.chosen("weighting"))

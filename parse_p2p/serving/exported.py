@@ -147,7 +147,11 @@ def _refuse_modules(path: Path, raw: dict[str, Any], trusted: Collection[str]) -
     options = model if isinstance(model, dict) else {}
     by_modality = [part for part in (encoders, options.get("encoders")) if isinstance(part, dict)]
     each = [options.get("encoder"), *(one for part in by_modality for one in part.values())]
-    names = [options.get("network"), *(one.get("kind") for one in each if isinstance(one, dict))]
+    names = [
+        options.get("network"),
+        options.get("weighting"),
+        *(one.get("kind") for one in each if isinstance(one, dict)),
+    ]
     for name in names:
         if isinstance(name, str) and plugins.ones_own(name) and name not in trusted:
             raise ConfigError(

@@ -35,7 +35,7 @@ class _Graph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         scaled = self._model.scaled(dict(zip(self._model.modalities, inputs, strict=True)))
-        return self._model.task.said(self.network(scaled).logits(task=self._model.task))
+        return self._model.task.said(self.network.prediction(self.network(scaled), self._model.task))
 
 
 def write(model: TrainedModel, folder: Path) -> None:

@@ -104,7 +104,7 @@ class TrainedModel:
             batch = Batch(_cut(inputs, some), found[some], _cut(present, some), task=self.task)
             for at, part in batch.parts():
                 with drawing("prediction"):  # of a module that draws numbers even when it is not trained
-                    found[some][at] = self.network(self.scaled(part.inputs)).logits(task=self.task)
+                    found[some][at] = self.network.prediction(self.network(self.scaled(part.inputs)), self.task)
         if not bool(found.isfinite().all()):
             raise ConfigError("inputs: the model has no number for some rows, whose values are too large for it")
         return found

@@ -62,10 +62,16 @@ def test_the_optimiser_schedule_and_metric_of_the_training_page_are_used(tmp_pat
     numbers, *codes = blocks(DOCS / "how-to" / "training.md", "python")
     exec(compile(numbers, "training.md", "exec"), found := {})
     assert -5 < found["air"].score < 1 and found["air"].task.name == "regression"
-    names = ("optimiser", "schedule", "metric")
-    optimiser, schedule, metric = (written(tmp_path, monkeypatch, *each) for each in zip(names, codes, strict=True))
+    names = ("optimiser", "schedule", "metric", "sure")
+    optimiser, schedule, metric, sure = (
+        written(tmp_path, monkeypatch, *each) for each in zip(names, codes, strict=True)
+    )
     train = {"optimiser": optimiser, "factor": 0.25, "schedule": schedule}
-    agent = plan(train=train, metrics=[metric]).agent_states()[0].learner
+    agent = (
+        plan({"audio+motion": 2}, train=train, metrics=[metric], model={"weighting": sure}).agent_states()[0].learner
+    )
+    weighing = agent.outputs(agent.test)
+    assert not torch.equal(agent.model.prediction(weighing), weighing.logits())
     agent.begin(1, 4)
     assert agent.rate == agent.options.lr / 2 and 1 / 16 < agent.evaluate()["test/confidence"] < 1
 

@@ -224,6 +224,29 @@ class Blinks(Schedule):
 
 SCHEDULE = Blinks
 ''',
+    "weighting": '''
+from pydantic import Field
+from parse_p2p.models import Weigher, Weighting
+
+class First(Weigher):
+    def __init__(self, share):
+        super().__init__()
+        self.share = share
+
+    def weights(self, network, latents):
+        USED.append(self.share)
+        first, *others = latents
+        whole = next(iter(latents[first].values()))[:, 0] * 0 + 1
+        return {first: whole, **dict.fromkeys(others, whole * self.share)}
+
+class TheFirst(Weighting):
+    share: float = Field(0.5, ge=0, le=1)
+
+    def weigher(self, widths):
+        return First(self.share)
+
+WEIGHTING = TheFirst
+''',
     "metric": '''
 def METRIC(predictions):
     USED.append(tuple(predictions.probabilities.shape))
@@ -286,7 +309,7 @@ def test_what_learns_and_is_exchanged(mine, tmp_path):
         dataset="mine.data",
         data={"many": 90},
         codec="mine.codec",
-        model={"network": "mine.network", "storeys": 3},
+        model={"network": "mine.network", "storeys": 3, "weighting": "mine.weighting", "share": 0.75},
         encoder={"kind": "mine.encoder"},
         options={"mixer": "mine.mixer", "pull": 0.25, "exchange": "mine.exchange", "every": 3},
         metrics=["mine.metric"],
@@ -295,6 +318,7 @@ def test_what_learns_and_is_exchanged(mine, tmp_path):
     outcome = simulated(made, "key", ["mine.measure"], tmp_path)
     assert outcome.measures["agents"] == 4
     assert {(outcome.measures["samples"], 16)} == set(mine("metric"))
+    assert set(mine("weighting")) == {0.75}
     assert set(mine("network")) == {3} and mine("data") == [90] and set(mine("mixer")) == {0.25}
     assert set(mine("optimiser")) == {0.25} and set(mine("schedule")) == set(range(made.run.rounds))
     assert set(mine("exchange")) == {(round, 3) for round in range(made.run.rounds)}

@@ -42,6 +42,7 @@ def test_the_kinds_are_those_of_the_house():
     assert {kind.what for kind in KINDS} == {
         "method", "network", "data set", "encoder", "codec", "mixer", "exchange", "fault", "discovery", "launcher",
         "measure", "metric", "optimiser", "schedule", "task", "way to keep samples", "way to detect drift",
+        "weighting",
     }  # fmt: skip
 
 

@@ -1,0 +1,124 @@
+"""How much each modality of a sample counts in a prediction: what every weighting promises.
+
+A weight is the chance that a modality is kept: with weights w_m the prediction is the mean of what the network says
+of the samples with some of their modalities left out,
+
+    Σ_S Π_{m in S} w_m Π_{m not in S} (1 − w_m) · logits(S),
+
+so that a branch on several modalities counts as little as the least reliable of them, whatever the network. Where all
+weights are 1 that is the network's own prediction, and it is given as it is, to the bit.
+
+Training knows nothing of it, and nothing of it is sent.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.types import Modality
+from parse_p2p.data.tasks.base import Task
+from parse_p2p.models.base import InputShapes, Latents, Network, Outputs
+
+MOST = 8
+"""Modalities of one agent, at most: the heads are asked about every set of them."""
+
+
+class Weigher(nn.Module):
+    """Weighs the modalities of samples. What it has learnt lies in buffers, which are in checkpoints and exports.
+
+    One of one's own gives ``weights``, and ``learn`` if it keeps anything of the training samples.
+    """
+
+    def learn(self, latents: Mapping[Modality, Tensor]) -> None:
+        """Learn what is usual: ``latents[m]`` (N_m, d_m) of all training samples that have the modality.
+
+        Called after every round, with what the network then says.
+        """
+
+    def weights(self, network: Network, latents: Latents) -> Mapping[Modality, Tensor]:
+        """The weight of each modality that is there, (B,), from 0 to 1; one of them at least is 1."""
+        raise NotImplementedError
+
+    def forward(self, network: Network, outputs: Outputs, task: Task) -> Tensor:
+        """What the network predicts, (B, K), with the modalities weighed."""
+        whole = outputs.logits(task=task)
+        if len(outputs.latents) < 2:  # there is nothing else to go by
+            return whole
+        weights = self.weights(network, outputs.latents)
+        least = torch.stack(list(weights.values())).amin(0)
+        if not torch.onnx.is_in_onnx_export() and bool((least == 1).all()):
+            return whole
+        mixed = _chance(weights, outputs.latents)[:, None] * whole
+        for count in range(1, len(weights)):
+            for some in combinations(weights, count):
+                kept = {m: outputs.latents[m] for m in some}
+                mixed = mixed + _chance(weights, kept)[:, None] * network.read(kept).logits(task=task)
+        return torch.where(least[:, None] < 1, mixed, whole)
+
+
+class Weighting(BaseModel):
+    """Options: a plug-in is a file in this folder whose ``WEIGHTING`` is a class derived from this one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def weigher(self, widths: Mapping[Modality, int]) -> Weigher | None:
+        """What weighs modalities whose latents are so wide, all slices together; None weighs nothing."""
+        raise NotImplementedError
+
+
+def joined(latents: Latents) -> dict[Modality, Tensor]:
+    """The slices of each modality side by side, (B, d_m)."""
+    return {m: torch.cat(list(slices.values()), dim=1) for m, slices in latents.items()}
+
+
+def weigh(network: Network, shapes: InputShapes, name: str, weighting: Weighting) -> Network:
+    """The network with what weighs its modalities, of the weighting of this name, where it has several.
+
+    Raises ConfigError for a network that cannot do without one of them.
+    """
+    if len(shapes) < 2 or weighting.weigher({}) is None:
+        return network
+    if not network.reads_some:
+        raise ConfigError(
+            f"model.weighting: {name} weighs what is said without a modality, and a {type(network).__name__} reads all "
+            "of its modalities at once; take weighting: none"
+        )
+    if len(shapes) > MOST:
+        raise ConfigError(
+            f"model.weighting: {name} weighs up to {MOST} modalities, and an agent has {len(shapes)}; take "
+            "weighting: none"
+        )
+    if torch.get_default_device().type != "meta":  # there only the parameters are asked for
+        network.weighting = weighting.weigher(_widths(network, shapes, name))
+    return network
+
+
+@torch.no_grad()
+def _widths(network: Network, shapes: InputShapes, name: str) -> dict[Modality, int]:
+    """How wide the latents of each modality are: that of a sample of zeros."""
+    training = network.training
+    network.eval()
+    outputs = network({m: torch.zeros(1, *shape) for m, shape in shapes.items()})
+    network.train(training)
+    if missing := [m for m in shapes if m not in outputs.latents]:
+        raise ConfigError(
+            f"model.weighting: {name} weighs modalities by their latents, and a {type(network).__name__} gives none "
+            f"of {missing[0]!r}; take weighting: none"
+        )
+    for m in shapes:
+        try:
+            network.read({m: outputs.latents[m]})
+        except ConfigError as error:
+            raise ConfigError(
+                f"model.weighting: {name} weighs what is said without a modality, and {error}; take weighting: none"
+            ) from None
+    return {m: x.shape[1] for m, x in joined(outputs.latents).items()}
+
+
+def _chance(weights: Mapping[Modality, Tensor], kept: Latents) -> Tensor:
+    """How likely just these modalities are kept, (B,)."""
+    return torch.stack([w if m in kept else 1 - w for m, w in weights.items()]).prod(0)
