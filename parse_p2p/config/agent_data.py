@@ -21,9 +21,11 @@ from parse_p2p.config.source import Source, open_named
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, as_the_others, refuse_unlike, scaled, split, split_groups
+from parse_p2p.data.kinds import tokenizers
 from parse_p2p.data.lazy import pieces
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.schema import DataSchema, conform, scales, schema_of, united
+from parse_p2p.data.tokenizer import Tokenizer
 
 Part = tuple[Dataset, Dataset]
 """Samples to train on and samples to test with."""
@@ -72,6 +74,9 @@ class AgentData(Protocol):
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         """Of an agent's own samples, once they were opened; None where it has none of its own."""
+
+    def tokenizers(self, me: PeerId) -> Iterable[Tokenizer]:
+        """Those that made the tokens of an agent's samples, once they were opened, as far as they are known."""
 
     def problems(self) -> Iterator[str]:
         """What the run file asks of the data and cannot be, each a sentence."""
@@ -199,6 +204,9 @@ class SharedData:
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         return None
+
+    def tokenizers(self, me: PeerId) -> Iterable[Tokenizer]:
+        return tokenizers(self._opened.kinds)
 
     def check_source(self, me: PeerId) -> None:
         pass  # it has none
@@ -379,6 +387,9 @@ class OwnData:
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         return fingerprint(self._opened[key] for key in ((me, False), (me, True)) if key in self._opened)
+
+    def tokenizers(self, me: PeerId) -> Iterable[Tokenizer]:
+        return tokenizers(self._opened[me, False].kinds) if (me, False) in self._opened else ()
 
     def check_source(self, me: PeerId) -> None:
         for source in (self._needed(me), self.source(me, to_test=True)):

@@ -14,8 +14,7 @@ from torch import Tensor
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.membership import Membership, Modalities
 from parse_p2p.core.types import PeerId, Role
-from parse_p2p.data.base import Dataset, without
-from parse_p2p.data.lazy import finite
+from parse_p2p.data.base import Dataset, unread, without
 from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Local, Method, Script
@@ -152,7 +151,7 @@ class AgentState:
 
     def _read_sensors(self, round: int) -> None:
         data = self.sense(round, self.learner.data)
-        self.failed = tuple(m for m, x in sorted(data.inputs.items()) if not finite(x))
+        self.failed = unread(data)
         if self.failed:  # the average of a standardised feature is 0
             self.learner.data = without(data, self.failed)
             self.learner.test = without(self.learner.test, self.failed)

@@ -1,7 +1,7 @@
 """A trained agent as something to be asked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Batch, Present, Scale
 from parse_p2p.data.lazy import Input
 from parse_p2p.data.tasks.base import Task
+from parse_p2p.data.tokenizer import Tokenizer
 from parse_p2p.launch.kept_data import scale_of
 from parse_p2p.learning.learner import EVALUATION_BATCH
 from parse_p2p.models.base import Network
@@ -33,11 +34,12 @@ class TrainedModel:
     """The model of one agent after some round: inputs as they were measured go in, probabilities or numbers come out.
 
     ``network`` is the torch module, on the CPU; it reads inputs that ``scaled`` made. ``description`` says what there
-    is to know beside its tensors.
+    is to know beside its tensors. ``tokenizers`` are those of the modalities that it may be asked about in texts.
     """
 
     description: Description
     network: Network
+    tokenizers: Mapping[Modality, Tokenizer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False)
@@ -73,10 +75,11 @@ class TrainedModel:
         Of regression the numbers, in their own units.
 
         ``inputs[m]`` are N samples (N, *shape of m), as they were measured: they are scaled here. Any of the model's
-        modalities are enough; where some samples lack one, ``present[m]``, bool (N,), says which have it. Raises
-        ConfigError, naming the modality, for anything that a model could not have learnt from.
+        modalities are enough; where some samples lack one, ``present[m]``, bool (N,), says which have it. Of tokens
+        they are ids, whole numbers, or N texts where the model has its tokenizer. Raises ConfigError, naming the
+        modality, for anything that a model could not have learnt from.
         """
-        x, there = checked(inputs, self.description.data_schema.modalities, present)
+        x, there = checked(inputs, self.description.data_schema.modalities, present, self.tokenizers)
         first = next(iter(inputs.values()))
         found: Any = self.task.said(self.logits(x, there))
         said: Array = found.to(first.device) if isinstance(first, Tensor) else found.numpy()
@@ -90,12 +93,12 @@ class TrainedModel:
         return self.task.named(torch.as_tensor(self.predict(inputs, present)), self.classes)
 
     def scaled(self, inputs: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
-        """Inputs as the network reads them: float32 (N, *shape), scaled."""
+        """Inputs as the network reads them: float32 (N, *shape), scaled; tokens as they are."""
         return {m: self.scales[m](x) for m, x in inputs.items()}
 
     @torch.no_grad()
     def logits(self, inputs: Mapping[Modality, Input], present: Present = EVERYWHERE) -> Tensor:
-        """What is behind ``predict``, (N, classes), of float32 inputs that are known to be right."""
+        """What is behind ``predict``, (N, classes), of inputs that are known to be right, float32 or ids."""
         self._refuse_some([m for m in inputs if m not in present])
         rows = len(next(iter(inputs.values())))
         found = torch.empty(rows, len(self.classes))
