@@ -44,6 +44,10 @@ def checked(
         if wanted.kind != "tokens":
             found[Modality(name)] = _numbers(name, given, wanted)
             continue
+        if not hasattr(given, "__len__") or isinstance(given, str):
+            raise ConfigError(
+                f"inputs: {name!r} is {type(given).__name__}; give a list of texts, or ids by row: {wanted}"
+            )
         has = _told(given, (present or {}).get(name))
         found[Modality(name)] = _ids(name, given, wanted, tokenizers.get(Modality(name)), has)
     _refuse_unequal({m: len(x) for m, x in found.items()})
@@ -89,7 +93,11 @@ def _ids(
     def fault(row: int, wrong: str, remedy: str) -> ConfigError:
         return ConfigError(f"inputs: {name!r} {wrong} in row {row}, from 0; {remedy}")
 
-    array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    try:
+        array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    except ValueError:
+        remedy = "fill or cut them to one length, or give texts"
+        raise ConfigError(f"inputs: the rows of {name!r} have different lengths; {remedy}: {wanted}") from None
     if is_text(array):
         if tokenizer is None:
             which = (
