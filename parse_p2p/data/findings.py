@@ -104,8 +104,8 @@ def _ids(kind: Tokens, ids: Tensor) -> TokenSummary:
     there = ids[ids != kind.padding]
     code = None if kind.tokenizer is None else kind.tokenizer.unknown
     unknown = None if code is None else float((there == code).double().mean()) if len(there) else 0.0
-    filled = 1 - len(there) / max(1, ids.numel())
-    return TokenSummary(ids.shape[1], kind.vocabulary, kind.digest, len(np.unique(there.numpy())), filled, unknown, kind.cut)
+    filled, distinct = 1 - len(there) / max(1, ids.numel()), len(np.unique(there.numpy()))
+    return TokenSummary(ids.shape[1], kind.vocabulary, kind.digest, distinct, filled, unknown, kind.cut)
 
 
 def _numbers(kind: str, shape: tuple[int, ...], x: Tensor) -> ModalitySummary:

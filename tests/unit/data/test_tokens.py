@@ -102,7 +102,7 @@ class TestDatasets:
     def test_tasks_of_a_stream_leave_them_or_are_refused(self):
         data = made([[1, 4, 2], [0, 3, 2]] * 8)
         with pytest.raises(
-            ConfigError, match="stream.shift: 'text' is tokens, whose ids cannot be moved: set shift: 0"
+            ConfigError, match=r"stream.shift: 'text' is tokens, whose ids cannot be moved: set shift: 0"
         ):
             stream(data, data, 0, 2, StreamOptions(), 0)
         still = stream(data, data, 0, 2, StreamOptions(shift=0), 0).at(9)
@@ -142,7 +142,9 @@ class TestSchemas:
 
     def test_embeddings_are_not_scaled_unless_asked(self):
         keys = {"kind": "embedding", "shape": [3]}
-        found = DataSchema.model_validate({"modalities": {"a": keys, "b": keys | {"scale": "own"}}, "classes": ["0"]})
+        found = DataSchema.model_validate(
+            {"modalities": {"a": keys, "b": keys | {"scale": "own"}}, "classes": ["0", "1"]}
+        )
         assert scales(found)["a"].mean is None and found.modalities["a"].scale == "none"
         assert scales(found)["b"] is None
         data = samples({"a": np.eye(4, 3), "y": np.arange(4) % 2}, embeddings=["a"])
