@@ -38,7 +38,8 @@ from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.plugin_options import SENTENCE, Named
 from parse_p2p.core.run_keys import RunKeys
 from parse_p2p.data.label_spaces import TaskOptions
-from parse_p2p.data.schema import DataSchema
+from parse_p2p.data.schema import PROCESSOR, DataSchema
+from parse_p2p.data.sources import processor
 from parse_p2p.data.sources.tokens import KindOptions
 from parse_p2p.data.streams import StreamOptions
 from parse_p2p.discovery.base import DiscoveryOptions
@@ -226,7 +227,19 @@ def complete(
         graph |= graph_io.entry(graph_io.read(graph["file"]))
     if isinstance(varying, dict) and isinstance(varying.get("file"), str) and "contacts" not in varying:
         varying["contacts"] = contact_trace.read(Path(varying["file"]))
-    return KeyLocations(path, lines, overridden)
+    locations = KeyLocations(path, lines, overridden)
+    for m, each in _modalities(raw).items():
+        scale = _mapping(_mapping(each).get("scale"))
+        if PROCESSOR in scale:
+            try:
+                each["scale"] = processor.resolved(scale, each.get("kind"), each.get("shape"))
+            except ConfigError as error:
+                raise ConfigError(f"{locations.where(('data_schema', 'modalities', m, 'scale'))}: {error}") from None
+    return locations
+
+
+def _modalities(raw: Mapping[str, Any]) -> dict[Any, Any]:
+    return _mapping(_mapping(raw.get("data_schema")).get("modalities"))
 
 
 def _refuse_other_version(path: Path, wrote: object) -> None:
@@ -269,6 +282,7 @@ def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:
     """Where in a run file paths may stand."""
     yield from (("keyring",), ("discovery", "folder"), ("graph", "file"), ("varying", "file"))
     yield from _weights(("model",), raw.get("model"))
+    yield from (("data_schema", "modalities", m, "scale", PROCESSOR) for m in _modalities(raw))
     yield from (("data", *at) for at in _path_options(raw.get("dataset"), raw.get("data")))
     public = raw.get("public")
     if isinstance(public, dict):

@@ -50,6 +50,7 @@ LEAST = 1e-30  # so that what is divided by it stays a number
 MOST = 1e30  # so that it is one in float32
 
 SCALES = ("own", "all", "none")
+PROCESSOR = "processor"
 
 
 class Statistics(BaseModel):
@@ -82,8 +83,18 @@ def _as_scale(value: Any) -> Any:
             said = first["msg"].removeprefix("Value error, ")
             raise sentence(f"{key}{': ' if key else ''}{said[0].lower()}{said[1:]}") from None
     if not isinstance(value, Statistics) and value not in SCALES:
-        raise sentence(f"{value!r} is none of {', '.join(SCALES)}, or {{mean: [...], deviation: [...]}}")
+        raise sentence(
+            f"{value!r} is none of {', '.join(SCALES)}, {{mean: [...], deviation: [...]}}, or {{processor: FOLDER}}"
+        )
     return value
+
+
+def _or_a_processor(schema: dict[str, Any]) -> None:
+    """In a run file, where numbers take its place when it is read: a schema holds what agents agree on."""
+    keys = {PROCESSOR: {"type": "string", "description": "the folder of a pretrained model, beside the run file"}}
+    schema["anyOf"].append(
+        {"type": "object", "properties": keys, "required": [PROCESSOR], "additionalProperties": False}
+    )
 
 
 class ModalitySchema(BaseModel):
@@ -100,7 +111,8 @@ class ModalitySchema(BaseModel):
     scale: Annotated[Literal["own", "all", "none"] | Statistics, BeforeValidator(_as_scale)] = Field(
         "own",
         description="to mean 0 and deviation 1 by an agent's own training samples or by those of all agents, or not; "
-        "or by given mean and deviation; tokens and embeddings are not, by default",
+        "or by given mean and deviation, or those of a model's processor; tokens and embeddings are not, by default",
+        json_schema_extra=_or_a_processor,
     )
     vocabulary: int | None = Field(None, ge=2, le=MOST_TOKENS, description="of tokens: how many ids there are, from 0")
     padding: int | None = Field(None, ge=0, description="of tokens: the id that stands where there is nothing")

@@ -50,12 +50,7 @@ class Tokenizer:
         path = path.expanduser()
         file = path / FILE if path.is_dir() else path
         try:
-            if file.stat().st_size > LARGEST:
-                raise ValueError(f"it is larger than {LARGEST} bytes")
-            raw = file.read_text("utf-8")
-            if raw.startswith(POINTER):
-                raise ValueError("it is a pointer of Git LFS: get the file with git lfs pull")
-            content = json.loads(raw)
+            content = json.loads(readable(file))
             if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
                 raise ValueError("it has no model")
         except FileNotFoundError:
@@ -135,6 +130,18 @@ class Tokenizer:
             ids[row, : len(found.ids)] = found.ids
             cut += bool(found.overflowing)
         return ids, cut
+
+
+def readable(file: Path) -> str:
+    """The text of a file. Raises OSError, and ValueError for a pointer to it and what is far too large."""
+    if file.exists() and not file.is_file():
+        raise ValueError("it is no file")
+    if file.stat().st_size > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST} bytes")
+    raw = file.read_text("utf-8")
+    if raw.startswith(POINTER):
+        raise ValueError("it is a pointer of Git LFS: get the file with git lfs pull")
+    return raw
 
 
 def file_name(digest: str) -> str:
