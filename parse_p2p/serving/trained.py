@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import torch
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from parse_p2p.models.base import Network
 from parse_p2p.models.encoder import drawing
 from parse_p2p.serving.description import Description
 from parse_p2p.serving.inputs import checked
-
-Array = TypeVar("Array", NDArray[Any], Tensor)
-"""What is asked in is answered in."""
 
 EVERYWHERE: Present = {}
 """All samples have all modalities that are given."""
@@ -69,8 +66,14 @@ class TrainedModel:
         """What inputs are scaled by, as the agent's own samples were."""
         return {m: scale_of(self.description.scale[m], shape) for m, shape in self.modalities.items()}
 
-    def predict(self, inputs: Mapping[str, Array], present: Mapping[str, Array] | None = None) -> Array:
-        """The probability of each class or label, float32 (N, classes): an array for arrays, a tensor for tensors.
+    @overload
+    def predict(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Tensor: ...
+
+    @overload
+    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> NDArray[Any]: ...
+
+    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> Any:
+        """The probability of each class or label, float32 (N, classes): an array, or a tensor where any input is one.
 
         Of regression the numbers, in their own units.
 
@@ -80,10 +83,9 @@ class TrainedModel:
         modality, for anything that a model could not have learnt from.
         """
         x, there = checked(inputs, self.description.data_schema.modalities, present, self.tokenizers)
-        first = next(iter(inputs.values()))
         found: Any = self.task.said(self.logits(x, there))
-        said: Array = found.to(first.device) if isinstance(first, Tensor) else found.numpy()
-        return said
+        tensor = next((each for each in inputs.values() if isinstance(each, Tensor)), None)
+        return found.numpy() if tensor is None else found.to(tensor.device)
 
     def labels(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> list[Any]:
         """The name of the likeliest class of each sample, or the list of its labels; asked of as ``predict`` is.

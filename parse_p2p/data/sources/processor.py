@@ -19,6 +19,16 @@ OF_TIMM = "config.json"
 WHITE = 255
 
 
+def resolved(scale: Mapping[str, Any], kind: object, shape: object) -> dict[str, list[float]]:
+    """What stands in place of ``{processor: FOLDER}`` for a modality of this kind and shape. Raises ConfigError."""
+    [folder, *_] = scale.values()
+    if len(scale) > 1 or not isinstance(folder, str | Path):
+        raise ConfigError("a processor is the folder of a model, and stands alone")
+    if not isinstance(kind, str) or not isinstance(shape, list | tuple) or not all(isinstance(n, int) for n in shape):
+        raise ConfigError("a processor has to fit: give the kind and the shape of the modality beside it")
+    return statistics(Path(folder), kind, tuple(shape))
+
+
 def statistics(path: Path, kind: str, shape: tuple[int, ...]) -> dict[str, list[float]]:
     """``mean`` and ``deviation`` of each channel for inputs of this kind and shape.
 
@@ -36,8 +46,8 @@ def statistics(path: Path, kind: str, shape: tuple[int, ...]) -> dict[str, list[
     if (size := _size(keys)) not in (None, shape[1:]):
         assert size is not None
         raise ConfigError(
-            f"the processor {file} gives images of {size[0]} by {size[1]}, and the shape is {list(shape)}: read them as "
-            f"size: {list(size)}"
+            f"the processor {file} gives images of {size[0]} by {size[1]}, and the shape is {list(shape)}: read "
+            f"them as size: {list(size)}"
         )
     factor = WHITE * _factor(file, keys)
     if not keys.get("do_normalize", True):

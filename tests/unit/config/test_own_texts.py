@@ -60,7 +60,7 @@ def test_a_broken_sensor_of_texts_gives_padding_and_the_agent_goes_on(own):
     plan = RunPlan(run_file.load(own, [("faults", faults)]))
     state = plan.agent_state("a1")
     state.begin(0)
-    assert state.failed == () and len(state.learner.data.inputs["review"].unique()) > 10
+    assert not state.failed and len(state.learner.data.inputs["review"].unique()) > 10
     state.begin(1)
     assert state.failed == ("review",)
     for data in (state.learner.data, state.learner.test):
