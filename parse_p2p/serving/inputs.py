@@ -48,7 +48,7 @@ def checked(
             raise ConfigError(
                 f"inputs: {name!r} is {type(given).__name__}; give a list of texts, or ids by row: {wanted}"
             )
-        has = _told(given, (present or {}).get(name))
+        has = _has(given, (present or {}).get(name))
         found[Modality(name)] = _ids(name, given, wanted, tokenizers.get(Modality(name)), has)
     _refuse_unequal({m: len(x) for m, x in found.items()})
     there = {Modality(name): _flags(name, given, found) for name, given in (present or {}).items()}
@@ -77,7 +77,7 @@ def _numbers(name: str, given: Given, wanted: ModalitySchema) -> Tensor:
     return x.detach().to("cpu", torch.float32, copy=True)  # a network may change what it is given
 
 
-def _told(given: Given, flags: Given | None) -> NDArray[np.bool_]:
+def _has(given: Given, flags: Given | None) -> NDArray[np.bool_]:
     """Which rows are said to have something, all where nothing is said or what is said does not fit."""
     said = None if flags is None else np.asarray(flags)
     fits = said is not None and said.dtype == np.bool_ and said.shape == (len(given),)

@@ -67,10 +67,12 @@ class TrainedModel:
         return {m: scale_of(self.description.scale[m], shape) for m, shape in self.modalities.items()}
 
     @overload
-    def predict(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Tensor: ...
+    def predict(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        """A tensor of tensors."""
 
     @overload
-    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> NDArray[Any]: ...
+    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> NDArray[Any]:
+        """An array of arrays and texts."""
 
     def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> Any:
         """The probability of each class or label, float32 (N, classes): an array, or a tensor where any input is one.

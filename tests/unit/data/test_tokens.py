@@ -197,7 +197,7 @@ class TestSchemas:
         assert all(each.kinds["text"].digest in str(raised.value) for each in (one, other))
         assert "north" in str(raised.value) and "south" in str(raised.value)
 
-    def test_numbers_in_place_of_ids_are_told_how_to_be_ids(self):
+    def test_numbers_in_place_of_ids_are_answered_by_how_to_say_so(self):
         plain = samples({"text": np.ones((2, 3), int), "y": np.arange(2)})
         with pytest.raises(ConfigError, match=r"'text' is a vector of 3 features here, .*: say data.tokens: \{text:"):
             conform(plain, schema(), ["text"], "a3")

@@ -177,7 +177,7 @@ class TestTexts:
                 path=str(table(tmp_path / "a.csv")), target="label", text={"review": read_as(words)["review"] | change}
             )
 
-    def test_a_tokenizer_without_padding_has_to_be_told(self, tmp_path):
+    def test_a_tokenizer_without_padding_needs_its_id(self, tmp_path):
         words, path = word_level(tmp_path / "t.json", padding="none"), str(table(tmp_path / "a.csv"))
         with pytest.raises(ConfigError, match=r"data.text.review: .*has no token of padding, such as \[PAD\]: say"):
             opened(path=path, target="label", text=read_as(words))
