@@ -44,6 +44,9 @@ class TokenShape(tuple[int, ...]):
     def __repr__(self) -> str:
         return f"TokenShape{self.__getnewargs__()}"
 
+    def __str__(self) -> str:
+        return f"{tuple(self)} of tokens"
+
     @property
     def any_id(self) -> int:
         """An id that is no padding, to try a network on."""

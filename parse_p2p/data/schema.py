@@ -132,7 +132,7 @@ class ModalitySchema(BaseModel):
             raise ValueError(f"the shape of {_an(described(self.kind))} is [{', '.join(axes)}], each from 1")
         for key in () if self.kind == "tokens" else ("vocabulary", "padding", "tokenizer"):
             if getattr(self, key) is not None:
-                raise ValueError(f"{key} is for tokens, and the kind is {self.kind}; leave it out")
+                raise sentence(f"{key} is for tokens, and the kind is {self.kind}; leave it out")
         if self.kind == "tokens":
             self._refuse_impossible_tokens()
         if isinstance(self.scale, Statistics) and len(self.scale.mean) != self.shape[0]:
@@ -141,11 +141,11 @@ class ModalitySchema(BaseModel):
 
     def _refuse_impossible_tokens(self) -> None:
         if self.vocabulary is None or self.padding is None:
-            raise ValueError("tokens need a vocabulary, how many ids there are, and the id of padding")
+            raise sentence("tokens need a vocabulary, how many ids there are, and the id of padding")
         if self.padding >= self.vocabulary:
-            raise ValueError(f"padding {self.padding} is none of the {self.vocabulary} ids from 0")
+            raise sentence(f"padding {self.padding} is none of the {self.vocabulary} ids from 0")
         if self.scale != "none":
-            raise ValueError("tokens are ids, of which none is more than another, and cannot be scaled: leave it out")
+            raise sentence("tokens are ids, of which none is more than another, and cannot be scaled: leave it out")
 
     @model_serializer(mode="wrap")
     def _without_what_it_has_not(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -360,4 +360,6 @@ def _no_numbers(part: Part, name: str, values: Any, rows: NDArray[np.int64]) -> 
         return part.fault(name, f"is {values.type}", "give whole numbers, floats or booleans")
     texts = values.to_pylist()
     at = next((at for at, text in enumerate(texts) if not is_number(text)), 0)
-    return part.fault(name, f"has the text {texts[at]!r} in {part.at(int(rows[at]))}", "give numbers, such as 1.5")
+    return part.fault(
+        name, f"has the text {texts[at]!r} in {part.at(int(rows[at]))}", "give numbers, such as 1.5, or data.text"
+    )
