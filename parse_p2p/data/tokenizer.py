@@ -47,6 +47,13 @@ class Tokenizer:
     @staticmethod
     def read(path: Path) -> "Tokenizer":
         """That of a file, or of a folder with ``tokenizer.json``. Raises ConfigError for what is none."""
+        found = Tokenizer._unmade(path)
+        found._made  # noqa: B018 -- raises ConfigError
+        return found
+
+    @staticmethod
+    def _unmade(path: Path) -> "Tokenizer":
+        """The same without the library that makes it, which is needed only where there are texts."""
         path = path.expanduser()
         file = path / FILE if path.is_dir() else path
         try:
@@ -63,9 +70,7 @@ class Tokenizer:
         filled = content.pop("padding", None)
         content.pop("truncation", None)
         filled_with = filled.get("pad_id") if isinstance(filled, dict) else None
-        found = Tokenizer(json.dumps(content, sort_keys=True, separators=(",", ":")), str(file), filled_with)
-        found._made  # noqa: B018 -- raises ConfigError
-        return found
+        return Tokenizer(json.dumps(content, sort_keys=True, separators=(",", ":")), str(file), filled_with)
 
     @cached_property
     def digest(self) -> str:
@@ -153,7 +158,7 @@ def kept(folder: Path, digest: str | None) -> Tokenizer | None:
     """The tokenizer that was kept in a folder; None where there is none. Raises ConfigError where it is another."""
     if digest is None or not (path := folder / file_name(digest)).is_file():
         return None
-    found = Tokenizer.read(path)
+    found = Tokenizer._unmade(path)
     if found.digest != digest:
         raise ConfigError(f"{path} is the tokenizer {found.digest} and not {digest}: bring back the one that was there")
     return found

@@ -1,6 +1,7 @@
 """What a tokenizer.json makes of texts, and which are the same."""
 
 import json
+import sys
 
 import pytest
 from texts import byte_pairs, changed, word_level
@@ -106,6 +107,11 @@ def test_what_is_kept_is_the_same_and_nothing_else(words, tmp_path):
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(words, monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    tokenizer.keep(tmp_path, words)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    found = tokenizer.kept(tmp_path, words.digest)
+    assert found is not None and found == words  # a model is asked about ids without it
+    with pytest.raises(ConfigError, match=r"pip install 'parse-p2p\[text\]'"):
+        found.encoded(["good"], 3, 0, fault)
     with pytest.raises(ConfigError, match=r"pip install 'parse-p2p\[text\]'"):
         Tokenizer.read(tmp_path)
