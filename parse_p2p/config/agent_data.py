@@ -4,7 +4,7 @@ Both know the schema of the data, on which networks and overlays are built, with
 has it. Samples are read by the process that needs them: of agents with sources of their own, each by its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +34,10 @@ from parse_p2p.data.base import (
     split,
     split_groups,
 )
+from parse_p2p.data.kinds import tokenizers
 from parse_p2p.data.partition import PARTITIONS
 from parse_p2p.data.schema import LEAST, DataSchema, conform, scales, schema_of, united
+from parse_p2p.data.tokenizer import Tokenizer
 from parse_p2p.learning.learner import FEDERATION
 
 Part = tuple[Dataset, Dataset]
@@ -112,6 +114,9 @@ class AgentData(Protocol):
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         """Of an agent's own samples, once they were opened; None where it has none of its own."""
+
+    def tokenizers(self, me: PeerId) -> Iterable[Tokenizer]:
+        """Those that made the tokens of an agent's samples, once they were opened, as far as they are known."""
 
     def problems(self) -> Iterator[str]:
         """What the run file asks of the data and cannot be, each a sentence."""
@@ -272,6 +277,9 @@ class SharedData:
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         return None
+
+    def tokenizers(self, me: PeerId) -> Iterable[Tokenizer]:
+        return tokenizers(self._opened.kinds)
 
     def check_source(self, me: PeerId) -> None:
         pass  # it has none
@@ -533,6 +541,9 @@ class OwnData:
 
     def own_fingerprint(self, me: PeerId) -> str | None:
         return fingerprint(self._opened[key] for key in ((me, False), (me, True)) if key in self._opened)
+
+    def tokenizers(self, me: PeerId) -> Iterable[Tokenizer]:
+        return tokenizers(self._opened[me, False].kinds) if (me, False) in self._opened else ()
 
     def check_source(self, me: PeerId) -> None:
         for source in (self._needed(me), self.source(me, to_test=True)):

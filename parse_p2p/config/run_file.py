@@ -38,7 +38,9 @@ from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.plugin_options import SENTENCE, Named
 from parse_p2p.core.run_keys import RunKeys
 from parse_p2p.data.label_spaces import TaskOptions
-from parse_p2p.data.schema import DataSchema
+from parse_p2p.data.schema import PROCESSOR, DataSchema
+from parse_p2p.data.sources import processor
+from parse_p2p.data.sources.tokens import KindOptions
 from parse_p2p.data.streams import StreamOptions
 from parse_p2p.discovery.base import DiscoveryOptions
 from parse_p2p.discovery.static import StaticOptions
@@ -234,7 +236,19 @@ def complete(
         graph |= graph_io.entry(found if graph.get("directed", True) else graph_io.undirected(graph["file"], found))
     if isinstance(varying, dict) and isinstance(varying.get("file"), str) and "contacts" not in varying:
         varying["contacts"] = contact_trace.read(Path(varying["file"]))
-    return KeyLocations(path, lines, overridden)
+    locations = KeyLocations(path, lines, overridden)
+    for m, each in _modalities(raw).items():
+        scale = _mapping(_mapping(each).get("scale"))
+        if PROCESSOR in scale:
+            try:
+                each["scale"] = processor.resolved(scale, each.get("kind"), each.get("shape"))
+            except ConfigError as error:
+                raise ConfigError(f"{locations.where(('data_schema', 'modalities', m, 'scale'))}: {error}") from None
+    return locations
+
+
+def _modalities(raw: Mapping[str, Any]) -> dict[Any, Any]:
+    return _mapping(_mapping(raw.get("data_schema")).get("modalities"))
 
 
 def _refuse_other_version(path: Path, wrote: object) -> None:
@@ -277,21 +291,22 @@ def _paths(raw: Mapping[str, Any]) -> Iterator[Loc]:
     """Where in a run file paths may stand."""
     yield from (("keyring",), ("discovery", "folder"), ("graph", "file"), ("varying", "file"))
     yield from _weights(("model",), raw.get("model"))
-    yield from (("data", key) for key in _path_options(raw.get("dataset"), raw.get("data")))
+    yield from (("data_schema", "modalities", m, "scale", PROCESSOR) for m in _modalities(raw))
+    yield from (("data", *at) for at in _path_options(raw.get("dataset"), raw.get("data")))
     public = raw.get("public")
     if isinstance(public, dict):
-        yield from (("public", "data", key) for key in _path_options(public.get("dataset"), public.get("data")))
+        yield from (("public", "data", *at) for at in _path_options(public.get("dataset"), public.get("data")))
     source = _mapping(raw.get("data")) | _mapping(raw.get("common_test"))
-    yield from (("common_test", key) for key in _path_options(OWN, source))
+    yield from (("common_test", *at) for at in _path_options(OWN, source))
     for i, entry in enumerate(_listed(raw)):
         yield from _weights(("agents", i, "model"), entry.get("model"))
         yield from (("agents", i, "encoders", m, "weights") for m in _mapping(entry.get("encoders")))
         for part in ("data", "test_data"):
             source = _mapping(raw.get("data")) | _mapping(entry.get("data")) | _mapping(entry.get(part))
-            yield from (("agents", i, part, key) for key in _path_options(OWN, source))
+            yield from (("agents", i, part, *at) for at in _path_options(OWN, source))
     for me, source in _mapping(_mapping(raw.get("agents")).get("data")).items():
         paths = _path_options(OWN, _mapping(raw.get("data")) | _mapping(source))
-        yield from (("agents", "data", me, key) for key in paths)
+        yield from (("agents", "data", me, *at) for at in paths)
 
 
 def _weights(at: Loc, model: object) -> Iterator[Loc]:
@@ -300,33 +315,51 @@ def _weights(at: Loc, model: object) -> Iterator[Loc]:
     yield from ((*at, "encoders", m, "weights") for m in _mapping(_mapping(model).get("encoders")))
 
 
-def _path_options(dataset: object, values: object) -> list[str]:
-    """The options of a data set, or of an agent's own source and what arrives beside it, that are paths."""
+def _path_options(dataset: object, values: object) -> list[Loc]:
+    """Where among the options of a data set, or of an agent's own source and what arrives beside it, paths stand."""
     found = _source_paths(dataset, values)
-    return [*found, "watch"] if dataset == OWN else found
+    return [*found, ("watch",)] if dataset == OWN else found
 
 
-def _source_paths(dataset: object, values: object) -> list[str]:
+def _source_paths(dataset: object, values: object) -> list[Loc]:
     kind = (
         _mapping(values).get("kind", "auto") if dataset == OWN else dataset or RunFile.model_fields["dataset"].default
     )
     try:
-        model = plugins.module(plugins.DATA, str(kind)).Options
+        model: type[BaseModel] = plugins.module(plugins.DATA, str(kind)).Options
     except (ConfigError, AttributeError):  # told by the path, or there is none of this name, of which others complain
-        return ["path"]
+        return [("path",), *_nested_paths(KindOptions, values)]
+    return [*((key,) for key in _path_keys(model)), *_nested_paths(model, values)]
+
+
+def _path_keys(model: type[BaseModel]) -> list[str]:
     return [key for key, field in model.model_fields.items() if field.annotation in (Path, Path | None)]
+
+
+def _nested_paths(model: type[BaseModel], values: object) -> Iterator[Loc]:
+    """Where paths stand in options that hold a mapping of others by modality, as of tokenizers."""
+    for key, field in model.model_fields.items():
+        for inner in get_args(field.annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                for m in _mapping(_mapping(values).get(key)):
+                    yield from ((key, m, path) for path in _path_keys(inner))
 
 
 def with_absolute_paths(source: dict[str, Any]) -> dict[str, Any]:
     """The options of an agent's source with its paths taken from the current folder."""
-    for key in _path_options(OWN, source):
-        _make_absolute(source, (key,), Path(), Path("--data"))
+    for at in _path_options(OWN, source):
+        _make_absolute(source, at, Path(), Path("--data"))
     return source
 
 
 def _without_paths(dataset: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    paths = _path_options(dataset, values)
-    return {key: value for key, value in values.items() if key not in paths}
+    found: dict[Any, Any] = deepcopy(dict(values))
+    for *sections, key in _path_options(dataset, values):
+        inner: dict[Any, Any] = found
+        for section in sections:
+            inner = _mapping(inner.get(section))
+        inner.pop(key, None)
+    return found
 
 
 def _make_absolute(raw: Any, loc: Loc, folder: Path, path: Path) -> None:

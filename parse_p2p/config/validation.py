@@ -12,6 +12,7 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.label_spaces import refuse_unknown
 from parse_p2p.data.schema import DataSchema
+from parse_p2p.data.streams import unshifted
 from parse_p2p.learning.learner import FEDERATION
 from parse_p2p.learning.metrics.base import tasks_of
 from parse_p2p.methods.base import Method
@@ -47,6 +48,8 @@ def unlike(run: RunFile, method: Method, specs: Iterable[AgentSpec], schema: Dat
 def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema) -> Iterator[str]:
     """What the run file asks that its task does not have."""
     task = schema.solved
+    if run.stream is not None and run.stream.shift:
+        yield from filter(None, [unshifted(m for m, each in schema.modalities.items() if each.kind == "tokens")])
     for name in run.metrics:
         suits = tasks_of(plugins.load(plugins.METRICS, name))
         if task.name not in suits:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality
-from parse_p2p.data.lazy import Input, LazyInput, in_memory, pieces, statistics
+from parse_p2p.data.kinds import Kinds, Tokens, padding_of
+from parse_p2p.data.lazy import Input, LazyInput, finite, in_memory, pieces, statistics
 from parse_p2p.data.tasks.base import Task
 from parse_p2p.data.tasks.classification import CLASSIFICATION
 
@@ -34,7 +35,10 @@ Present = Mapping[Modality, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some samples of a data set: inputs float32 (B, ...), targets as there, weights float32 (B,), and its task."""
+    """Some samples of a data set: inputs (B, ...), targets as there, weights float32 (B,), and its task.
+
+    Inputs are float32, or int64 (B, length) of tokens.
+    """
 
     inputs: Mapping[Modality, Tensor]
     targets: Tensor
@@ -65,8 +69,8 @@ class Batch:
 class Dataset:
     """Labelled samples seen through one or more modalities.
 
-    inputs   per modality float32, first axis the sample: (N,F) vectors, (N,C,T) series, (N,C,H,W) images; a tensor, or
-             what reads its samples when they are asked for
+    inputs   per modality float32, first axis the sample: (N,F) vectors, (N,C,T) series, (N,C,H,W) images; or int64
+             (N,length) tokens, see ``kinds``; a tensor, or what reads its samples when they are asked for
     targets  int64 (N,), from 0 to classes - 1; or float32 (N, classes) where the task is no classification
     classes  how many classes there are, or labels, or numbers to predict: the outputs of a network
     groups   int64 (N,) or None: the natural client, such as the person, each sample comes from
@@ -77,6 +81,7 @@ class Dataset:
              input is 0, and nobody reads it
     weights  float32 (N,), from 0, or None: how much each sample counts in the loss, beside the others of its agent
     task     what a target is: one class, any number of labels, or numbers
+    kinds    of the modalities that are tokens or embeddings, which their axes do not tell
 
     Raises ConfigError where lengths differ or a target is not what the task says.
     """
@@ -92,6 +97,7 @@ class Dataset:
     present: Present = field(default_factory=dict)
     weights: Tensor | None = None
     task: Task = CLASSIFICATION
+    kinds: Kinds = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         columns: list[tuple[str, Input | None]] = [
@@ -108,6 +114,10 @@ class Dataset:
                 raise ConfigError(f"data set {self.name!r} says who has {modality!r}, of which it has no input")
             if not isinstance(there, Tensor) or there.dtype != torch.bool or there.dim() != 1:
                 raise ConfigError(f"present of {modality!r} in {self.name!r} has to be a bool tensor (N,)")
+        for m, x in self.inputs.items():
+            ids = isinstance(self.kinds.get(m), Tokens)
+            if ids and (x.padding is None if isinstance(x, LazyInput) else x.dtype != torch.int64 or x.ndim != 2):
+                raise ConfigError(f"{m!r} of data set {self.name!r} is tokens, which have to be int64 (N, length)")
         weights = self.weights
         fits = isinstance(weights, Tensor) and weights.dim() == 1 and weights.is_floating_point()
         if weights is not None and not fits:
@@ -134,8 +144,12 @@ class Dataset:
         return self.labels or tuple(map(str, range(self.classes)))
 
     def shape(self, modality: Modality) -> tuple[int, ...]:
-        """The shape of one sample of this modality, without the sample axis. Raises ConfigError where it is unknown."""
-        return tuple(self._input(modality).shape[1:])
+        """The shape of one sample of this modality, without the sample axis; a ``TokenShape`` of tokens.
+
+        Raises ConfigError where it is unknown.
+        """
+        found, kind = tuple(self._input(modality).shape[1:]), self.kinds.get(modality)
+        return kind.shape(found) if isinstance(kind, Tokens) else found
 
     def batch(self, rows: Rows) -> Batch:
         """These rows, in this order, of every modality."""
@@ -155,6 +169,7 @@ class Dataset:
             groups=None if self.groups is None else self.groups[at],
             present=_gaps({m: there[at] for m, there in self.present.items() if m in names}),
             weights=None if self.weights is None else self.weights[at],
+            kinds={m: kind for m, kind in self.kinds.items() if m in names},
         )
 
     def has(self, modality: Modality) -> Tensor:
@@ -267,8 +282,8 @@ class Scale:
 
     @staticmethod
     def of(x: Input) -> "Scale":
-        """To mean 0 and standard deviation 1 of these samples, (N, ...); of no samples there is none."""
-        if not len(x):
+        """To mean 0 and standard deviation 1 of these samples, (N, ...); of no samples, and of ids, there is none."""
+        if not len(x) or (x.padding is not None if isinstance(x, LazyInput) else not x.is_floating_point()):
             return Scale()
         if isinstance(x, LazyInput):
             size = (1, -1) + (1,) * (x.ndim - 2)
@@ -295,8 +310,11 @@ class Scale:
 
 
 def scaled(dataset: Dataset, scales: Mapping[Modality, Scale]) -> Dataset:
-    """The data set with each of its modalities scaled; what is missing stays 0."""
-    inputs = {m: _scaled(x, scales[m], dataset.present.get(m)) for m, x in dataset.inputs.items()}
+    """The data set with each of its modalities scaled, but for tokens; what is missing stays 0."""
+    inputs = {
+        m: x if isinstance(dataset.kinds.get(m), Tokens) else _scaled(x, scales[m], dataset.present.get(m))
+        for m, x in dataset.inputs.items()
+    }
     return replace(dataset, inputs=inputs)
 
 
@@ -353,8 +371,11 @@ def refuse_unlike(public: Dataset, train: Dataset) -> None:
     """Raise ConfigError for public data that the networks made for the others could not read."""
     for modality in train.modalities:
         if modality not in public.modalities or public.shape(modality) != train.shape(modality):
+            alike = (
+                "by the vocabulary and tokenizer" if isinstance(train.kinds.get(modality), Tokens) else "in the shape"
+            )
             raise ConfigError(
-                f"public.dataset: {public.name!r} does not hold {modality!r} in the shape of {train.name!r}: name a "
+                f"public.dataset: {public.name!r} does not hold {modality!r} {alike} of {train.name!r}: name a "
                 "set that does, or give public.share"
             )
     if public.task.name != train.task.name:
@@ -379,12 +400,12 @@ def as_the_others(public: Dataset, train: Dataset) -> Dataset:
 
 
 def without(dataset: Dataset, modalities: Collection[str]) -> Dataset:
-    """The data set with zeros, the average once it is standardised, for these modalities."""
+    """The data set with zeros, the average once it is standardised, for these modalities; with padding for tokens."""
     return _filled(dataset, modalities, 0.0)
 
 
 def silent(dataset: Dataset, modalities: Collection[str]) -> Dataset:
-    """The data set with no numbers for these modalities, as from a sensor that is broken."""
+    """The data set with no numbers for these modalities, as from a sensor that is broken; with padding for tokens."""
     return _filled(dataset, modalities, torch.nan)
 
 
@@ -401,14 +422,29 @@ def fingerprint(datasets: Iterable[Dataset]) -> str:
     return hashed.hexdigest()
 
 
+def unread(dataset: Dataset) -> tuple[Modality, ...]:
+    """The modalities of which a sample holds no number, or no sample a token, sorted."""
+    return tuple(m for m, x in sorted(dataset.inputs.items()) if not _readable(x, padding_of(dataset.kinds, m)))
+
+
+def _readable(x: Input, padding: int | None) -> bool:
+    if padding is None or not len(x):
+        return finite(x)
+    return any(bool((piece != padding).any()) for piece in pieces(x))
+
+
 def _filled(dataset: Dataset, modalities: Collection[str], value: float) -> Dataset:
-    inputs = {m: _constant(x, value) if m in modalities else x for m, x in dataset.inputs.items()}
+    inputs = {
+        m: _constant(x, value, padding_of(dataset.kinds, m)) if m in modalities else x
+        for m, x in dataset.inputs.items()
+    }
     return replace(dataset, inputs=inputs)
 
 
-def _constant(x: Input, value: float) -> Tensor:
+def _constant(x: Input, value: float, padding: int | None) -> Tensor:
     """One value everywhere, without the memory of x."""
-    return torch.full((1,) * x.ndim, value, device=x.device).expand(x.shape)
+    one = torch.full((1,) * x.ndim, value if padding is None else padding, device=x.device)
+    return one.expand(x.shape)
 
 
 def packaged_file(package: str, inside: str, remedy: str) -> Path:

@@ -16,6 +16,7 @@ from torch import Tensor
 from parse_p2p.core.errors import nearest
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, Scale
+from parse_p2p.data.kinds import Tokens
 from parse_p2p.data.lazy import in_memory, pieces
 from parse_p2p.data.schema import AXES, BY_AXES, DataSchema, modality_schemas
 from parse_p2p.data.tasks.base import Task, count, listed
@@ -25,6 +26,9 @@ SHORT_SERIES = 8
 LARGE = 1e6
 FAR = 100.0
 """Deviations from the mean."""
+
+UNKNOWN, CUT, FILLED = 0.1, 0.1, 0.8
+"""Shares of tokens, samples and places beyond which it is said."""
 
 CATEGORIES = range(3, 51)
 """How many distinct whole numbers look like categories; two are a yes and a no."""
@@ -46,15 +50,35 @@ class ModalitySummary:
 
 
 @dataclass(frozen=True)
+class TokenSummary:
+    """All ids of one modality of tokens.
+
+    ``filled`` is the share that is padding, ``unknown`` that of the others which stand for what the tokenizer does not
+    know, None where it is not known itself; ``distinct`` ids are there of the vocabulary, and ``cut`` samples were
+    longer than ``length``.
+    """
+
+    length: int
+    vocabulary: int
+    tokenizer: str | None
+    distinct: int
+    filled: float
+    unknown: float | None
+    cut: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a data set holds; ``groups`` is how many natural clients there are, None where nothing says.
 
-    ``targets`` has a row for each class, label or output, as ``task.heading`` says.
+    ``modalities`` are those of numbers, and beside them are those of ``tokens``. ``targets`` has a row for each class,
+    label or output, as ``task.heading`` says.
     """
 
     rows: int
     groups: int | None
     modalities: Mapping[Modality, ModalitySummary]
+    tokens: Mapping[Modality, TokenSummary]
     targets: Sequence[tuple[str, ...]]
     task: Task
 
@@ -62,10 +86,26 @@ class Summary:
 def summary(dataset: Dataset) -> Summary:
     """What a data set with at least one row holds. Raises ConfigError where a sample has more axes than any kind."""
     groups = None if dataset.groups is None else len(np.unique(dataset.groups.numpy()))
+    values = {m: in_memory(dataset.having(m)) for m in dataset.modalities}
     kinds = modality_schemas(dataset, "own").items()
-    modalities = {m: _numbers(each.kind, each.shape, in_memory(dataset.having(m))) for m, each in kinds}
+    modalities = {m: _numbers(each.kind, each.shape, values[m]) for m, each in kinds if each.kind != "tokens"}
+    tokens = {m: _ids(kind, values[m]) for m, kind in _of_tokens(dataset)}
     targets = dataset.task.rows(dataset.targets, dataset.class_names)
-    return Summary(len(dataset), groups, modalities, targets, dataset.task)
+    return Summary(len(dataset), groups, modalities, tokens, targets, dataset.task)
+
+
+def _of_tokens(dataset: Dataset) -> Iterator[tuple[Modality, Tokens]]:
+    for m in dataset.modalities:
+        if isinstance(kind := dataset.kinds.get(m), Tokens):
+            yield m, kind
+
+
+def _ids(kind: Tokens, ids: Tensor) -> TokenSummary:
+    there = ids[ids != kind.padding]
+    code = None if kind.tokenizer is None else kind.tokenizer.unknown
+    unknown = None if code is None else float((there == code).double().mean()) if len(there) else 0.0
+    filled, distinct = 1 - len(there) / max(1, ids.numel()), len(np.unique(there.numpy()))
+    return TokenSummary(ids.shape[1], kind.vocabulary, kind.digest, distinct, filled, unknown, kind.cut)
 
 
 def _numbers(kind: str, shape: tuple[int, ...], x: Tensor) -> ModalitySummary:
@@ -122,18 +162,35 @@ def _of_targets(dataset: Dataset) -> Iterator[str]:
 
 
 def _of_modalities(dataset: Dataset) -> Iterator[str]:
+    for m, each in _of_tokens(dataset):
+        yield from _of_ids(m, _ids(each, in_memory(dataset.having(m))), len(dataset))
     for m in dataset.modalities:
+        if isinstance(dataset.kinds.get(m), Tokens):
+            continue
         x = in_memory(dataset.having(m))
         kind = BY_AXES[x.ndim - 1]
         yield from _of_features(x, m, AXES[kind][0])
         if kind == "vector" and (categories := _categories(x)):
             yield (
                 f"all features of {m!r} are whole numbers with {categories} distinct values, as tokens or categories "
-                "are: are they numbers, of which more is more?"
+                "are: are they numbers, of which more is more? If not, name them in data.tokens"
             )
         if kind == "series" and x.shape[2] < SHORT_SERIES:
             steps = count(x.shape[2], "step", "steps")
             yield f"a series of {m!r} has {steps}: are channels and steps swapped, or is it a vector?"
+
+
+def _of_ids(m: Modality, found: TokenSummary, rows: int) -> Iterator[str]:
+    """What is odd in ids of tokens."""
+    if (found.unknown or 0) > UNKNOWN:
+        yield (
+            f"{found.unknown:.0%} of the tokens of {m!r} are not in the vocabulary of the tokenizer {found.tokenizer}: "
+            "is it one for such texts?"
+        )
+    if found.cut > CUT * rows:
+        yield f"{found.cut} of {rows} samples of {m!r} are cut to {found.length} tokens: is more needed?"
+    if found.filled > FILLED:
+        yield (f"{found.filled:.0%} of {m!r} is padding: a length of less than {found.length} would take less time")
 
 
 def _of_features(x: Tensor, m: Modality, axis: str) -> Iterator[str]:

@@ -32,8 +32,8 @@ class Reader(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Of all samples, the first axis the sample, channels first."""
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """These samples (B, ...), in an array of their own.
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | NDArray[np.int64]:
+        """These samples (B, ...), in an array of their own; of tokens they are int64.
 
         Raises ConfigError, naming the file, where they cannot be read or are others than before.
         """
@@ -47,6 +47,7 @@ class LazyInput:
     steps    what is done to what was read, one after another: (B, ...) → (B, ...), each value for itself
     missing  which samples of the reader there are none of, bool, if any; they are 0
     device   where what is read goes
+    padding  of tokens the id where there is none, of which missing samples are full
     """
 
     reader: Reader
@@ -54,11 +55,12 @@ class LazyInput:
     steps: tuple[Callable[[Tensor], Tensor], ...] = ()
     missing: Tensor | None = None
     device: torch.device | str = "cpu"
+    padding: int | None = None
 
     @staticmethod
-    def of(reader: Reader) -> "LazyInput":
+    def of(reader: Reader, padding: int | None = None) -> "LazyInput":
         """All samples of a reader."""
-        return LazyInput(reader, torch.arange(reader.shape[0]))
+        return LazyInput(reader, torch.arange(reader.shape[0]), padding=padding)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,13 +76,13 @@ class LazyInput:
         return len(self.shape)
 
     def __getitem__(self, at: Tensor | slice) -> Tensor:
-        """The samples of these row numbers, float32 (B, ...)."""
+        """The samples of these row numbers, float32 (B, ...), or int64 of tokens."""
         rows = self.rows[at.cpu() if isinstance(at, Tensor) else at]
         values = torch.from_numpy(self.reader.read(rows.numpy()))
         for step in self.steps:
             values = step(values)
         if self.missing is not None:
-            values[self.missing[rows]] = 0.0
+            values[self.missing[rows]] = self.padding or 0
         return values.to(self.device)
 
     def select(self, at: Tensor) -> "LazyInput":
@@ -102,7 +104,7 @@ class LazyInput:
 
 
 Input = Tensor | LazyInput
-"""The samples of one modality, float32 (N, ...)."""
+"""The samples of one modality, float32 (N, ...), or int64 (N, length) of tokens."""
 
 
 def pieces(x: Input) -> Iterator[Tensor]:

@@ -25,20 +25,32 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, Scale
+from parse_p2p.data.kinds import MOST_TOKENS, Tokens, TokenShape
 from parse_p2p.data.tasks.base import Task
 from parse_p2p.data.tasks.classification import CLASSIFICATION, class_order
 from parse_p2p.data.tasks.source import TaskName
 
-AXES = {"vector": ("features",), "series": ("channels", "steps"), "image": ("channels", "height", "width")}
+AXES = {
+    "vector": ("features",),
+    "series": ("channels", "steps"),
+    "image": ("channels", "height", "width"),
+    "tokens": ("tokens",),
+    "embedding": ("features",),
+}
 """What the axes of a sample are, by its kind."""
 
-BY_AXES = {len(axes): kind for kind, axes in AXES.items()}
+UNSCALED = ("tokens", "embedding")
+"""Kinds that a source has to name, and that are not scaled unless that is asked for."""
+
+BY_AXES = {len(axes): kind for kind, axes in AXES.items() if kind not in UNSCALED}
+"""The kind that a number of axes tells."""
 
 
 LEAST = 1e-30  # so that what is divided by it stays a number
 MOST = 1e30  # so that it is one in float32
 
 SCALES = ("own", "all", "none")
+PROCESSOR = "processor"
 
 
 class Statistics(BaseModel):
@@ -71,8 +83,18 @@ def _as_scale(value: Any) -> Any:
             said = first["msg"].removeprefix("Value error, ")
             raise sentence(f"{key}{': ' if key else ''}{said[0].lower()}{said[1:]}") from None
     if not isinstance(value, Statistics) and value not in SCALES:
-        raise sentence(f"{value!r} is none of {', '.join(SCALES)}, or {{mean: [...], deviation: [...]}}")
+        raise sentence(
+            f"{value!r} is none of {', '.join(SCALES)}, {{mean: [...], deviation: [...]}}, or {{processor: FOLDER}}"
+        )
     return value
+
+
+def _or_a_processor(schema: dict[str, Any]) -> None:
+    """In a run file, where numbers take its place when it is read: a schema holds what agents agree on."""
+    keys = {PROCESSOR: {"type": "string", "description": "the folder of a pretrained model, beside the run file"}}
+    schema["anyOf"].append(
+        {"type": "object", "properties": keys, "required": [PROCESSOR], "additionalProperties": False}
+    )
 
 
 class ModalitySchema(BaseModel):
@@ -80,27 +102,69 @@ class ModalitySchema(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["vector", "series", "image"] = Field(description="what a sample is")
+    kind: Literal["vector", "series", "image", "tokens", "embedding"] = Field(description="what a sample is")
     shape: tuple[int, ...] = Field(
-        min_length=1, description="vector [features], series [channels, steps], image [channels, height, width]"
+        min_length=1,
+        description="vector and embedding [features], series [channels, steps], image [channels, height, width], "
+        "tokens [length]",
     )
     scale: Annotated[Literal["own", "all", "none"] | Statistics, BeforeValidator(_as_scale)] = Field(
         "own",
         description="to mean 0 and deviation 1 by an agent's own training samples or by those of all agents, or not; "
-        "or by given mean and deviation",
+        "or by given mean and deviation, or those of a model's processor; tokens and embeddings are not, by default",
+        json_schema_extra=_or_a_processor,
     )
+    vocabulary: int | None = Field(None, ge=2, le=MOST_TOKENS, description="of tokens: how many ids there are, from 0")
+    padding: int | None = Field(None, ge=0, description="of tokens: the id that stands where there is nothing")
+    tokenizer: str | None = Field(None, description="of tokens: the digest of the tokenizer that made them, if known")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_its_kind(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("kind") not in UNSCALED:
+            return given
+        return {"scale": "none", **({"padding": 0} if given["kind"] == "tokens" else {}), **given}
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Self:
         axes = AXES[self.kind]
         if len(self.shape) != len(axes) or min(self.shape) < 1:
-            raise ValueError(f"the shape of {_an(self.kind)} is [{', '.join(axes)}], each from 1")
+            raise ValueError(f"the shape of {_an(described(self.kind))} is [{', '.join(axes)}], each from 1")
+        for key in () if self.kind == "tokens" else ("vocabulary", "padding", "tokenizer"):
+            if getattr(self, key) is not None:
+                raise sentence(f"{key} is for tokens, and the kind is {self.kind}; leave it out")
+        if self.kind == "tokens":
+            self._refuse_impossible_tokens()
         if isinstance(self.scale, Statistics) and len(self.scale.mean) != self.shape[0]:
             raise ValueError(f"scale has {len(self.scale.mean)} numbers for {self.shape[0]} {axes[0]}")
         return self
 
+    def _refuse_impossible_tokens(self) -> None:
+        if self.vocabulary is None or self.padding is None:
+            raise sentence("tokens need a vocabulary, how many ids there are, and the id of padding")
+        if self.padding >= self.vocabulary:
+            raise sentence(f"padding {self.padding} is none of the {self.vocabulary} ids from 0")
+        if self.scale != "none":
+            raise sentence("tokens are ids, of which none is more than another, and cannot be scaled: leave it out")
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_has_not(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is no token as it was before there were any."""
+        found = cast(dict[str, Any], handler(self))
+        return {key: value for key, value in found.items() if value is not None}
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The shape of one, a ``TokenShape`` of tokens."""
+        if self.vocabulary is None or self.padding is None:
+            return self.shape
+        found: TokenShape = TokenShape(self.shape, self.vocabulary, self.padding, self.tokenizer)
+        return found
+
     def __str__(self) -> str:
-        return described(self.kind, self.shape)
+        more = f", tokenizer {self.tokenizer}" if self.tokenizer else ""
+        ids = f" (vocabulary {self.vocabulary}, padding {self.padding}{more})" if self.kind == "tokens" else ""
+        return described(self.kind, self.shape) + ids
 
 
 class TargetScale(BaseModel):
@@ -176,13 +240,16 @@ class DataSchema(BaseModel):
         for m in modalities:
             if m not in self.modalities:
                 raise ConfigError(f"data_schema: there is no modality {m!r}: {nearest(m, self.modalities)}")
-        return {m: self.modalities[m].shape for m in modalities}
+        return {m: self.modalities[m].sample for m in modalities}
 
 
-def described(kind: str, shape: Sequence[int]) -> str:
-    """Such as ``series of 3 channels, 50 steps``."""
+def described(kind: str, shape: Sequence[int] = ()) -> str:
+    """Such as ``series of 3 channels, 50 steps``, or without a shape the noun alone."""
+    noun = "sequence" if kind == "tokens" else kind
+    if not shape:
+        return noun if kind != "tokens" else "sequence of tokens"
     sized = zip(shape, AXES[kind], strict=True)
-    return f"{kind} of " + ", ".join(f"{size} {axis.removesuffix('s') if size == 1 else axis}" for size, axis in sized)
+    return f"{noun} of " + ", ".join(f"{size} {axis.removesuffix('s') if size == 1 else axis}" for size, axis in sized)
 
 
 def schema_of(dataset: Dataset, scale: Literal["own", "all", "none"]) -> DataSchema:
@@ -244,20 +311,33 @@ def _refuse_other_tasks(sources: Mapping[str, Dataset]) -> None:
 
 
 def modality_schemas(dataset: Dataset, scale: Literal["own", "all", "none"]) -> dict[Modality, ModalitySchema]:
-    """What a sample of each modality of a data set is; the kinds are told by the number of axes.
+    """What a sample of each modality of a data set is; the kinds are told by the data set, or the number of axes.
 
     Raises ConfigError where a sample has more axes than any kind.
     """
     found = {}
     for m in dataset.modalities:
-        shape = dataset.shape(m)
-        if len(shape) not in BY_AXES:
+        if (each := _schema_of(dataset, m, scale)) is None:
             raise ConfigError(
-                f"a sample of {m!r} in {dataset.name!r} has the shape {list(shape)}: give vectors [features], series "
-                "[channels, steps] or images [channels, height, width]"
+                f"a sample of {m!r} in {dataset.name!r} has the shape {list(dataset.shape(m))}: give vectors "
+                "[features], series [channels, steps] or images [channels, height, width]"
             )
-        found[m] = ModalitySchema(kind=BY_AXES[len(shape)], shape=shape, scale=scale)
+        found[m] = each
     return found
+
+
+def _schema_of(
+    dataset: Dataset, modality: Modality, scale: Literal["own", "all", "none"] = "own"
+) -> ModalitySchema | None:
+    shape, kind = tuple(dataset.shape(modality)), dataset.kinds.get(modality)
+    if isinstance(kind, Tokens):
+        ids = {"vocabulary": kind.vocabulary, "padding": kind.padding, "tokenizer": kind.digest}
+        return ModalitySchema.model_validate({"kind": "tokens", "shape": shape, **ids})
+    name = BY_AXES.get(len(shape)) if kind is None else kind.kind
+    if name is None:
+        return None
+    keys = {"kind": name, "shape": shape} | ({} if name in UNSCALED else {"scale": scale})
+    return ModalitySchema.model_validate(keys)
 
 
 def conform(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality], whose: str) -> Dataset:
@@ -282,11 +362,10 @@ def unlike(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality])
         if m not in dataset.modalities:
             yield f"there is no modality {m!r} in it: {nearest(m, dataset.modalities)}"
             continue
-        wanted, shape = schema.modalities[m], dataset.shape(m)
-        if shape != wanted.shape:
-            kind = BY_AXES.get(len(shape))
-            found = _an(described(kind, shape)) if kind else f"of shape {list(shape)}"
-            yield f"{m!r} is {found} here, and {_an(str(wanted))} in data_schema"
+        wanted, found = schema.modalities[m], _schema_of(dataset, m)
+        if found is None or found.sample != wanted.sample:  # an embedding is a vector of which more is known
+            here = f"of shape {list(dataset.shape(m))}" if found is None else _an(str(found))
+            yield f"{m!r} is {here} here, and {_an(str(wanted))} in data_schema{_remedy(m, found, wanted)}"
     if dataset.task.name != schema.task:
         yield (
             f"its task is {dataset.task.name} here, and {schema.task} in data_schema: say data.task: {schema.task} if "
@@ -298,6 +377,19 @@ def unlike(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality])
         yield f"the {task.one} {unknown[0]!r} is not in {key}: {nearest(unknown[0], schema.names)}"
     if missing := [] if task.one_class else [n for n in schema.names if n not in dataset.class_names]:
         yield f"the {task.one} {missing[0]!r} of {key} is not in it: {nearest(missing[0], dataset.class_names)}"
+
+
+def _remedy(modality: Modality, found: ModalitySchema | None, wanted: ModalitySchema) -> str:
+    """What to do where one side takes for numbers what the other takes for tokens, or they are of two tokenizers."""
+    if found is None or "tokens" not in (found.kind, wanted.kind):
+        return ""
+    if found.kind != wanted.kind:
+        if wanted.kind != "tokens":
+            return ": leave it out of data.tokens and data.text"
+        return f": say data.tokens: {{{modality}: {{vocabulary: {wanted.vocabulary}}}}} where they are ids"
+    if found.tokenizer != wanted.tokenizer:
+        return ": ids of another tokenizer mean other things, so give all agents the same"
+    return ""
 
 
 def scales(schema: DataSchema) -> Mapping[Modality, Scale | None]:

@@ -7,7 +7,7 @@ tasks are kept and replayed. ``accuracy`` is that on a client's own tasks (the b
 *self*), ``others`` that on the tasks of all others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.kinds import Tokens
 from parse_p2p.data.lazy import LazyInput
 
 
@@ -68,6 +69,9 @@ def change(dataset: Dataset, group: int, client: int, task: int, options: Stream
     order = torch.randperm(dataset.classes, generator=rule) if options.relabel else torch.arange(dataset.classes)
     inputs = {}
     for m, x in sorted(dataset.in_memory().items()):
+        if isinstance(dataset.kinds.get(m), Tokens):
+            inputs[m] = x
+            continue
         common = _direction(x, seeded(seed, "shift", m, group, task))
         mine = _direction(x, seeded(seed, "shift", m, group, task, client))
         inputs[m] = x + options.shift * ((1 - options.within) * common + options.within * mine)
@@ -81,6 +85,8 @@ def stream(train: Dataset, test: Dataset, client: int, clients: int, options: St
             raise ConfigError(
                 f"stream: its tasks are made of samples in memory, and {m!r} is read lazily: leave one out"
             )
+    if options.shift and (said := unshifted(m for m in train.modalities if isinstance(train.kinds.get(m), Tokens))):
+        raise ConfigError(said)
     group = client % options.groups
     parts = torch.randperm(len(train), generator=seeded(seed, "cut", client)).tensor_split(options.tasks)
     tasks = [change(train.select(rows), group, client, t, options, seed) for t, rows in enumerate(parts)]
@@ -92,6 +98,11 @@ def stream(train: Dataset, test: Dataset, client: int, clients: int, options: St
         for t in range(options.tasks)
     ]
     return Stream(tasks, own, join(others) if others else own, options.rounds)
+
+
+def unshifted(tokens: Iterable[str]) -> str:
+    """A sentence on inputs that have no offset, where there are any."""
+    return next((f"stream.shift: {m!r} is tokens, whose ids cannot be moved: set shift: 0" for m in tokens), "")
 
 
 def _direction(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -23,6 +23,7 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.data import tokenizer
 from parse_p2p.data.base import Scale
 from parse_p2p.launch import kept_data
 from parse_p2p.runtime import announcements, checkpoint
@@ -74,6 +75,8 @@ class RunFolder:
                 f"the data of {me} are not those that its run in {self.path} began with (fingerprint {found}, then "
                 f"{before}): bring those back, or start anew in another folder"
             )
+        for each in data.tokenizers(me):  # so that its model can be asked about texts
+            tokenizer.keep(self.data(me).parent, each)
 
     def agreed(self, me: PeerId, data: AgentData) -> Agreed:
         """What an agent of this run agreed on with the others. Raises ConfigError where that is not kept, or broken."""

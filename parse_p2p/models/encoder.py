@@ -33,8 +33,12 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, cause
 from parse_p2p.core.plugin_options import refused
 from parse_p2p.core.rng import seeded
+from parse_p2p.data.kinds import TokenShape
 from parse_p2p.data.schema import BY_AXES
 from parse_p2p.models.lora.injection import LoraOptions, inject
+
+SHIPPED = (*BY_AXES.values(), "tokens")
+"""The encoders by the kind of input that they are for."""
 
 SIZES = ("width", "depth")
 """What the encoders that are shipped are made by."""
@@ -115,7 +119,7 @@ class EncoderOptions(BaseModel):
 
 
 def _of_ones_own(kind: str) -> bool:
-    return kind not in ("auto", *BY_AXES.values())
+    return kind not in ("auto", *SHIPPED)
 
 
 def _takes_sizes(kind: str) -> bool:
@@ -277,7 +281,8 @@ def trunk(shape: tuple[int, ...], options: EncoderOptions, modality: str = "") -
     """
     if options.ones_own:
         return _ones_own(shape, options, modality)
-    kind = BY_AXES.get(len(shape), "vector") if options.kind == "auto" else options.kind
+    of_input = "tokens" if isinstance(shape, TokenShape) else BY_AXES.get(len(shape), "vector")
+    kind = of_input if options.kind == "auto" else options.kind
     encoder = _fitting(kind, shape, options)
     if options.frozen:
         encoder.requires_grad_(False)
@@ -335,7 +340,12 @@ def _shape(build: Callable[..., nn.Module], shape: tuple[int, ...], options: Enc
     It is tried on numbers, for on the device ``meta`` torch loads its compiler: two seconds and 80 MB in every process.
     """
     with torch.device("cpu"), torch.random.fork_rng(devices=[]), torch.no_grad():
-        return tuple(build(shape, options)(torch.zeros(2, *shape)).shape)
+        return tuple(build(shape, options)(two_samples(shape)).shape)
+
+
+def two_samples(shape: tuple[int, ...]) -> Tensor:
+    """Zeros (2, *shape) to try a module on; of tokens int64 ids that are no padding."""
+    return torch.full((2, *shape), shape.any_id) if isinstance(shape, TokenShape) else torch.zeros(2, *shape)
 
 
 # those of one's own
@@ -423,8 +433,8 @@ def _arguments(build: Any, shape: tuple[int, ...], options: EncoderOptions) -> d
 
 @torch.no_grad()
 def _tried(module: nn.Module, shape: tuple[int, ...], options: EncoderOptions) -> int:
-    """The features that a module gives, seen on two samples of zeros."""
-    kind, given = options.kind, module.eval()(torch.zeros(2, *shape))
+    """The features that a module gives, seen on two samples of zeros, or of one token."""
+    kind, given = options.kind, module.eval()(two_samples(shape))
     if not isinstance(given, Tensor):
         raise ConfigError(f"the encoder {kind!r} gives {_of(given)}: it has to give one tensor (B, features)")
     found = tuple(given.shape)

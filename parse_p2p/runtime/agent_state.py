@@ -15,8 +15,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.events import Event
 from parse_p2p.core.membership import Membership, Modalities
 from parse_p2p.core.types import PeerId, Role
-from parse_p2p.data.base import Dataset, without
-from parse_p2p.data.lazy import finite
+from parse_p2p.data.base import Dataset, unread, without
 from parse_p2p.learning.learner import Learner
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Local, Method, Script
@@ -169,12 +168,12 @@ class AgentState:
     def _read(self, round: int, data: Dataset) -> Dataset:
         """Samples as they are read in a round, with the average for what a broken sensor gives no numbers of."""
         data = self.sense(round, data)
-        failed = _failed(data)
+        failed = unread(data)
         return without(data, failed) if failed else data
 
     def _read_sensors(self, round: int) -> None:
         data = self.sense(round, self.learner.data)
-        self.failed = _failed(data)
+        self.failed = unread(data)
         if self.failed:  # the average of a standardised feature is 0
             self.learner.data = without(data, self.failed)
             self.learner.test = without(self.learner.test, self.failed)
@@ -209,10 +208,6 @@ class AgentState:
         self.learner.restore(state)
         self.memory.clear()
         self.memory |= {n.removeprefix("memory/"): t.clone() for n, t in state.items() if n.startswith("memory/")}
-
-
-def _failed(data: Dataset) -> Modalities:
-    return tuple(m for m, x in sorted(data.inputs.items()) if not finite(x))
 
 
 def _measured(script: Script, metrics: Mapping[str, float]) -> Script:

@@ -9,6 +9,9 @@ from typing import Any
 import yaml
 
 from parse_p2p.core import plugins
+from parse_p2p.core.types import Modality
+from parse_p2p.data.kinds import TokenShape
+from parse_p2p.data.tokenizer import file_name
 from parse_p2p.launch.kept_data import AppliedScale
 from parse_p2p.serving.description import Description
 from parse_p2p.serving.trained import TrainedModel
@@ -65,7 +68,7 @@ def _front(about: Description) -> dict[str, Any]:
 
 def _example(model: TrainedModel) -> str:
     shapes = {m: ", ".join(map(str, shape)) for m, shape in model.modalities.items()}
-    inputs = ", ".join(f"{m!r}: numpy.zeros((8, {shape}))" for m, shape in shapes.items())
+    inputs = ", ".join(_inputs_of(model, m, shape) for m, shape in shapes.items())
     about = model.description
     names = {about.model.network, *(each.kind for each in about.encoders.values())}
     own = sorted(filter(plugins.ones_own, names))
@@ -80,12 +83,30 @@ def _example(model: TrainedModel) -> str:
     return "\n".join(["```python", *lines, "```"])
 
 
+def _inputs_of(model: TrainedModel, modality: Modality, shape: str) -> str:
+    if modality in model.tokenizers:
+        return f"{modality!r}: ['a text'] * 8"
+    each = model.description.data_schema.modalities[modality].sample
+    if isinstance(each, TokenShape):
+        return f"{modality!r}: numpy.full((8, {shape}), {each.any_id})"
+    return f"{modality!r}: numpy.zeros((8, {shape}))"
+
+
 def _inputs(about: Description) -> Iterator[str]:
     rows = ["| modality | a sample | scaled |", "| --- | --- | --- |"]
     for m, each in about.data_schema.modalities.items():
         rows.append(f"| `{_plain(m)}` | {each} | {_scaled(about.scale[m])} |")
     yield "\n".join(rows)
     yield "All numbers are float32. Scaling is part of the model: each feature or channel by a mean and a deviation."
+    for m, each in about.data_schema.modalities.items():
+        if each.kind == "tokens":
+            yield f"Ids of `{_plain(m)}` are int64.{_tokenizer(each.tokenizer)}"
+
+
+def _tokenizer(digest: str | None) -> str:
+    if digest is None:
+        return " Which tokenizer made them is not known."
+    return f" Texts become ids by `{file_name(digest)}`, cut and filled to that length: any other gives other ids."
 
 
 def _scaled(scale: AppliedScale | None) -> str:

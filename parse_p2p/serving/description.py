@@ -69,6 +69,6 @@ class Description(BaseModel):
     def network(self) -> Network:
         """The network with any values. Raises ConfigError where it cannot be built."""
         build: Build = plugins.load(plugins.NETWORKS, self.model.network)
-        shapes = {m: each.shape for m, each in self.data_schema.modalities.items()}
+        shapes = self.data_schema.shapes(list(self.data_schema.modalities))
         network = build(shapes, len(self.classes), self.model, self.encoders)
         return weigh(network, shapes, self.model.weighting, self.model.chosen("weighting"))

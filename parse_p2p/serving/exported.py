@@ -11,6 +11,8 @@ from torch import Tensor
 from parse_p2p import __version__
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, cause
+from parse_p2p.core.types import Modality
+from parse_p2p.data import tokenizer
 from parse_p2p.launch import kept_data
 from parse_p2p.models.base import Network
 from parse_p2p.serving import card
@@ -55,6 +57,8 @@ def write(model: TrainedModel, folder: Path) -> None:
     # all parameters lie in one flat buffer, and a file of tensors wants each by itself
     tensors = {name: tensor.detach().clone() for name, tensor in model.network.state_dict().items()}
     (folder / TENSORS).write_bytes(safetensors.save(tensors, {"format": "pt"}))
+    for each in model.tokenizers.values():
+        tokenizer.keep(folder, each)
     (folder / CARD).write_text(card.text(model), encoding="utf-8")
     kept_data.write(folder / CONFIG, model.description.model_dump(mode="json"))
 
@@ -77,7 +81,13 @@ def read(folder: Path, id: str | None = None, round: int | None = None, trusted:
     except (KeyError, ValueError, IndexError, TypeError, RuntimeError, MemoryError) as error:
         raise ConfigError(f"{folder / CONFIG} does not fit together ({cause(error)}): export it anew") from None
     _fill(network, tensors, folder / TENSORS)
-    return TrainedModel(description, network)
+    return TrainedModel(description, network, with_tokenizers(description, folder))
+
+
+def with_tokenizers(description: Description, folder: Path) -> dict[Modality, tokenizer.Tokenizer]:
+    """Those of a model's modalities that lie in a folder. Raises ConfigError where one is broken."""
+    found = {m: tokenizer.kept(folder, each.tokenizer) for m, each in description.data_schema.modalities.items()}
+    return {m: each for m, each in found.items() if each is not None}
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -100,6 +110,9 @@ def _refuse_sizes(description: Description, tensors: dict[str, Tensor]) -> None:
     for key, value in (pair for each in options for pair in each.model_dump().items()):
         if isinstance(value, int) and value > max(there, 100):
             raise ValueError(f"{key} is {value}, and there are {there} numbers in {TENSORS}")
+    for m, each in description.data_schema.modalities.items():
+        if not description.encoders[m].ones_own and (each.vocabulary or 0) > max(there, 100):
+            raise ValueError(f"vocabulary is {each.vocabulary}, and there are {there} numbers in {TENSORS}")
 
 
 def _fill(network: Network, tensors: dict[str, Tensor], path: Path) -> None:

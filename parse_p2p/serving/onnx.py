@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError, P2PError, cause
 from parse_p2p.core.rng import seeded
+from parse_p2p.data.kinds import TokenShape
 from parse_p2p.serving.packages import package
 from parse_p2p.serving.trained import TrainedModel
 
@@ -99,7 +100,10 @@ def _samples(model: TrainedModel, rows: int) -> dict[Any, Tensor]:
     """Inputs about as large as those that the model learnt from."""
     generator = seeded("onnx", rows)
     found = {}
-    for m, shape in model.modalities.items():
+    for m, shape in model.description.data_schema.shapes(list(model.modalities)).items():
+        if isinstance(shape, TokenShape):
+            found[m] = torch.randint(shape.vocabulary, (rows, *shape), generator=generator)
+            continue
         scale, x = model.scales[m], torch.randn(rows, *shape, generator=generator)
         if scale.mean is not None and scale.deviation is not None:
             x = (x.double() * scale.deviation + scale.mean).float()

@@ -25,6 +25,7 @@ from parse_p2p.models.parameter_buffer import ParameterBuffer, fill
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import MODALITIES, modalities_in
 from parse_p2p.serving.description import Description, Measured, RunFacts
+from parse_p2p.serving.exported import with_tokenizers
 from parse_p2p.serving.trained import TrainedModel
 
 
@@ -68,7 +69,8 @@ class RunModels:
             fill(network.changing_buffers(), ParameterBuffer(network.parts(), torch.device("cpu")), state)
         except ConfigError as error:
             raise ConfigError(f"the checkpoint of {me} after round {found} is none of this run ({error})") from None
-        return TrainedModel(self._description(spec, found), network)
+        description = self._description(spec, found)
+        return TrainedModel(description, network, with_tokenizers(description, self.folder.data(me).parent))
 
     def measured(self, me: PeerId, round: int) -> Measured | None:
         """How good an agent's model was after so many rounds; None where its log does not say."""

@@ -41,7 +41,10 @@ class Limits(BaseModel):
 
 
 class Question(BaseModel):
-    """Samples by modality, each a list of rows as they were measured, and which rows have one that not all have."""
+    """Samples by modality, each a list of rows as they were measured, and which rows have one that not all have.
+
+    A row of tokens is a list of ids, or a text.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -150,11 +153,13 @@ def _flags(name: str, given: list[Any]) -> NDArray[np.bool_]:
 
 
 def _filled(model: TrainedModel, name: str, rows: list[Any], flags: Mapping[str, NDArray[np.bool_]]) -> list[Any]:
-    """The rows with zeros in place of whatever stands where there is nothing."""
+    """The rows with zeros, or an empty text, in place of whatever stands where there is nothing."""
     there, shape = flags.get(name), model.modalities.get(Modality(name))
     if there is None or shape is None or len(there) != len(rows):
         return rows
-    nothing = np.zeros(shape).tolist()
+    tokens = model.description.data_schema.modalities[Modality(name)].kind == "tokens"
+    zeros = np.zeros(shape, np.int64 if tokens else np.float64).tolist()
+    nothing = "" if tokens and any(isinstance(row, str) for row in rows) else zeros
     return [row if has else nothing for row, has in zip(rows, there.tolist(), strict=True)]
 
 

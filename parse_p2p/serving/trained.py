@@ -1,9 +1,9 @@
 """A trained agent as something to be asked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import torch
 from numpy.typing import NDArray
@@ -14,15 +14,13 @@ from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Batch, Present, Scale
 from parse_p2p.data.lazy import Input
 from parse_p2p.data.tasks.base import Task
+from parse_p2p.data.tokenizer import Tokenizer
 from parse_p2p.launch.kept_data import scale_of
 from parse_p2p.learning.learner import EVALUATION_BATCH
 from parse_p2p.models.base import Network
 from parse_p2p.models.encoder import drawing
 from parse_p2p.serving.description import Description
 from parse_p2p.serving.inputs import checked
-
-Array = TypeVar("Array", NDArray[Any], Tensor)
-"""What is asked in is answered in."""
 
 EVERYWHERE: Present = {}
 """All samples have all modalities that are given."""
@@ -33,11 +31,12 @@ class TrainedModel:
     """The model of one agent after some round: inputs as they were measured go in, probabilities or numbers come out.
 
     ``network`` is the torch module, on the CPU; it reads inputs that ``scaled`` made. ``description`` says what there
-    is to know beside its tensors.
+    is to know beside its tensors. ``tokenizers`` are those of the modalities that it may be asked about in texts.
     """
 
     description: Description
     network: Network
+    tokenizers: Mapping[Modality, Tokenizer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False)
@@ -67,20 +66,28 @@ class TrainedModel:
         """What inputs are scaled by, as the agent's own samples were."""
         return {m: scale_of(self.description.scale[m], shape) for m, shape in self.modalities.items()}
 
-    def predict(self, inputs: Mapping[str, Array], present: Mapping[str, Array] | None = None) -> Array:
-        """The probability of each class or label, float32 (N, classes): an array for arrays, a tensor for tensors.
+    @overload
+    def predict(self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        """A tensor of tensors."""
+
+    @overload
+    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> NDArray[Any]:
+        """An array of arrays and texts."""
+
+    def predict(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> Any:
+        """The probability of each class or label, float32 (N, classes): an array, or a tensor where any input is one.
 
         Of regression the numbers, in their own units.
 
         ``inputs[m]`` are N samples (N, *shape of m), as they were measured: they are scaled here. Any of the model's
-        modalities are enough; where some samples lack one, ``present[m]``, bool (N,), says which have it. Raises
-        ConfigError, naming the modality, for anything that a model could not have learnt from.
+        modalities are enough; where some samples lack one, ``present[m]``, bool (N,), says which have it. Of tokens
+        they are ids, whole numbers, or N texts where the model has its tokenizer. Raises ConfigError, naming the
+        modality, for anything that a model could not have learnt from.
         """
-        x, there = checked(inputs, self.description.data_schema.modalities, present)
-        first = next(iter(inputs.values()))
+        x, there = checked(inputs, self.description.data_schema.modalities, present, self.tokenizers)
         found: Any = self.task.said(self.logits(x, there))
-        said: Array = found.to(first.device) if isinstance(first, Tensor) else found.numpy()
-        return said
+        tensor = next((each for each in inputs.values() if isinstance(each, Tensor)), None)
+        return found.numpy() if tensor is None else found.to(tensor.device)
 
     def labels(self, inputs: Mapping[str, Any], present: Mapping[str, Any] | None = None) -> list[Any]:
         """The name of the likeliest class of each sample, or the list of its labels; asked of as ``predict`` is.
@@ -90,12 +97,12 @@ class TrainedModel:
         return self.task.named(torch.as_tensor(self.predict(inputs, present)), self.classes)
 
     def scaled(self, inputs: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
-        """Inputs as the network reads them: float32 (N, *shape), scaled."""
+        """Inputs as the network reads them: float32 (N, *shape), scaled; tokens as they are."""
         return {m: self.scales[m](x) for m, x in inputs.items()}
 
     @torch.no_grad()
     def logits(self, inputs: Mapping[Modality, Input], present: Present = EVERYWHERE) -> Tensor:
-        """What is behind ``predict``, (N, classes), of float32 inputs that are known to be right."""
+        """What is behind ``predict``, (N, classes), of inputs that are known to be right, float32 or ids."""
         self._refuse_some([m for m in inputs if m not in present])
         rows = len(next(iter(inputs.values())))
         found = torch.empty(rows, len(self.classes))

@@ -6,6 +6,7 @@ from plans import inputs, plan
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.data.kinds import TokenShape
 from parse_p2p.data.schema import BY_AXES
 from parse_p2p.models.base import initialise
 from parse_p2p.models.encoder import EncoderOptions, args_of, trunk
@@ -15,12 +16,15 @@ SHAPES: dict[int, list[tuple[int, ...]]] = {
     2: [(1, 1), (3, 20), (6, 128)],
     3: [(1, 1, 1), (1, 4, 4), (3, 9, 5)],
 }
+TOKENS = [TokenShape((1,), 2), TokenShape((9,), 40, padding=3)]
 KINDS = [kind for kind in plugins.known(plugins.ENCODERS) if args_of(kind) is None]
 """Those that are as wide and deep as asked for; others, see ``test_trunks_of_libraries.py``, are told what to be."""
 
 
 def accepted(kind):
     """The shapes an encoder is tried on: those of its kind of input, and for a new kind whatever it can take."""
+    if kind == "tokens":
+        return TOKENS
     mine = [shape for axes, name in BY_AXES.items() if name == kind for shape in SHAPES[axes]]
     return mine or [s for shapes in SHAPES.values() for s in shapes if takes(kind, s)]
 
@@ -99,7 +103,7 @@ def test_an_unknown_encoder_is_refused_by_name():
         plan(encoder={"kind": "serie"})
 
 
-@pytest.mark.parametrize("kind", ["series", "image"])
+@pytest.mark.parametrize("kind", ["series", "image", "tokens"])
 def test_an_encoder_for_another_kind_of_input_is_a_config_error(kind):
     with pytest.raises(ConfigError, match="encoder"):
         plan(encoder={"kind": kind}).agent_state("a0").learner.evaluate()

@@ -152,6 +152,15 @@ def test_the_data_set_of_the_data_page_is_one(tmp_path, monkeypatch):
     assert torch.equal(once.inputs["left"], again.inputs["left"])
 
 
+def test_the_texts_of_the_page_on_texts_are_learnt(tmp_path, monkeypatch):
+    for name in ("tokenizers", "pyarrow"):
+        pytest.importorskip(name)
+    monkeypatch.chdir(tmp_path)
+    [code] = blocks(DOCS / "how-to" / "text.md", "python")
+    exec(compile(code, "text.md", "exec"), names := {})
+    assert names["run"].accuracy > 0.9 and names["said"] == ["liked", "disliked"]
+
+
 def test_the_encoder_and_the_codec_of_the_network_page_are_such(tmp_path, monkeypatch):
     encoder_code, codec_code, _ = blocks(DOCS / "how-to" / "network.md", "python")
     flat = trunk((3, 5), EncoderOptions(kind=written(tmp_path, monkeypatch, "flat", encoder_code), width=7))

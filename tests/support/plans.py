@@ -9,6 +9,7 @@ from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.types import Modality, PeerId, Role
+from parse_p2p.data.kinds import TokenShape
 from parse_p2p.methods.exchanges.base import mix_slices, slices
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.models.encoder import EncoderOptions
@@ -68,9 +69,14 @@ def network(kind="fission", shapes=BOTH, classes=4, encoder=EncoderOptions(), **
 
 
 def inputs(shapes, count=5, seed=0):
-    """Standard normal inputs of these shapes."""
+    """Standard normal inputs of these shapes, and any ids of tokens."""
     rng = torch.Generator().manual_seed(seed)
-    return {m: torch.randn(count, *shape, generator=rng) for m, shape in shapes.items()}
+    return {
+        m: torch.randint(shape.vocabulary, (count, *shape), generator=rng)
+        if isinstance(shape, TokenShape)
+        else torch.randn(count, *shape, generator=rng)
+        for m, shape in shapes.items()
+    }
 
 
 def mixing_only(local, options):

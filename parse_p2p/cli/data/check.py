@@ -100,7 +100,8 @@ def _show(name: str, found: "Summary", console: "Console") -> None:
     groups = "" if found.groups is None else f", {found.groups} group{'' if found.groups == 1 else 's'}"
     rows = f"{found.rows} row{'' if found.rows == 1 else 's'}"
     console.print(f"[bold]{escape(name)}[/]: {rows}{groups}", highlight=False, soft_wrap=True)
-    for table in (_modalities(found), _targets(found)):
+    inputs = [table(found) for table, rows in ((_modalities, found.modalities), (_tokens, found.tokens)) if rows]
+    for table in (*inputs, _targets(found)):
         console.print(table)
         console.print()
 
@@ -112,6 +113,16 @@ def _modalities(found: "Summary") -> Columns:
         numbers = (each.smallest, each.largest, each.mean, each.deviation)
         shape = " × ".join(map(str, each.shape))
         table.add_row(escape(m), each.kind, shape, *(f"{number:.4g}" for number in numbers))
+    return table
+
+
+def _tokens(found: "Summary") -> Columns:
+    names = ("modality", "tokens", "vocabulary", "used", "padding", "unknown", "cut", "tokenizer")
+    table = Columns(names, first=("modality", "vocabulary", "padding", "unknown", "cut"), left=("tokenizer",))
+    for m, each in found.tokens.items():
+        sizes = map(str, (each.length, each.vocabulary, each.distinct))
+        unknown = "–" if each.unknown is None else f"{each.unknown:.1%}"
+        table.add_row(escape(m), *sizes, f"{each.filled:.1%}", unknown, str(each.cut), each.tokenizer or "–")
     return table
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,18 +19,28 @@ from torch import Tensor
 from parse_p2p.core.errors import ConfigError, DataWarning, nearest
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.kinds import Kinds, Tokens, padding_of
 from parse_p2p.data.lazy import Input, LazyInput, pieces
+from parse_p2p.data.sources.tokens import KindOptions, TokenOptions, is_text, refuse_beyond
 from parse_p2p.data.tasks.base import Task
 from parse_p2p.data.tasks.classification import refuse_unless_labels
 from parse_p2p.data.tasks.source import Name, Origin, TargetOptions
 
 GROUPS = "groups"
+NO_KINDS: Kinds = {}
 PIXELS = (1, 3, 4)
 """How many channels pictures have."""
 
 
-Values = NDArray[np.float32] | LazyInput
-"""The inputs of one modality (N, ...), channels first."""
+Values = NDArray[np.float32] | NDArray[np.int64] | LazyInput
+"""The inputs of one modality (N, ...), channels first, or the ids of tokens (N, length)."""
+
+
+class Hold(Protocol):
+    """Makes inputs of an array that looks right; ``padding`` is that of tokens, None of all else."""
+
+    def __call__(self, name: str, array: NDArray[Any], channels_last: bool, padding: int | None) -> Values: ...
+
 
 LAZY = (
     "leave the inputs in their files and read each batch when it is needed, for sets larger than memory: the same "
@@ -38,7 +48,7 @@ LAZY = (
 )
 
 
-class ArrayOptions(TargetOptions):
+class ArrayOptions(TargetOptions, KindOptions):
     """What the arrays are."""
 
     group: Name = Field(GROUPS, description="the name of what holds the natural client of each sample, if anything")
@@ -58,11 +68,11 @@ def from_arrays(
     arrays: Mapping[str, NDArray[Any]],
     where: Path | str,
     options: ArrayOptions,
-    hold: Callable[[str, NDArray[Any], bool], Values] | None = None,
+    hold: Hold | None = None,
 ) -> Dataset:
-    """Inputs as contiguous float32 with channels first, targets numbered by the classes' names.
+    """Inputs as contiguous float32 with channels first, or ids as int64, targets numbered by the classes' names.
 
-    ``hold(name, array, channels_last)`` makes inputs of an array that looks right, by default a copy; their values are
+    ``hold`` makes inputs of an array that looks right, by default a copy; their values are
     checked then. Raises ConfigError, naming the place and the array, for anything a model could not learn from.
     """
     origin, left = Origin(where, ", ".join(options.targets)), dict(arrays)
@@ -80,14 +90,74 @@ def from_arrays(
         raise ConfigError(
             f"{where} has no array besides {origin.target!r} and {options.group!r}; add one array per modality"
         )
+    ids, kinds = _ids(origin, left, options, len(targets), hold)
     _refuse_layouts(origin, left, options.layout)
-    inputs = {}
+    inputs: dict[Modality, Values] = {}
     for m, array in left.items():
         last = _is_channels_last(origin, m, array, len(targets), options.layout)
-        inputs[Modality(m)] = in_float32(array, last) if hold is None else hold(m, array, last)
+        inputs[Modality(m)] = in_float32(array, last) if hold is None else hold(m, array, last, None)
     missing = {m: _missing(origin, m, values) for m, values in inputs.items()}
-    found = with_gaps(origin, inputs, missing, targets, classes, groups, options.solved)
-    return replace(found, weights=weights)
+    missing |= {m: lacks_tokens(values, kinds[m]) for m, values in ids.items()}
+    found = with_gaps(origin, inputs | ids, missing, targets, classes, groups, options.solved, kinds)
+    return replace(found, weights=weights, kinds=options.kinds(kinds, {m: found.shape(m) for m in found.inputs}))
+
+
+# tokens
+
+
+def _ids(
+    origin: Origin, left: dict[str, NDArray[Any]], options: ArrayOptions, samples: int, hold: Hold | None
+) -> tuple[dict[Modality, Values], dict[Modality, Tokens]]:
+    """The ids of all modalities of tokens, whose arrays are taken out of those that are left."""
+    found, kinds = dict[Modality, Values](), dict[Modality, Tokens]()
+    for m, text in options.text.items():
+        name = text.column or m
+        array = _taken(origin, left, name, f"data.text.{m}", samples)
+        if not is_text(array):
+            raise origin.fault(name, f"is {array.dtype} with {array.ndim} axes", "give one text for each sample")
+        texts = [None if each is None else str(each) for each in array.tolist()]
+        found[m], kinds[m] = text.read(m, texts, _by_row(origin, name))
+    for m, each in options.tokens.items():
+        array = _taken(origin, left, m, f"data.tokens.{m}", samples)
+        found[m], kinds[m] = _read_ids(origin, m, array, each, hold)
+    if left and (both := sorted(found.keys() & left.keys())):
+        raise origin.fault(both[0], "is called as a modality of texts", "give each modality a name of its own")
+    return found, kinds
+
+
+def _taken(origin: Origin, left: dict[str, NDArray[Any]], name: str, key: str, samples: int) -> NDArray[Any]:
+    if name not in left:
+        raise ConfigError(f"{key}: {origin.where} has no {origin.noun} {name!r}; {nearest(name, left)}")
+    _refuse_other_length(origin, name, left[name], samples)
+    return left.pop(name)
+
+
+def _read_ids(
+    origin: Origin, name: Modality, array: NDArray[Any], options: TokenOptions, hold: Hold | None
+) -> tuple[Values, Tokens]:
+    kind, fault = options.kind(name), _by_row(origin, name)
+    if array.dtype == object and array.ndim == 1:
+        return options.read(array.tolist(), kind, fault)
+    if array.dtype.kind not in "iu" or array.ndim != 2 or not array.size:
+        wrong = f"is {array.dtype} of shape {array.shape}"
+        raise origin.fault(name, wrong, f"give ids as whole numbers (N, length) from 0 to {kind.vocabulary - 1}")
+    refuse_beyond(array, kind, fault)
+    if options.length not in (None, array.shape[1]):
+        if hold is not None:
+            wrong = f"has {array.shape[1]} ids per sample, and data.tokens.{name}.length is {options.length}"
+            raise origin.fault(name, wrong, "leave length out, or data.lazy")
+        return options.read(array.tolist(), kind, fault)
+    return np.array(array, np.int64, order="C") if hold is None else hold(name, array, False, kind.padding), kind
+
+
+def _by_row(origin: Origin, name: str) -> Callable[[int, str, str], ConfigError]:
+    return lambda row, wrong, remedy: origin.fault(name, f"{wrong} in row {row}, from 0", remedy)
+
+
+def lacks_tokens(values: Values, kind: Tokens) -> NDArray[np.bool_]:
+    """The samples of ids (N, length) that are padding alone, (N,)."""
+    some = pieces(values) if isinstance(values, LazyInput) else [torch.from_numpy(values)]
+    return np.concatenate([(piece == kind.padding).all(1).numpy() for piece in some])
 
 
 # groups and weights
@@ -124,7 +194,7 @@ def _groups(origin: Origin, groups: NDArray[Any] | None, name: str, samples: int
 
 def with_gaps(
     origin: Origin, inputs: Mapping[Modality, Values], missing: Mapping[Modality, NDArray[np.bool_]],
-    targets: Tensor, classes: tuple[str, ...], groups: Tensor | None, task: Task,
+    targets: Tensor, classes: tuple[str, ...], groups: Tensor | None, task: Task, kinds: Kinds = NO_KINDS,
 ) -> Dataset:  # fmt: skip
     """The data set of checked values; ``missing`` (N,) says of each modality which samples lack it, and is noted.
 
@@ -140,14 +210,16 @@ def with_gaps(
             present[m] = torch.from_numpy(~lacks)
     for row in np.flatnonzero(np.all(list(missing.values()), axis=0)).tolist():
         raise ConfigError(f"row {row} of {origin.where}, from 0, has no value of any modality; leave it out")
-    filled = {m: _zero_where(lacks, inputs[m]) for m, lacks in missing.items()}
-    return Dataset(origin.name, filled, targets, len(classes), groups, labels=classes, present=present, task=task)
+    filled = {m: _zero_where(lacks, inputs[m], padding_of(kinds, m)) for m, lacks in missing.items()}
+    return Dataset(
+        origin.name, filled, targets, len(classes), groups, labels=classes, present=present, task=task, kinds=kinds
+    )
 
 
-def _zero_where(lacks: NDArray[np.bool_], values: Values) -> Input:
+def _zero_where(lacks: NDArray[np.bool_], values: Values, padding: int | None) -> Input:
     if isinstance(values, LazyInput):
         return replace(values, missing=torch.from_numpy(lacks)) if lacks.any() else values
-    values[lacks] = 0.0
+    values[lacks] = padding or 0
     return torch.from_numpy(values)
 
 
@@ -157,7 +229,9 @@ def _is_channels_last(
     """Whether channels are the last axis of an array. Raises ConfigError for one of another type, shape or length."""
     if array.dtype.kind not in "fiub" or array.ndim not in (2, 3, 4):
         wrong = f"is {array.dtype} with {array.ndim} axes"
-        raise origin.fault(name, wrong, "give numbers as (N,F) vectors, (N,C,T) series or (N,C,H,W) images")
+        texts = is_text(array) and "name it in data.text, or "
+        remedy = f"{texts or ''}give numbers as (N,F) vectors, (N,C,T) series or (N,C,H,W) images"
+        raise origin.fault(name, wrong, remedy)
     if array.size == 0:
         raise origin.fault(name, "is empty", "give at least one sample with at least one number")
     _refuse_other_length(origin, name, array, samples)
@@ -191,7 +265,7 @@ def _refuse_layouts(origin: Origin, inputs: Mapping[str, NDArray[Any]], layout: 
             raise origin.fault(m, "has no channels: it is vectors (N,F)", "leave it out of data.layout")
 
 
-def lacks_all(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+def lacks_all(values: NDArray[Any]) -> NDArray[np.bool_]:
     """The samples of (N, ...) that are NaN as a whole, (N,)."""
     return np.asarray(np.isnan(values).reshape(len(values), -1).all(1))
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from parse_p2p.core.errors import ConfigError, cause
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.tables import WHOLE, Part, TableOptions, from_parts, needed, pyarrow
+from parse_p2p.data.sources.tables import TEXT, WHOLE, Part, TableOptions, from_parts, needed, pyarrow
 
 
 class Options(TableOptions):
@@ -47,9 +47,16 @@ def open(options: Options, seed: int) -> Dataset:
     needed(path, table.column_names, options)
     for name in filter(None, (*(() if options.solved.numbers else options.targets), options.group)):
         if str(table.column(name).type) in WHOLE:  # 01 is another label than 1
-            as_text = _table(csv, path, text, delimiter, lines, name)
-            table = table.set_column(table.column_names.index(name), name, as_text.column(name))
+            table = _with_text(table, _table(csv, path, text, delimiter, lines, name), name)
+    for m in options.text:
+        [name] = options.inputs[m]
+        if str(table.column(name).type) not in TEXT:  # such as a number, a date or a yes and no
+            table = _with_text(table, _table(csv, path, text, delimiter, lines, name), name)
     return from_parts([Part(path, table, lines[1:])], path, options)
+
+
+def _with_text(table: Any, other: Any, name: str) -> Any:
+    return table.set_column(table.column_names.index(name), name, other.column(name))
 
 
 def _lines(text: str, delimiter: str) -> list[int]:

@@ -1,6 +1,7 @@
 """A data set saved by ``save_to_disk`` of the library ``datasets``, or one split of several saved together.
 
-Columns are numbers, lists of them, images or recordings. Nothing is fetched, and no code that comes with data is run.
+Columns are numbers, lists of them, texts, images or recordings. Nothing is fetched, and no code that comes with
+data is run.
 """
 
 import re
@@ -19,6 +20,7 @@ from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.sources.arrays import GROUPS, ArrayOptions, from_arrays
 from parse_p2p.data.sources.decoding import Encoded, MediaOptions, decoded
+from parse_p2p.data.sources.tokens import as_objects, is_text
 from parse_p2p.data.tasks.source import Name, Origin, Target
 
 SEVERAL = "dataset_dict.json"
@@ -37,7 +39,14 @@ class Options(ArrayOptions, MediaOptions):
 
     @model_validator(mode="after")
     def _of_one_meaning(self) -> Self:
-        names = [*self.columns, *self.encoded, *self.targets, self.group, *([self.weight] if self.weight else [])]
+        names = [
+            *self.columns,
+            *self.encoded,
+            *self.text,
+            *self.targets,
+            self.group,
+            *([self.weight] if self.weight else []),
+        ]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise refused("columns", f"{twice[0]!r} would be two things; give each modality a name of its own")
         return self
@@ -71,7 +80,12 @@ def is_one(value: Any) -> bool:
 def from_columns(saved: Any, path: Path, options: Options) -> Dataset:
     """The samples of a data set of that library, which sentences call by its path; as ``open`` gives them."""
     inputs = _inputs(saved, path, options)
-    arrays: dict[str, NDArray[Any]] = {m: _numbers(saved, path, column) for m, column in inputs.items()}
+    arrays: dict[str, NDArray[Any]] = {
+        m: _cells(saved, path, column) if m in options.tokens else _numbers(saved, path, column)
+        for m, column in inputs.items()
+    }
+    for m, text in options.text.items():
+        arrays[m] = _texts(saved, path, text.column or m)
     for m, each in options.encoded.items():
         files = _files(saved, path, each.column or m, "Image" if m in options.images else "Audio")
         arrays[m] = decoded(files, len(saved), each)
@@ -88,7 +102,8 @@ def from_columns(saved: Any, path: Path, options: Options) -> Dataset:
         labels[target] = _named(path, target, labels[target], names)
         every = tuple(dict.fromkeys(options.labels.get(name, name) for name in names))
         options = options.model_copy(update={"classes": options.classes or every})
-    return from_arrays(arrays | labels, path, options)
+    named = {m: text.model_copy(update={"column": None}) for m, text in options.text.items()}  # as arrays are
+    return from_arrays(arrays | labels, path, options.model_copy(update={"text": named}))
 
 
 # the folder
@@ -130,8 +145,9 @@ def _whole(path: Path, saved: Any, split: str | None) -> Any:
 
 def _inputs(saved: Any, path: Path, options: Options) -> dict[Modality, str]:
     """The column of each modality that is numbers or lists."""
-    if options.columns or options.encoded:
-        return options.columns
+    ids = {m: Name(m) for m in options.tokens}
+    if options.columns or options.encoded or options.text or ids:
+        return ids | options.columns
     found = [name for name in saved.column_names if _is_numbers(saved.features[name])]
     given = (*options.targets, options.group, options.weight)
     left = {Modality(name): name for name in found if name not in given}
@@ -139,7 +155,7 @@ def _inputs(saved: Any, path: Path, options: Options) -> dict[Modality, str]:
         listed = ", ".join(f"{name} ({type(each).__name__})" for name, each in saved.features.items())
         raise ConfigError(
             f"{path} has no column of numbers or lists besides classes and groups; it has {listed}: say what "
-            "images or recordings become with data.images or data.audio"
+            "texts, images or recordings become with data.text, data.images or data.audio"
         )
     return left
 
@@ -194,6 +210,20 @@ def _numbers(saved: Any, path: Path, name: str) -> NDArray[Any]:
     every = np.full((len(saved), *values.shape[1:]), np.nan, np.float32)
     every[filled] = values
     return every
+
+
+def _cells(saved: Any, path: Path, name: str) -> NDArray[Any]:
+    """Whatever is in each row, (N,): lists of several lengths too, and None where there is nothing."""
+    if name not in saved.column_names:
+        raise ConfigError(f"there is no column {name!r} in {path}; {nearest(name, saved.column_names)}")
+    return as_objects(_stored(saved, name).to_pylist())
+
+
+def _texts(saved: Any, path: Path, name: str) -> NDArray[Any]:
+    found = _cells(saved, path, name)
+    if not is_text(found):
+        raise _fault(path, name, f"is {type(saved.features[name]).__name__} and no text", "name a column of texts")
+    return found
 
 
 def _files(saved: Any, path: Path, name: str, kind: str) -> Iterator[Encoded | None]:

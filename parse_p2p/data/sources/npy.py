@@ -51,32 +51,32 @@ def open(options: Options, seed: int) -> Dataset:
     if not options.lazy:
         return from_arrays(arrays, path, options)
 
-    def in_file(name: str, array: NDArray[Any], channels_last: bool) -> LazyInput:
-        return LazyInput.of(NpyReader(path, name, array, channels_last))
+    def in_file(name: str, array: NDArray[Any], channels_last: bool, padding: int | None) -> LazyInput:
+        return LazyInput.of(NpyReader(path, name, array, channels_last, padding is not None), padding)
 
     return from_arrays(arrays, path, options, in_file)
 
 
 class NpyReader:
-    """Reads rows of the ``.npy`` file of one array, whose header was read as ``array``.
+    """Reads rows of the ``.npy`` file of one array, whose header was read as ``array``; of tokens as ``ids``, int64.
 
     No file is held open, so that as many agents as one likes may have one each, and a copy in another process reads the
     same. Raises ConfigError where rows do not lie together in it, and in ``read`` where it was cut short, written to or
     replaced, or cannot be read.
     """
 
-    def __init__(self, folder: Path, name: str, array: NDArray[Any], channels_last: bool) -> None:
+    def __init__(self, folder: Path, name: str, array: NDArray[Any], channels_last: bool, ids: bool = False) -> None:
         self._origin, self._name, self._path = Origin(folder), name, (folder / f"{name}.npy").absolute()
         if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
             wrong = "is stored column by column, so that no single sample can be read"
             raise self._origin.fault(name, wrong, "save it after numpy.ascontiguousarray, or leave out data.lazy")
         self._start, self._dtype, self._sample = int(array.offset), array.dtype, array.shape[1:]
-        self._last = channels_last
+        self._last, self._ids = channels_last, ids
         self.shape = (len(array), *np.moveaxis(np.empty((0, *self._sample)), -1 if channels_last else 1, 1).shape[1:])
         with self._opened() as file:
             self._state = _state(file)
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | NDArray[np.int64]:
         distinct, at = np.unique(rows, return_inverse=True)
         size = int(np.prod(self._sample)) * self._dtype.itemsize
         raw = np.empty((len(distinct), size), np.uint8)
@@ -87,7 +87,8 @@ class NpyReader:
             if _state(file) != self._state:
                 raise self._failed("it was written to or replaced since it was opened")
         values = raw.view(self._dtype).reshape(-1, *self._sample)
-        return in_float32(values if len(distinct) == len(rows) and (at[1:] > at[:-1]).all() else values[at], self._last)
+        found = values if len(distinct) == len(rows) and (at[1:] > at[:-1]).all() else values[at]
+        return found.astype(np.int64) if self._ids else in_float32(found, self._last)
 
     @contextmanager
     def _opened(self) -> Iterator[int]:

@@ -20,9 +20,11 @@ from parse_p2p.core.errors import ConfigError, P2PError, cause, nearest
 from parse_p2p.core.plugins import current_folder, imported
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset
+from parse_p2p.data.kinds import Tokens
 from parse_p2p.data.lazy import in_memory
 from parse_p2p.data.sources import huggingface
 from parse_p2p.data.sources.arrays import ArrayOptions, from_arrays, sample_weights
+from parse_p2p.data.sources.tokens import as_objects, refuse_beyond
 from parse_p2p.data.tasks.source import Origin
 
 Arrays = dict[str, NDArray[Any]]
@@ -41,6 +43,11 @@ class Options(ArrayOptions):
     arguments: dict[str, Any] = Field({}, description="what it is called with, by name")
     modality: Modality | None = Field(None, description="the name of the input, where items are (tensor, label)")
 
+    @property
+    def named_kinds(self) -> set[str]:
+        """The names of what holds ids of tokens or texts, of any length."""
+        return {*self.tokens, *(each.column or m for m, each in self.text.items())}
+
 
 def open(options: Options, seed: int) -> Dataset:
     """A Dataset as it is given, anything else as arrays with that name. The seed is not used.
@@ -58,9 +65,9 @@ def samples(source: Any, **options: Any) -> Dataset:
     """What ``parse_p2p.run`` learns from: a Dataset, arrays by name, or a torch Dataset or any sequence of items.
 
     ``options`` are those of arrays (``task``, ``target``, ``labels``, ``classes``, ``outputs``, ``group``, ``weight``,
-    ``layout``) and ``modality``, the name of the input where items are ``(tensor, label)``; of a data set of the
-    library ``datasets`` those of the source ``huggingface``. Raises ConfigError for what is no samples, and pydantic's
-    ValidationError for options that there are not.
+    ``layout``, ``text``, ``tokens``, ``embeddings``) and ``modality``, the name of the input where items are
+    ``(tensor, label)``; of a data set of the library ``datasets`` those of the source ``huggingface``. Raises
+    ConfigError for what is no samples, and pydantic's ValidationError for options that there are not.
     """
     if huggingface.is_one(source):
         where = Path(IN_MEMORY)
@@ -89,7 +96,8 @@ def _as_it_is(options: Options, made: Dataset) -> Dataset:
     for name, field in ArrayOptions.model_fields.items():
         if getattr(options, name) != field.default:
             raise _fault(options, "gave a Dataset, which is taken as it is", f"leave out data.{name}")
-    inputs = {m: x.float().contiguous() for m, x in made.in_memory().items()}
+    inputs = {m: x.contiguous() if _are_ids(options, made, m, x) else x.float().contiguous()
+              for m, x in made.in_memory().items()}  # fmt: skip
     converted = replace(made, inputs=inputs, targets=made.task.converted(made.targets))
     if made.weights is not None:
         where = Origin(options.object, noun="item")
@@ -100,6 +108,19 @@ def _as_it_is(options: Options, made: Dataset) -> Dataset:
                 options, f"gave {bad} values of {m!r} that are NaN or infinite in float32", "fill or drop them"
             )
     return converted
+
+
+def _are_ids(options: Options, made: Dataset, modality: Modality, x: Tensor) -> bool:
+    """Whether a modality is tokens. Raises ConfigError where one is not in the vocabulary."""
+    kind = made.kinds.get(modality)
+    if not isinstance(kind, Tokens):
+        return False
+    refuse_beyond(
+        x.numpy(),
+        kind,
+        lambda row, wrong, remedy: _fault(options, f"gave a Dataset whose {modality!r} {wrong} in row {row}", remedy),
+    )
+    return True
 
 
 def _found(dotted: str) -> Any:
@@ -121,7 +142,10 @@ def _found(dotted: str) -> Any:
 def _arrays(options: Options, made: Any) -> Arrays:
     if isinstance(made, Mapping):
         with _blamed(options):
-            return {str(name): _array(values) for name, values in made.items()}
+            return {
+                str(name): as_objects(values) if name in options.tokens and isinstance(values, list) else _array(values)
+                for name, values in made.items()
+            }
     if hasattr(made, "__len__") and hasattr(made, "__getitem__"):
         return _stacked(options, [_item(options, made, i) for i in range(len(made))])
     remedy = "give a Dataset, a mapping of arrays by name, or a torch Dataset with __len__ and __getitem__"
@@ -173,12 +197,14 @@ def _stacked(options: Options, items: Sequence[Item]) -> Arrays:
             remedy = "give the same in each, None where one lacks a modality"
             raise _fault(options, f"gave {names} as item {i}, but {others} as item 0", remedy)
     stacked = {name: _column(options, name, [item[name] for item in items]) for name in items[0]}
-    labels = (*options.targets, options.group, options.weight)
+    labels = (*options.targets, options.group, options.weight, *options.named_kinds)
     return {name: each[:, None] if each.ndim == 1 and name not in labels else each for name, each in stacked.items()}
 
 
 def _column(options: Options, name: str, values: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
     """The values of all items, NaN of those that lack them."""
+    if name in options.named_kinds:
+        return as_objects(None if each is None else each.tolist() for each in values)
     first, shape = next(((i, each.shape) for i, each in enumerate(values) if each is not None), (0, None))
     if shape is None:
         raise _fault(options, f"gave None for {name!r} in every item", "leave it out")

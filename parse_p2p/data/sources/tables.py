@@ -22,8 +22,12 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.plugin_options import refused
 from parse_p2p.core.types import Modality, is_number
 from parse_p2p.data.base import Dataset
-from parse_p2p.data.sources.arrays import lacks_all, numbered_groups, sample_weights, with_gaps
+from parse_p2p.data.kinds import Tokens
+from parse_p2p.data.lazy import LazyInput
+from parse_p2p.data.sources.arrays import Values, lacks_all, lacks_tokens, numbered_groups, sample_weights, with_gaps
+from parse_p2p.data.sources.tokens import KindOptions, refuse_beyond
 from parse_p2p.data.tasks.source import NAME, Name, Origin, TargetOptions
+from parse_p2p.data.tokenizer import Fault
 
 WHOLE = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 FLOATS = {"halffloat", "float", "double"}
@@ -43,13 +47,14 @@ Columns = Annotated[
 ]
 
 
-class TableOptions(TargetOptions):
+class TableOptions(TargetOptions, KindOptions):
     """Which columns are what."""
 
     path: Path = Field(description="the file; ~ is the home directory")
     group: Name | None = Field(None, description="the column of the natural client of each sample")
     columns: dict[Modality, Columns] = Field(
-        {}, description="the columns of each modality: names, a pattern such as v1_*, or a column of lists"
+        {},
+        description="the columns of each modality but for texts: names, a pattern such as v1_*, or a column of lists",
     )
     shape: dict[Modality, Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=3)]] = (
         Field({}, description="the shape of a sample where its columns are no vector, such as [channels, steps]")
@@ -60,7 +65,19 @@ class TableOptions(TargetOptions):
         for m in self.shape:
             if m not in self.columns:
                 raise refused("shape", f"{m!r} has no columns; {nearest(m, self.columns)}")
+        for m in self.text:
+            if m in self.columns:
+                raise refused("columns", f"{m!r} is in text too; name its column there")
+        for m in self.tokens:
+            if m in self.shape:
+                raise refused("shape", f"{m!r} is tokens, whose shape is their length; leave it out")
         return self
+
+    @property
+    def inputs(self) -> dict[Modality, Columns]:
+        """The columns of each modality, which is called as its column where it is tokens or texts and not named."""
+        texts = {m: (each.column or str(m),) for m, each in self.text.items()}
+        return {m: (str(m),) for m in self.tokens} | self.columns | texts
 
 
 @dataclass(frozen=True)
@@ -107,9 +124,14 @@ def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Data
         weights = sample_weights(
             origin, values.squeeze(1) if values.shape[1] == 1 else values, options.weight, len(values)
         )
-    inputs = {m: _input(parts, m, options) for m in options.columns}
-    missing = {m: lacks_all(x) for m, x in inputs.items()}
-    return replace(with_gaps(origin, inputs, missing, targets, classes, groups, task), weights=weights)
+    inputs: dict[Modality, Values] = {m: _input(parts, m, options) for m in options.columns if m not in options.tokens}
+    missing = {m: lacks_all(x) for m, x in inputs.items() if not isinstance(x, LazyInput)}
+    kinds = dict[Modality, Tokens]()
+    for m in (*options.text, *options.tokens):
+        inputs[m], kinds[m] = _texts(parts, m, options) if m in options.text else _ids(parts, m, options)
+        missing[m] = lacks_tokens(inputs[m], kinds[m])
+    found = with_gaps(origin, inputs, missing, targets, classes, groups, task, kinds)
+    return replace(found, weights=weights, kinds=options.kinds(kinds, {m: found.shape(m) for m in found.inputs}))
 
 
 # which columns
@@ -127,13 +149,13 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
             key = next((key for key in ("group", "weight") if getattr(options, key) == name), "target")
             near = _near(name, names)
             raise ConfigError(f"there is no column {name!r} in {path}: say which it is with data.{key}; {near}")
-    if not options.columns:
+    if not options.inputs:
         left = [name for name in names if name not in labels]
         raise ConfigError(
             f"data.columns does not say which columns of {path} are inputs; besides {' and '.join(labels)} it has "
             f"{_listed(left)}: write such as columns: {{features: [{', '.join(left[:2])}]}}"
         )
-    inputs = [name for m in options.columns for name in _chosen(path, names, m, options)]
+    inputs = [name for m in options.inputs for name in _chosen(path, names, m, options)]
     return list(dict.fromkeys([*labels, *inputs]))
 
 
@@ -144,12 +166,13 @@ def _label_columns(options: TableOptions) -> list[str]:
 def _chosen(path: Path, names: Sequence[str], modality: Modality, options: TableOptions) -> list[str]:
     """The columns of a modality: of a pattern in the order of the file, and never a class, a group or a weight."""
     inputs = dict.fromkeys(name for name in names if name not in _label_columns(options))
-    wanted, found = options.columns[modality], []
+    wanted, found = options.inputs[modality], []
     for each in wanted:
         matching = [each] if each in inputs else [name for name in inputs if fnmatchcase(name, each)]
         if not matching:
+            key = "columns" if modality in options.columns else "text" if modality in options.text else "tokens"
             raise ConfigError(
-                f"data.columns: there is no input column {each!r} in {path} for {modality!r}; {_near(each, [*inputs])}"
+                f"data.{key}: there is no input column {each!r} in {path} for {modality!r}; {_near(each, [*inputs])}"
             )
         found += matching
     return found
@@ -226,6 +249,60 @@ def _input(parts: Sequence[Part], modality: Modality, options: TableOptions) -> 
     return values.reshape(-1, *shape)
 
 
+def _texts(parts: Sequence[Part], modality: Modality, options: TableOptions) -> tuple[Values, Tokens]:
+    """The ids of a column of texts."""
+    [name], texts = options.inputs[modality], list[str | None]()
+    for part in parts:
+        if name not in part.table.column_names:
+            _chosen(part.path, part.table.column_names, modality, options)  # which says what there is
+        column = _column(part, name)
+        if str(column.type) not in TEXT and column.null_count < len(column):
+            raise part.fault(name, f"is {column.type} and no text", "name a column of texts in data.text")
+        texts += column.to_pylist()
+    return options.text[modality].read(modality, texts, _placed(parts, name))
+
+
+def _ids(parts: Sequence[Part], modality: Modality, options: TableOptions) -> tuple[Values, Tokens]:
+    """The ids of a column of lists, or of columns side by side."""
+    rows, chosen = list[list[int] | None](), options.tokens[modality]
+    kind, name = chosen.kind(modality), ", ".join(options.inputs[modality])
+    fault = _placed(parts, name)
+    for part in parts:
+        names = _chosen(part.path, part.table.column_names, modality, options)
+        for each in zip(*(_cells(part, name) for name in names), strict=True):
+            ids = [id for cell in each for id in (cell if isinstance(cell, list) else [cell])]
+            there = [id for id in ids if id is not None]
+            if there and len(there) < len(ids):
+                raise fault(len(rows), "has a value that is empty", "fill it with the id of padding")
+            rows.append(there or None)
+    found, kind = chosen.read(rows, kind, fault)
+    refuse_beyond(found, kind, fault)
+    return found, kind
+
+
+def _cells(part: Part, name: str) -> list[Any]:
+    """Whole numbers or lists of them."""
+    column = _column(part, name)
+    inside = column.type.value_type if "list" in str(column.type).partition("<")[0] else column.type
+    if str(inside) not in WHOLE - {"bool"} and column.null_count < len(column):
+        raise part.fault(name, f"is {column.type}", "give whole numbers or lists of them, the ids of tokens")
+    cells: list[Any] = column.to_pylist()
+    return cells
+
+
+def _placed(parts: Sequence[Part], name: str) -> Fault:
+    """Sentences on a row of all parts together."""
+
+    def fault(row: int, wrong: str, remedy: str) -> ConfigError:
+        for part in parts:
+            if row < len(part.table):
+                return part.fault(name, f"{wrong} in {part.at(row)}", remedy)
+            row -= len(part.table)
+        raise IndexError(row)
+
+    return fault
+
+
 def _widened(blocks: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     """Blocks without a value, of which nothing says how wide they are, as wide as the first that has one."""
     width = next((block.shape[1] for block in blocks if not lacks_all(block).all()), blocks[0].shape[1])
@@ -283,4 +360,6 @@ def _no_numbers(part: Part, name: str, values: Any, rows: NDArray[np.int64]) -> 
         return part.fault(name, f"is {values.type}", "give whole numbers, floats or booleans")
     texts = values.to_pylist()
     at = next((at for at, text in enumerate(texts) if not is_number(text)), 0)
-    return part.fault(name, f"has the text {texts[at]!r} in {part.at(int(rows[at]))}", "give numbers, such as 1.5")
+    return part.fault(
+        name, f"has the text {texts[at]!r} in {part.at(int(rows[at]))}", "give numbers, such as 1.5, or data.text"
+    )

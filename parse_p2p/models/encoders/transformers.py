@@ -4,8 +4,9 @@
 code in it is run. Without weights ``args: {config: {model_type: vit, ...}}`` makes a model that begins at random.
 
 An image (B, C, H, W) goes in as ``pixel_values``, a series (B, 1, T) as ``input_values`` (B, T), or (B, C, T) as
-``input_features``. What comes out is the model's pooled output or, where it has none, the mean of its last hidden
-states; the scaling of a processor is not imitated, see ``data_schema.scale``.
+``input_features``. Ids of tokens (B, T) go in as ``input_ids`` beside an ``attention_mask``, which hides padding. What
+comes out is the model's pooled output or, where it has none, the mean of its last hidden states, of tokens without
+padding; the scaling of a processor is that of ``data_schema.scale``.
 """
 
 import json
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.data.kinds import TokenShape
 from parse_p2p.models.encoder import EncoderOptions, averaged, library
 from parse_p2p.models.weights import weights_file
 
@@ -61,22 +63,42 @@ class Args(BaseModel):
 class Trunk(nn.Module):
     """A model of transformers: (B, *shape) → (B, F)."""
 
-    def __init__(self, model: Any, pooling: str, loaded: Any) -> None:
+    def __init__(self, model: Any, pooling: str, loaded: Any, padding: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.pooling = pooling
+        self.padding = padding
         self._loaded = loaded
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.padding is not None:
+            return self._of_tokens(x, self.padding)
         name = self.model.main_input_name
         out = self.model(**{name: x.squeeze(1) if name == "input_values" and x.dim() == 3 else x})
-        pooled = None if self.pooling == "mean" else getattr(out, "pooler_output", None)
+        pooled = self._pooled(out)
         if pooled is not None:
             return averaged(pooled)
-        if self.pooling == "pooler":
-            raise ConfigError("the model has no pooled output: take pooling: mean")
         hidden: Tensor = out.last_hidden_state
         return hidden.mean(1) if hidden.dim() == 3 else averaged(hidden)  # (B, T, F), or (B, F, H, W)
+
+    def _of_tokens(self, ids: Tensor, padding: int) -> Tensor:
+        there = ids != padding
+        # a row of padding alone sees its first place: attention to nothing is no number
+        there = there | (~there.any(1, keepdim=True) & (torch.arange(ids.shape[1], device=ids.device) == 0))
+        out = self.model(input_ids=ids, attention_mask=there.long())
+        pooled = self._pooled(out)
+        if pooled is not None:
+            return averaged(pooled)
+        weights = there.unsqueeze(2).to(out.last_hidden_state.dtype)
+        found: Tensor = (out.last_hidden_state * weights).sum(1) / weights.sum(1)
+        return found
+
+    def _pooled(self, out: Any) -> Tensor | None:
+        """The pooled output, if there is one and it is to be read. Raises ConfigError where there is to be one."""
+        pooled: Tensor | None = None if self.pooling == "mean" else getattr(out, "pooler_output", None)
+        if pooled is None and self.pooling == "pooler":
+            raise ConfigError("the model has no pooled output: take pooling: mean")
+        return pooled
 
     def read_weights(self, path: Path) -> Mapping[str, Tensor]:
         """The tensors of a folder. A pooler that is not read may be missing there. Raises ConfigError."""
@@ -98,6 +120,8 @@ def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
     if "model_type" not in values:
         raise ConfigError(f"the encoder {options.kind!r} needs weights, a folder, or args.config with a model_type")
     config = transformers.AutoConfig.for_model(**values)
+    if isinstance(shape, TokenShape):
+        _refuse_other_tokens(config, shape)
 
     def loaded(path: Path) -> Any:
         quiet = transformers.utils.logging
@@ -113,7 +137,25 @@ def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
         finally:
             quiet.set_verbosity(level)
 
-    return Trunk(transformers.AutoModel.from_config(config), args.pooling, loaded)
+    padding = shape.padding if isinstance(shape, TokenShape) else None
+    return Trunk(transformers.AutoModel.from_config(config), args.pooling, loaded, padding)
+
+
+def _refuse_other_tokens(config: Any, shape: TokenShape) -> None:
+    """Raise ConfigError where a model would take ids for others than they are, or has no such."""
+    known, padding = getattr(config, "vocab_size", None), getattr(config, "pad_token_id", None)
+    if known is None:
+        raise ConfigError(f"the model {config.model_type} reads no tokens: take one that does")
+    if known < shape.vocabulary:
+        raise ConfigError(
+            f"the model {config.model_type} knows {known} tokens, and the data have {shape.vocabulary}: take the "
+            "tokenizer that belongs to it"
+        )
+    if padding not in (None, shape.padding):
+        raise ConfigError(
+            f"the model {config.model_type} takes the id {padding} for padding, and the data {shape.padding}: take the "
+            f"tokenizer that belongs to it, or args: {{config: {{pad_token_id: {shape.padding}}}}}"
+        )
 
 
 def portable(options: EncoderOptions) -> dict[str, Any]:

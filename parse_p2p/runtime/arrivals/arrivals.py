@@ -20,6 +20,7 @@ from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, fingerprint, scaled
 from parse_p2p.data.keeping.base import Keeping
+from parse_p2p.data.kinds import padding_of
 from parse_p2p.data.lazy import in_memory
 from parse_p2p.data.streams import join
 from parse_p2p.learning.drift.base import Detector, Drift, DriftOptions, shifts
@@ -122,7 +123,8 @@ class Arrivals:
         """What there was when a round began, by the record; of files only those are opened that are still needed."""
         start = self.start()
         self._applied = self.scales()
-        self._start = {m: Scale.of(start.having(m)) for m in start.inputs}
+        measured = [m for m in start.inputs if padding_of(start.kinds, m) is None]  # tokens have no mean
+        self._start = {m: Scale.of(start.having(m)) for m in measured}
         self._detectors = self._new_detectors()
         before = [entry for entry in self.record.taken if entry.round < round]
         kept = self._first(start)

@@ -132,7 +132,7 @@ def test_vectors_of_few_whole_numbers_are_asked_about(distinct, asked):
     x[0, 0], x[0, 1] = 0, distinct - 1
     said = (
         f"s: all features of 'audio' are whole numbers with {distinct} distinct values, as tokens or categories are: "
-        "are they numbers, of which more is more?"
+        "are they numbers, of which more is more? If not, name them in data.tokens"
     )
     assert found(audio=x) == [said] * asked
     assert found(motion=x.reshape(300, 1, 40)) == [], "a series is not"

@@ -57,10 +57,10 @@ def test_a_sample_with_more_axes_than_any_kind_has_none():
         ({"kind": "vector", "shape": [3, 2]}, r"the shape of a vector is \[features\], each from 1"),
         ({"kind": "image", "shape": [3, 2]}, r"the shape of an image is \[channels, height, width\], each from 1"),
         ({"kind": "series", "shape": [3, 0]}, r"the shape of a series is \[channels, steps\], each from 1"),
-        ({"kind": "sound", "shape": [3]}, "'vector', 'series' or 'image'"),
+        ({"kind": "sound", "shape": [3]}, "'vector', 'series', 'image', 'tokens' or 'embedding'"),
         ({"kind": "series", "shape": [2, 9], "scale": {"mean": [0], "deviation": [1]}}, "scale has 1 numbers for 2 ch"),
         ({"kind": "vector", "shape": [1], "scale": {"mean": [0, 1], "deviation": [1]}}, "mean has 2 .* deviation 1;"),
-        ({"kind": "vector", "shape": [1], "scale": "owned"}, "'owned' is none of own, all, none, or {mean:"),
+        ({"kind": "vector", "shape": [1], "scale": "owned"}, "'owned' is none of own, all, none, {mean:"),
         ({"kind": "vector", "shape": [1], "scale": {"mean": [0]}}, "deviation: field required"),
         ({"kind": "vector", "shape": [1], "scale": {"mean": [float("nan")], "deviation": [1]}}, "a mean is a number"),
         (

@@ -2,16 +2,22 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from plans import finished, inputs, plan
 from pydantic import ValidationError
+from texts import word_level
 
+import parse_p2p
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.data import samples
+from parse_p2p.data.kinds import TokenShape
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.models.encoder import EncoderOptions, trunk, without_weights
 from parse_p2p.models.fission import Fission
 from parse_p2p.models.weights import load_weights
+from parse_p2p.serving import exported
 
 pytestmark = pytest.mark.filterwarnings("default")  # what libraries say to each other is no matter of ours
 
@@ -75,6 +81,56 @@ def test_a_series_is_read_as_the_values_of_one_channel():
     with torch.no_grad():
         hidden = encoder.get_submodule("module.model")(input_values=x[:, 0]).last_hidden_state
         torch.testing.assert_close(encoder(x), hidden.mean(1))
+
+
+TEXT = TokenShape((6,), 20, padding=0)
+BERT = {"model_type": "bert", "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 8, "max_position_embeddings": 6}  # fmt: skip
+
+
+@pytest.mark.parametrize("pooling", ["auto", "mean"])
+def test_tokens_are_read_without_their_padding(pooling):
+    library("transformers")
+    encoder = trunk(TEXT, of("transformers", args={"config": BERT, "pooling": pooling})).eval()
+    model = encoder.get_submodule("module.model")
+    with torch.no_grad():
+        alone = model(input_ids=torch.tensor([[5, 7, 3]]))
+        wanted = alone.pooler_output if pooling == "auto" else alone.last_hidden_state.mean(1)
+        torch.testing.assert_close(encoder(torch.tensor([[5, 7, 3, 0, 0, 0]])), wanted, rtol=1e-4, atol=1e-5)
+        assert encoder(torch.zeros(2, 6, dtype=torch.int64)).isfinite().all()  # as of a sensor that is broken
+
+
+@pytest.mark.parametrize(
+    ("shape", "config", "said"),
+    [
+        (TokenShape((6,), 21), BERT, "the model bert knows 20 tokens, and the data have 21: take the tokenizer that"),
+        (TokenShape((6,), 20, 3), BERT, "bert takes the id 0 for padding, and the data 3"),
+        (TokenShape((7,), 20), BERT, "does not take inputs of shape"),
+        (TEXT, VIT, "the model vit reads no tokens"),
+    ],
+)
+def test_a_model_that_is_not_for_these_tokens_is_refused(shape, config, said):
+    library("transformers")
+    with pytest.raises(ConfigError, match=said):
+        trunk(shape, of("transformers", args={"config": config}))
+
+
+def test_a_text_model_of_a_folder_is_exported_with_what_it_needs(tmp_path):
+    transformers = library("transformers")
+    pytest.importorskip("safetensors")
+    folder = tmp_path / "bert"
+    transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**BERT)).save_pretrained(folder)
+    word_level(folder / "tokenizer.json", words=["good", "bad", "film"])
+    texts = ["good film", "bad film"] * 40
+    text = {"review": {"column": "body", "tokenizer": str(folder), "length": 6}}
+    data = samples({"body": np.array(texts), "y": np.arange(80) % 2}, text=text)
+    model = {"encoder": {"kind": "transformers", "weights": str(folder), "frozen": True}}
+    run = parse_p2p.run("ring:2", data=data, rounds=12, model=model, folder=tmp_path / "run", train={"lr": 0.2})
+    assert run.score > 0.9
+    asked, found = {"review": texts[:4]}, parse_p2p.load(tmp_path / "run", "a0")
+    exported.write(found, exported.fresh(tmp_path / "out"))
+    folder.rename(tmp_path / "gone")
+    assert np.array_equal(parse_p2p.load(tmp_path / "out").predict(asked), found.predict(asked))
 
 
 def test_a_run_on_a_frozen_trunk_of_transformers_changes_and_sends_nothing_of_it(vit):
