@@ -1,6 +1,6 @@
 """What a frozen trunk that a package ships is worth, and what it costs to send: Silero's detector of voices.
 
-Prints a table of docs/how-to/own-model.md. Six agents with few samples each hear a vowel, see the lips that speak it, or
+Prints a table of docs/how-to/own-model.md. Six agents with few samples each hear a vowel, see lips that speak it, or
 both. Voices are synthesised: pulses and breath through three resonances (formants) that differ by vowel and by speaker,
 in noise. The trunk is kept frozen, with or without adapters, or trained on; or the same layers begin at random, as wide
 or twice as wide, and learn whole.
@@ -55,16 +55,22 @@ class Voice(nn.Module):
         self.lstm = nn.LSTM(wide, wide, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.states(x).mean(1)
+
+    def states(self, x: Tensor) -> Tensor:
+        """(B, 1, T) → (B, T // 512, 128)."""
         frames = pad(x[:, 0], (64, 0)).unfold(1, 576, 512)  # 32 ms each, and the 4 ms before
         signal, window = pad(frames.flatten(0, 1), (0, 64), "reflect"), torch.hann_window(256, device=x.device)
         z = torch.stft(signal, 256, 128, window=window, center=False, return_complex=True).abs()
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
             z = layer(z).relu()
-        return self.lstm(z.view(*frames.shape[:2], -1))[0].mean(1)
+        states: Tensor = self.lstm(z.view(*frames.shape[:2], -1))[0]
+        return states
 
     def read_weights(self, path: Path) -> Mapping[str, Tensor]:
         given = load_file(path)
-        return {name: given[name.replace("lstm.", "lstm_cell.").removesuffix("_l0")] for name in self.state_dict()}
+        lstm = {n.replace("_cell", "") + "_l0": tensor for n, tensor in given.items() if n.startswith("lstm")}
+        return lstm | {n: tensor for n, tensor in given.items() if n.startswith("conv")}
 
 
 def vowel(name: str, rng: np.random.Generator, seconds: float = 0.25) -> NDArray[np.float32]:

@@ -331,7 +331,7 @@ def _make_absolute(raw: Any, loc: Loc, folder: Path, where: str) -> None:
     package = PACKAGED.fullmatch(named) if loc[-1] == "weights" else None
     if package and not os.path.exists(absolute):
         try:
-            absolute = str(packaged_file(*package.groups(), "install it, or correct the name"))
+            absolute = str(packaged_file(package[1], package[2], "install it, or correct the name"))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
     raw[loc[-1]] = absolute
