@@ -3,7 +3,7 @@
 Prints a table of docs/how-to/own-model.md. Six agents with few samples each hear a vowel, see lips that speak it, or
 both. Voices are synthesised: pulses and breath through three resonances (formants) that differ by vowel and by speaker,
 in noise. The trunk is kept frozen, with or without adapters, or trained on; or the same layers begin at random, as wide
-or twice as wide, and learn whole.
+or twice as wide, and learn whole; or there is none, and what is learnt reads the spectrum.
 """
 
 from collections.abc import Mapping
@@ -73,6 +73,14 @@ class Voice(nn.Module):
         return lstm | {n: tensor for n, tensor in given.items() if n.startswith("conv")}
 
 
+class Spectrum(nn.Module):
+    """Sound (B, 1, T) → (B, 129): its spectrum in logarithms, averaged over the time, with nothing to be learnt."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        window = torch.hann_window(256, device=x.device)
+        return torch.stft(x[:, 0], 256, 128, window=window, return_complex=True).abs().log1p().mean(2)
+
+
 def vowel(name: str, rng: np.random.Generator, seconds: float = 0.25) -> NDArray[np.float32]:
     """(T,) at 16 kHz, spoken by somebody whose pitch is from 80 to 300 Hz, in noise of 10 dB or less."""
     n = round(seconds * RATE)
@@ -116,6 +124,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "packaged, trained on": {"weights": WEIGHTS},
     "from scratch": {},
     "from scratch, twice as wide": {"args": {"scale": 2}},
+    "none: the spectrum": {"kind": "voices:Spectrum"},
 }
 
 
