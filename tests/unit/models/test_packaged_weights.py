@@ -112,7 +112,8 @@ def test_the_trunk_computes_what_the_package_does():
     sound = torch.from_numpy(voices.vowel("a", np.random.default_rng(0)))[: 7 * 512]
     with torch.no_grad():
         states = trunk.states(sound[None, None])[0]
-        ours = (states.relu() @ theirs["decoder.decoder.2.weight"][0, :, 0] + theirs["decoder.decoder.2.bias"]).sigmoid()
+        last, bias = (theirs[f"decoder.decoder.2.{name}"] for name in ("weight", "bias"))
+        ours = (states.relu() @ last[0, :, 0] + bias).sigmoid()
         wanted = [script(chunk[None], voices.RATE).item() for chunk in sound.split(512)]
     torch.testing.assert_close(ours, torch.tensor(wanted), atol=1e-5, rtol=0)
     assert ours.max() - ours.min() > 0.05
