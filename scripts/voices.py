@@ -55,17 +55,13 @@ class Voice(nn.Module):
         self.lstm = nn.LSTM(wide, wide, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.states(x).mean(1)
-
-    def states(self, x: Tensor) -> Tensor:
-        """(B, 1, T) → (B, T // 512, 128)."""
         frames = pad(x[:, 0], (64, 0)).unfold(1, 576, 512)  # 32 ms each, and the 4 ms before
         signal, window = pad(frames.flatten(0, 1), (0, 64), "reflect"), torch.hann_window(256, device=x.device)
         z = torch.stft(signal, 256, 128, window=window, center=False, return_complex=True).abs()
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
             z = layer(z).relu()
         states: Tensor = self.lstm(z.view(*frames.shape[:2], -1))[0]
-        return states
+        return states.mean(1)
 
     def read_weights(self, path: Path) -> Mapping[str, Tensor]:
         given = load_file(path)
