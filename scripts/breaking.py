@@ -173,7 +173,7 @@ def drift(exchange: str, seed: int) -> float:
     """
     torch.set_num_threads(1)
     first = 70 * seed  # which messages are lost depends on the round
-    plan = alike(exchange, AGENTS, "torus", lossy(frozen, 0.2, rounds=range(first, first + 60)))
+    plan = alike(exchange, AGENTS, "torus", lossy(frozen, 0.2, rounds=range(first, first + 60)), kind="audio+motion")
     agent_states = plan.agent_states()
     for p in agent_states:
         p.learner.buffer.values.copy_(torch.randn(p.learner.buffer.size, generator=seeded(seed, "values", p.me)))

@@ -1,4 +1,4 @@
-"""What a pretrained trunk is worth, and what it costs to send. Prints the table of docs/how-to/own-model.md.
+"""What a pretrained trunk is worth, and what it costs to send. Prints a table of docs/how-to/own-model.md.
 
 Eight agents with few samples each see the left or the right half of a digit, or both (digits4). The trunk of each half
 was trained before on other pictures of the same digits, or on digits of which no agent has one. It is kept frozen,
@@ -6,6 +6,7 @@ trained on, or left out: then the same trunk begins at random, and learns or sta
 """
 
 import tempfile
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -80,39 +81,48 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-def rows(setting: str) -> list[list[str]]:
-    """A row for each arm."""
-    before, data, test = SETTINGS[setting]()
-    found, rates = {}, {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        pretrain(before, folder)
-        for arm, facts in ARMS.items():
-            # each at the learning rate that suits it on seeds that are not reported
-            rates[arm] = max(RATES, key=lambda lr: sum(score(facts, data, test, folder, lr, s)[0] for s in (100, 101)))
-            found[arm] = [score(facts, data, test, folder, rates[arm], seed) for seed in SEEDS]
-    scratch = [accuracy for accuracy, _ in found["from scratch"]]
-    others = [arm for arm in ARMS if arm != "from scratch"]
-    apart = [[a - b for (a, _), b in zip(found[arm], scratch, strict=True)] for arm in others]
+HEADING = ("accuracy", "more than from scratch", "kB a round", "learning rate")
+
+Score = Callable[[str, float, int], tuple[float, float]]
+"""Of an arm at a learning rate and a seed: accuracy, and bytes that an agent sends in a round."""
+
+
+def compared(arms: Collection[str], scored: Score, rates: Collection[float], baseline: str) -> list[list[str]]:
+    """A row for each arm: each at the learning rate that suits it on seeds that are not reported."""
+    chosen = {arm: max(rates, key=lambda lr: sum(scored(arm, lr, s)[0] for s in (100, 101))) for arm in arms}
+    found = {arm: [scored(arm, chosen[arm], seed) for seed in SEEDS] for arm in arms}
+    others = [arm for arm in arms if arm != baseline]
+    apart = [[a - b for (a, _), (b, _) in zip(found[arm], found[baseline], strict=True)] for arm in others]
     more = dict(zip(others, differences(apart), strict=True))
     return [
         [
-            setting,
             arm,
             interval([accuracy for accuracy, _ in found[arm]]),
             str(more.get(arm, "")),
             f"{found[arm][0][1] / 1000:.1f}",
-            str(rates[arm]),
+            str(chosen[arm]),
         ]
-        for arm in ARMS
+        for arm in arms
     ]
+
+
+def rows(setting: str) -> list[list[str]]:
+    """A row for each arm."""
+    before, data, test = SETTINGS[setting]()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pretrain(before, folder)
+
+        def scored(arm: str, lr: float, seed: int) -> tuple[float, float]:
+            return score(ARMS[arm], data, test, folder, lr, seed)
+
+        return [[setting, *row] for row in compared(ARMS, scored, RATES, "from scratch")]
 
 
 def main() -> None:
     torch.set_num_threads(1)
     body = [row for setting in SETTINGS for row in rows(setting)]
-    heading = ["trained before on", "trunk", "accuracy", "more than from scratch", "kB a round", "learning rate"]
-    print("\n".join(markdown(heading, body)))
+    print("\n".join(markdown(["trained before on", "trunk", *HEADING], body)))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
 from parse_p2p.core.plugin_options import SENTENCE, Named
 from parse_p2p.core.run_keys import RunKeys
+from parse_p2p.data.base import packaged_file
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.schema import PROCESSOR, DataSchema
 from parse_p2p.data.sources import processor
@@ -61,6 +62,9 @@ OWN = "own"
 
 IN_MEMORY = "given"
 """As ``dataset``: samples that a notebook had in memory, which nobody can open again."""
+
+PACKAGED = re.compile(r"([A-Za-z_]\w+):(.+)")  # of two letters at least: one would be a drive of Windows
+"""Weights in an installed package, by its name and a path in it: each host finds its own copy."""
 
 NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError)
 """What the YAML reader raises: for broken text, for a date that is none, for tags it cannot make, for depth."""
@@ -226,9 +230,10 @@ def complete(
     if "dataset" not in raw and ("data_schema" in raw or any("data" in entry for entry in _with_data(raw))):
         raw["dataset"] = OWN
     raw.setdefault("keyring", "keys")
+    locations = KeyLocations(path, lines, overridden)
     for loc in list(_paths(raw)):
         given = any(loc[: len(o)] == o or o[: len(loc)] == loc for o in overridden)
-        _make_absolute(raw, loc, Path() if given else path.parent, path)
+        _make_absolute(raw, loc, Path() if given else path.parent, locations.where(loc))
     graph, varying = raw.get("graph"), raw.get("varying")
     # a run that was written down has what stands in these files
     if isinstance(graph, dict) and isinstance(graph.get("file"), str) and graph.keys() <= {"file", "args", "directed"}:
@@ -236,7 +241,6 @@ def complete(
         graph |= graph_io.entry(found if graph.get("directed", True) else graph_io.undirected(graph["file"], found))
     if isinstance(varying, dict) and isinstance(varying.get("file"), str) and "contacts" not in varying:
         varying["contacts"] = contact_trace.read(Path(varying["file"]))
-    locations = KeyLocations(path, lines, overridden)
     for m, each in _modalities(raw).items():
         scale = _mapping(_mapping(each).get("scale"))
         if PROCESSOR in scale:
@@ -348,7 +352,7 @@ def _nested_paths(model: type[BaseModel], values: object) -> Iterator[Loc]:
 def with_absolute_paths(source: dict[str, Any]) -> dict[str, Any]:
     """The options of an agent's source with its paths taken from the current folder."""
     for at in _path_options(OWN, source):
-        _make_absolute(source, at, Path(), Path("--data"))
+        _make_absolute(source, at, Path(), f"--data: {'.'.join(map(str, at))}")
     return source
 
 
@@ -362,16 +366,23 @@ def _without_paths(dataset: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _make_absolute(raw: Any, loc: Loc, folder: Path, path: Path) -> None:
-    """Make the path at a place of a run file absolute, in place, if there is one."""
+def _make_absolute(raw: Any, loc: Loc, folder: Path, where: str) -> None:
+    """Make the path at a place of a run file absolute, in place, if there is one; ``where`` begins a sentence on it."""
     for part in loc[:-1]:
         raw = raw[part] if isinstance(part, int) else _mapping(raw).get(part)
     named = _mapping(raw).get(loc[-1])
     if not isinstance(named, str):
         return
     if "\0" in named:
-        raise ConfigError(f"{path}: {'.'.join(map(str, loc))}: {named!r} is no file name")
-    raw[loc[-1]] = os.path.abspath(folder / os.path.expanduser(named))
+        raise ConfigError(f"{where}: {named!r} is no file name")
+    absolute = os.path.abspath(folder / os.path.expanduser(named))
+    package = PACKAGED.fullmatch(named) if loc[-1] == "weights" else None
+    if package and not os.path.exists(absolute):
+        try:
+            absolute = str(packaged_file(package[1], package[2], "install it, or correct the name"))
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+    raw[loc[-1]] = absolute
 
 
 def _with_data(raw: Mapping[str, Any]) -> list[dict[str, Any]]:

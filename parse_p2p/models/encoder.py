@@ -57,7 +57,9 @@ class EncoderOptions(BaseModel):
     depth: int = Field(2, ge=1, description="hidden layers")
     frozen: bool = Field(False, description="keep the trunk as it is and train only the fission on it")
     weights: str | None = Field(
-        None, description="the trunk's tensors to start from: .npz, .safetensors, .pt, or a folder with such a file"
+        None,
+        description="the trunk's tensors to start from: .npz, .safetensors, .pt, or a folder with such a file; "
+        "package:path is one that an installed package holds",
     )
     lora: LoraOptions | None = Field(None, description="adapters to train in a frozen trunk of one's own")
     checkpoint: bool = Field(False, description="compute the trunk again for its gradients, which saves memory")

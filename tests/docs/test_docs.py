@@ -1,12 +1,14 @@
 """The examples of the docs work: the method of how-to/method.md is DSGD-Task to the last bit, the notebook runs."""
 
 import importlib
+import inspect
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import voices
 import yaml
 from paths import ROOT
 from plans import dealt, plan
@@ -173,7 +175,9 @@ def test_the_encoder_and_the_codec_of_the_network_page_are_such(tmp_path, monkey
 
 def test_the_module_of_the_page_on_own_models_is_an_encoder(tmp_path, monkeypatch):
     page = DOCS / "how-to" / "own-model.md"
-    [code] = blocks(page, "python")
+    code, packaged = blocks(page, "python")
+    assert packaged.endswith(inspect.getsource(voices.Voice)), "what scripts/voices.py measures is what is shown"
+    assert f'weights: "{voices.WEIGHTS}"' in page.read_text(encoding="utf-8")
     first, second, *_ = (yaml.safe_load(text)["model"] for text in blocks(page, "yaml"))
     kind = f"{written(tmp_path, monkeypatch, 'spectral', code)}:Spectral"
     assert first["encoder"]["kind"].endswith(":Spectral") and second["encoders"]["audio"]["kind"] == "torch.nn:Flatten"

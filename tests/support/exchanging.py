@@ -39,9 +39,9 @@ def lossy(script, probability, rounds=ALWAYS, link=any_link):
     return wrapped
 
 
-def alike(exchange, agents=16, graph="torus", script=frozen, codec="raw", **options):
-    """A world of agents of one type, which share every slice over the one given graph."""
-    made = plan({"audio+motion": agents}, graph=graph, overlay="induced", codec=codec, rounds=1000,
+def alike(exchange, agents=16, graph="torus", script=frozen, codec="raw", kind="audio", **options):
+    """A world of agents of one type, which share every slice over the one given graph: few of one modality."""
+    made = plan({kind: agents}, graph=graph, overlay="induced", codec=codec, rounds=1000,
                  options={"exchange": exchange} | options, **TINY)  # fmt: skip
     return under(made, script=script)
 

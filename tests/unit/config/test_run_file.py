@@ -209,7 +209,7 @@ def test_a_data_set_that_is_named_is_taken_whatever_else_is_said(load):
 
 
 def test_a_path_that_no_file_can_have_is_refused_where_it_stands(load):
-    with pytest.raises(ConfigError, match=r"two\.yaml: keyring: 'a\\x00b' is no file name"):
+    with pytest.raises(ConfigError, match=r"two\.yaml:7: keyring: 'a\\x00b' is no file name"):
         load(GOOD + 'keyring: "a\\0b"\n')
 
 

@@ -121,13 +121,19 @@ def test_sources_and_labels_may_change_places(table, random):
     assert found.atoms == pytest.approx(swapped, abs=2e-4)
 
 
-def by_dit(table):
-    """dit's atoms: {0:1} is synergy, {0}{1} redundancy. It stops where its random start leads: the best of three."""
+def by_dit(table, enough):
+    """dit's atoms: {0:1} is synergy, {0}{1} redundancy.
+
+    It stops where its random start leads, and the order of its sets, which Python draws: the best of three starts, or
+    of up to twelve where none of them has enough redundancy.
+    """
     where = [index for index in np.ndindex(*table.shape) if table[index] > 0]
     outcomes = ["".join(map(str, index)) for index in where]
     joint = dit.Distribution(outcomes, [table[index] / table.sum() for index in where])
     found = []
-    for seed in range(3):
+    for seed in range(12):
+        if seed > 2 and max(found)[0] > enough:
+            break
         np.random.seed(seed)  # dit draws from the global state
         atoms = PID_BROJA(joint)
         found.append(tuple(float(atoms[node]) for node in (((0,), (1,)), ((0,),), ((1,),), ((0, 1),))))
@@ -146,7 +152,8 @@ CHECKED = {name: TRUTH[name][0] for name in ("and", "copy")} | {
 @pytest.mark.parametrize("name", CHECKED)
 def test_dit_finds_the_same_or_a_worse_optimum(name):
     """Whoever finds less redundancy stopped before the minimum."""
-    found, other = decompose(CHECKED[name]).atoms, by_dit(CHECKED[name])
+    found = decompose(CHECKED[name]).atoms
+    other = by_dit(CHECKED[name], found[0] - 3e-3)
     assert found == pytest.approx(other, abs=3e-3)
     assert found[0] >= other[0] - 1e-4
 

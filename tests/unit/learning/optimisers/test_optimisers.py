@@ -56,11 +56,11 @@ import plans
 import parse_p2p.launch.preload
 import parse_p2p.launch.process
 for method in sys.argv[2:]:
-    plans.finished(plans.plan(method=method, rounds=1))
+    plans.finished(plans.plan({"audio": 1, "audio+motion": 1}, method=method, rounds=1, data={"samples": 80}))
     assert "torch._dynamo" not in sys.modules, method
 for optimiser in ("adam", "adamw", "torch.optim.NAdam"):
     train = {"optimiser": optimiser, "schedule": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.5}
-    plans.finished(plans.plan({"audio": 2}, train=train, rounds=2))
+    plans.finished(plans.plan({"audio": 2}, train=train, rounds=2, data={"samples": 80}))
     assert "torch._dynamo" not in sys.modules, optimiser
 """
 

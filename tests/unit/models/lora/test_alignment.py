@@ -8,6 +8,7 @@ import torch
 from mosaics import adapters, loss, prepared, public
 
 from parse_p2p.data.base import Batch
+from parse_p2p.methods.fedmosaic import setup
 from parse_p2p.models.adapters import slots
 from parse_p2p.models.lora import alignment
 from parse_p2p.models.lora.alignment import adapter_cca, align_inputs, orthonormal, polar
@@ -64,19 +65,36 @@ def data():
     return public()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _trained_once():
+    """Backbones of a size are trained once for all that is asked of them here: how they are aligned comes after."""
+    trained, pretrain = {}, setup.pretrain
+
+    def once(backbone, data, steps, generator):
+        key = (id(data), steps, generator.initial_seed())  # the seed is that of the size
+        if key not in trained:
+            pretrain(backbone, data, steps, generator)
+            trained[key] = backbone.state_dict()
+        backbone.load_state_dict(trained[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "pretrain", once)
+        yield
+
+
 @pytest.fixture(scope="module")
 def network():
     return adapters(*LARGE, rank=RANK)
 
 
-def held_out_error(network, setup, test):
+def held_out_error(network, made, test):
     """‖z_l − z_s‖² / ‖z_s‖², averaged over the slots, on samples that neither network has seen."""
     seen = {}
     for size in (SMALL, LARGE):
         backbone = network.sibling(*size)
-        backbone.load_state_dict(setup.backbone(size))
+        backbone.load_state_dict(made.backbone(size))
         taps = tapped(backbone, test)
-        seen[size] = {s: taps[at].inputs @ setup.frame(size)[f"{s}/A"].T for s, at in slots(size[1], 3).items()}
+        seen[size] = {s: taps[at].inputs @ made.frame(size)[f"{s}/A"].T for s, at in slots(size[1], 3).items()}
     errors = [(seen[LARGE][s] - z).square().sum() / z.square().sum() for s, z in seen[SMALL].items()]
     return float(sum(errors) / len(errors))
 
@@ -85,11 +103,11 @@ def test_M6_aligned_latents_agree_on_held_out_samples(data, network):
     train, test = data
     error = {}
     for how in ("random", "adapter_cca"):
-        setup = prepared(network, train, [SMALL, LARGE], how)
-        error[how] = held_out_error(network, setup, test.batch(torch.arange(512)))
+        made = prepared(network, train, [SMALL, LARGE], how)
+        error[how] = held_out_error(network, made, test.batch(torch.arange(512)))
         for size in (SMALL, LARGE):
             for slot in slots(size[1], 3):
-                a = setup.frame(size)[f"{slot}/A"]
+                a = made.frame(size)[f"{slot}/A"]
                 torch.testing.assert_close(a @ a.T, torch.eye(RANK), rtol=0, atol=1e-5)
     assert error["adapter_cca"] < 0.5 * error["random"]
     assert error["adapter_cca"] < 0.4
@@ -131,16 +149,16 @@ def test_M7_the_extensions_give_orthonormal_columns(step):
 def transported(train, test, how, steps=300):
     """Mean over slots and two relabelled tasks of the cosine between ∂L/∂P of the small and the large network."""
     models = {size: adapters(*size, rank=RANK) for size in (SMALL, LARGE)}
-    setup = prepared(models[LARGE], train, models, how, steps)
+    made = prepared(models[LARGE], train, models, how, steps)
     cosines = []
     for seed in range(2):
         batch = test.batch(torch.arange(256))
         batch = Batch(batch.inputs, torch.randperm(16, generator=generator(seed))[batch.targets])
         for size, model in models.items():
-            for name, tensor in setup.backbone(size).items():
+            for name, tensor in made.backbone(size).items():
                 model.base[name].copy_(tensor)
             for slot, adapter in model.slots.items():
-                adapter.align(setup.frame(size)[f"{slot}/A"], setup.frame(size)[f"{slot}/B"])
+                adapter.align(made.frame(size)[f"{slot}/A"], made.frame(size)[f"{slot}/B"])
             model.zero_grad()
             loss(model, batch).backward()
         for slot, adapter in models[SMALL].slots.items():
