@@ -77,7 +77,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
         folder.keep_arrivals(p)
         learner = p.learner
         start = events.Start(modalities=list(learner.holder.modalities), parameters=learner.buffer.size,
-                             samples=learner.samples, rounds=plan.run.rounds, device="simulated")  # fmt: skip
+                             samples=p.samples, rounds=plan.run.rounds, device="simulated")  # fmt: skip
         logs[p.me].write(start)
 
     def watch(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
