@@ -95,18 +95,19 @@ def test_bytes_are_of_the_rounds_that_were_run(folder, tmp_path, first):
     assert not RunFolder(tmp_path).summary.exists()
 
 
-def test_what_arrived_before_a_stop_is_in_the_summary_too(tmp_path):
-    plan, folder = plans.plan({"audio": 2}, rounds=2), RunFolder(tmp_path)
+def test_what_was_before_a_stop_is_in_the_summary_too(tmp_path):
+    plan, folder = plans.plan({"audio": 2}, rounds=2, early_stopping={}), RunFolder(tmp_path)
     log = EventLog("a0", folder.events("a0"))
-    log.write(Round(round=0, accuracy=0.5, arriving=10, arrived={"accuracy": 0.2}))
+    log.write(Round(round=0, accuracy=0.5, validation=0.8, validation_loss=1, arriving=10, arrived={"accuracy": 0.2}))
     history = RunHistory.of(plan, folder)
     history.skip()
-    log.write(Round(round=1, accuracy=0.6, arriving=30, arrived={"accuracy": 0.6}))
+    log.write(Round(round=1, accuracy=0.6, validation=0.7, validation_loss=2, arriving=30, arrived={"accuracy": 0.6}))
     log.close()
     list(history.read())
     view = RunView(history, 2, 1)
     found = run_summary.conclude(plan, folder, view, 1.0, alone=False, quiet=True, keep=False)
     assert found.arrived == {"a0": ArrivalSummary(40, pytest.approx(0.5), 0)}
+    assert found.chosen["a0"]["round"] == 0 and found.chosen["a0"]["accuracy"] == 0.5
 
 
 def test_the_summary_is_kept_where_all_are_at_their_end(agent, folder, half):
