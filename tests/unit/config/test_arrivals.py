@@ -136,6 +136,15 @@ def test_what_all_are_tested_with_is_read_without_the_keys_of_what_arrives(tmp_p
     assert len(states["a0"].learner.common) == 10 and "test/accuracy-common" in states["a0"].learner.evaluate()
 
 
+def test_agents_that_keep_other_samples_are_of_the_same_run_with_a_common_test_set_too(tmp_path):
+    common = {"path": "a0.csv", "encoding": "utf-8"}
+    one, other, latin = (
+        RunPlan(run_file.load(arriving.study(tmp_path, data, common_test=common | more))).run.digest()
+        for data, more in (({}, {}), ({"keep": {"kind": "window", "samples": 9}}, {}), ({}, {"encoding": "latin-1"}))
+    )
+    assert one == other != latin
+
+
 def test_sources_of_others_do_not_arrive(tmp_path):
     plan = arriving.plan(tmp_path, {"watch": "."}, rounds=1)
     states, said, _ = arriving.simulated(plan)
