@@ -245,6 +245,8 @@ def _given(data: Any, dataset: str, task: str) -> tuple[dict[str, Any], Given]:
 
 def _common(given: Any, task: str) -> tuple[Dataset | None, dict[str, Any]]:
     """Samples in memory that all are tested with, or the keys of a run file for where they lie."""
+    if isinstance(given, str | Path):
+        given = {"path": str(given)}
     if given is None or (isinstance(given, Mapping) and not any(map(_is_array, given.values()))):
         return None, {} if given is None else {"common_test": dict(given)}
     try:

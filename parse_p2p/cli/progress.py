@@ -53,7 +53,7 @@ class RunView:
         score: str = "accuracy",
     ) -> None:
         self.score = score
-        self.agents = history.agents
+        self.history, self.agents = history, history.agents
         self.coordinator = coordinator
         self.rounds = rounds
         self.first = first
@@ -86,10 +86,6 @@ class RunView:
         }
         return {me: row.scores for me, row in last.items() if row is not None and row.scores}
 
-    def arrived(self) -> dict[PeerId, "ArrivalSummary"]:
-        """What arrived at agents while they ran, of those at which anything did."""
-        return {me: found for me, agent in self.agents.items() if (found := agent.arrived) is not None}
-
     def sent(self) -> int:
         return sum(row.wire_out for agent in self.agents.values() for row in agent.rounds.values())
 
@@ -120,7 +116,7 @@ class RunView:
         )
 
     def table(self) -> Group:
-        arrived = self.arrived()
+        arrived = self.history.arrived
         names = [name.format(score=self.score) for name in COLUMNS]
         names[-1:-1] = ["arrived"] if arrived else []
         columns = Columns(names, first=["agent", "round", self.score, "loss", "modalities"], left=["modalities", ""])

@@ -55,10 +55,12 @@ def conclude(
         baseline = _baseline(plan, quiet)
     rounds = plan.run.rounds - view.first
     accuracy = view.accuracy()
+    history = RunHistory.whole(plan, folder) if view.first else view.history  # the best round may be before a stop
     logged = {
-        me: {at: row.model_dump(include=set(METRICS)) for at, row in view.agents[me].rounds.items()} for me in accuracy
+        me: {at: row.model_dump(include=set(METRICS)) for at, row in history.agents[me].rounds.items()}
+        for me in accuracy
     }
-    summary = summarise(plan, accuracy, baseline, view.sent(), rounds, seconds, view.scores(), logged, view.arrived())
+    summary = summarise(plan, accuracy, baseline, view.sent(), rounds, seconds, view.scores(), logged, history.arrived)
     if keep:
         folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return summary

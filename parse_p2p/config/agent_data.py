@@ -103,8 +103,8 @@ class AgentData(Protocol):
     def arrived(self, me: PeerId, modalities: Sequence[Modality], path: Path) -> Dataset:
         """The samples of a file that appeared there, as they are."""
 
-    def apart(self, me: PeerId) -> frozenset[Path]:
-        """Files of an agent's sources, which do not arrive wherever they lie."""
+    def apart(self) -> frozenset[Path]:
+        """Files of all agents' sources, which do not arrive wherever they lie."""
 
     def public_of(self, coordinator: PeerId, modalities: Sequence[Modality]) -> Dataset | None:
         """The coordinator's data set with these modalities, scaled: nobody's private sample is in it."""
@@ -231,7 +231,7 @@ class SharedData:
     def arrived(self, me: PeerId, modalities: Sequence[Modality], path: Path) -> Dataset:
         raise NotImplementedError
 
-    def apart(self, me: PeerId) -> frozenset[Path]:
+    def apart(self) -> frozenset[Path]:
         return frozenset()
 
     def share(self, me: PeerId, modalities: Sequence[Modality]) -> Part:
@@ -410,9 +410,9 @@ class OwnData:
         found = source.open(self._given.seed)
         return evened(conform(found, self.schema, modalities, found.name).sensed(), self.frequencies(me))
 
-    def apart(self, me: PeerId) -> frozenset[Path]:
-        sources = (self.source(me), self.source(me, to_test=True))
-        return frozenset(source.path for source in sources if source is not None and source.path is not None)
+    def apart(self) -> frozenset[Path]:
+        common = [] if self._given.common_test is None else [self._common_source]
+        return frozenset(source.path for source in (*self.sources(), *common) if source.path is not None)
 
     def sources(self) -> Iterator[Source]:
         """Those of all agents, as far as the run file has them."""
@@ -512,7 +512,11 @@ class OwnData:
     def _opened_common(self) -> Dataset:
         if self._common is not None:
             return self._common
-        return Source(self._given.data | (self._given.common_test or {}), "common_test").open(self._given.seed)
+        return self._common_source.open(self._given.seed)
+
+    @property
+    def _common_source(self) -> Source:
+        return Source(arrivals.source_alone(self._given.data) | (self._given.common_test or {}), "common_test")
 
     def problems(self) -> Iterator[str]:
         run = self._given
@@ -527,7 +531,8 @@ class OwnData:
                 yield from found.problems()
             own = self._own.get(me, ({}, None))[0]
             if me != self._coordinator:
-                yield from arrivals.problems(self._values(me), own, f"agents: {me}.data")
+                paths = (None if each is None else each.path for each in (source, test))
+                yield from arrivals.problems(self._values(me), own, f"agents: {me}.data", paths)
             elif "watch" in own:
                 yield f"agents: {me}.data.watch: the public samples of a coordinator stay as they are: leave it out"
             if source is not None and source == test:

@@ -1,10 +1,10 @@
 """Beside an agent's own source: the folder in which more of its samples appear while it runs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from parse_p2p.config.run_file import options
 from parse_p2p.core.errors import ConfigError
@@ -19,10 +19,17 @@ def _of_kind(value: Any) -> Any:
 
 
 def _several(value: Any) -> Any:
-    """One or several, none of them twice."""
+    """One or several."""
     if value in (None, "none"):
         return ()
     return tuple(map(_of_kind, value if isinstance(value, list | tuple) else [value]))
+
+
+def _none_twice(chosen: tuple[DriftOptions, ...]) -> tuple[DriftOptions, ...]:
+    kinds = [options.kind for options in chosen]
+    if twice := [kind for kind in kinds if kinds.count(kind) > 1]:
+        raise ValueError(f"{twice[0]} stands there twice: name it once")
+    return chosen
 
 
 class ArrivalOptions(BaseModel):
@@ -32,7 +39,7 @@ class ArrivalOptions(BaseModel):
 
     watch: Path = Field(description="the folder; each new file in it holds more samples of the source's kind")
     keep: Annotated[Keeping, BeforeValidator(_of_kind)] = Field(All(), description="which of all samples are kept")
-    drift: Annotated[tuple[DriftOptions, ...], BeforeValidator(_several)] = Field(
+    drift: Annotated[tuple[DriftOptions, ...], BeforeValidator(_several), AfterValidator(_none_twice)] = Field(
         (), description="what looks for a drift: adwin, shift, a mapping with its options, a list of them, or none"
     )
 
@@ -56,17 +63,23 @@ def arrival_options(values: Mapping[str, Any], where: str) -> ArrivalOptions | N
     return chosen
 
 
-def problems(values: Mapping[str, Any], own: Mapping[str, Any], where: str) -> Iterator[str]:
+def problems(
+    values: Mapping[str, Any], own: Mapping[str, Any], where: str, sources: Iterable[Path | None] = ()
+) -> Iterator[str]:
     """What is wrong with what arrives, as far as it can be said without looking at the host.
 
-    ``values`` are those of an agent's source, ``own`` as far as its entry says them.
+    ``values`` are those of an agent's source, ``own`` as far as its entry says them, ``sources`` where its samples lie.
     """
     if "watch" not in values:
         unused = sorted(key for key in KEYS if key in own)
         yield from (f"{where}.{key}: no folder is watched: add watch, or leave it out" for key in unused)
         return
     try:
-        arrival_options(values, where)
+        chosen = arrival_options(values, where)
+        assert chosen is not None
+        for path in filter(None, sources):
+            if chosen.watch.is_relative_to(path):
+                yield f"{where}.watch: {chosen.watch} is the source {path}, or lies in it: watch another folder"
     except ConfigError as error:
         yield str(error)
     if values.get("lazy"):

@@ -155,7 +155,8 @@ class RunFile(Section):
         # where a host keeps its copy is its own business; that the copies are equal the fingerprint says
         same["data"] = {} if self.dataset == OWN else _without_paths(self.dataset, self.data)
         if self.common_test is not None:
-            same["common_test"] = _without_paths(OWN, self.data | self.common_test)
+            alike = _without_paths(OWN, self.data | self.common_test)  # the rest of data is each agent's own business
+            same["common_test"] = {key: value for key, value in alike.items() if key in self.common_test}
         if self.public is not None and self.public.dataset is not None:
             same["public"]["data"] = _without_paths(self.public.dataset, self.public.data)
         return same

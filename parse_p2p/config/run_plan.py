@@ -287,7 +287,7 @@ class RunPlan:
         return Arrivals(
             me,
             self.run.seed,
-            WatchedFolder(chosen.watch, self.data.apart(me)),
+            WatchedFolder(chosen.watch, self.data.apart()),
             chosen.keep,
             chosen.drift,
             partial(self._start, me, modalities),

@@ -83,3 +83,8 @@ def cause(error: BaseException) -> str:
     """What another's error says, in one line: ``NameError: name 'np' is not defined``."""
     said = " ".join(str(error).split())
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text of others on one line, with the signs that a terminal would act on, and broken names, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -374,7 +374,11 @@ def unlike(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality])
         return
     task, key = schema.solved, f"data_schema.{schema.solved_by.names}"
     if unknown := [n for n in task.needed(dataset.targets, dataset.class_names) if n not in schema.names]:
-        yield f"the {task.one} {unknown[0]!r} is not in {key}: {nearest(unknown[0], schema.names)}"
+        which = ""
+        if task.one_class:
+            at = (dataset.targets == dataset.class_names.index(unknown[0])).nonzero().flatten()
+            which = f"; sample {int(at[0]) + 1} is the first of it" if len(at) else ""
+        yield f"the {task.one} {unknown[0]!r} is not in {key}: {nearest(unknown[0], schema.names)}{which}"
     if missing := [] if task.one_class else [n for n in schema.names if n not in dataset.class_names]:
         yield f"the {task.one} {missing[0]!r} of {key} is not in it: {nearest(missing[0], dataset.class_names)}"
 

@@ -111,6 +111,19 @@ class RunHistory:
         """All agents' logs of a run, of which nothing has been read yet."""
         return cls(folder, {me: plan.kind(me) for me in plan.specs}, plan.run.rounds)
 
+    @classmethod
+    def whole(cls, plan: RunPlan, folder: RunFolder) -> Self:
+        """All that agents have logged, of before they were resumed too."""
+        history = cls.of(plan, folder)
+        for _ in history.read():
+            pass
+        return history
+
+    @property
+    def arrived(self) -> dict[PeerId, ArrivalSummary]:
+        """What arrived at agents while they ran, of those at which anything did."""
+        return {me: found for me, agent in self.agents.items() if (found := agent.arrived) is not None}
+
     def skip(self) -> None:
         """Pass over what was logged before now."""
         for tail in self._tails.values():

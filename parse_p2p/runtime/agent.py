@@ -317,7 +317,7 @@ class Agent:
         start = events.Start(
             modalities=list(learner.holder.modalities),
             parameters=learner.buffer.size,
-            samples=learner.samples,
+            samples=self.agent_state.samples,
             rounds=self.agent_state.rounds,
             device=str(learner.buffer.values.device),
             pid=os.getpid(),

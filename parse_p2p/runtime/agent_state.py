@@ -145,6 +145,12 @@ class AgentState:
         """What there is to log as the last round began."""
         return () if self.arrivals is None else self.arrivals.happened
 
+    @property
+    def samples(self) -> int:
+        """The number of training samples, before the first round that of those that are kept from the start."""
+        there = self.learner.samples
+        return there if self.arrivals is None else self.arrivals.kept_of(there)
+
     def begin(self, round: int) -> Script:
         """The script of one round, not yet started."""
         if self.variants is not None:
@@ -193,7 +199,8 @@ class AgentState:
     def state(self) -> dict[str, Tensor]:
         """All that the next round depends on, on the CPU; ``restore`` is its inverse."""
         kept = to_host({f"memory/{name}": tensor for name, tensor in self.memory.items()})
-        return self.learner.state() | kept | self._modalities_now()
+        arrived = {} if self.arrivals is None else self.arrivals.state()
+        return self.learner.state() | kept | arrived | self._modalities_now()
 
     def _modalities_now(self) -> dict[str, Tensor]:
         """Which of the data's modalities the model has, where that may change."""
@@ -206,6 +213,8 @@ class AgentState:
         if self.variants is not None:
             self._switch_to(modalities_in(state, self.variants.modalities))
         self.learner.restore(state)
+        if self.arrivals is not None:
+            self.arrivals.expect(state)
         self.memory.clear()
         self.memory |= {n.removeprefix("memory/"): t.clone() for n, t in state.items() if n.startswith("memory/")}
 

@@ -24,8 +24,9 @@ class Plan:
 
     ``regions`` are the slices it offers. ``weights`` says with which weight each neighbour's copy of a slice is mixed;
     what is left to one is the agent's own. ``audience`` says whom a slice is sent to: the same neighbours, unless the
-    graph is directed. ``links`` and ``expected`` are the two by neighbour. With a ``coordinator`` there are links to it
-    alone, and no weights: what it makes of the slices is its script's to say.
+    graph is directed, which it is of the slices in ``one_way``, for all of their holders. ``links`` and ``expected``
+    are the two by neighbour. With a ``coordinator`` there are links to it alone, and no weights: what it makes of the
+    slices is its script's to say.
     """
 
     me: PeerId
@@ -35,6 +36,7 @@ class Plan:
     coordinator: PeerId | None = None
     offers: Mapping[PeerId, Mapping[SliceKey, Region]] = field(default_factory=dict)
     audience: Mapping[SliceKey, Collection[PeerId]] = field(default_factory=dict)
+    one_way: frozenset[SliceKey] = frozenset()
 
     @cached_property
     def links(self) -> dict[PeerId, tuple[SliceKey, ...]]:
@@ -150,7 +152,8 @@ class Overlays:
             return Plan(me, regions, {}, self.members, self.coordinator, self.offers)
         weights = {key: dict(self.graph(key).weights(me)) for key in sorted(regions)}
         audience = {key: self.graph(key).audience(me) for key in weights}
-        return Plan(me, regions, weights, self.members, audience=audience)
+        one_way = frozenset(key for key in weights if self.graph(key).graph.is_directed())
+        return Plan(me, regions, weights, self.members, audience=audience, one_way=one_way)
 
     def _refuse_unequal(self, key: SliceKey, holders: Sequence[PeerId]) -> None:
         first, *rest = holders

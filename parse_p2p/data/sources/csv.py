@@ -29,6 +29,8 @@ def recognises(path: Path) -> bool:
 
 def whole(path: Path) -> bool:
     """Whether the last line of a file has an end: one that is cut off may hold half a number, which is one too."""
+    if not path.is_file():
+        return True  # which reading it tells of
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 1))
         return file.read(1) in (b"\n", b"\r", b"")

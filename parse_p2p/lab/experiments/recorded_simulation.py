@@ -17,7 +17,7 @@ from parse_p2p.core.event_log import EventLog
 from parse_p2p.core.types import Metrics, PeerId
 from parse_p2p.launch.results import summarise
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.launch.run_history import ArrivalSummary, RunHistory
+from parse_p2p.launch.run_history import RunHistory
 from parse_p2p.runtime import checkpoint
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.scale_agreement import Agreed
@@ -52,13 +52,6 @@ def _agreed(plan: RunPlan, folder: RunFolder, me: PeerId, log: EventLog, agreed:
     log.write(agreed.event(plan.spans[me].start))
 
 
-def _arrived(plan: RunPlan, folder: RunFolder) -> dict[PeerId, ArrivalSummary]:
-    history = RunHistory.of(plan, folder)
-    for _ in history.read():
-        pass
-    return {me: found for me, agent in history.agents.items() if (found := agent.arrived) is not None}
-
-
 def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[AgentState]:
     """Simulate a plan into a folder that holds no run yet; its agents, as they ended."""
     if folder.file.exists():
@@ -77,7 +70,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
         folder.keep_arrivals(p)
         learner = p.learner
         start = events.Start(modalities=list(learner.holder.modalities), parameters=learner.buffer.size,
-                             samples=learner.samples, rounds=plan.run.rounds, device="simulated")  # fmt: skip
+                             samples=p.samples, rounds=plan.run.rounds, device="simulated")  # fmt: skip
         logs[p.me].write(start)
 
     def watch(round: int, scores: Mapping[PeerId, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
@@ -111,7 +104,7 @@ def record(plan: RunPlan, folder: RunFolder, each: Each | None = None) -> list[A
     finally:
         for log in logs.values():
             log.close()
-    arrived = _arrived(plan, folder) if any(p.arrivals for p in agent_states) else None
+    arrived = RunHistory.whole(plan, folder).arrived if any(p.arrivals for p in agent_states) else None
     summary = summarise(plan, accuracy, None, sent, plan.run.rounds, time.monotonic() - began, asked, rows, arrived)
     folder.summary.write_text(json.dumps(summary.plain(), indent=1), encoding="utf-8")
     return agent_states

@@ -32,15 +32,20 @@ class Detector(Protocol):
     def update(self, errors: Tensor, shift: Mapping[Modality, float]) -> Iterator[Drift]:
         """What is found in the samples of one file.
 
-        ``errors`` float64 (N,) are those of the model before it was trained on them, each from 0 to 1, as
-        ``Task.errors`` says; ``shift`` is how far their inputs are from those of the start, as ``shifts`` says.
+        ``errors`` float64 (N,) are those of the model before it was trained on them, each from 0 to 1 to the nearest
+        of 1/255, as ``Task.errors`` says; none where no entry of ``drift`` reads them. ``shift`` is how far their
+        inputs are from those of the start, as ``shifts`` says; none of files from before a stop.
         """
 
 
 class DriftOptions(ByKind):
-    """One entry of ``drift`` of a source that is watched: the options of one way to look."""
+    """One entry of ``drift`` of a source that is watched: the options of one way to look.
+
+    ``reads_errors`` says that it looks at errors, which are then kept for it.
+    """
 
     plugin_kind: ClassVar = plugins.DRIFTS
+    reads_errors: ClassVar[bool] = True
 
     def detector(self) -> Detector:
         """One that has seen nothing yet. Raises ConfigError where a package is missing."""

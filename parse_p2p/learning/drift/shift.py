@@ -1,7 +1,7 @@
 """Inputs that lie far from those of the start, in standard deviations: file by file, whatever the model says."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -12,6 +12,8 @@ from parse_p2p.learning.drift.base import Drift, DriftOptions
 
 class Shift(DriftOptions):
     """Look at how far the means of inputs have moved."""
+
+    reads_errors: ClassVar[bool] = False
 
     kind: Literal["shift"]
     above: float = Field(

@@ -49,7 +49,7 @@ class Mass:
         self._slice = local.learner.buffer.view(local.plan.regions[key])
         self._agents = len(local.plan.holders)
         senders, receivers = local.plan.weights[key], local.plan.audience[key]
-        self._one_way = set(senders) != set(receivers)
+        self._one_way = key in local.plan.one_way  # for all alike, also where just this agent hears of all it sends to
         self._weights = dict.fromkeys(receivers, 1 / (1 + len(receivers))) if self._one_way else senders
         values = self._slice.cpu().double()
         self.mass = self._kept("mass", lambda: torch.cat([values, values.new_ones(1)]))

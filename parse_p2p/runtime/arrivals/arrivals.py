@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from parse_p2p.core import events
-from parse_p2p.core.errors import ConfigError, DataWarning, cause
+from parse_p2p.core.errors import ConfigError, DataWarning, cause, printable
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, Scale, fingerprint, scaled
@@ -25,11 +25,14 @@ from parse_p2p.data.lazy import in_memory
 from parse_p2p.data.streams import join
 from parse_p2p.learning.drift.base import Detector, Drift, DriftOptions, shifts
 from parse_p2p.learning.learner import Judgement, Learner
-from parse_p2p.runtime.arrivals.record import ArrivalRecord, RefusedFile, Taken
+from parse_p2p.runtime.arrivals.record import ArrivalRecord, RefusedFile, Taken, pack, unpack
 from parse_p2p.runtime.arrivals.watched_folder import WatchedFolder
 
 FARTHEST = 1e6
 """Standard deviations from the mean of the start, beyond which training would end with numbers that are none."""
+
+ARRIVED = "arrivals/samples"
+"""In a state: the number of samples that arrived, where any did."""
 
 Sense = Callable[[Dataset], Dataset]
 """What an agent reads of samples in a round."""
@@ -37,12 +40,16 @@ Sense = Callable[[Dataset], Dataset]
 
 @dataclass
 class Piece:
-    """The samples of one file, scaled: ``judgement`` is the model's on them, before it was trained on any."""
+    """The samples of one file, scaled: ``judgement`` is the model's on them, before it was trained on any.
+
+    ``errors`` are those of the judgement as the record has them, where something looks at them.
+    """
 
     name: str
     data: Dataset
     fingerprint: str
     judgement: Judgement
+    errors: str
     shift: Mapping[Modality, float]
 
 
@@ -77,6 +84,8 @@ class Arrivals:
     def __post_init__(self) -> None:
         self._known: dict[str, str] = {}  # the stamps of files that were taken in or refused
         self._unseen = ""  # why the folder could not be looked at
+        self._noted = 0  # samples that arrived before a checkpoint, as it says
+        self._at_start = 0  # samples
         self._kept: _Kept | None = None
         self._in_use: Dataset | None = None  # by the learner
         self._applied: Mapping[Modality, Scale] = {}
@@ -88,6 +97,19 @@ class Arrivals:
     def forget(self) -> None:
         """Begin anew with the record, as where samples are scaled otherwise from now on."""
         self._kept = None
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint has of this, by which ``expect`` finds whether the record is that of the same run."""
+        arrived = self._noted if self._kept is None else self._kept.seen - self._at_start
+        return {ARRIVED: torch.tensor(arrived)} if arrived else {}
+
+    def expect(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a ``state``: a record that knows of fewer samples is refused in the next round."""
+        self._noted = int(state[ARRIVED]) if ARRIVED in state else 0
+
+    def kept_of(self, samples: int) -> int:
+        """How many are trained on; ``samples`` are those of the start, for before the first round."""
+        return len(self.keep.kept(0, 0, samples, self._draw(0))) if self._kept is None else len(self._kept.numbers)
 
     def restore(self, round: int, learner: Learner) -> None:
         """Have a learner train on what there was before a round, by the record alone.
@@ -133,7 +155,14 @@ class Arrivals:
             places = self.keep.kept(len(numbers), seen, entry.samples, self._draw(seen))
             numbers = torch.cat([numbers, torch.arange(seen, seen + entry.samples)])[places]
             seen += entry.samples
-            list(self._detect(torch.tensor(entry.errors, dtype=torch.float64), {}))
+            list(self._detect(entry.unpacked(), {}))
+        self._at_start = len(start)
+        if seen - len(start) < self._noted:
+            raise ConfigError(
+                f"{self.record.path or 'the record'} tells of {seen - len(start)} samples that {self.me} took in "
+                f"before round {round + 1}, and its checkpoint of {self._noted}: bring the file back, or start anew in "
+                "another folder"
+            )
         self._known = {entry.name: entry.stamp for entry in self.record.entries}
         return _Kept(numbers, seen, self._rows(start, before, numbers))
 
@@ -212,9 +241,8 @@ class Arrivals:
             with warnings.catch_warnings(record=True) as noted:
                 warnings.simplefilter("always", DataWarning)
                 piece = self._read(name, stamp, learner, sense)
-            errors = tuple(piece.judgement.errors.tolist()) if self._detectors else ()
             entry = Taken(round=round, name=name, stamp=stamp, samples=len(piece.data), fingerprint=piece.fingerprint,
-                          errors=errors)  # fmt: skip
+                          errors=piece.errors)  # fmt: skip
             self._take(piece, learner)
         except ConfigError as error:
             self._refuse(name, stamp, str(error), round)
@@ -224,10 +252,12 @@ class Arrivals:
             return None
         self.record.add(entry)
         said = [str(each.message) for each in noted if issubclass(each.category, DataWarning)]
-        self.happened += [events.DataNoted(why=why) for why in said]
+        self.happened += [events.DataNoted(why=printable(why)) for why in said]
         return piece
 
     def _read(self, name: str, stamp: str, learner: Learner, sense: Sense) -> Piece:
+        if self.folder.stamp(name) is None:
+            raise ConfigError("it is gone, or its name has signs that cannot be shown: rename it")
         found = self.read(self.folder.path / name)
         if self.folder.stamp(name) != stamp:
             raise ConfigError("it changed while it was read: give files their name when they are complete")
@@ -256,7 +286,9 @@ class Arrivals:
 
     def _judged(self, name: str, found: Dataset, learner: Learner, sense: Sense) -> Piece:
         data = scaled(found, self._applied)
-        return Piece(name, data, fingerprint([found]), learner.judge(sense(data)), shifts(self._start, data))
+        judgement = learner.judge(sense(data))
+        errors = pack(judgement.errors) if any(options.reads_errors for options in self.drift) else ""
+        return Piece(name, data, fingerprint([found]), judgement, errors, shifts(self._start, data))
 
     def _take(self, piece: Piece, learner: Learner) -> None:
         """Train on it, with what else is kept. Raises ConfigError where the learner cannot, and leaves all as it is."""
@@ -277,17 +309,17 @@ class Arrivals:
         self.happened.append(
             events.Arrived(round=round, file=piece.name, samples=len(piece.data), score=score, shift=dict(piece.shift))
         )
-        for kind, found in self._detect(piece.judgement.errors, piece.shift):
+        for kind, found in self._detect(unpack(piece.errors, len(piece.data)), piece.shift):
             self.happened.append(
                 events.DriftDetected(round=round, kind=kind, what=found.what, value=found.value, before=found.before)
             )
 
     def _refuse(self, name: str, stamp: str, why: str, round: int) -> None:
-        self.record.add(RefusedFile(round=round, name=name, stamp=stamp, why=why))
+        self.record.add(RefusedFile(round=round, name=name, stamp=stamp, why=printable(why)))
         self._refused(name, why, round)
 
     def _refused(self, name: str, why: str, round: int) -> None:
-        self.happened.append(events.ArrivalRefused(round=round, file=name, why=why))
+        self.happened.append(events.ArrivalRefused(round=round, file=name, why=printable(why)))
 
     def _metrics(self, pieces: Sequence[Piece], round: int, learner: Learner, sense: Sense) -> dict[str, float]:
         if not pieces:

@@ -171,5 +171,5 @@ def test_what_arrived_in_all_rounds_is_summed_and_a_round_done_again_counts_once
     drift = DriftDetected(agent="a0", round=1, kind="shift", what="inputs of x", value=2.0, before=0.0)
     once = [came(0, 10, {"r2": 0.5}), came(1, 30, {"r2": 0.1}), of_round(2, "a0"), drift]
     seen, notes = view(*once, *once, came(3, 5, {}))
-    assert seen.arrived() == {"a0": ArrivalSummary(45, pytest.approx((10 * 0.5 + 30 * 0.1) / 40), 1)}
+    assert seen.history.arrived == {"a0": ArrivalSummary(45, pytest.approx((10 * 0.5 + 30 * 0.1) / 40), 1)}
     assert notes[0] == "round 2: a0 sees a drift of its inputs of x: 2, and 0 before (shift)"

@@ -10,10 +10,12 @@ from rich.console import Console
 import parse_p2p
 from parse_p2p.cli import run_summary
 from parse_p2p.cli.progress import RunView
+from parse_p2p.core.event_log import EventLog
+from parse_p2p.core.events import Round
 from parse_p2p.lab.experiments.recorded_simulation import record
 from parse_p2p.launch.results import Summary, TypeSummary
 from parse_p2p.launch.run_folder import RunFolder
-from parse_p2p.launch.run_history import RunHistory
+from parse_p2p.launch.run_history import ArrivalSummary, RunHistory
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,11 @@ def test_who_has_not_come_to_an_end_is_missing_by_name(half, agent):
     assert code == 1 and out.endswith("a1 has logged nothing here\n")
 
 
+<<<<<<< HEAD
 def test_a_run_of_samples_that_were_in_memory_has_a_summary_and_is_not_trained_again(agent, tmp_path):
+=======
+def test_a_run_of_samples_that_were_in_memory_is_not_trained_again(agent, tmp_path):
+>>>>>>> reva
     arrays = {"x": np.zeros((40, 3), np.float32), "y": np.arange(40) % 2}
     parse_p2p.run("ring:3", data=arrays, rounds=1, folder=tmp_path / "run")
     code, out, err = agent("summary", tmp_path / "run", "--json")
@@ -91,6 +97,21 @@ def test_bytes_are_of_the_rounds_that_were_run(folder, tmp_path, first):
     found = run_summary.conclude(plan, RunFolder(tmp_path), view, 1.0, alone=False, quiet=True, keep=False)
     assert found.rounds == 2 - first and found.bytes_per_round == found.bytes_total / 2 / found.rounds
     assert not RunFolder(tmp_path).summary.exists()
+
+
+def test_what_was_before_a_stop_is_in_the_summary_too(tmp_path):
+    plan, folder = plans.plan({"audio": 2}, rounds=2, early_stopping={}), RunFolder(tmp_path)
+    log = EventLog("a0", folder.events("a0"))
+    log.write(Round(round=0, accuracy=0.5, validation=0.8, validation_loss=1, arriving=10, arrived={"accuracy": 0.2}))
+    history = RunHistory.of(plan, folder)
+    history.skip()
+    log.write(Round(round=1, accuracy=0.6, validation=0.7, validation_loss=2, arriving=30, arrived={"accuracy": 0.6}))
+    log.close()
+    list(history.read())
+    view = RunView(history, 2, 1)
+    found = run_summary.conclude(plan, folder, view, 1.0, alone=False, quiet=True, keep=False)
+    assert found.arrived == {"a0": ArrivalSummary(40, pytest.approx(0.5), 0)}
+    assert found.chosen["a0"]["round"] == 0 and found.chosen["a0"]["accuracy"] == 0.5
 
 
 def test_the_summary_is_kept_where_all_are_at_their_end(agent, folder, half):

@@ -53,6 +53,9 @@ WRONG = {
     "another's key": ({"keep": {"kind": "all", "samples": 3}}, "data.keep.samples: there is no such key here"),
     "no way to detect": ({"drift": ["adwinn"]}, "there is no way to detect drift 'adwinn': did you mean 'adwin'?"),
     "a wrong delta": ({"drift": {"kind": "adwin", "delta": 2}}, "delta: input should be less than 1"),
+    "one twice": ({"drift": ["adwin", {"kind": "adwin", "delta": 0.1}]}, "a0.data.drift: adwin stands there twice"),
+    "the source itself": ({"watch": "{id}.csv"}, "a0.csv is the source"),
+    "a folder in the source": ({"watch": "{id}.csv/new"}, "or lies in it: watch another folder"),
     "lazy": ({"kind": "npz", "lazy": True}, "agents: a0.data.watch: samples that arrive are kept in memory"),
 }
 
@@ -120,6 +123,33 @@ def test_a_test_set_of_its_own_has_nothing_that_arrives(tmp_path):
     agents[0]["test_data"]["watch"] = "in"
     with pytest.raises(ConfigError, match=r"agents: a0\.test_data\.watch: there is no such key here"):
         RunPlan(run_file.load(_study(tmp_path, agents))).share("a0")
+
+
+def test_what_all_are_tested_with_is_read_without_the_keys_of_what_arrives(tmp_path):
+    (tmp_path / "in/a0").mkdir(parents=True)
+    arriving.drop(tmp_path / "in/a0/common.csv", 10, 3)
+    plan = arriving.plan(tmp_path, {"drift": "shift"}, rounds=2, common_test={"path": "in/a0/common.csv"})
+    arriving.drop(tmp_path / "in/a0/new.csv", 20)
+    states, said, measured = arriving.simulated(plan)
+    assert [event.file for event in said[0]["a0"]] == ["new.csv"], "nobody trains on the common test set"
+    assert "arrived/accuracy" in measured[0]["a0"]
+    assert len(states["a0"].learner.common) == 10 and "test/accuracy-common" in states["a0"].learner.evaluate()
+
+
+def test_agents_that_keep_other_samples_are_of_the_same_run_with_a_common_test_set_too(tmp_path):
+    common = {"path": "a0.csv", "encoding": "utf-8"}
+    one, other, latin = (
+        RunPlan(run_file.load(arriving.study(tmp_path, data, common_test=common | more))).run.digest()
+        for data, more in (({}, {}), ({"keep": {"kind": "window", "samples": 9}}, {}), ({}, {"encoding": "latin-1"}))
+    )
+    assert one == other != latin
+
+
+def test_sources_of_others_do_not_arrive(tmp_path):
+    plan = arriving.plan(tmp_path, {"watch": "."}, rounds=1)
+    states, said, _ = arriving.simulated(plan)
+    assert {event.file for event in said[0]["a0"]} == {"in", "study.yaml"}
+    assert states["a0"].learner.samples == 30
 
 
 # other sources and tasks

@@ -160,3 +160,7 @@ def test_a_common_set_in_a_file_serves_samples_in_memory(tmp_path):
         nx.path_graph(2), data={0: made(), 1: made()}, common_test={"path": str(tmp_path / "common.npz")}, rounds=1
     )
     assert "accuracy-common" in run.table()[0]
+    by_path = parse_p2p.run(
+        nx.path_graph(2), data={0: made(), 1: made()}, common_test=tmp_path / "common.npz", rounds=1
+    )
+    assert by_path.table() == run.table()

@@ -109,7 +109,7 @@ def test_a_label_that_no_sample_has_is_no_fault():
         ({"a": (1, 1, 1, 3), "b": (2, 5)}, "'a' is of shape [1, 1, 1, 3] here, and a vector"),
         ({"b": (2, 5)}, "there is no modality 'a' in it: Known: b"),
         ({"labels": ("cat", "dgo"), "targets": (1, 0), "a": (3,), "b": (2, 5)},
-         "the class 'dgo' is not in data_schema.classes: did you mean 'dog'? Known: cat, dog, fox"),
+         "the class 'dgo' is not in data_schema.classes: did you mean 'dog'? Known: cat, dog, fox; sample 1 is "),
     ],
 )  # fmt: skip
 def test_what_does_not_conform_is_refused_with_both_sides_named(changes, said):

@@ -158,7 +158,7 @@ def test_a_broken_sensor_gives_averages_for_what_arrives_too(tmp_path):
 BAD = {
     "a modality is missing": ("f1,label\n1,yes\n", "'x' is a vector of 1 feature here, and a vector of 2"),
     "another shape": ("f0,f1,f2,label\n1,2,3,yes\n", "'x' is a vector of 3 features here, and a vector of 2 features"),
-    "an unknown class": (arriving.HEAD + "1,2,maybe\n", "the class 'maybe' is not in data_schema.classes"),
+    "an unknown class": (arriving.HEAD + "1,2,no\n1,2,maybe\n" * 2, "no, yes; sample 2 is the first of it"),
     "ragged": (arriving.HEAD + "1,2,yes\n1,2\n", "line 3 of "),
     "a cell is empty": (arriving.HEAD + "1,2,yes\n3,,no\n", "in line 3"),
     "text": (arriving.HEAD + "1,2,yes\n3,four,no\n", "has the text 'four' in line 3"),
@@ -235,12 +235,16 @@ def test_what_is_no_file_or_has_no_readable_name_is_refused(tmp_path):
     plan, folder = arriving.plan(tmp_path, rounds=3), os.fsencode(tmp_path / "in/a0")
     os.mkfifo(os.path.join(folder, b"pipe.csv"))
     (tmp_path / "in/a0/inside").mkdir()
+    (tmp_path / "in/a0/bad\x1b[31m\nname.csv").write_text(arriving.HEAD + "1,2,yes\n")
+    (tmp_path / "in/a0/header.csv").write_text("f0,f1,label\x1b[2J\n1,2,yes\n")
     with open(os.path.join(folder, b"\xff.csv"), "wb") as file:
         file.write(arriving.HEAD.encode() + b"1,2,yes\n")
     states, said, _ = arriving.simulated(plan)
     found = {file: why for _, file, why in refusals(said)}
-    assert "is neither a file nor a folder" in found.pop("pipe.csv") and "IsADirectoryError" in found.pop("inside")
-    assert found.keys() == {"\\udcff.csv"} and len(refusals(said)) == 3
+    assert "is neither a file nor a folder" in found.pop("pipe.csv") and "(Is a directory)" in found.pop("inside")
+    assert found.pop("bad\\x1b[31m\\nname.csv") == found.pop("\\udcff.csv") != ""
+    assert "label\\x1b[2J" in found.pop("header.csv"), "what a terminal would act on is told escaped"
+    assert found == {} and len(refusals(said)) == 5
     assert states["a0"].learner.samples == START
 
 
@@ -323,6 +327,41 @@ def test_a_file_that_is_needed_and_not_what_it_was_is_a_sentence(tmp_path, chang
 def test_a_file_that_no_sample_is_left_of_is_not_needed(tmp_path):
     states, said, _ = resumed(tmp_path, lambda folder: (folder / "a.csv").unlink(), WINDOW)
     assert states["a0"].learner.samples == 30 and refusals(said) == []
+
+
+def test_a_record_that_knows_less_than_the_checkpoint_is_a_sentence(tmp_path):
+    def lost(folder):
+        record = tmp_path / "run/agents/a0/arrivals.jsonl"
+        record.write_text("".join(record.read_text().splitlines(keepends=True)[:1]))
+
+    said = r"arrivals\.jsonl tells of 40 samples that a0 took in before round 4, and its checkpoint of 80: bring"
+    with pytest.raises(ConfigError, match=said):
+        resumed(tmp_path, lost, WINDOW)
+
+
+def test_a_checkpoint_knows_what_arrived_through_a_second_stop(tmp_path):
+    states, _, _ = resumed(tmp_path, lambda folder: None)
+    state, fresh = states["a0"], arriving.plan(tmp_path, rounds=3).agent_state("a0")
+    assert "arrivals/samples" not in fresh.state()
+    assert int(state.state()["arrivals/samples"]) == 80
+    fresh.restore(state.state())
+    assert int(fresh.state()["arrivals/samples"]) == 80, "before a round has begun"
+
+
+def test_the_number_of_samples_at_the_start_is_that_of_those_kept(tmp_path):
+    for keep, count in (({}, START), (WINDOW, 30), (RESERVOIR, 25), ({"keep": {"kind": "window", "samples": 4}}, 4)):
+        state = arriving.plan(tmp_path, keep, rounds=1).agent_state("a0")
+        assert state.samples == count
+        state.begin(0)
+        assert state.samples == count == state.learner.samples
+
+
+def test_errors_are_recorded_only_where_something_looks_at_them(tmp_path):
+    for drift, kept in (("shift", False), ("adwin", True)) if RIVER else (("shift", False),):
+        plan = arriving.plan(tmp_path / drift, {"drift": drift}, rounds=1)
+        arriving.drop(tmp_path / drift / "in/a0/x.csv", 10)
+        states, _, _ = arriving.simulated(plan)
+        assert bool(states["a0"].arrivals.record.taken[0].errors) is kept
 
 
 def test_files_that_were_copied_are_the_same(tmp_path):

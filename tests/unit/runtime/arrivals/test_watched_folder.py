@@ -36,6 +36,44 @@ def test_one_that_is_as_long_as_before_and_newer_has_changed(folder):
     assert names(folder) == [] and names(folder) == ["a"]
 
 
+def test_one_that_was_written_over_has_changed_though_its_size_and_time_are_set_back(folder):
+    path = folder.path / "a"
+    path.write_text("1")
+    names(folder), names(folder)
+    before = path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # which has ticks
+        path.write_text("2")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert names(folder) == [] and names(folder) == ["a"]
+
+
+def test_one_that_was_made_readable_has_changed(folder):
+    path = folder.path / "a"
+    path.write_text("1")
+    path.chmod(0)
+    names(folder), names(folder)
+    path.chmod(0o644)
+    assert names(folder) == [] and names(folder) == ["a"]
+
+
+def test_what_a_link_leads_to_is_not_looked_through(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (folder.path / "link").symlink_to(other)
+    (folder.path / "loop").symlink_to("loop")
+    (folder.path / "inside").mkdir()
+    (folder.path / "inside/up").symlink_to(folder.path)
+    (other / "deep").mkdir()
+    names(folder)
+    (other / "deep/x").write_text("1")
+    assert names(folder) == ["inside", "link"]
+
+
+def test_names_that_cannot_be_shown_are_escaped(folder):
+    (folder.path / "a\nb\x1b[31m\u202e").write_text("1")
+    names(folder)
+    assert names(folder) == ["a\\nb\\x1b[31m\\u202e"]
+
+
 @pytest.mark.parametrize("name", [".a", "a.tmp", "a.csv.part", "a.PARTIAL"])
 def test_names_of_what_is_being_written_do_not_count(folder, name):
     (folder.path / name).write_text("1")
@@ -61,7 +99,8 @@ def test_what_is_apart_or_gone_does_not_count(tmp_path):
     (tmp_path / "start.csv").write_text("1")
     (tmp_path / "new.csv").write_text("1")
     (tmp_path / "broken").symlink_to(tmp_path / "nothing")
-    folder = WatchedFolder(tmp_path, frozenset([tmp_path / "x/../start.csv"]))
+    (tmp_path / "holds/deep").mkdir(parents=True)
+    folder = WatchedFolder(tmp_path, frozenset([tmp_path / "x/../start.csv", tmp_path / "holds/deep/source.csv"]))
     assert names(folder) == [] and names(folder) == ["new.csv"]
     (tmp_path / "new.csv").unlink()
     assert names(folder) == [] and folder.stamp("new.csv") is None
