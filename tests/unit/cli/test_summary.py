@@ -70,11 +70,7 @@ def test_who_has_not_come_to_an_end_is_missing_by_name(half, agent):
     assert code == 1 and out.endswith("a1 has logged nothing here\n")
 
 
-<<<<<<< HEAD
-def test_a_run_of_samples_that_were_in_memory_has_a_summary_and_is_not_trained_again(agent, tmp_path):
-=======
 def test_a_run_of_samples_that_were_in_memory_is_not_trained_again(agent, tmp_path):
->>>>>>> reva
     arrays = {"x": np.zeros((40, 3), np.float32), "y": np.arange(40) % 2}
     parse_p2p.run("ring:3", data=arrays, rounds=1, folder=tmp_path / "run")
     code, out, err = agent("summary", tmp_path / "run", "--json")
