@@ -11,7 +11,6 @@ from parse_p2p.core.errors import ConfigError, cause
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.sources.tables import TEXT, WHOLE, Part, TableOptions, from_parts, needed, pyarrow
 
-
 BLOCK = 1 << 26  # bytes that pyarrow reads at once, of which a row has to be fewer
 
 

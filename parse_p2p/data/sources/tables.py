@@ -168,7 +168,8 @@ def _chosen(path: Path, names: Sequence[str], modality: Modality, options: Table
     inputs = dict.fromkeys(name for name in names if name not in _label_columns(options))
     wanted, found = options.inputs[modality], []
     for each in wanted:
-        matching = [each] if each in inputs else [name for name in inputs if fnmatchcase(name, each)]
+        patterned = modality not in options.text and each not in inputs
+        matching = [name for name in inputs if (fnmatchcase(name, each) if patterned else name == each)]
         if not matching:
             key = "columns" if modality in options.columns else "text" if modality in options.text else "tokens"
             raise ConfigError(

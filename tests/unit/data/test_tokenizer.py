@@ -11,7 +11,6 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.data import tokenizer
 from parse_p2p.data.tokenizer import Tokenizer
 
-
 FILLING = {
     "strategy": "BatchLongest",
     "direction": "Right",
@@ -128,7 +127,10 @@ def test_a_panic_is_a_sentence_and_a_wish_to_stop_is_none(words):
     class PanicException(BaseException):
         """As pyo3 has it."""
 
-    with pytest.raises(ConfigError, match="cannot be read .PanicException: on the floor"), words._asked("cannot be read"):
+    with (
+        pytest.raises(ConfigError, match=r"cannot be read .PanicException: on the floor"),
+        words._asked("cannot be read"),
+    ):
         raise PanicException("on the floor")
     with pytest.raises(KeyboardInterrupt), words._asked("cannot be read"):
         raise KeyboardInterrupt
