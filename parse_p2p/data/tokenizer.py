@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,17 @@ def kept(folder: Path, digest: str | None) -> Tokenizer | None:
     if found.digest != digest:
         raise ConfigError(f"{path} is the tokenizer {found.digest} and not {digest}: bring back the one that was there")
     return found
+
+
+def digest_in(folder: Path) -> str | None:
+    """Of the ``tokenizer.json`` in a folder; None where there is none. Raises ConfigError for one that is broken."""
+    file = folder / FILE
+    return _digest(file, file.stat().st_mtime_ns) if file.is_file() else None
+
+
+@lru_cache(maxsize=8)  # each agent of a simulation asks anew
+def _digest(file: Path, changed: int) -> str:
+    return Tokenizer._unmade(file).digest
 
 
 def keep(folder: Path, tokenizer: Tokenizer) -> None:
