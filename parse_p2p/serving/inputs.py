@@ -44,7 +44,7 @@ def checked(
         if wanted.kind != "tokens":
             found[Modality(name)] = _numbers(name, given, wanted)
             continue
-        if not hasattr(given, "__len__") or isinstance(given, str):
+        if not hasattr(given, "__len__") or isinstance(given, str) or getattr(given, "ndim", 1) == 0:
             raise ConfigError(
                 f"inputs: {name!r} is {type(given).__name__}; give a list of texts, or ids by row: {wanted}"
             )

@@ -89,6 +89,7 @@ def test_rows_that_lack_a_text_are_not_read(run):
         (["good", " "], "'review' has an empty text in row 1, from 0"),
         ("good", "'review' is str; give a list of texts"),
         (3, "'review' is int; give a list of texts"),
+        (np.array("good"), "'review' is ndarray; give a list of texts"),
         ([[1, 2], [3]], "rows of 'review' have different lengths"),
         ([[1.5] * LENGTH], "is float64 of shape"),
         (np.ones((1, 3), int), r"is int64 of shape \[1, 3\]; give ids as whole numbers \[rows, 16\], or texts"),
