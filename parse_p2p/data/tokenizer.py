@@ -206,9 +206,13 @@ def _digest(file: Path, changed: int) -> str:
 
 
 def keep(folder: Path, tokenizer: Tokenizer) -> None:
-    """Write it there, unless it is there."""
+    """Write it there, unless it is there; what was broken is made whole."""
     path = folder / file_name(tokenizer.digest)
-    if not path.exists():
+    try:
+        there = kept(folder, tokenizer.digest)
+    except ConfigError:
+        there = None
+    if there is None:
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.write_text(tokenizer.text, encoding="utf-8")
         partial.rename(path)

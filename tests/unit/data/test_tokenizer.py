@@ -163,6 +163,8 @@ def test_what_is_kept_is_the_same_and_nothing_else(words, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=f"and not {words.digest}: bring back"):
         tokenizer.kept(folder, words.digest)
+    tokenizer.keep(folder, words)
+    assert tokenizer.kept(folder, words.digest) == words
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(words, monkeypatch, tmp_path):
