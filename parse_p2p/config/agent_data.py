@@ -282,15 +282,18 @@ class SharedData:
         return tokenizers(self._opened.kinds)
 
     def check_source(self, me: PeerId) -> None:
-        pass  # it has none
+        self._check()
+
+    def _check(self) -> None:
+        if not self.at_hand:
+            raise ConfigError("dataset: its samples were in the memory of a notebook: run it there again")
 
     @cached_property
     def _opened(self) -> Dataset:
         run = self._given
         found = self._samples
-        if not self.at_hand:
-            raise ConfigError("dataset: its samples were in the memory of a notebook: run it there again")
         if found is None:
+            self._check()
             found = open_named(run.dataset, run.data, "data", run.seed)
         if run.data_schema is None:
             return found

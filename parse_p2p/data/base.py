@@ -7,6 +7,7 @@ that (splitting, scaling, dealing rows to agents, dropping a modality) is done o
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -452,10 +453,15 @@ def packaged_file(package: str, inside: str, remedy: str) -> Path:
 
     Raises ConfigError, ending in the ``remedy``, where package or file is not there.
     """
-    spec = find_spec(package)
+    if Path(inside).is_absolute() or ".." in Path(inside).parts:
+        raise ConfigError(f"{inside!r} leads out of the Python package {package!r}; {remedy}")
+    try:
+        spec = find_spec(package)
+    except ValueError:  # of what is imported and no package, such as __main__
+        spec = None
     places = [] if spec is None else spec.submodule_search_locations or []
     for place in places:
-        if (path := Path(place, inside)).is_file():
+        if os.path.isfile(path := Path(place, inside)):  # which says no to what is no name of a file
             return path
     raise ConfigError(f"{inside!r} of the Python package {package!r} is not installed; {remedy}")
 

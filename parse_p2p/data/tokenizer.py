@@ -6,9 +6,10 @@ is said by the schema of the data.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,10 @@ class Tokenizer:
     @staticmethod
     def _unmade(path: Path) -> "Tokenizer":
         """The same without the library that makes it, which is needed only where there are texts."""
-        path = path.expanduser()
-        file = path / FILE if path.is_dir() else path
+        file = path
         try:
+            path = path.expanduser()
+            file = path / FILE if path.is_dir() else path
             content = json.loads(readable(file))
             if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
                 raise ValueError("it has no model")
@@ -64,12 +66,14 @@ class Tokenizer:
             raise ConfigError(
                 f"the tokenizer {file} does not exist; give the path of a {FILE}, or its folder"
             ) from None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # of which RecursionError is one
             said = getattr(error, "strerror", None) or error
             raise ConfigError(f"the tokenizer {file} cannot be read ({said}); give a {FILE}") from None
         filled = content.pop("padding", None)
         content.pop("truncation", None)
         filled_with = filled.get("pad_id") if isinstance(filled, dict) else None
+        if filled_with is not None and (type(filled_with) is not int or filled_with < 0):
+            raise ConfigError(f"the tokenizer {file} fills with {filled_with!r}, which is no id; give a {FILE}")
         return Tokenizer(json.dumps(content, sort_keys=True, separators=(",", ":")), str(file), filled_with)
 
     @cached_property
@@ -84,11 +88,19 @@ class Tokenizer:
             import tokenizers
         except ModuleNotFoundError:
             raise ConfigError("a tokenizer needs the package tokenizers: pip install 'parse-p2p[text]'") from None
-        try:
+        with self._asked("cannot be read"):
             return tokenizers.Tokenizer.from_str(self.text)
-        except Exception as error:  # which is no class of its own
+
+    @contextmanager
+    def _asked(self, wrong: str) -> Iterator[None]:
+        """Raises ConfigError for whatever the library raises, such as a panic of Rust, which is no Exception."""
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             said = " ".join(cause(error).split())[:160]
-            raise ConfigError(f"the tokenizer {self.where} cannot be read ({said}); give a {FILE}") from None
+            raise ConfigError(f"the tokenizer {self.where} {wrong} ({said}); give a {FILE}") from None
 
     @cached_property
     def vocabulary(self) -> int:
@@ -98,7 +110,7 @@ class Tokenizer:
     @cached_property
     def padding(self) -> int | None:
         """The id that its file fills with, or of a token that is called so; None where there is none."""
-        if isinstance(self.filled_with, int):
+        if self.filled_with is not None:
             return self.filled_with
         return next((id for name in PADDING if (id := self._made.token_to_id(name)) is not None), None)
 
@@ -116,7 +128,8 @@ class Tokenizer:
     ) -> tuple[NDArray[np.int64], int]:
         """The ids (N, length) of texts, cut or filled at their end; padding alone for None. How many were cut.
 
-        Raises ConfigError, which ``fault`` makes, for a text without a token, and where no token fits.
+        Raises ConfigError, which ``fault`` makes, for a text without a token, and where no token fits, or the tokenizer
+        has none for a text.
         """
         made = self._made
         if length <= (special := made.num_special_tokens_to_add(False)):
@@ -127,14 +140,31 @@ class Tokenizer:
         made.no_padding()
         made.enable_truncation(length)
         given = [(row, text) for row, text in enumerate(texts) if text is not None]
+        for row, text in given:
+            if not _is_unicode(text):
+                raise fault(row, "has a text with half a character, a lone surrogate,", "give whole ones")
         ids, cut = np.full((len(texts), length), padding, np.int64), 0
-        for (row, text), found in zip(given, made.encode_batch([text for _, text in given]), strict=True):
+        with self._asked("cannot read some texts"):
+            encodings = made.encode_batch([text for _, text in given])
+        for (row, text), found in zip(given, encodings, strict=True):
             if sum(found.special_tokens_mask) == len(found.ids):
                 said = "an empty text" if not text.strip() else f"a text without a token, {text[:40]!r},"
                 raise fault(row, f"has {said}", "leave it out, or give none at all where the sample lacks it")
             ids[row, : len(found.ids)] = found.ids
             cut += bool(found.overflowing)
+        if ids.size and (largest := ids.max()) >= self.vocabulary:
+            raise ConfigError(
+                f"the tokenizer {self.where} gives the id {largest}, and has {self.vocabulary} from 0; give a {FILE}"
+            )
         return ids, cut
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # of a surrogate alone, which JSON may hold
+        return False
+    return True
 
 
 def readable(file: Path) -> str:
@@ -164,10 +194,25 @@ def kept(folder: Path, digest: str | None) -> Tokenizer | None:
     return found
 
 
+def digest_in(folder: Path) -> str | None:
+    """Of the ``tokenizer.json`` in a folder; None where there is none. Raises ConfigError for one that is broken."""
+    file = folder / FILE
+    return _digest(file, file.stat().st_mtime_ns) if file.is_file() else None
+
+
+@lru_cache(maxsize=8)  # each agent of a simulation asks anew
+def _digest(file: Path, changed: int) -> str:
+    return Tokenizer._unmade(file).digest
+
+
 def keep(folder: Path, tokenizer: Tokenizer) -> None:
-    """Write it there, unless it is there."""
+    """Write it there, unless it is there; what was broken is made whole."""
     path = folder / file_name(tokenizer.digest)
-    if not path.exists():
+    try:
+        there = kept(folder, tokenizer.digest)
+    except ConfigError:
+        there = None
+    if there is None:
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.write_text(tokenizer.text, encoding="utf-8")
         partial.rename(path)

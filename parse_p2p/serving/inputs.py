@@ -13,7 +13,7 @@ from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Present
 from parse_p2p.data.kinds import Tokens
 from parse_p2p.data.schema import ModalitySchema
-from parse_p2p.data.sources.tokens import is_text, refuse_beyond
+from parse_p2p.data.sources.tokens import as_objects, is_text, refuse_beyond
 from parse_p2p.data.tokenizer import Tokenizer
 
 Given = NDArray[Any] | Tensor | Sequence[str]
@@ -44,7 +44,7 @@ def checked(
         if wanted.kind != "tokens":
             found[Modality(name)] = _numbers(name, given, wanted)
             continue
-        if not hasattr(given, "__len__") or isinstance(given, str):
+        if not hasattr(given, "__len__") or isinstance(given, str) or getattr(given, "ndim", 1) == 0:
             raise ConfigError(
                 f"inputs: {name!r} is {type(given).__name__}; give a list of texts, or ids by row: {wanted}"
             )
@@ -77,6 +77,14 @@ def _numbers(name: str, given: Given, wanted: ModalitySchema) -> Tensor:
     return x.detach().to("cpu", torch.float32, copy=True)  # a network may change what it is given
 
 
+def _array(given: Given) -> NDArray[Any]:
+    if isinstance(given, Tensor):
+        return given.detach().cpu().numpy()
+    if isinstance(given, list | tuple) and any(isinstance(each, str) for each in given):
+        return as_objects(given)  # numpy would take a number for a text, and give all the room of the longest
+    return np.asarray(given)
+
+
 def _has(given: Given, flags: Given | None) -> NDArray[np.bool_]:
     """Which rows are said to have something, all where nothing is said or what is said does not fit."""
     said = None if flags is None else np.asarray(flags)
@@ -94,7 +102,7 @@ def _ids(
         return ConfigError(f"inputs: {name!r} {wrong} in row {row}, from 0; {remedy}")
 
     try:
-        array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+        array = _array(given)
     except ValueError:
         remedy = "fill or cut them to one length, or give texts"
         raise ConfigError(f"inputs: the rows of {name!r} have different lengths; {remedy}: {wanted}") from None
@@ -108,6 +116,8 @@ def _ids(
             raise ConfigError(f"inputs: {name!r} holds texts, and {which}; give ids: {wanted}")
         texts = [None if not there else str(text or "") for text, there in zip(array.tolist(), has, strict=True)]
         return torch.from_numpy(tokenizer.encoded(texts, wanted.shape[0], wanted.padding, fault)[0])
+    if array.dtype == object and any(isinstance(each, str) for each in array.flat):
+        raise ConfigError(f"inputs: {name!r} holds texts and something else; give one text for each row")
     if array.dtype.kind not in "iu" or array.shape[1:] != wanted.shape or array.ndim != 2:
         raise ConfigError(
             f"inputs: {name!r} is {array.dtype} of shape {list(array.shape)}; give ids as whole numbers "

@@ -11,6 +11,8 @@ from parse_p2p.core.errors import ConfigError, cause
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.sources.tables import TEXT, WHOLE, Part, TableOptions, from_parts, needed, pyarrow
 
+BLOCK = 1 << 26  # bytes that pyarrow reads at once, of which a row has to be fewer
+
 
 class Options(TableOptions):
     """Where the columns are, how they are written, and what they are."""
@@ -104,8 +106,12 @@ def _table(csv: Any, path: Path, text: str, delimiter: str, lines: list[int], on
         table = csv.read_csv(
             BytesIO(text.encode()),
             # with threads it does not count lines, and a block is to hold at least one
-            read_options=csv.ReadOptions(use_threads=False, block_size=1 << 26),
-            parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
+            read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter,
+                invalid_row_handler=keep,
+                newlines_in_values='"' in text,  # else a block may end within a cell
+            ),
             # what is empty is missing, and what is called NA is text
             convert_options=csv.ConvertOptions(null_values=[""], strings_can_be_null=True, **chosen),
         )

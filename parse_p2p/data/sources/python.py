@@ -141,9 +141,11 @@ def _found(dotted: str) -> Any:
 
 def _arrays(options: Options, made: Any) -> Arrays:
     if isinstance(made, Mapping):
+        named = options.named_kinds
         with _blamed(options):
             return {
-                str(name): as_objects(values) if name in options.tokens and isinstance(values, list) else _array(values)
+                # numpy would take a number among texts for one, and give all texts the room of the longest
+                str(name): as_objects(values) if name in named and isinstance(values, list | tuple) else _array(values)
                 for name, values in made.items()
             }
     if hasattr(made, "__len__") and hasattr(made, "__getitem__"):

@@ -25,7 +25,7 @@ from parse_p2p.data.base import Dataset
 from parse_p2p.data.kinds import Tokens
 from parse_p2p.data.lazy import LazyInput
 from parse_p2p.data.sources.arrays import Values, lacks_all, lacks_tokens, numbered_groups, sample_weights, with_gaps
-from parse_p2p.data.sources.tokens import KindOptions, refuse_beyond
+from parse_p2p.data.sources.tokens import KindOptions
 from parse_p2p.data.tasks.source import NAME, Name, Origin, TargetOptions
 from parse_p2p.data.tokenizer import Fault
 
@@ -168,7 +168,8 @@ def _chosen(path: Path, names: Sequence[str], modality: Modality, options: Table
     inputs = dict.fromkeys(name for name in names if name not in _label_columns(options))
     wanted, found = options.inputs[modality], []
     for each in wanted:
-        matching = [each] if each in inputs else [name for name in inputs if fnmatchcase(name, each)]
+        patterned = modality not in options.text and each not in inputs
+        matching = [name for name in inputs if (fnmatchcase(name, each) if patterned else name == each)]
         if not matching:
             key = "columns" if modality in options.columns else "text" if modality in options.text else "tokens"
             raise ConfigError(
@@ -275,9 +276,7 @@ def _ids(parts: Sequence[Part], modality: Modality, options: TableOptions) -> tu
             if there and len(there) < len(ids):
                 raise fault(len(rows), "has a value that is empty", "fill it with the id of padding")
             rows.append(there or None)
-    found, kind = chosen.read(rows, kind, fault)
-    refuse_beyond(found, kind, fault)
-    return found, kind
+    return chosen.read(rows, kind, fault)
 
 
 def _cells(part: Part, name: str) -> list[Any]:

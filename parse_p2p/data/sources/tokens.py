@@ -145,6 +145,10 @@ def as_objects(values: Iterable[Any]) -> NDArray[Any]:
 
 
 def _by(made_by: Tokenizer, padding: int | None, vocabulary: int, where: str) -> Tokens:
+    if not 2 <= vocabulary <= MOST_TOKENS:
+        raise ConfigError(
+            f"{where}: the tokenizer {made_by.where} has {vocabulary} ids from 0; give one of 2 to {MOST_TOKENS}"
+        )
     found = made_by.padding if padding is None else padding
     if found is None:
         raise ConfigError(

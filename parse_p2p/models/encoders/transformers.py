@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.kinds import TokenShape
+from parse_p2p.data.tokenizer import digest_in
 from parse_p2p.models.encoder import EncoderOptions, averaged, library
 from parse_p2p.models.weights import weights_file
 
@@ -122,6 +123,7 @@ def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
     config = transformers.AutoConfig.for_model(**values)
     if isinstance(shape, TokenShape):
         _refuse_other_tokens(config, shape)
+        _refuse_other_tokenizer(options.weights, shape)
 
     def loaded(path: Path) -> Any:
         quiet = transformers.utils.logging
@@ -179,3 +181,13 @@ def _config(folder: str | None) -> dict[str, Any]:
         for key, value in _cleared(values).items()
         if key not in ("architectures", "transformers_version", "dtype", "torch_dtype")
     }
+
+
+def _refuse_other_tokenizer(weights: str | None, shape: TokenShape) -> None:
+    """Raise ConfigError where another tokenizer lies beside the weights than made the ids, as far as both are known."""
+    beside = None if weights is None or shape.tokenizer is None else digest_in(Path(weights))
+    if beside not in (None, shape.tokenizer):
+        raise ConfigError(
+            f"the model in {weights} has the tokenizer {beside}, and the ids are by {shape.tokenizer}: take the one "
+            "that belongs to it"
+        )

@@ -22,6 +22,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
 from parse_p2p.data.tasks.base import Task
 from parse_p2p.models.base import InputShapes, Latents, Network, Outputs
+from parse_p2p.models.encoder import two_samples
 
 MOST = 8
 """Modalities of one agent, at most: the heads are asked about every set of them."""
@@ -99,10 +100,10 @@ def weigh(network: Network, shapes: InputShapes, name: str, weighting: Weighting
 
 @torch.no_grad()
 def _widths(network: Network, shapes: InputShapes, name: str) -> dict[Modality, int]:
-    """How wide the latents of each modality are: that of a sample of zeros."""
+    """How wide the latents of each modality are: those of two samples of zeros, or of one token."""
     training = network.training
     network.eval()
-    outputs = network({m: torch.zeros(1, *shape) for m, shape in shapes.items()})
+    outputs = network({m: two_samples(shape) for m, shape in shapes.items()})
     network.train(training)
     if missing := [m for m in shapes if m not in outputs.latents]:
         raise ConfigError(

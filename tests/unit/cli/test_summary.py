@@ -75,8 +75,11 @@ def test_a_run_of_samples_that_were_in_memory_is_not_trained_again(agent, tmp_pa
     parse_p2p.run("ring:3", data=arrays, rounds=1, folder=tmp_path / "run")
     code, out, err = agent("summary", tmp_path / "run", "--json")
     assert (code, err) == (0, "") and json.loads(out)["types"][0]["alone"] is None
-    code, out, err = agent("--topology", tmp_path / "run" / "run.yaml")
-    assert code == 2 and err == "error: dataset: its samples were in the memory of a notebook: run it there again\n"
+    kept = (tmp_path / "run" / "run.yaml").read_text()
+    for more in ((), ("--resume", "--out", tmp_path / "run", "--rounds", 3)):
+        code, out, err = agent("--topology", tmp_path / "run" / "run.yaml", *more)
+        assert code == 2 and err == "error: dataset: its samples were in the memory of a notebook: run it there again\n"
+    assert (tmp_path / "run" / "run.yaml").read_text() == kept, "and what was run is still known"
 
 
 def test_a_folder_without_a_run_is_refused_without_json(agent, tmp_path):

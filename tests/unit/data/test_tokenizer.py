@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from texts import byte_pairs, changed, word_level
@@ -9,6 +10,15 @@ from texts import byte_pairs, changed, word_level
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data import tokenizer
 from parse_p2p.data.tokenizer import Tokenizer
+
+FILLING = {
+    "strategy": "BatchLongest",
+    "direction": "Right",
+    "pad_to_multiple_of": None,
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": "[PAD]",
+}
 
 
 def fault(row, wrong, remedy):
@@ -91,6 +101,55 @@ def test_what_is_no_tokenizer_is_a_sentence(content, said, tmp_path):
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("id", [-5, True, "0", 0.5])
+def test_padding_that_is_no_id_is_refused(id, words, tmp_path):
+    other = changed(tmp_path / "tokenizer.json", tmp_path / "other.json", padding=FILLING | {"pad_id": id})
+    with pytest.raises(ConfigError, match=f"other.json fills with {id!r}, which is no id"):
+        Tokenizer.read(other)
+
+
+def test_a_path_that_can_be_none_is_a_sentence(tmp_path):
+    for path in (tmp_path / ("x" * 5000), Path("~nobody-of-this-name/tokenizer.json")):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            Tokenizer.read(path)
+
+
+def test_what_the_library_raises_over_a_text_is_a_sentence(words, tmp_path):
+    model = json.loads(words.text)["model"]
+    without = {word: id for word, id in model["vocab"].items() if word != "[UNK]"}
+    made = Tokenizer.read(changed(Path(words.where), tmp_path / "other.json", model=model | {"vocab": without}))
+    with pytest.raises(ConfigError, match=r"other.json cannot read some texts \(.*\[UNK\]") as raised:
+        made.encoded(["what"], 3, 0, fault)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_panic_is_a_sentence_and_a_wish_to_stop_is_none(words):
+    class PanicException(BaseException):
+        """As pyo3 has it."""
+
+    with (
+        pytest.raises(ConfigError, match=r"cannot be read .PanicException: on the floor"),
+        words._asked("cannot be read"),
+    ):
+        raise PanicException("on the floor")
+    with pytest.raises(KeyboardInterrupt), words._asked("cannot be read"):
+        raise KeyboardInterrupt
+
+
+def test_an_id_that_is_not_in_the_vocabulary_is_refused(tmp_path):
+    file = word_level(tmp_path / "t.json", words=["good"], special=True)
+    post = json.loads(file.read_text())["post_processor"]
+    post["special_tokens"]["[CLS]"]["ids"] = [999]
+    made = Tokenizer.read(changed(file, tmp_path / "other.json", post_processor=post))
+    with pytest.raises(ConfigError, match="gives the id 999, and has 5 from 0"):
+        made.encoded(["good"], 4, 0, fault)
+
+
+def test_half_a_character_is_named_with_its_row(words):
+    with pytest.raises(ConfigError, match="row 1 has a text with half a character"):
+        words.encoded(["good", "good \ud800"], 3, 0, fault)
+
+
 def test_what_is_kept_is_the_same_and_nothing_else(words, tmp_path):
     folder = tmp_path / "kept"
     folder.mkdir()
@@ -104,6 +163,8 @@ def test_what_is_kept_is_the_same_and_nothing_else(words, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=f"and not {words.digest}: bring back"):
         tokenizer.kept(folder, words.digest)
+    tokenizer.keep(folder, words)
+    assert tokenizer.kept(folder, words.digest) == words
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(words, monkeypatch, tmp_path):

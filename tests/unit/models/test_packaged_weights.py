@@ -1,6 +1,7 @@
 """Trunks whose weights an installed package holds: found by each host, kept to the bit, and never sent."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -180,3 +181,21 @@ def test_what_no_package_holds_is_named_with_its_line(weights, tmp_path, monkeyp
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, settings=[("model.encoder.weights", weights)])
     assert str(caught.value).startswith(f"--set {said}")
+
+
+@pytest.mark.parametrize("inside", ["../secret.npz", "data/../../secret.npz", "/etc/passwd"])
+def test_a_path_that_leads_out_of_the_package_is_refused(inside, tmp_path, monkeypatch):
+    package(tmp_path / "host")
+    (tmp_path / "host" / "secret.npz").touch()
+    monkeypatch.syspath_prepend(tmp_path / "host")
+    with pytest.raises(ConfigError, match=f"{inside!r} leads out of the Python package 'shipping'; install it, or"):
+        read(tmp_path, f"shipping:{inside}")
+
+
+@pytest.mark.parametrize("weights", ["__main__:w.npz", f"shipping:{'x' * 5000}"])
+def test_what_is_no_package_or_no_file_name_is_a_sentence(weights, tmp_path, monkeypatch):
+    package(tmp_path / "host")
+    monkeypatch.syspath_prepend(tmp_path / "host")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    with pytest.raises(ConfigError, match="is not installed; install it, or correct the name"):
+        read(tmp_path, weights)

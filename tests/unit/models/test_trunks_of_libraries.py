@@ -13,6 +13,7 @@ import parse_p2p
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data import samples
 from parse_p2p.data.kinds import TokenShape
+from parse_p2p.data.tokenizer import Tokenizer
 from parse_p2p.models.base import ModelOptions
 from parse_p2p.models.encoder import EncoderOptions, trunk, without_weights
 from parse_p2p.models.fission import Fission
@@ -113,6 +114,21 @@ def test_a_model_that_is_not_for_these_tokens_is_refused(shape, config, said):
     library("transformers")
     with pytest.raises(ConfigError, match=said):
         trunk(shape, of("transformers", args={"config": config}))
+
+
+def test_weights_beside_another_tokenizer_than_made_the_ids_are_refused(tmp_path):
+    transformers = library("transformers")
+    transformers.AutoConfig.for_model(**BERT).save_pretrained(tmp_path)
+    made = Tokenizer.read(word_level(tmp_path / "tokenizer.json", words=["good", "bad"]))
+    weights = of("transformers", weights=str(tmp_path))
+    for whose in (made.digest, None):  # None: ids whose tokenizer is not known
+        assert isinstance(trunk(TokenShape((6,), 20, 0, whose), weights), torch.nn.Module)
+    with pytest.raises(
+        ConfigError, match=f"has the tokenizer {made.digest}, and the ids are by abcd: take the one that"
+    ):
+        trunk(TokenShape((6,), 20, 0, "abcd"), weights)
+    (tmp_path / "tokenizer.json").unlink()
+    assert isinstance(trunk(TokenShape((6,), 20, 0, "abcd"), weights), torch.nn.Module)
 
 
 def test_a_text_model_of_a_folder_is_exported_with_what_it_needs(tmp_path):

@@ -83,9 +83,13 @@ def test_rows_that_lack_a_text_are_not_read(run):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (["good", 1], "'review' holds texts and something else; give one text for each row"),
+        (("good", 1), "'review' holds texts and something else"),
+        (["good", [1] * LENGTH], "'review' holds texts and something else"),
         (["good", " "], "'review' has an empty text in row 1, from 0"),
         ("good", "'review' is str; give a list of texts"),
         (3, "'review' is int; give a list of texts"),
+        (np.array("good"), "'review' is ndarray; give a list of texts"),
         ([[1, 2], [3]], "rows of 'review' have different lengths"),
         ([[1.5] * LENGTH], "is float64 of shape"),
         (np.ones((1, 3), int), r"is int64 of shape \[1, 3\]; give ids as whole numbers \[rows, 16\], or texts"),
@@ -171,5 +175,20 @@ def test_a_server_takes_texts_and_ids(run):
         lacking.json()
         == ask(inputs={"review": [*ids[:1].tolist(), []], "x": x}, present={"review": [True, False]}).json()
     )
-    refused = ask(inputs={"review": ["", "good"]})
-    assert refused.status_code == 422 and "has an empty text in row 0" in refused.json()["detail"]
+    for given, said in (
+        (["", "good"], "has an empty text in row 0"),
+        (["good", 1], "holds texts and something else"),
+        ([["good"]], "give ids as whole numbers [rows, 16], or texts"),
+    ):
+        refused = ask(inputs={"review": given})
+        assert refused.status_code == 422 and said in refused.json()["detail"]
+
+
+def test_a_long_text_among_short_ones_has_its_own_room_alone():
+    pytest.importorskip("fastapi")
+    from parse_p2p.serving import inputs, server
+
+    for texts in (["good " * 1000, "bad"], [["good " * 1000], ["bad"]], [[["good"]], [["bad"]]]):
+        assert server._array("review", texts).dtype == object
+    assert inputs._array(["good " * 1000, "bad"]).dtype == object
+    assert server._array("x", [[1, 2], [3, 4]]).dtype == int

@@ -68,7 +68,14 @@ def test_a_model_of_timm_has_it_in_its_config(tmp_path):
         (KEYS | {"image_std": [1]}, "image", (3, 4, 6), "of several lengths"),
         ({"sampling_rate": 16000, "do_normalize": True}, "series", (1, 9), "scales each recording by itself"),
         ({"sampling_rate": 16000, "feature_size": 80}, "series", (1, 9), "makes spectra"),
-        ([], "image", (3, 4, 6), "cannot be read"),
+        (KEYS | {"rescale_factor": True}, "image", (3, 4, 6), "rescale_factor True, which is no number"),
+        (KEYS | {"image_mean": "123"}, "image", (3, 4, 6), "image_mean is no list of numbers"),
+        (KEYS | {"image_std": [True, 1, 1]}, "image", (3, 4, 6), "image_std is no list of numbers"),
+        (KEYS | {"image_std": [0, 1, 1]}, "image", (3, 4, 6), "image_std is 0"),
+        (KEYS | {"size": "5"}, "image", (3, 4, 6), "has the size '5', which is none of an image"),
+        (KEYS | {"size": [4, 6, 3]}, "image", (3, 4, 6), r"has the size \[4, 6, 3\], which is none"),
+        (KEYS | {"size": [5, 6]}, "image", (3, 4, 6), "gives images of 5 by 6"),
+        ([], "image", (3, 4, 6), "cannot be read .it holds no keys"),
         (None, "image", (3, 4, 6), "preprocessor_config.json does not exist; give the folder of a model"),
     ],
 )
@@ -114,7 +121,9 @@ def test_its_folder_lies_beside_the_run_file_which_keeps_the_numbers(tmp_path, m
             r"run.yaml:1: data_schema.*photo.scale: .*stands alone",
         ),
         ({"scale": {"processor": 3}}, "is the folder of a model"),
+        ({"scale": {"processor": "x" * 5000}}, "cannot be read .File name too long"),
         ({"shape": None}, "give the kind and the shape"),
+        ({"shape": []}, "give the kind and the shape"),
     ],
 )
 def test_one_stands_alone_beside_kind_and_shape(tmp_path, change, said):

@@ -1,9 +1,11 @@
 """Ids of tokens, and texts, from every source that may hold them."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
-from texts import LENGTH, read_as, reviews, table, word_level
+from texts import LENGTH, changed, read_as, reviews, table, word_level
 
 from parse_p2p.config.agent_data import fingerprint
 from parse_p2p.config.source import Source
@@ -167,6 +169,7 @@ class TestTexts:
                 {"column": "bdy"},
                 "data.text: there is no input column 'bdy' in .*a.csv for 'review'; did you mean 'body'",
             ),
+            ({"column": "b*"}, r"data.text: there is no input column 'b\*' in .*a.csv for 'review'; Known: body"),
             ({"tokenizer": "nowhere.json"}, "the tokenizer nowhere.json does not exist"),
             ({"padding": 999}, "padding 999 is none of the"),
         ],
@@ -176,6 +179,23 @@ class TestTexts:
             opened(
                 path=str(table(tmp_path / "a.csv")), target="label", text={"review": read_as(words)["review"] | change}
             )
+
+    def test_a_vocabulary_with_a_hole_that_no_table_could_hold_is_refused(self, tmp_path, words):
+        model = json.loads(words.read_text())["model"]
+        far = changed(words, tmp_path / "far.json", model=model | {"vocab": model["vocab"] | {"far": 4 * 10**9}})
+        with pytest.raises(ConfigError, match=r"data.text.review: the tokenizer .*far.json has 4000000001 ids from 0"):
+            opened(path=str(table(tmp_path / "a.csv")), target="label", text=read_as(far))
+
+    def test_a_number_among_texts_in_memory_is_none(self, words):
+        with pytest.raises(ConfigError, match="'body' of data is object with 1 axes; give one text for each sample"):
+            samples({"body": ["good", 1], "y": np.array([0, 1])}, text=read_as(words))
+
+    def test_lines_break_within_cells_wherever_a_block_ends(self, tmp_path, words, monkeypatch):
+        monkeypatch.setattr("parse_p2p.data.sources.csv.BLOCK", 100)
+        rows = [(f'the "film"\nwas {text}', label) for text, label in reviews(40)]
+        found = opened(path=str(table(tmp_path / "a.csv", rows)), target="label", text=read_as(words, 8))
+        again = samples({"body": [t for t, _ in rows], "y": [y for _, y in rows]}, text=read_as(words, 8))
+        assert found.inputs["review"].tolist() == again.inputs["review"].tolist()
 
     def test_a_tokenizer_without_padding_needs_its_id(self, tmp_path):
         words, path = word_level(tmp_path / "t.json", padding="none"), str(table(tmp_path / "a.csv"))

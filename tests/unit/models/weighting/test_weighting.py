@@ -14,6 +14,7 @@ from trained import NETWORKS, asked, recorded
 import parse_p2p
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Kind, Modality
+from parse_p2p.data import samples
 from parse_p2p.data.tasks.regression import Regression
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.fission import Fission
@@ -231,6 +232,14 @@ def test_samples_that_lack_a_modality_are_learnt_from_and_weighed():
     np.testing.assert_allclose(mine.model.weighting._of(AUDIO).mean, seen.detach().mean(0), rtol=1e-4, atol=1e-5)
     mine.test = replace(mine.test, present={AUDIO: torch.arange(len(mine.test)) % 2 > 0})
     assert 0 <= mine.evaluate()["accuracy"] <= 1
+
+
+def test_tokens_are_weighed_beside_numbers():
+    kinds = {"words": 1 + torch.arange(60)[:, None] % 2 * torch.ones(1, 5, dtype=torch.int64), "x": torch.zeros(60, 3)}
+    said = samples({**kinds, "y": torch.arange(60) % 2}, tokens={"words": {"vocabulary": 4}})
+    run = parse_p2p.run("ring:2", {"words+x": 2}, data=said, rounds=1, model={"encoder": {"width": 4}, **RELIABILITY})
+    for state in plans.finished(run.plan)[0].values():
+        assert state.learner.model.weighting._of(Modality("words")).mean.isfinite().all()
 
 
 # wherever a model goes
