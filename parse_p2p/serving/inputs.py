@@ -146,7 +146,8 @@ def _flags(name: str, given: Given, inputs: Mapping[Modality, Tensor]) -> Tensor
 def _native(name: str, given: NDArray[Any]) -> NDArray[Any]:
     """The array in a type that torch knows: data sets are float32 too when they are scaled."""
     if given.dtype.kind not in "fiub":
-        raise ConfigError(f"inputs: {name!r} is {given.dtype}; give numbers")
+        texts = any(isinstance(each, str) for each in given.flat)
+        raise ConfigError(f"inputs: {name!r} {'holds texts' if texts else f'is {given.dtype}'}; give numbers")
     with np.errstate(over="ignore"):
         return np.array(given, np.float32, order="C")
 

@@ -125,7 +125,7 @@ BAD = {
     "more": (GOOD[:-1] + ', "more": 1}', "more: extra inputs are not permitted"),
     "empty": ('{"inputs": {}}', "inputs: give arrays by modality"),
     "unknown": ('{"inputs": {"smell": [[1]]}}', "inputs: the model has no modality 'smell'"),
-    "text": ('{"inputs": {"audio": [["x"]]}}', "inputs: 'audio' is <U1; give numbers"),
+    "text": ('{"inputs": {"audio": [["x"]]}}', "inputs: 'audio' holds texts; give numbers"),
     "objects": ('{"inputs": {"audio": [{}]}}', "inputs: 'audio' is object; give numbers"),
     "null": ('{"inputs": {"audio": [[null]]}}', "inputs: 'audio' is object; give numbers"),
     "ragged": ('{"inputs": {"audio": [[1], [1, 2]]}}', "inputs: the rows of 'audio' have different shapes"),

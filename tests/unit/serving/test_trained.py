@@ -238,7 +238,7 @@ BAD = {
     "no mapping": (X, "give arrays by modality"),
     "unknown": ({"audoi": X}, "the model has no modality 'audoi': did you mean 'audio'?"),
     "no array": ({"audio": [[0.0] * 16]}, "'audio' is list; give a numpy array or a tensor"),
-    "text": ({"audio": X.astype(str)}, "'audio' is <U32; give numbers"),
+    "text": ({"audio": X.astype(str)}, "'audio' holds texts; give numbers"),
     "objects": ({"audio": X.astype(object)}, "'audio' is object; give numbers"),
     "complex": ({"audio": X.astype(complex)}, "'audio' is complex128; give numbers"),
     "complex tensor": ({"audio": torch.zeros(2, 16, dtype=torch.complex64)}, "'audio' is torch.complex64; give a"),
