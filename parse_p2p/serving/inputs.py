@@ -13,7 +13,7 @@ from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Present
 from parse_p2p.data.kinds import Tokens
 from parse_p2p.data.schema import ModalitySchema
-from parse_p2p.data.sources.tokens import as_objects, is_text, refuse_beyond
+from parse_p2p.data.sources.tokens import as_objects, holds_text, is_text, refuse_beyond
 from parse_p2p.data.tokenizer import Tokenizer
 
 Given = NDArray[Any] | Tensor | Sequence[str]
@@ -146,8 +146,8 @@ def _flags(name: str, given: Given, inputs: Mapping[Modality, Tensor]) -> Tensor
 def _native(name: str, given: NDArray[Any]) -> NDArray[Any]:
     """The array in a type that torch knows: data sets are float32 too when they are scaled."""
     if given.dtype.kind not in "fiub":
-        texts = any(isinstance(each, str) for each in given.flat)
-        raise ConfigError(f"inputs: {name!r} {'holds texts' if texts else f'is {given.dtype}'}; give numbers")
+        wrong = "holds texts" if holds_text(given.ravel().tolist()) else f"is {given.dtype}"
+        raise ConfigError(f"inputs: {name!r} {wrong}; give numbers")
     with np.errstate(over="ignore"):
         return np.array(given, np.float32, order="C")
 

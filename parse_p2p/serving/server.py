@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from parse_p2p import __version__
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.core.types import Modality
-from parse_p2p.data.sources.tokens import as_objects
+from parse_p2p.data.sources.tokens import as_objects, holds_text
 from parse_p2p.serving import exported
 from parse_p2p.serving.packages import package
 from parse_p2p.serving.run_models import RunModels
@@ -166,15 +166,9 @@ def _filled(model: TrainedModel, name: str, rows: list[Any], flags: Mapping[str,
 
 def _array(name: str, rows: list[Any]) -> NDArray[Any]:
     try:
-        return as_objects(rows) if _holds_text(rows) else np.asarray(rows)
+        return as_objects(rows) if holds_text(rows) else np.asarray(rows)
     except (ValueError, OverflowError, RecursionError):
         raise ConfigError(f"inputs: the rows of {name!r} have different shapes; give lists of equal lengths") from None
-
-
-def _holds_text(rows: list[Any]) -> bool:
-    """Whether a text is in it, at any depth: in an array of numpy's each would have the room of the longest."""
-    types = {*map(type, rows)}
-    return str in types or (list in types and any(_holds_text(row) for row in rows if isinstance(row, list)))
 
 
 def _sentence(error: Any) -> str:

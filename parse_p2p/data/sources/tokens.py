@@ -135,6 +135,12 @@ def is_text(values: NDArray[Any]) -> bool:
     )
 
 
+def holds_text(rows: list[Any]) -> bool:
+    """Whether a text is in it, at any depth: in an array of numpy's each would have the room of the longest."""
+    types = {*map(type, rows)}
+    return str in types or (list in types and any(holds_text(row) for row in rows if isinstance(row, list)))
+
+
 def as_objects(values: Iterable[Any]) -> NDArray[Any]:
     """An array (N,) of anything, such as lists of several lengths."""
     listed = list(values)
