@@ -17,7 +17,7 @@ from parse_p2p.cli import run_summary, terminal
 from parse_p2p.cli.program import LogLevel
 from parse_p2p.cli.progress import RunView, Screen
 from parse_p2p.config import run_file, shipped
-from parse_p2p.config.agent_data import with_source
+from parse_p2p.config.own_data import with_source
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.config.source import from_command_line
 from parse_p2p.core import plugins

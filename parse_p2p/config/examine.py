@@ -77,7 +77,11 @@ class _Examination:
         """
         method: Method | None = self._plugin(plugins.load, raw, "method", plugins.METHODS)
         own = raw.get("dataset") == run_file.OWN
-        data = None if own else self._plugin(plugins.module, raw, "dataset", plugins.DATA)
+        data = None
+        if raw.get("dataset") == run_file.IN_MEMORY:
+            self._add(run_file.NOT_AT_HAND)
+        elif not own:
+            data = self._plugin(plugins.module, raw, "dataset", plugins.DATA)
         codec = self._plugin(plugins.load, raw, "codec", plugins.CODECS)
         options_fit = method is not None and self._fit(raw, "options", method.options)
         data_fits = own or (data is not None and self._fit(raw, "data", data.Options))

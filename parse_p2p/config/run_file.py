@@ -63,6 +63,8 @@ OWN = "own"
 IN_MEMORY = "given"
 """As ``dataset``: samples that a notebook had in memory, which nobody can open again."""
 
+NOT_AT_HAND = "dataset: its samples were in the memory of a notebook: run it there again"
+
 PACKAGED = re.compile(r"([A-Za-z_]\w+):(.+)")  # of two letters at least: one would be a drive of Windows
 """Weights in an installed package, by its name and a path in it: each host finds its own copy."""
 

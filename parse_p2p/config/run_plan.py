@@ -14,8 +14,9 @@ import networkx as nx
 import torch
 
 from parse_p2p.config import validation
-from parse_p2p.config.agent_data import Part, Samples, agent_data
+from parse_p2p.config.agent_data import Samples, agent_data
 from parse_p2p.config.endpoints import Endpoints
+from parse_p2p.config.own_data import Part
 from parse_p2p.config.roster import AgentSpec, agent_ids, read_roster, specs
 from parse_p2p.config.roster import spec as spec_of
 from parse_p2p.config.run_file import RunFile, options

@@ -75,7 +75,7 @@ def _of_options(values: Mapping[str, Any]) -> dict[str, OpenedSource]:
 def _of_agents(path: Path, ids: Sequence[str]) -> dict[str, OpenedSource]:
     """The data of agents of a run file."""
     from parse_p2p.config import run_file
-    from parse_p2p.config.agent_data import OwnData
+    from parse_p2p.config.own_data import OwnData
     from parse_p2p.config.roster import agent_ids
 
     run = run_file.load(path)

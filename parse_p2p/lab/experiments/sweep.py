@@ -22,7 +22,7 @@ import torch
 
 from parse_p2p import __version__
 from parse_p2p.config import run_file
-from parse_p2p.config.agent_data import OwnData
+from parse_p2p.config.own_data import OwnData
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins

@@ -80,6 +80,8 @@ def test_a_run_of_samples_that_were_in_memory_is_not_trained_again(agent, tmp_pa
         code, out, err = agent("--topology", tmp_path / "run" / "run.yaml", *more)
         assert code == 2 and err == "error: dataset: its samples were in the memory of a notebook: run it there again\n"
     assert (tmp_path / "run" / "run.yaml").read_text() == kept, "and what was run is still known"
+    code, out, err = agent("check", tmp_path / "run" / "run.yaml")
+    assert code == 2 and "dataset: its samples were in the memory of a notebook: run it there again" in err
 
 
 def test_a_folder_without_a_run_is_refused_without_json(agent, tmp_path):

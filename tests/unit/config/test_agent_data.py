@@ -9,7 +9,7 @@ import pytest
 import torch
 import trained
 
-from parse_p2p.config.agent_data import OwnData, with_source
+from parse_p2p.config.own_data import OwnData, with_source
 from parse_p2p.config.run_file import OWN, RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.config.source import Source

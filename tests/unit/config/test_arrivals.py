@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from parse_p2p.config import run_file
-from parse_p2p.config.agent_data import OwnData
 from parse_p2p.config.examine import examine
+from parse_p2p.config.own_data import OwnData
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 

@@ -11,10 +11,9 @@ from plans import finished
 
 import parse_p2p
 from parse_p2p.config import run_file
-from parse_p2p.config.agent_data import fingerprint
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.data.base import Scale, silent
+from parse_p2p.data.base import Scale, fingerprint, silent
 from parse_p2p.data.sources.python import samples
 from parse_p2p.methods.base import advance
 

@@ -12,10 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parse_p2p.config.agent_data import fingerprint
 from parse_p2p.core.errors import ConfigError, DataWarning
 from parse_p2p.data import lazy
-from parse_p2p.data.base import Dataset, Scale, scaled, silent, split, split_groups, without
+from parse_p2p.data.base import Dataset, Scale, fingerprint, scaled, silent, split, split_groups, without
 from parse_p2p.data.findings import findings, summary
 from parse_p2p.data.lazy import LazyInput, in_memory, pieces
 from parse_p2p.data.sources import npy

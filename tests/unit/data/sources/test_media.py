@@ -10,8 +10,8 @@ from PIL import Image
 from pydantic import ValidationError
 from scipy.signal import resample_poly
 
-from parse_p2p.config.agent_data import fingerprint
 from parse_p2p.core.errors import ConfigError, DataWarning
+from parse_p2p.data.base import fingerprint
 from parse_p2p.data.lazy import LazyInput
 from parse_p2p.data.sources import media
 

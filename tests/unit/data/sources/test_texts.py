@@ -7,10 +7,10 @@ import pytest
 import torch
 from texts import LENGTH, changed, read_as, reviews, table, word_level
 
-from parse_p2p.config.agent_data import fingerprint
 from parse_p2p.config.source import Source
 from parse_p2p.core.errors import ConfigError, DataWarning
 from parse_p2p.data import samples
+from parse_p2p.data.base import fingerprint
 from parse_p2p.data.kinds import TokenShape
 from parse_p2p.data.lazy import LazyInput
 from parse_p2p.data.tokenizer import Tokenizer
