@@ -198,7 +198,8 @@ def run(
     common, said = _common(common_test, task)
     raw |= said
     file = run_file.resolve(deepcopy({**raw, **keys}), Path("parse_p2p.run"))
-    plan = RunPlan(file, True, _by_agent(given, graph, file) if isinstance(given, Mapping) else given, common)
+    mine = _by_agent(given, graph, file) if isinstance(given, Mapping) else given
+    plan = RunPlan(file, samples=mine, common=common)
     for note in plan.notes():
         warnings.warn(note, stacklevel=2)
     rows, key = list[Row](), plan.schema.solved.key

@@ -27,13 +27,14 @@ from parse_p2p.data.base import (
     evened,
     fingerprint,
     refuse_unlike,
+    relative,
     scaled,
     split,
     split_groups,
 )
 from parse_p2p.data.kinds import tokenizers
 from parse_p2p.data.partition import PARTITIONS
-from parse_p2p.data.schema import LEAST, DataSchema, conform, scales, schema_of
+from parse_p2p.data.schema import DataSchema, conform, scales, schema_of
 from parse_p2p.data.tokenizer import Tokenizer
 from parse_p2p.learning.learner import FEDERATION
 
@@ -212,8 +213,7 @@ class SharedData:
         counts = torch.zeros(self.train.classes, dtype=torch.float64)
         for rows in self.shares.values():
             at = torch.from_numpy(rows)
-            mean = max(float(weights[at].mean()), LEAST) if len(at) else 1.0  # as agents learn from them
-            counts.index_add_(0, self.train.targets[at], weights[at] / mean)
+            counts.index_add_(0, self.train.targets[at], relative(weights[at]))
         return counts / counts.sum()
 
     def training(self, me: PeerId, modalities: Sequence[Modality]) -> Dataset:

@@ -319,6 +319,11 @@ def scaled(dataset: Dataset, scales: Mapping[Modality, Scale]) -> Dataset:
     return replace(dataset, inputs=inputs)
 
 
+def relative(weights: Tensor) -> Tensor:
+    """Weights (N,) as an agent learns from them: with the mean 1, so that steps stay as large; zeros stay zeros."""
+    return weights / weights.mean() if bool((weights > 0).any()) else weights
+
+
 def evened(dataset: Dataset, frequencies: Tensor | None) -> Dataset:
     """Each sample weighed by how rare its class is, by frequencies (C,), beside its own weight; None leaves all as is.
 

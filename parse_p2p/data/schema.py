@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from parse_p2p.core import plugins
-from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, an, nearest
 from parse_p2p.core.plugin_options import sentence
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, Scale
@@ -129,7 +129,7 @@ class ModalitySchema(BaseModel):
     def _of_its_kind(self) -> Self:
         axes = AXES[self.kind]
         if len(self.shape) != len(axes) or min(self.shape) < 1:
-            raise ValueError(f"the shape of {_an(described(self.kind))} is [{', '.join(axes)}], each from 1")
+            raise ValueError(f"the shape of {an(described(self.kind))} is [{', '.join(axes)}], each from 1")
         for key in () if self.kind == "tokens" else ("vocabulary", "padding", "tokenizer"):
             if getattr(self, key) is not None:
                 raise sentence(f"{key} is for tokens, and the kind is {self.kind}; leave it out")
@@ -277,7 +277,7 @@ def united(sources: Mapping[str, Dataset]) -> DataSchema:
         for m, each in modality_schemas(dataset, "own").items():
             if found.setdefault(m, each) != each:
                 raise ConfigError(
-                    f"{m!r} is {_an(str(found[m]))} in {first[m]} and {_an(str(each))} in {source}: agents share "
+                    f"{m!r} is {an(str(found[m]))} in {first[m]} and {an(str(each))} in {source}: agents share "
                     "samples of one shape, so cut or fill one of them, or call it by another name"
                 )
             first.setdefault(m, source)
@@ -364,8 +364,8 @@ def unlike(dataset: Dataset, schema: DataSchema, modalities: Sequence[Modality])
             continue
         wanted, found = schema.modalities[m], _schema_of(dataset, m)
         if found is None or found.sample != wanted.sample:  # an embedding is a vector of which more is known
-            here = f"of shape {list(dataset.shape(m))}" if found is None else _an(str(found))
-            yield f"{m!r} is {here} here, and {_an(str(wanted))} in data_schema{_remedy(m, found, wanted)}"
+            here = f"of shape {list(dataset.shape(m))}" if found is None else an(str(found))
+            yield f"{m!r} is {here} here, and {an(str(wanted))} in data_schema{_remedy(m, found, wanted)}"
     if dataset.task.name != schema.task:
         yield (
             f"its task is {dataset.task.name} here, and {schema.task} in data_schema: say data.task: {schema.task} if "
@@ -406,7 +406,3 @@ def scales(schema: DataSchema) -> Mapping[Modality, Scale | None]:
         elif each.scale == "none":
             found[m] = Scale.none()
     return found
-
-
-def _an(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

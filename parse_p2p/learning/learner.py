@@ -22,7 +22,7 @@ from parse_p2p.core.plugin_options import Named, OptionsBeside
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.data.base import Batch, Dataset
+from parse_p2p.data.base import Batch, Dataset, relative
 from parse_p2p.data.streams import Stream
 from parse_p2p.learning.metrics import base as metrics_of
 from parse_p2p.learning.metrics.base import Metric, Predictions
@@ -176,7 +176,8 @@ class Learner:
     ) -> None:
         """Take these samples from now on; of a stream, those it begins with."""
         device = self.buffer.values.device
-        self.data, self.test = _on(self._weighed(train, self.options), device), _on(test, device)
+        self.train_on(train)
+        self.test = _on(test, device)
         self.validation = None if validation is None else _on(validation, device)
         self.common = None if common is None else _on(common, device)
         self.stream = stream
@@ -207,7 +208,7 @@ class Learner:
             weights = weights / torch.where(counts > 0, counts, 1.0)[data.targets]
         if not bool(weights.sum() > 0):
             raise ConfigError(f"the weights of the training samples of {self.me} are all 0: give some a weight")
-        return replace(data, weights=(weights / weights.mean()).float())
+        return replace(data, weights=relative(weights).float())
 
     @property
     def samples(self) -> int:

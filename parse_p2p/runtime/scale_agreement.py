@@ -28,7 +28,7 @@ from parse_p2p.core.errors import ConfigError, PeerError, SpecMismatch
 from parse_p2p.core.events import ScaleAgreed
 from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.data.base import Dataset, Scale
+from parse_p2p.data.base import Dataset, Scale, relative
 from parse_p2p.data.lazy import Input, finite, parts
 from parse_p2p.data.schema import LEAST
 from parse_p2p.learning.learner import Learner
@@ -303,9 +303,8 @@ def _inputs(agreement: Agreement) -> dict[Modality, Input]:
         if not finite(found[m]):
             raise ConfigError(f"the data of {agreement.me}: {m!r} holds a value that is no finite number: leave it out")
     if agreement.classes:
-        weights = data.weighed().double()
-        mean = max(float(weights.mean()), LEAST) if len(data) else 1.0  # as agents learn from them
-        found[CLASSES] = (one_hot(data.targets, agreement.classes) * (weights / mean)[:, None]).float()
+        weights = relative(data.weighed().double())
+        found[CLASSES] = (one_hot(data.targets, agreement.classes) * weights[:, None]).float()
     return found
 
 

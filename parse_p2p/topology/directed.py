@@ -8,6 +8,7 @@ arXiv 1303.2289; Assran et al. 2019, arXiv 1811.10792).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import networkx as nx
 import numpy as np
@@ -25,6 +26,9 @@ class Directed(Topology):
 
     Rows of the matrix sum to one, 1/(1 + senders) each. Columns need not: mixing keeps no mean.
     """
+
+    summed: ClassVar[int] = 1
+    """The axis of the matrix over which it sums to one."""
 
     def __post_init__(self) -> None:
         """A directed graph is what it is for."""
@@ -46,7 +50,7 @@ class Directed(Topology):
     @cached_property
     def _matrix(self) -> Matrix:
         heard = nx.to_numpy_array(self.graph, weight=None).T
-        matrix: Matrix = (heard + np.eye(len(heard))) / (1 + heard.sum(axis=1, keepdims=True))
+        matrix: Matrix = (heard + np.eye(len(heard))) / (1 + heard.sum(axis=self.summed, keepdims=True))
         matrix.setflags(write=False)
         return matrix
 
@@ -58,6 +62,8 @@ class OneWay(Directed):
     Columns of the matrix sum to one, 1/(1 + receivers) each: an agent splits what it has in equal parts over itself and
     whom it sends to. Raises ConfigError for an overlay that is laid over edges both ways.
     """
+
+    summed: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if self.overlay == "rings":
@@ -78,13 +84,6 @@ class OneWay(Directed):
     def spectral_gap(self) -> float:
         """1 − |λ₂| of the weights, by which all ratios come to the mean; 0 where some never hear of others."""
         return 1 - spectrum.second(self._matrix) if len(self.connected_components()) == 1 else 0.0
-
-    @cached_property
-    def _matrix(self) -> Matrix:
-        sent = nx.to_numpy_array(self.graph, weight=None).T
-        matrix: Matrix = (sent + np.eye(len(sent))) / (1 + sent.sum(axis=0, keepdims=True))
-        matrix.setflags(write=False)
-        return matrix
 
     def _overlay(self, order: Sequence[PeerId]) -> nx.DiGraph:
         """The edges between the holders; per-slice a ring of arrows where some of them would not hear of others."""

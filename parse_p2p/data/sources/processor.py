@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.errors import ConfigError, an
 from parse_p2p.data.tokenizer import readable
 
 FILE = "preprocessor_config.json"
@@ -41,7 +41,7 @@ def statistics(path: Path, kind: str, shape: tuple[int, ...]) -> dict[str, list[
     if kind == "series" and "sampling_rate" in keys:
         return _of_recordings(file, keys, shape)
     if kind != "image" or "image_mean" not in keys:
-        raise ConfigError(f"the processor {file} is not one for {_an(kind)}: give mean and deviation, or scale: none")
+        raise ConfigError(f"the processor {file} is not one for {an(kind)}: give mean and deviation, or scale: none")
     mean, deviation = (keys[key] for key in ("image_mean", "image_std"))
     if len(mean) != shape[0]:
         raise ConfigError(f"the processor {file} has {len(mean)} channels, and the shape is {list(shape)}")
@@ -128,7 +128,3 @@ def _factor(file: Path, keys: Mapping[str, Any]) -> float:
     if type(factor) not in (int, float) or not 0 < factor < math.inf:
         raise ConfigError(f"the processor {file} has the rescale_factor {factor!r}, which is no number above 0")
     return float(factor)
-
-
-def _an(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
