@@ -161,6 +161,8 @@ class Learner:
         groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
         self.optimiser = options.stepping.make(groups, options.lr)
         self.rate = options.lr  # of this round, before a method's own factors
+        self._start: Tensor | None = None  # the parameters at the round's start, for an optimiser that looks back
+        self._rates: dict[str, float] = {}  # the sum of the learning rates of each component's steps since then
         self.halted = False  # set from another thread to end training at the next step
         self._draw = seeded(seed, me, 0)
         self._noise = Noise(device, seed, me, 0)
@@ -197,6 +199,24 @@ class Learner:
         self.rate = self.options.rate(round, rounds)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
+
+    def look_ahead(self) -> None:
+        """Note where the parameters are before a round's script, for ``look_back``."""
+        if self.options.stepping.looks_back:
+            self._start = self.buffer.values.clone()
+            self._rates = dict.fromkeys(self.buffer.leaves, 0.0)
+
+    @torch.no_grad()
+    def look_back(self) -> None:
+        """Tell the optimiser how the round moved what was stepped in it: see ``Optimiser.after_round``."""
+        if self._start is None:
+            return
+        moved = self._start - self.buffer.values
+        stepped = {name: rates for name, rates in self._rates.items() if rates > 0}
+        regions = {name: self.buffer.regions[name] for name in stepped}
+        parts = {name: moved[region.start : region.stop].clone() for name, region in regions.items()}
+        self.options.stepping.after_round(self.optimiser, parts, stepped)
+        self._start = None
 
     def _weighed(self, data: Dataset, options: Training) -> Dataset:
         """With weights of mean 1, so that they change what counts and not how large the steps are."""
@@ -282,6 +302,9 @@ class Learner:
         norm = self.buffer.grads.norm()
         self.buffer.grads.mul_((self.options.clip / (norm + 1e-6)).clamp(max=1.0))
         self.optimiser.step()
+        if self._start is not None:
+            for group in self.optimiser.param_groups:
+                self._rates[group["component"]] += 0.0 if group["component"] in resting else group["lr"]
         for name in resting:
             region = self.buffer.regions[name]
             self.buffer.leaves[name].grad = self.buffer.grads[region.start : region.stop]

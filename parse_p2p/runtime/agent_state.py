@@ -165,6 +165,8 @@ class AgentState:
             script = _measured(script, arrived)
         if self.sketching:
             script = sketched(local, script, self.sketches)
+        if self.learner.options.stepping.looks_back:
+            script = _looking_back(self.learner, script)
         if self.learner.model.weighting is not None:
             script = _weighing(local, script, self.failed)
         if self.variants is None or not self.membership.changed(round):
@@ -223,6 +225,14 @@ def _measured(script: Script, metrics: Mapping[str, float]) -> Script:
     """The same script with more metrics."""
     found = yield from script
     return {**found, **metrics}
+
+
+def _looking_back(learner: Learner, script: Script) -> Script:
+    """The same script, after which the optimiser is told where it led; a round that loses its quorum is undone."""
+    learner.look_ahead()
+    metrics = yield from script
+    learner.look_back()
+    return metrics
 
 
 def _weighing(local: Local, script: Script, broken: Modalities) -> Script:

@@ -5,10 +5,12 @@ seconds and 80 MB in every process. The functions behind those decorators are th
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
@@ -28,6 +30,20 @@ class Optimiser(BaseModel):
     def make(self, groups: Groups, lr: float) -> torch.optim.Optimizer:
         """An optimiser over these groups; ``lr`` is the learning rate, which is set anew every round."""
         raise NotImplementedError
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether ``after_round`` does anything."""
+        return False
+
+    def after_round(
+        self, optimiser: torch.optim.Optimizer, moved: Mapping[str, Tensor], rates: Mapping[str, float]
+    ) -> None:
+        """Take into account how a round as a whole moved the components, local steps, exchange and mixing together.
+
+        ``moved`` (size,) has for each component that was stepped, by its name, its parameters before the round less
+        those after it; ``rates`` the sum of the learning rates of its steps.
+        """
 
 
 def without_compiler(kind: type[Kind]) -> type[Kind]:
