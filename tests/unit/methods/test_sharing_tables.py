@@ -29,7 +29,8 @@ EXPECTED["fedprox"] = EXPECTED["fedavg"]
 
 @pytest.mark.parametrize("method", EXPECTED)
 def test_every_part_has_its_group(method):
-    table = plugins.load(plugins.METHODS, method).sharing(None, 0, 1)
+    found = plugins.load(plugins.METHODS, method)
+    table = found.sharing(found.options(), 0, 1)
     assert {part: row_of(table, part) for part in PARTS} == EXPECTED[method]
 
 
