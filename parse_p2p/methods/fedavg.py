@@ -34,7 +34,7 @@ class Options(SliceLossOptions, FederatedOptions):
     scope: str = Field(
         "slices",
         pattern="^(slices|model)$",
-        description="slices: each slice is averaged over all that hold it; model: whole models, over agents of one type",
+        description="slices: each is averaged over all that hold it; model: whole models, over agents of one type",
     )
 
 

@@ -44,7 +44,7 @@ class Options(BaseModel):
     encoder_rate: float = Field(0.1, ge=0, description="factor on the encoders' learning rate in stage 2")
     sigma: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         0.0,
-        description="scale of the encoder drift that still counts as alike; 0: all alike; auto: the median distance",
+        description="scale of the encoder drift that still counts as alike; 0: all alike; auto: median distance",
     )
 
 
@@ -84,12 +84,12 @@ def peer(local: Local, options: Options) -> Script:
         losses.task, scale=lambda name: 1.0 if name.startswith(FUSION) else options.encoder_rate
     )
     mine = drift(local)
-    automatic = options.sigma == "auto"
-    scale = float(local.memory.get(SCALE, 0.0)) if automatic else None
+    sigma = options.sigma
+    scale = float(local.memory.get(SCALE, 0.0)) if isinstance(sigma, str) else None
     inbox = yield with_drift(slices(local), mine, scale)
-    sigmas = {peer: options.sigma if scale is None else common_scale(scale, inbox[peer]) for peer in inbox}
+    sigmas = {p: sigma if isinstance(sigma, float) else common_scale(scale or 0.0, m) for p, m in inbox.items()}
     mix_alike(local, inbox, mine, sigmas)
-    if automatic:
+    if scale is not None:
         remember_scale(local, inbox, mine)
     return metrics
 
@@ -108,7 +108,9 @@ def drift(local: Local) -> list[float]:
 
 
 def with_drift(exchange: Exchange, mine: list[float], scale: float | None = None) -> Exchange:
-    facts: dict[str, Fact] = {"drift": mine} | ({} if scale is None else {"scale": scale})
+    facts: dict[str, Fact] = {"drift": mine}
+    if scale is not None:
+        facts["scale"] = scale
     send = {peer: Message(message.tensors, facts) for peer, message in exchange.send.items()}
     return Exchange(exchange.topic, send, exchange.expect, exchange.quorum, exchange.check)
 

@@ -10,8 +10,8 @@ steps; the gradients themselves serve any optimiser, momentum, clipping and sche
 gradients. As in the paper clients count alike, whatever their number of samples, and the coordinator's rate is 1.
 
 Of a slice its holders alone count: x is averaged over those that took part, c is the sum of what the coordinator
-knows of each c_i over the number of all. It keeps the last c_i of every client, one copy of each slice for each of them,
-so that an update that is lost leaves c only as old as that client's last. Twice a model crosses either way.
+knows of each c_i over the number of all. It keeps the last c_i of every client, as large as the client's model, so that
+an update that is lost leaves c only as old as that client's last. Twice a model crosses either way.
 """
 
 from collections.abc import Mapping

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.message import Message
-from parse_p2p.core.types import Role
+from parse_p2p.core.types import PeerId, Role
 from parse_p2p.methods.base import Exchange, Local
 from parse_p2p.methods.harmony import (
     METHOD,
@@ -219,7 +219,9 @@ def test_the_drift_rides_with_the_slices_and_changes_nothing_else():
 def test_the_scale_of_an_agent_is_the_median_distance_of_what_came():
     at = local(made(), 2)
     drifts = {"a1": [0.3, 0.4], "a2": [0.0, 0.1], "a3": [0.0, 2.0], "a4": None}
-    remember_scale(at, {peer: Message({}, {} if d is None else {"drift": d}) for peer, d in drifts.items()}, [0.0, 0.0])
+    remember_scale(
+        at, {PeerId(name): Message({}, {} if d is None else {"drift": d}) for name, d in drifts.items()}, [0.0, 0.0]
+    )
     assert at.memory["scale"].item() == pytest.approx(0.5, rel=1e-12)
     remember_scale(at, {}, [0.0, 0.0])
     assert at.memory["scale"].item() == pytest.approx(0.5, rel=1e-12), "of nobody nothing is learnt"
