@@ -10,6 +10,10 @@ m begins at 0 and v at τ², without a correction of their bias (algorithm 2 the
 rounds in which nobody sends it. x is what the coordinator sent last, or in the first round its own first model, which
 is the clients' too. A slice that its model does not hold has no x before clients have sent it: its first average is
 taken as it is, and steps begin with the next.
+
+The papers' β₁ is .9, and η of momentum 1, for clients that take plain steps and few of them. Here clients keep a
+momentum of their own from round to round, on top of which such steps overshoot: by default β₁ is .5 and η of momentum
+1 − β₁, so that a Δ which stays the same counts once.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,21 +28,26 @@ from parse_p2p.methods.base import Inbox, Local, Method, Script
 from parse_p2p.methods.federation import average, global_slices
 
 MOMENTUM, SECOND = "server/m/", "server/v/"  # in the coordinator's memory, before the name of a slice
+RATES = {"adam": 0.05, "yogi": 0.05, "adagrad": 0.3}
+"""η of the adaptive rules where none is given."""
 
 
 class Options(fedavg.Options):
     server: str = Field("momentum", pattern="^(momentum|adam|yogi|adagrad)$", description="the coordinator's optimiser")
     server_lr: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="η, its rate; 0: 1 with momentum and 0.1 with the adaptive ones"
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="η, its rate; 0: 1 − beta1 with momentum, 0.05 with adam and yogi, 0.3 with adagrad",
     )
-    beta1: float = Field(0.9, ge=0, lt=1, description="β₁, decay of its momentum")
+    beta1: float = Field(0.5, ge=0, lt=1, description="β₁, decay of its momentum")
     beta2: float = Field(0.99, ge=0, lt=1, description="β₂, decay of its second moment (adam, yogi)")
     tau: float = Field(1e-3, gt=0, allow_inf_nan=False, description="τ, adaptivity: what is added to √v")
 
     @property
     def rate(self) -> float:
         """η."""
-        return self.server_lr or (1.0 if self.server == "momentum" else 0.1)
+        return self.server_lr or RATES.get(self.server, 1 - self.beta1)
 
 
 Second = Callable[[Tensor, Tensor, float], Tensor]

@@ -134,7 +134,7 @@ def test_every_rule_is_another():
 
 
 def test_the_rate_is_the_rules_own_where_none_is_given():
-    assert [Options(server=server).rate for server in SERVERS] == [1.0, 0.1, 0.1, 0.1]
+    assert [Options(server=server, beta1=0.75).rate for server in SERVERS] == [0.25, 0.05, 0.05, 0.3]
     assert [Options(server=server, server_lr=0.3).rate for server in SERVERS] == [0.3] * 4
 
 
