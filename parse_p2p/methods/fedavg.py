@@ -11,7 +11,7 @@ from parse_p2p.core.slices import Sharing, everyone, having, nobody, same_type
 from parse_p2p.core.types import Role
 from parse_p2p.learning.objective import SliceLossOptions, slice_terms
 from parse_p2p.methods import federation
-from parse_p2p.methods.base import Local, Method, Script
+from parse_p2p.methods.base import GENERAL, Local, Method, Script
 from parse_p2p.methods.federation import FederatedOptions, coordinator
 
 TABLE: Sharing = {
@@ -54,5 +54,6 @@ METHOD = Method(
     options=Options,
     scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
     sharing=sharing,
+    networks=(*GENERAL, "prototyped"),  # whose missing modalities are zeros then
     gaps=True,
 )

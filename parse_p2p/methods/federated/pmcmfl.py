@@ -61,7 +61,7 @@ def client(local: Local, options: Options) -> Script:
 
 
 def train(local: Local, options: Options) -> Metrics:
-    terms = [masked]
+    terms: list[LossTerm] = [masked]
     if options.contrast and local.round >= options.warm_up:
         terms.append(contrast(options.contrast, options.temperature))
     return local.learner.train(*terms)
