@@ -35,6 +35,7 @@ from parse_p2p.core.slices import (
     having,
     multimodal,
     nobody,
+    same_shape,
     same_type,
     unimodal,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "nobody",
     "objective",
     "run",
+    "same_shape",
     "same_type",
     "seeded",
     "tensor_bytes",

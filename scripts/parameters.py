@@ -104,6 +104,8 @@ def main() -> None:
     if recorded["machine"] != machine():
         sys.exit(f"the digests are of {recorded['machine']} and this is {machine()}: record them here before a change")
     found = all_runs(methods)
+    if unknown := sorted({run.split()[0] for run in found.keys() - recorded["runs"].keys()}):
+        sys.exit(f"no digests are recorded of {', '.join(unknown)}: record them before a change, with --record")
     odd = [f"{run}: {me}" for run, agents in found.items() for me in agents if agents != recorded["runs"][run]]
     print("\n".join(odd) if odd else f"all parameters of {len(found)} runs are those recorded, bit for bit")
     sys.exit(bool(odd))

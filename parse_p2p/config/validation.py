@@ -38,6 +38,11 @@ def unlike(run: RunFile, method: Method, specs: Iterable[AgentSpec], schema: Dat
                 f"agents: {spec.id} has model.latent {own} and the run {common}: "
                 "with a coordinator all must have the same"
             )
+        if method.common_start and spec.model.init == "own":
+            yield (
+                f"agents: {spec.id} has model.init own, and the method {method.name!r} measures from a start that all "
+                "have in common: leave it out"
+            )
     if method.public and run.public is None and run.dataset != OWN:
         yield (
             f"the method {method.name!r} needs a public data set at its coordinator: "

@@ -108,6 +108,11 @@ def same_type(holder: Holder, component: Component) -> str | None:
     return f"type:{holder.type}"
 
 
+def same_shape(holder: Holder, component: Component) -> str | None:
+    """Share with all agents that have a component of this name whose tensors have the same names and shapes."""
+    return f"shape:{holder.regions[component.name].digest}"
+
+
 def having(holder: Holder, component: Component) -> str | None:
     """Share with all agents that have the component's modality; one that belongs to no modality stays at home."""
     return component.modality

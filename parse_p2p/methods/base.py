@@ -112,7 +112,9 @@ class Method:
     ``Role.COORDINATOR``. ``sharing(options, round, rounds)`` is the table in that round; ``networks`` the networks it
     is made for, the first by default; ``public`` says that its coordinator needs a public data set; ``gaps`` that its
     agents may learn from samples that lack a modality: they call the network through ``Learner.train`` alone;
-    ``classes`` that its losses need the class of each sample, so that it learns no other task than classification.
+    ``classes`` that its losses need the class of each sample, so that it learns no other task than classification;
+    ``common_start`` that its agents must begin with equal slices. ``copies`` is how many times as much as one copy of
+    each slice goes over a link in a round.
     """
 
     name: str
@@ -125,6 +127,8 @@ class Method:
     public: bool = False
     gaps: bool = False
     classes: bool = False
+    common_start: bool = False
+    copies: int = 1
 
     @property
     def centralised(self) -> bool:

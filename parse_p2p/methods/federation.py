@@ -65,12 +65,16 @@ def client(local: Local, options: FederatedOptions, train: Train) -> Script:
     return metrics
 
 
-def coordinator(local: Local, options: FederatedOptions) -> Script:
-    """One round of the coordinator."""
+Combine = Callable[[Local, Inbox], Mapping[str, Tensor]]
+"""What a coordinator makes of the updates that came: the new global slices, by their names."""
+
+
+def coordinator(local: Local, options: FederatedOptions, combine: Combine | None = None) -> Script:
+    """One round of the coordinator; ``combine`` makes the new global slices, by default their ``average``."""
     chosen = selected(local, options, local.round)
     inbox = yield Exchange("update", expect=frozenset(chosen), check=counted(local), deadline=options.patience)
     if len(inbox) >= options.quorum:
-        remember(local, average(inbox))
+        remember(local, average(inbox) if combine is None else combine(local, inbox))
     yield Exchange("global", broadcast(local, selected(local, options, local.round + 1)))
     return {"updates": float(len(inbox))}
 
@@ -125,13 +129,18 @@ def remember(local: Local, slices: Mapping[str, Tensor]) -> None:
     load(local, slices)
 
 
+def global_slices(local: Local) -> dict[str, Tensor]:
+    """The coordinator's global slices: those of its own model, and those that clients sent which it does not hold."""
+    mine = local.learner.cut(local.plan.regions)
+    return mine | {n.removeprefix(GLOBAL): t for n, t in local.memory.items() if n.startswith(GLOBAL)}
+
+
 def broadcast(local: Local, receivers: tuple[PeerId, ...]) -> dict[PeerId, Message]:
     """The global slices of each receiver, and an empty message for all the other clients.
 
     A slice that nobody ever sent and that I do not hold is left out.
     """
-    mine = local.learner.cut(local.plan.regions)
-    known = mine | {n.removeprefix(GLOBAL): t for n, t in local.memory.items() if n.startswith(GLOBAL)}
+    known = global_slices(local)
     links = local.plan.links
     theirs = {peer: {str(k): known[str(k)] for k in links[peer] if str(k) in known} for peer in receivers}
     return {peer: Message(theirs.get(peer, {})) for peer in local.plan.clients}

@@ -47,6 +47,6 @@ METHOD = Method(
     summary="FedAvg with clients held near the global model",
     options=Options,
     scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
-    sharing=lambda options, round, rounds: fedavg.TABLE,
+    sharing=fedavg.sharing,
     gaps=True,
 )

@@ -51,11 +51,12 @@ class GossipOptions(SliceLossOptions, OptionsBeside):
 def gossip(local: Local, options: GossipOptions) -> Script:
     """One round of one agent."""
     metrics: Mapping[str, float] = {}
+    mode = options.exchange_mode
     if options.order == "atc":
-        metrics = local.learner.train(*slice_terms(options))
-    yield from exchange(local, options)
+        metrics = mode.train(local, slice_terms(options))
+    yield from mode.run(local, options.mixing.mix)
     if options.order == "cta":
-        metrics = local.learner.train(*slice_terms(options))
+        metrics = mode.train(local, slice_terms(options))
     return metrics
 
 

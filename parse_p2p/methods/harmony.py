@@ -6,17 +6,26 @@ lower rate, and gossip the fusion head among agents alike: the paper's clusters 
 ``W_ij · exp(−‖b_i − b_j‖² / σ²)``, symmetric because both ends compute the same number (a reconstruction), with
 b_i[m] the cosine distance of encoder m from where stage 2 began. Agents with one modality go on as before, among
 themselves.
+
+``sigma: auto`` takes σ² = σ_i σ_j in every pair (Zelnik-Manor and Perona, NIPS 2004), σ_i being the median distance of
+agent i from its neighbours in the round before: a scale of the drifts themselves, which grow from round to round and
+depend on the encoders. It is sent beside the drift; while an end has none, the two count as alike.
 """
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from parse_p2p.core.message import Message
+from parse_p2p.core.message import Fact, Message
 from parse_p2p.core.mixers.weighted import weighted
 from parse_p2p.core.slices import Sharing, both, having, multimodal, nobody, same_type, unimodal
-from parse_p2p.core.types import Role
+from parse_p2p.core.types import PeerId, Role
 from parse_p2p.data.base import Batch
 from parse_p2p.learning import losses
 from parse_p2p.methods.base import Exchange, Inbox, Local, Method, Script
@@ -25,6 +34,7 @@ from parse_p2p.models.base import Network, Outputs
 
 ENCODER = ("trunk", "rows.redundant", "rows.unique", "rows.joint")
 FUSION = ("rows.synergistic", "head.synergistic", "head.joint")
+SCALE = "scale"  # in memory
 
 
 class Options(BaseModel):
@@ -32,7 +42,10 @@ class Options(BaseModel):
 
     switch: float = Field(0.5, ge=0, le=1, description="share of the rounds that stage 1 takes")
     encoder_rate: float = Field(0.1, ge=0, description="factor on the encoders' learning rate in stage 2")
-    sigma: float = Field(0.0, ge=0, description="scale of the encoder drift that still counts as alike; 0: all alike")
+    sigma: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        0.0,
+        description="scale of the encoder drift that still counts as alike; 0: all alike; auto: median distance",
+    )
 
 
 STAGE_1: Sharing = dict.fromkeys(ENCODER, having) | {
@@ -71,8 +84,13 @@ def peer(local: Local, options: Options) -> Script:
         losses.task, scale=lambda name: 1.0 if name.startswith(FUSION) else options.encoder_rate
     )
     mine = drift(local)
-    inbox = yield with_drift(slices(local), mine)
-    mix_alike(local, inbox, mine, options.sigma)
+    sigma = options.sigma
+    scale = float(local.memory.get(SCALE, 0.0)) if isinstance(sigma, str) else None
+    inbox = yield with_drift(slices(local), mine, scale)
+    sigmas = {p: sigma if isinstance(sigma, float) else common_scale(scale or 0.0, m) for p, m in inbox.items()}
+    mix_alike(local, inbox, mine, sigmas)
+    if scale is not None:
+        remember_scale(local, inbox, mine)
     return metrics
 
 
@@ -89,15 +107,31 @@ def drift(local: Local) -> list[float]:
     return [float(1 - cosine_similarity(now[r.start : r.stop], then[r.start : r.stop], dim=0)) for r in trunks]
 
 
-def with_drift(exchange: Exchange, mine: list[float]) -> Exchange:
-    send = {peer: Message(message.tensors, {"drift": mine}) for peer, message in exchange.send.items()}
+def with_drift(exchange: Exchange, mine: list[float], scale: float | None = None) -> Exchange:
+    facts: dict[str, Fact] = {"drift": mine}
+    if scale is not None:
+        facts["scale"] = scale
+    send = {peer: Message(message.tensors, facts) for peer, message in exchange.send.items()}
     return Exchange(exchange.topic, send, exchange.expect, exchange.quorum, exchange.check)
 
 
-def mix_alike(local: Local, inbox: Inbox, mine: list[float], sigma: float) -> None:
-    """Mix with weights that fall with the distance of the drifts; the rest stays at home."""
+def common_scale(mine: float, message: Message) -> float:
+    """√(σ_i σ_j), the same at both ends; 0 where one has none."""
+    theirs = message.meta.get("scale")
+    return math.sqrt(mine * theirs) if isinstance(theirs, float) and 0 < theirs < math.inf else 0.0
+
+
+def remember_scale(local: Local, inbox: Inbox, mine: list[float]) -> None:
+    """Keep the median distance of my drift from those that came."""
+    found = [squared_distance(mine, message.meta.get("drift")) for message in inbox.values()]
+    if comparable := [float(each.sqrt()) for each in found if each is not None]:
+        local.memory[SCALE] = torch.tensor(statistics.median(comparable), dtype=torch.float64)
+
+
+def mix_alike(local: Local, inbox: Inbox, mine: list[float], sigmas: Mapping[PeerId, float]) -> None:
+    """Mix with weights that fall with the distance of the drifts over the σ of a pair; the rest stays at home."""
     for key, row in local.plan.weights.items():
-        weights = {p: w * likeness(mine, inbox[p].meta.get("drift"), sigma) for p, w in row.items() if p in inbox}
+        weights = {p: w * likeness(mine, inbox[p].meta.get("drift"), sigmas[p]) for p, w in row.items() if p in inbox}
         weighted(local.learner.buffer.view(local.plan.regions[key]), copies(local, inbox, key, weights), weights)
 
 
@@ -105,10 +139,16 @@ def likeness(mine: list[float], theirs: object, sigma: float) -> float:
     """exp(−‖b_i − b_j‖² / σ²); 1 without a σ, 0 for a drift that cannot be compared."""
     if not sigma:
         return 1.0
+    apart = squared_distance(mine, theirs)
+    return 0.0 if apart is None else float((-apart / sigma**2).exp())
+
+
+def squared_distance(mine: list[float], theirs: object) -> Tensor | None:
+    """‖b_i − b_j‖², () in double; None for a drift that cannot be compared."""
     if not isinstance(theirs, list) or len(theirs) != len(mine) or not all(isinstance(x, float) for x in theirs):
-        return 0.0
-    distance = torch.tensor(mine, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
-    return float((-distance.square().sum() / sigma**2).exp())
+        return None
+    between = torch.tensor(mine, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
+    return between.square().sum()
 
 
 METHOD = Method(

@@ -1,6 +1,6 @@
 """How agents exchange slices in a round and mix them: what an exchange mode is, and what several of them do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,7 @@ from parse_p2p.core.message import Message
 from parse_p2p.core.mixers.weighted import weighted
 from parse_p2p.core.slices import SliceKey
 from parse_p2p.core.types import PeerId
+from parse_p2p.learning.learner import LossTerm
 from parse_p2p.learning.transfer import to_device
 from parse_p2p.methods.base import Exchange, Inbox, Local, Stretch
 
@@ -30,6 +31,10 @@ class ExchangeMode(BaseModel):
     keeps_sums: ClassVar[bool] = False
     copies: ClassVar[float] = 1.0
     one_way: ClassVar[bool] = False
+
+    def train(self, local: Local, terms: Sequence[LossTerm]) -> Mapping[str, float]:
+        """Take the local steps of one round; most exchanges leave them as they are."""
+        return local.learner.train(*terms)
 
     def run(self, local: Local, mix: Mix) -> Stretch:
         """Exchange the slices of one round and mix them in place."""

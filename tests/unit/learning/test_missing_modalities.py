@@ -262,7 +262,7 @@ def test_what_cannot_bear_gaps_says_so():
     assert str(caught.value).startswith(
         "the method 'fedcmi' does not learn from samples that lack a modality, and of a"
     )
-    assert "lack 'audio': leave them out, or take dsgd-hybrid, " in str(caught.value) and "parse" in str(caught.value)
+    assert "lack 'audio': leave them out, or take dsgd-full, " in str(caught.value) and "parse" in str(caught.value)
 
 
 def test_a_network_has_to_say_that_it_reads_them(monkeypatch):

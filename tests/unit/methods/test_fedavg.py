@@ -48,6 +48,36 @@ def test_a_run_is_local_training_and_the_average_by_sample_count(network):
         torch.testing.assert_close(ours[me].learner.buffer.values, want[me].learner.buffer.values, rtol=1e-5, atol=1e-6)
 
 
+def alike(**changes):
+    """A world whose agents all have as many samples."""
+    w = plan(**changes)
+    for me, rows in dealt(w).shares.items():
+        dealt(w).shares[me] = rows[:30]
+    return w
+
+
+@pytest.mark.parametrize("weights", ["uniform", "metropolis"])
+def test_slice_by_slice_it_is_parse_on_a_complete_graph_where_samples_are_equal(weights):
+    theirs, _ = finished(alike(graph="complete", weights=weights))
+    ours, _ = finished(alike(method="fedavg"))
+    for me in theirs:
+        assert (ours[me].learner.buffer.values - theirs[me].learner.buffer.values).abs().max() < 4e-7
+    whole, _ = finished(alike(method="fedavg", options={"scope": "model"}))
+    assert (ours["a0"].learner.buffer.values - whole["a0"].learner.buffer.values).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("network", ["fission", "monolithic"])
+def test_model_by_model_it_is_a_federation_of_each_type_by_itself(network):
+    """As DSGD-Task is on a complete graph."""
+    options = {"options": {"scope": "model"}, "model": {"network": network}}
+    ours, _ = finished(alike(method="fedavg", **options))
+    theirs, _ = finished(alike(method="dsgd-task", graph="complete", model={"network": network}))
+    for me in theirs:
+        assert (ours[me].learner.buffer.values - theirs[me].learner.buffer.values).abs().max() < 4e-7
+    start = alike(method="fedavg", **options).agent_states()
+    assert all(not torch.equal(ours[p.me].learner.buffer.values, p.learner.buffer.values) for p in start)
+
+
 def test_every_client_ends_with_the_coordinators_model():
     w = plan(method="fedavg", **PLAIN)
     ours, _ = finished(w)

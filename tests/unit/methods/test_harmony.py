@@ -1,29 +1,35 @@
 """Harmony's two stages: what is exchanged in each, and whom the drift of the encoders makes alike."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from plans import finished, plan
+from plans import differing, finished, plan
 from torch.nn.functional import cross_entropy
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.message import Message
+from parse_p2p.core.types import PeerId, Role
 from parse_p2p.methods.base import Exchange, Local
 from parse_p2p.methods.harmony import (
     METHOD,
     Options,
+    common_scale,
     drift,
     first_stage,
     likeness,
     mix_alike,
     peer,
     remember_encoders,
+    remember_scale,
     unimodal_loss,
     with_drift,
 )
+from parse_p2p.runtime.simulator import simulate
 
 ROUNDS = 4
 
@@ -179,7 +185,8 @@ def realised(w, sigma, drifts):
     rows = []
     for p, mine in zip(agents, drifts, strict=True):
         at = Local(p.me, p.role, ROUNDS - 1, ROUNDS, p.learner, exchange_plans[p.me])
-        mix_alike(at, {peer: sent[peer] for peer in exchange_plans[p.me].links}, mine, sigma)
+        inbox = {peer: sent[peer] for peer in exchange_plans[p.me].links}
+        mix_alike(at, inbox, mine, dict.fromkeys(inbox, sigma))
         rows.append(p.learner.buffer.view(region[p.me])[: len(agents)].clone())
     return torch.stack(rows)
 
@@ -204,3 +211,99 @@ def test_the_drift_rides_with_the_slices_and_changes_nothing_else():
     assert (riding.topic, riding.expect, riding.quorum, riding.check) == ("slices", frozenset({"b"}), 1, plain.check)
     assert riding.send["b"].tensors is plain.send["b"].tensors
     assert riding.send["b"].meta == {"drift": [0.1, 0.2]}
+
+
+# the scale that finds itself
+
+
+def test_the_scale_of_an_agent_is_the_median_distance_of_what_came():
+    at = local(made(), 2)
+    drifts = {"a1": [0.3, 0.4], "a2": [0.0, 0.1], "a3": [0.0, 2.0], "a4": None}
+    remember_scale(
+        at, {PeerId(name): Message({}, {} if d is None else {"drift": d}) for name, d in drifts.items()}, [0.0, 0.0]
+    )
+    assert at.memory["scale"].item() == pytest.approx(0.5, rel=1e-12)
+    remember_scale(at, {}, [0.0, 0.0])
+    assert at.memory["scale"].item() == pytest.approx(0.5, rel=1e-12), "of nobody nothing is learnt"
+
+
+@given(one=st.floats(0, 2), other=st.floats(0, 2))
+def test_the_scale_of_a_pair_is_the_same_at_both_ends(one, other):
+    found = common_scale(one, Message({}, {"scale": other}))
+    assert found == common_scale(other, Message({}, {"scale": one}))
+    assert found**2 == pytest.approx(one * other, rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("wrong", [None, "0.1", -1.0, float("nan"), float("inf"), 1, True, [0.1]])
+def test_a_scale_that_is_none_counts_as_none(wrong):
+    assert common_scale(0.5, Message({}, {"scale": wrong})) == 0
+
+
+def test_auto_mixes_by_the_scales_of_the_round_before():
+    """Three agents whose drifts are given: in the first round all count alike, then by exp(−d² / σ_i σ_j)."""
+    seen = {}
+
+    def watched(local, options):
+        script, answer = peer(local, options), None
+        while True:
+            try:
+                exchange = script.send(answer)
+            except StopIteration as stop:
+                return stop.value
+            answer = yield exchange
+            met = {**{p: m.meta for p, m in answer.items()}, local.me: next(iter(exchange.send.values())).meta}
+            seen[local.round, local.me] = met
+
+    w = made_of_three(sigma="auto")
+    w.method = replace(w.method, scripts={Role.PEER: watched})
+    agent_states, _ = finished(w)
+    assert all(meta["scale"] == 0.0 for meta in seen[1, "a0"].values())
+    for round in (2, 3):
+        for me in w.peers:
+            before = {p: meta["drift"] for p, meta in seen[round - 1, me].items()}
+            apart = sorted(math.dist(before[me], before[p]) for p in w.peers if p != me)
+            assert seen[round, "a0"][me]["scale"] == pytest.approx(sum(apart) / 2, rel=1e-9)
+    assert seen[3, "a0"]["a0"]["scale"] > 0
+    first, auto = (finished(made_of_three(sigma=sigma), rounds=2)[0] for sigma in (0.0, "auto"))
+    assert all(line.endswith(": memory/scale") for line in differing(first, auto))
+    assert any(line.endswith(": parameters") for line in differing(finished(made_of_three())[0], agent_states))
+
+
+def made_of_three(**options):
+    return plan({"audio+motion": 3}, graph="complete", method="harmony", rounds=4, options={"switch": 0.25} | options)
+
+
+def test_auto_keeps_the_sum_of_every_fusion():
+    """Round by round: mixing with the scales of pairs is symmetric."""
+    w = made_of_three(sigma="auto")
+    agent_states = w.agent_states()
+    simulate(agent_states, 3)
+    waiting = {p.me: p.begin(3) for p in agent_states}
+    asked = {me: next(script) for me, script in waiting.items()}
+    key = next(k for k in w.overlays(3).keys if k.component == "head.synergistic")
+    held = {p.me: p.learner.buffer.view(p.plan(3).regions[key]) for p in agent_states}
+    before = {me: values.double().clone() for me, values in held.items()}
+    for me, script in waiting.items():
+        with pytest.raises(StopIteration):
+            script.send({p: asked[p].send[me] for p in w.peers if p != me})
+    after = {me: values.double() for me, values in held.items()}
+    torch.testing.assert_close(sum(after.values()), sum(before.values()), rtol=0, atol=1e-5)
+    # the matrix is that of the formula, not the plain average
+    mean = sum(before.values()) / 3
+    assert all((after[me] - mean).abs().max() > 1e-4 for me in w.peers)
+
+
+def test_auto_resumes():
+    whole, _ = finished(made_of_three(sigma="auto"))
+    half, _ = finished(made_of_three(sigma="auto"), rounds=3)
+    second = made_of_three(sigma="auto").agent_states()
+    for agent in second:
+        agent.restore(half[agent.me].state())
+    simulate(second, 4, start=3)
+    assert differing(whole, {agent.me: agent for agent in second}) == []
+
+
+@pytest.mark.parametrize("wrong", [-1, "automatic", [1]])
+def test_a_sigma_is_a_number_or_auto(wrong):
+    with pytest.raises(ConfigError, match=r"options\.sigma"):
+        plan(method="harmony", options={"sigma": wrong})
