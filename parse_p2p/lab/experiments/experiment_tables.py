@@ -107,7 +107,7 @@ class Study:
             columns[experiment.tune.key.rpartition(".")[2]] = {
                 row_label(experiment, labels): self._tuned(labels) for labels in members
             }
-        heading, tests = f"{experiment.baseline} less this row", {"p", "g"}
+        heading, tests = f"{experiment.baseline} less this row", set[str]()
         for how in self._hows:
             found = {
                 row: self._found[labels, how] for labels, row in self._rows(members) if (labels, how) in self._found
@@ -119,6 +119,7 @@ class Study:
                 }
                 columns[f"p{how}"] = {row: shown_p(d.p) for row, d in found.items()}
                 columns[f"g{how}"] = {row: shown_g(d.g) for row, d in found.items()}
+                tests |= {f"p{how}", f"g{how}"}
         if (target := self._target(common)) is not None:
             costs = {r: self._cost(os, target) for r, os in rows.items()}
             for i, name in enumerate((f"rounds to {target}", "MB", "seconds")):

@@ -40,8 +40,8 @@ def notes(scores: Scores) -> Iterator[str]:
     """What a reader has to know of such a table."""
     sets = len(next(iter(scores.values())))
     yield (
-        f"Each of {sets} sets counts once, by its means over seeds. p is that of Wilcoxon's exact two-sided signed-rank "
-        "test over sets, with Holm's correction over the rows of this table; rank 1 is the best."
+        f"Each of {sets} sets counts once, by its means over seeds. p is that of Wilcoxon's exact two-sided "
+        "signed-rank test over sets, with Holm's correction over the rows of this table; rank 1 is the best."
     )
     if (least := 2 / 2**sets) >= LEVEL:
         yield f"With {sets} sets no p can be below {least:.3f}: at 5 % nothing can be shown here, however large it is."
@@ -60,14 +60,16 @@ def signed_rank(differences: Sequence[float]) -> float:
     Equal sizes have the mean of their ranks. Differences of 0 are ranked too, and count half on either side (Demšar,
     section 3.1.3), so that they say nothing of the direction. All ways to deal signs to the others are counted.
     """
-    ranks = [round(2 * float(r)) for r in stats.rankdata([abs(d) for d in differences])]  # whole numbers
-    signed = [(rank, d > 0) for rank, d in zip(ranks, differences, strict=True) if d != 0]
+    exact = [round(d, 12) for d in differences]  # what is equal but for rounding is equal
+    ranks = [round(2 * float(r)) for r in stats.rankdata([abs(d) for d in exact])]  # whole numbers
+    signed = [(rank, d > 0) for rank, d in zip(ranks, exact, strict=True) if d != 0]
     whole, found = sum(rank for rank, _ in signed), sum(rank for rank, above in signed if above)
     ways = [1] + [0] * whole  # how many ways to choose ranks come to each sum
     for rank, _ in signed:
         ways = [n + (ways[total - rank] if total >= rank else 0) for total, n in enumerate(ways)]
     far = abs(2 * found - whole)
-    return sum(n for total, n in enumerate(ways) if abs(2 * total - whole) >= far) / 2 ** len(signed)
+    farther = sum(n for total, n in enumerate(ways) if abs(2 * total - whole) >= far)
+    return float(farther / 2 ** len(signed))
 
 
 def mean_ranks(rows: Sequence[Sequence[float]]) -> list[float]:

@@ -79,8 +79,8 @@ class LocalExecutor(ProcessPoolExecutor):
 class Sweep:
     """``workers`` runs go at once, each on one core; for use in a ``with``, at whose end they are gone.
 
-    ``kept`` are the keys of outcomes that were there, ``made`` of those that were run, and ``anew`` of those among
-    these of which other code had made an outcome.
+    ``kept`` are the keys of outcomes that were there, ``made`` of those that were run, and ``changed`` of those that
+    were missing, though other code had made an outcome of the same run.
     """
 
     def __init__(self, store: ResultStore, workers: int, progress: Progress = lambda done, of: None,
@@ -92,7 +92,7 @@ class Sweep:
         self._keys: dict[tuple[Any, ...], str] = {}
         self.kept: set[str] = set()
         self.made: set[str] = set()
-        self.anew: set[str] = set()
+        self.changed: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +100,13 @@ class Sweep:
     def __exit__(self, *_: object) -> None:
         if "_pool" in vars(self):
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def said(self) -> str:
+        """A sentence on what was there and what was run."""
+        again = len(self.changed & self.made)
+        anew = f", {again} of these anew because the code has changed" if again else ""
+        return f"{len(self.kept)} outcomes kept, {len(self.made)} made{anew}"
 
     @cached_property
     def _pool(self) -> Executor:
@@ -122,7 +129,7 @@ class Sweep:
         wanted = {self.key(job): job for job in jobs}
         missing = {key: job for key, job in wanted.items() if self.store.get(key) is None}
         self.kept |= wanted.keys() - missing.keys() - self.made
-        self.anew |= {key for key in missing if self.store.by_other_code(key)}
+        self.changed |= {key for key in missing if self.store.by_other_code(key)}
         if not missing:
             return
         self.progress(0, len(missing))

@@ -3,8 +3,9 @@
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.membership import Modalities
 from parse_p2p.core.rng import seeded
-from parse_p2p.core.types import Modalities, PeerId
+from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, split, split_groups
 
 
@@ -27,7 +28,7 @@ class TuningPlan(RunPlan):
 
     def _divide(self, me: PeerId, train: Dataset) -> tuple[Dataset, Dataset]:
         seed = seeded(self.run.seed, "tuning", me).initial_seed()
-        clients = 1 if train.groups is None or self.run.test_by != "group" else len(train.groups.unique())
+        clients = 1 if train.groups is None or self.run.test_by != "group" else len(set(train.groups.tolist()))
         try:
             if clients > 1:
                 return split_groups(train, min(max(self._kept, 1 / clients), 1 - 1 / clients), seed)
