@@ -169,7 +169,7 @@ def _how(study: "Study") -> Iterator[str]:
     if tune is not None and study.tuning.several:
         yield (
             f"Every row was tuned alike: {tune.key} out of {_listed(tune.values)}, by the mean {study.score} over all "
-            f"agents on {tune.share * 100:g} % of each agent's training samples, kept for that in runs with the seeds "
+            f"agents on {tune.share * 100:g} % of the training samples, kept for that in runs with the seeds "
             f"{_listed(tune.seeds)}, which saw nothing of the test set."
         )
         if added := study.tuning.added():

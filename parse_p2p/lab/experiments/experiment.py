@@ -52,7 +52,7 @@ class Tune(BaseModel):
     key: str = Field("train.lr", description="the key that is tuned")
     values: list[Any] = Field(min_length=1)
     seeds: list[int] = Field([100, 101], min_length=1)
-    share: float = Field(0.2, gt=0, lt=1, description="of each agent's training samples, kept to tune by")
+    share: float = Field(0.2, gt=0, lt=1, description="of the training samples, kept to tune by")
     widen: int = Field(
         2,
         ge=0,
