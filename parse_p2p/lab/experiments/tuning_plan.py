@@ -25,7 +25,7 @@ class TuningPlan(RunPlan):
         self._kept = share
         super().__init__(run, refuse=False)
         if isinstance(self.data, SharedData):
-            self.data = self.data.instead(*self._cut(self.data.train, "all agents"))
+            self.data = self.data.instead(*cut(run, self.data.train, share, "all agents"))
         for problem in self.problems():
             raise ConfigError(problem)
 
@@ -33,18 +33,22 @@ class TuningPlan(RunPlan):
         train, test = super().share(me, modalities)
         if isinstance(self.data, SharedData) or me == self.coordinator:
             return train, test
-        return self._cut(train, f"agent {me}")
+        return cut(self.run, train, self._kept, f"agent {me}")
 
-    def _cut(self, train: Dataset, whose: str) -> tuple[Dataset, Dataset]:
-        seed = seeded(self.run.seed, "tuning", whose).initial_seed()
-        clients = 1 if train.groups is None or self.run.test_by != "group" else len(set(train.groups.tolist()))
-        share, cut = self._kept, split
+
+def cut(run: RunFile, train: Dataset, share: float, whose: str) -> tuple[Dataset, Dataset]:
+    """Training samples without those that are kept, and these: of every class, or whole natural clients, by the seed.
+
+    Raises ConfigError, naming whose they are, where one side gets none.
+    """
+    seed = seeded(run.seed, "tuning", whose).initial_seed()
+    clients = 1 if train.groups is None or run.test_by != "group" else len(set(train.groups.tolist()))
+    try:
         if clients > 1:
-            share, cut = min(max(share, 1 / clients), 1 - 1 / clients), split_groups
-        try:
-            return cut(train, share, seed)
-        except ConfigError:
-            raise ConfigError(
-                f"tune.share: {self._kept} of the {len(train)} training samples of {whose} leaves none to tune by, or "
-                "none to train on; change it"
-            ) from None
+            return split_groups(train, min(max(share, 1 / clients), 1 - 1 / clients), seed)
+        return split(train, share, seed)
+    except ConfigError:
+        raise ConfigError(
+            f"tune.share: {share} of the {len(train)} training samples of {whose} leaves none to tune by, or none to "
+            "train on; change it"
+        ) from None
