@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs") / "lab"
 WIDE = 150  # columns of a terminal from which on a table is shown whole
+UNLIMITED = 10_000  # columns
 
 
 def compare(
@@ -123,7 +124,7 @@ def shown(table: "Table", console: Console) -> Shown:
     whole = [range(len(table.head))] if console.width >= WIDE or len(table.brief) == len(table.head) else []
     for chosen in (*whole, sorted({*table.brief, *table.tests}), table.brief):
         made = _made(table, chosen)
-        if Measurement.get(console, console.options, made).maximum <= console.width:
+        if Measurement.get(console, console.options.update(max_width=UNLIMITED), made).maximum <= console.width:
             break
     return made
 
