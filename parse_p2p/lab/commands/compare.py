@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table as Shown
 
 from parse_p2p import __version__
+from parse_p2p.cli import terminal
+from parse_p2p.cli.terminal import Columns
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.commands import sweep_progress
 from parse_p2p.launch import exit_codes, fork_server
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from parse_p2p.lab.experiments.experiment_tables import Study, Table
 
 RUNS = Path("runs") / "lab"
-WIDE = 150  # columns of a terminal from which on a table is shown whole
-UNLIMITED = 10_000  # columns
 
 
 def compare(
@@ -60,18 +59,15 @@ def compare(
         (folder / "outcomes").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
-    console = Console()
+    console = terminal.console()
     pool = RayExecutor if engine == "ray" else None
     if pool is None:
         fork_server.begin()
     study = complete(chosen, folder, jobs or default_workers(chosen), quiet, console, pool)
     tables = list(study.tables())
-    for table in [*tables, *study.over_sets()]:
-        console.print(shown(table, console))
-        for note in table.notes:
-            console.print(note, highlight=False, markup=False)
-    if (claims := study.claims()) is not None:
-        console.print(shown(claims, console))
+    for table in [*tables, *study.over_sets(), *study.claims()]:
+        for part in shown(table):
+            console.print(part, highlight=False)
     curves, measures = study.write_csv(folder)
     page = folder / "tables.md"
     page.write_text("\n".join(written(study, tables)), encoding="utf-8")
@@ -119,25 +115,23 @@ def complete(experiment: "Experiment", folder: Path, workers: int, quiet: bool, 
     return study
 
 
-def shown(table: "Table", console: Console) -> Shown:
+def shown(table: "Table") -> Iterator[RenderableType]:
     """For the terminal; a narrow one shows the most telling columns, and ``tables.md`` has them all."""
-    whole = [range(len(table.head))] if console.width >= WIDE or len(table.brief) == len(table.head) else []
-    for chosen in (*whole, sorted({*table.brief, *table.tests}), table.brief):
-        made = _made(table, chosen)
-        if Measurement.get(console, console.options.update(max_width=UNLIMITED), made).maximum <= console.width:
-            break
-    return made
-
-
-def _made(table: "Table", chosen: Iterable[int]) -> Shown:
-    chosen = list(chosen)
-    title = escape(table.heading) or None
-    shown = Shown(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for i in chosen:
-        shown.add_column(escape(table.head[i]), justify="left" if i == 0 else "right", overflow="fold")
+    if table.heading:
+        yield f"[italic]{escape(table.heading)}"
+    found = Columns(table.head, table.first) if table.first else _folded(table.head)
     for row in table.body:
-        shown.add_row(*(escape(row[i]) for i in chosen))
-    return shown
+        found.add_row(*map(escape, row))
+    yield found
+    yield from map(escape, table.notes)
+
+
+def _folded(head: Iterable[str]) -> Shown:
+    """A table of which every column is shown, however narrow."""
+    found = Shown(box=None, header_style="bold", pad_edge=False)
+    for name in head:
+        found.add_column(escape(name), justify="right" if name else "left", overflow="fold")
+    return found
 
 
 def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str]:
@@ -156,7 +150,7 @@ def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str
         text += markdown(table.head, table.body)
         for note in table.notes:
             text += ["", note]
-    if (claims := study.claims()) is not None:
+    for claims in study.claims():
         text += ["", f"{level}# Do the modules do what they are for?", ""]
         text += ["The first less the second.", ""]
         text += markdown(claims.head, claims.body)

@@ -26,15 +26,14 @@ AT_EQUAL_BYTES = ", at equal bytes"
 class Table:
     """One table of an experiment; ``common`` are the labels that its rows have in common, by axis.
 
-    ``brief`` are the columns that matter most, and ``tests`` those of tests, for where there is room. ``notes`` are
-    sentences that belong below it.
+    ``first`` are the columns that matter most, in their order, where there is no room for all; none: all are needed.
+    ``notes`` are sentences that belong below it.
     """
 
     common: Mapping[str, str]
     head: list[str]
     body: list[list[str]]
-    brief: Sequence[int]
-    tests: Sequence[int] = ()
+    first: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     @property
@@ -107,7 +106,7 @@ class Study:
             columns[experiment.tune.key.rpartition(".")[2]] = {
                 row_label(experiment, labels): self._tuned(labels) for labels in members
             }
-        heading, tests = f"{experiment.baseline} less this row", set[str]()
+        heading = f"{experiment.baseline} less this row"
         for how in self._hows:
             found = {
                 row: self._found[labels, how] for labels, row in self._rows(members) if (labels, how) in self._found
@@ -119,16 +118,15 @@ class Study:
                 }
                 columns[f"p{how}"] = {row: shown_p(d.p) for row, d in found.items()}
                 columns[f"g{how}"] = {row: shown_g(d.g) for row, d in found.items()}
-                tests |= {f"p{how}", f"g{how}"}
         if (target := self._target(common)) is not None:
             costs = {r: self._cost(os, target) for r, os in rows.items()}
             for i, name in enumerate((f"rounds to {target}", "MB", "seconds")):
                 columns[name] = {r: cells[i] for r, cells in costs.items()}
         body = [[r, *(column.get(r, "") for column in columns.values())] for r in rows]
-        telling = {NAMES["all"], COST, *experiment.columns, *(name for name in columns if name.startswith(heading))}
-        brief = [0, *(i for i, name in enumerate(columns, 1) if name in telling)]
-        shown = [i for i, name in enumerate(columns, 1) if name in tests]
-        return Table(common, ["", *columns], body, brief, shown, self._edges(members))
+        tests = [f"{what}{how}" for how in self._hows for what in (heading, "p", "g")]
+        first = [NAMES["all"], *tests[:3], *experiment.columns, COST, *tests[3:]]
+        kept = [name for name in first if name in columns]
+        return Table(common, ["", *columns], body, ["", *kept], self._edges(members))
 
     def _rows(self, members: Iterable[Labels]) -> list[tuple[Labels, str]]:
         return [(labels, row_label(self.experiment, labels)) for labels in members]
@@ -195,7 +193,7 @@ class Study:
         head = ["", f"{experiment.baseline} less this row", "ahead on", "p", "mean rank"]
         for rest, scores in groups.items():
             lines, notes = over_sets.body(scores, experiment.baseline), list(over_sets.notes(scores))
-            yield Table({sets or "": f"Over all {sets}", **dict(rest)}, head, lines, range(len(head)), notes=notes)
+            yield Table({sets or "": f"Over all {sets}", **dict(rest)}, head, lines, notes=notes)
 
     # costs and claims
 
@@ -224,18 +222,18 @@ class Study:
         missing = "" if len(costs) == len(found) else f" ({len(costs)} of {len(found)})"
         return [f"{rounds:.1f}{missing}", f"{nbytes / 1e6:.2f}", f"{seconds:.2f}"]
 
-    def claims(self) -> Table | None:
+    def claims(self) -> Iterator[Table]:
         """What should hold by the methods' papers, table by table: the first row less the second."""
         experiment = self.experiment
         if not experiment.claims:
-            return None
+            return
         groups = list(tables(experiment))
         body = [
             [claim["says"], *(str(self._found[i, j]) for j in range(len(groups)))]
             for i, claim in enumerate(experiment.claims)
         ]
         head = ["property", *(", ".join(common.values()) for common, _ in groups)]
-        return Table({}, head, body, range(len(head)))
+        yield Table({}, head, body)
 
     def _value(self, outcome: Outcome, name: str) -> float:
         known = outcome.scores() | outcome.measures

@@ -1,5 +1,6 @@
 """The tables of an experiment: tests corrected over the whole page, effect sizes, edges of grids, several sets."""
 
+import io
 import statistics
 
 import yaml
@@ -85,7 +86,7 @@ def test_p_is_corrected_over_all_tables_and_claims_of_the_experiment_together(tm
     assert max(corrected[i] / plain[key] for i, key in enumerate(keys)) > 3, "else nothing is seen of it"
     assert "over all 15 comparisons of this experiment" in "\n".join(written(made, list(made.tables())))
     words = ["better" if p < 0.05 else "no difference shown" for p in corrected[-3:]]
-    assert [line.rpartition("(")[2][:-1] for line in made.claims().body[0][1:]] == words
+    assert [line.rpartition("(")[2][:-1] for line in next(made.claims()).body[0][1:]] == words
 
 
 def test_with_one_seed_nothing_is_tested(tmp_path):
@@ -123,12 +124,18 @@ def test_rows_are_compared_over_sets_once_for_each_combination_of_other_axes(tmp
     assert not list(study(tmp_path).over_sets())
 
 
-def test_a_terminal_shows_tests_where_there_is_room(tmp_path):
+def test_a_narrow_terminal_shows_the_tests_first(tmp_path):
     table = next(study(tmp_path, tune={"values": [0.1]}).tables())
+    [title, columns] = shown(table)
+    assert title.endswith("one") and columns.shown(200) == table.head
+    assert columns.shown(80) == ["", "all agents", "parse less this row", "p", "g"]
+    assert columns.shown(60)[-1] == "parse less this row"
 
-    def heads(width):
-        return [column.header for column in shown(table, Console(width=width)).columns]
 
-    assert heads(150) == table.head
-    assert heads(100)[-3:] == ["parse less this row", "p", "g"] and len(heads(100)) < len(table.head)
-    assert "p" not in heads(80) and heads(80)[-1] == "parse less this row"
+def test_rows_that_are_sentences_are_folded_and_lose_no_column(tmp_path):
+    claim = {"says": "it helps " * 12, "of": "all", "first": "harmony", "second": "local"}
+    [table] = study(tmp_path, claims=[claim]).claims()
+    out = io.StringIO()
+    for part in shown(table):
+        Console(file=out, width=80).print(part)
+    assert all(name in out.getvalue() for name in table.head)
