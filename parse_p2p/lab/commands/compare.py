@@ -92,12 +92,12 @@ def complete(experiment: "Experiment", folder: Path, workers: int, quiet: bool, 
     def say(what: str) -> None:
         console.print(f"{experiment.name}: {what}", highlight=False, soft_wrap=True, markup=False)
 
-    with sweep_progress.shown(experiment.name, console, quiet) as told:
+    with sweep_progress.shown(experiment.name, console, quiet) as on_progress:
 
         def tell(done: int, of: int) -> None:
             if done == 0 and (again := len(sweep.changed - sweep.made)) and not quiet:
                 say(f"{again} of {of} runs are made anew, for the code has changed since")
-            told(done, of)
+            on_progress(done, of)
 
         try:
             with Sweep(ResultStore(folder / "outcomes"), workers, tell, pool or LocalExecutor) as sweep:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINES = 20  # of a batch of runs, about
 
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """How many of how many runs of a batch are done, from 0."""
 
 
@@ -31,8 +31,8 @@ class Lines:
 
 
 @contextmanager
-def shown(name: str, console: Console, quiet: bool) -> Iterator[Told]:
-    """What is to be told of runs, shown on this console."""
+def shown(name: str, console: Console, quiet: bool) -> Iterator[OnProgress]:
+    """What is to be on_progress of runs, shown on this console."""
     if quiet:
         yield lambda done, of: None
         return

@@ -10,11 +10,11 @@ from parse_p2p.lab.commands.sweep_progress import Lines, shown
 
 def lines(of, seconds):
     said, now = [], [100.0]
-    told = Lines("mine", said.append, lambda: now[0])
-    told(0, of)
+    on_progress = Lines("mine", said.append, lambda: now[0])
+    on_progress(0, of)
     for done in range(1, of + 1):
         now[0] += seconds
-        told(done, of)
+        on_progress(done, of)
     return said
 
 
@@ -36,26 +36,26 @@ def test_many_runs_have_about_twenty_lines_and_always_the_last(of):
 
 def test_the_clock_starts_anew_with_each_batch():
     said, now = [], [0.0]
-    told = Lines("mine", said.append, lambda: now[0])
+    on_progress = Lines("mine", said.append, lambda: now[0])
     now[0] = 1000
-    told(0, 2)
+    on_progress(0, 2)
     now[0] = 1010
-    told(1, 2)
+    on_progress(1, 2)
     assert said == ["mine: 1 of 2 runs, 0:00:10, about 0:00:10 left"]
 
 
 @pytest.mark.parametrize(("quiet", "count"), [(False, 2), (True, 0)])
 def test_in_a_pipe_there_are_lines_without_control_characters(quiet, count):
     out = io.StringIO()
-    with shown("mine", Console(file=out), quiet) as told:
+    with shown("mine", Console(file=out), quiet) as on_progress:
         for done in range(3):
-            told(done, 2)
+            on_progress(done, 2)
     assert len(out.getvalue().splitlines()) == count and "\x1b" not in out.getvalue()
 
 
 def test_on_a_terminal_there_is_a_bar():
     out = io.StringIO()
-    with shown("mine", Console(file=out, force_terminal=True, width=100), False) as told:
+    with shown("mine", Console(file=out, force_terminal=True, width=100), False) as on_progress:
         for done in range(3):
-            told(done, 2)
+            on_progress(done, 2)
     assert "\x1b" in out.getvalue() and "2/2" in out.getvalue()

@@ -143,10 +143,10 @@ def test_what_is_made_in_one_batch_is_no_kept_one_in_the_next(tmp_path):
     chosen = experiment(tmp_path)
     wanted = jobs(chosen, chosen.combinations(), [0])
     ResultStore(tmp_path / "o").put(Outcome(Sweep(ResultStore(tmp_path), 1).key(wanted[0])))
-    told = []
-    with Sweep(ResultStore(tmp_path / "o"), 1, lambda done, of: told.append((done, of)), Here) as sweep:
+    seen = []
+    with Sweep(ResultStore(tmp_path / "o"), 1, lambda done, of: seen.append((done, of)), Here) as sweep:
         sweep.complete(wanted)
-        assert told == []
+        assert seen == []
         sweep.complete([*wanted, *jobs(chosen, chosen.combinations(), [1])])
         sweep.complete([*wanted, *jobs(chosen, chosen.combinations(), [1])])
-    assert sweep.said == "1 outcomes kept, 1 made" and told == [(0, 1), (1, 1)]
+    assert sweep.said == "1 outcomes kept, 1 made" and seen == [(0, 1), (1, 1)]
