@@ -32,7 +32,7 @@ class Lines:
 
 @contextmanager
 def shown(name: str, console: Console, quiet: bool) -> Iterator[OnProgress]:
-    """What is to be on_progress of runs, shown on this console."""
+    """What progress of runs is to be said to, shown on this console."""
     if quiet:
         yield lambda done, of: None
         return

@@ -74,7 +74,9 @@ def test_with_ties_and_zeros_it_counts_all_signs(values):
 
 
 def test_differences_that_are_equal_but_for_rounding_share_a_rank():
-    assert signed_rank([0.768 - 0.763, 0.931 - 0.936]) == 1.0
+    one, other = 0.768 - 0.763, 0.936 - 0.931
+    assert one != other
+    assert signed_rank([one, -other, 0.1]) == signed_rank([-one, other, 0.1]) == 0.75
 
 
 def test_the_smallest_p_is_two_of_all_signs():

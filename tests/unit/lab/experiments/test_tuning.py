@@ -89,6 +89,11 @@ def test_training_that_fails_is_never_the_best_and_so_the_last_before_it_is_no_e
     assert (tuning.best(rows["parse"]), tuning.edge(rows["parse"])) == (0.2, "")
 
 
+def test_training_that_fails_is_behind_any_score_there_is(tmp_path):
+    tuning, rows, _ = tuned(tmp_path, lambda m, v: -2.0 if v < 0.15 else None, (0.2, 0.1), widen=0)
+    assert tuning.best(rows["parse"]) == 0.1
+
+
 def test_words_have_no_edge_and_of_equals_the_first_is_taken(tmp_path):
     tuning, rows, sweep = tuned(tmp_path, lambda m, v: 0.5, ("cosine", "constant"), key="train.schedule")
     assert (tuning.best(rows["parse"]), tuning.edge(rows["parse"])) == ("cosine", "") and len(sweep.run) == 4
