@@ -74,9 +74,9 @@ def test_with_ties_and_zeros_it_counts_all_signs(values):
 
 
 def test_differences_that_are_equal_but_for_rounding_share_a_rank():
-    one, other = 0.768 - 0.763, 0.936 - 0.931
+    one, other = 0.3 - 0.1, 0.8 - 0.6
     assert one != other
-    assert signed_rank([one, -other, 0.1]) == signed_rank([-one, other, 0.1]) == 0.75
+    assert signed_rank([one, -other, 0.9]) == signed_rank([-one, other, 0.9]) == 0.75
 
 
 def test_the_smallest_p_is_two_of_all_signs():
