@@ -51,7 +51,7 @@ def kept(experiment: Experiment) -> Study | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", type=int, default=0, help="runs at once (default: one for each core)")
+    parser.add_argument("--jobs", "--workers", type=int, default=0, help="runs at once (default: one for each core)")
     parser.add_argument("--kept", action="store_true", help="run nothing; leave out what has not been run to its end")
     arguments = parser.parse_args()
     files = {path.stem: path for path in (ROOT / "experiments").glob("*.yaml")}
@@ -60,7 +60,7 @@ def main() -> None:
     left = []
     for name in names:
         experiment = load(files[name])
-        workers = arguments.workers or default_workers(experiment)
+        workers = arguments.jobs or default_workers(experiment)
         study = kept(experiment) if arguments.kept else complete(experiment, RUNS / name, workers, False, Console())
         if study is None:
             left.append(name)

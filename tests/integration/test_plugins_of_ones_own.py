@@ -20,7 +20,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.event_log import EventLog
-from parse_p2p.lab.experiments.sweep import simulated
+from parse_p2p.lab.experiments.engines import simulated
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.wire.faults.base import broken
 

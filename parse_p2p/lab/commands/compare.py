@@ -2,19 +2,21 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as Shown
 
 from parse_p2p import __version__
+from parse_p2p.cli import terminal
+from parse_p2p.cli.terminal import Columns
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.lab.commands import sweep_progress
 from parse_p2p.launch import exit_codes, fork_server
 
 if TYPE_CHECKING:
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
     from parse_p2p.lab.experiments.experiment_tables import Study, Table
 
 RUNS = Path("runs") / "lab"
-WIDE = 150  # columns of a terminal from which on a table is shown whole
 
 
 def compare(
     experiment: Annotated[Path, typer.Argument(help="An experiment file; experiments/ has examples.")],
-    workers: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one for each core.")] = 0,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", "--workers", min=0, help="Runs at once, a core each; 0: as many as cores.")
+    ] = 0,
     engine: Annotated[
         str | None,
         typer.Option(help="simulator or processes, in place of the file's; or ray: the simulator's runs on a cluster."),
@@ -35,7 +38,7 @@ def compare(
     seeds: Annotated[int | None, typer.Option(min=1, help="Only the first so many seeds, for a quick look.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where outcomes are kept; by default in runs/lab/.")] = None,
     picture: Annotated[bool, typer.Option("--picture", help="Draw accuracy over rounds and bytes.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of progress.")] = False,
 ) -> None:
     """Run every combination of an experiment, and compare: means, 95 % intervals, paired differences, costs.
 
@@ -47,10 +50,8 @@ def compare(
     chosen = experiments.load(experiment)
     if engine is not None and engine not in ("simulator", "processes", "ray"):
         raise ConfigError(f"--engine {engine}: take simulator, processes or ray")
-    if engine == "ray" and workers:
-        raise ConfigError(
-            "--workers is for this machine: with --engine ray as many run at once as the cluster has CPUs"
-        )
+    if engine == "ray" and jobs:
+        raise ConfigError("--jobs is for this machine: with --engine ray as many run at once as the cluster has CPUs")
     changes = {"engine": "simulator" if engine == "ray" else engine} if engine else {}
     chosen = chosen.model_copy(update={**changes, "seeds": chosen.seeds[:seeds]})
     folder = out or RUNS / chosen.name
@@ -58,16 +59,15 @@ def compare(
         (folder / "outcomes").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {folder} cannot be made: {(error.strerror or str(error)).lower()}") from None
-    console = Console()
+    console = terminal.console()
     pool = RayExecutor if engine == "ray" else None
     if pool is None:
         fork_server.begin()
-    study = complete(chosen, folder, workers or default_workers(chosen), quiet, console, pool)
+    study = complete(chosen, folder, jobs or default_workers(chosen), quiet, console, pool)
     tables = list(study.tables())
-    for table in tables:
-        console.print(shown(table, console.width))
-    if (claims := study.claims()) is not None:
-        console.print(shown(claims, WIDE))
+    for table in [*tables, *study.over_sets(), *study.claims()]:
+        for part in shown(table):
+            console.print(part, highlight=False)
     curves, measures = study.write_csv(folder)
     page = folder / "tables.md"
     page.write_text("\n".join(written(study, tables)), encoding="utf-8")
@@ -84,42 +84,54 @@ def default_workers(experiment: "Experiment") -> int:
 
 def complete(experiment: "Experiment", folder: Path, workers: int, quiet: bool, console: Console,
              pool: Callable[[int], Executor] | None = None) -> "Study":  # fmt: skip
-    """Run what is missing, in processes of this host or in a ``pool``, with a bar that says how long it will take."""
+    """Run what is missing, in processes of this host or in a ``pool``; say how far it is, and what was there."""
     from parse_p2p.lab.experiments.experiment_tables import Study
     from parse_p2p.lab.experiments.result_store import ResultStore
     from parse_p2p.lab.experiments.sweep import LocalExecutor, Sweep
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=quiet, transient=True, speed_estimate_period=3600) as bar:
-        task = bar.add_task(experiment.name, total=None)
+    def say(what: str) -> None:
+        console.print(f"{experiment.name}: {what}", highlight=False, soft_wrap=True, markup=False)
 
-        def on_progress(done: int, of: int) -> None:
-            if done == 0:
-                bar.reset(task, total=of)
-            bar.update(task, completed=done)
+    with sweep_progress.shown(experiment.name, console, quiet) as on_progress:
+
+        def tell(done: int, of: int) -> None:
+            if done == 0 and (again := len(sweep.changed - sweep.made)) and not quiet:
+                say(f"{again} of {of} runs are made anew, for the code has changed since")
+            on_progress(done, of)
 
         try:
-            with Sweep(ResultStore(folder / "outcomes"), workers, on_progress, pool or LocalExecutor) as sweep:
+            with Sweep(ResultStore(folder / "outcomes"), workers, tell, pool or LocalExecutor) as sweep:
                 study = Study(experiment, sweep)
                 study.run()
         except KeyboardInterrupt:
-            bar.stop()
-            console.print("\nStopped; finished runs are kept. The same command goes on.", soft_wrap=True)
-            raise typer.Exit(exit_codes.INTERRUPTED) from None
+            stopped = True
+        else:
+            stopped = False
+    if not quiet:
+        say(sweep.said)
+    if stopped:
+        console.print("\nStopped; finished runs are kept. The same command goes on.", soft_wrap=True)
+        raise typer.Exit(exit_codes.INTERRUPTED)
     return study
 
 
-def shown(table: "Table", width: int) -> Shown:
+def shown(table: "Table") -> Iterator[RenderableType]:
     """For the terminal; a narrow one shows the most telling columns, and ``tables.md`` has them all."""
-    title = escape(", ".join(table.common.values())) or None
-    shown = Shown(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    chosen = range(len(table.head)) if width >= WIDE else table.brief
-    for i in chosen:
-        shown.add_column(escape(table.head[i]), justify="left" if i == 0 else "right", overflow="fold")
+    if table.heading:
+        yield f"[italic]{escape(table.heading)}"
+    found = Columns(table.head, table.first) if table.first else _folded(table.head)
     for row in table.body:
-        shown.add_row(*(escape(row[i]) for i in chosen))
-    return shown
+        found.add_row(*map(escape, row))
+    yield found
+    yield from map(escape, table.notes)
+
+
+def _folded(head: Iterable[str]) -> Shown:
+    """A table of which every column is shown, however narrow."""
+    found = Shown(box=None, header_style="bold", pad_edge=False)
+    for name in head:
+        found.add_column(escape(name), justify="right" if name else "left", overflow="fold")
+    return found
 
 
 def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str]:
@@ -129,28 +141,44 @@ def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str
     from parse_p2p.lab.experiments.statistics import markdown
 
     experiment = study.experiment
-    tune = experiment.tune
-    seeds = ", ".join(map(str, experiment.seeds))
-    how = f"Mean ± half the 95 % interval (Student's t) over the seeds {seeds}."
-    if tune is not None and len(tune.values) > 1:
-        values, others = (", ".join(map(str, many)) for many in (tune.values, tune.seeds))
-        how += (
-            f" Every row was tuned alike: {tune.key} out of {values}, by the mean {study.score} over all agents on the "
-        )
-        how += f"seeds {others}."
-    how += " Differences are paired by seed; 'better' and 'worse' hold at 5 % with Holm's correction in each column."
     made = f"Made by `parse-lab compare {_short(experiment.path)}` with parse-p2p {__version__}, "
     made += f"torch {torch.__version__}, on {time.strftime('%Y-%m-%d')}."
-    text = [f"{level} {experiment.title or experiment.name}", "", experiment.say.strip(), "", made + " " + how]
-    for table in tables:
-        heading = ", ".join(table.common.values())
-        text += ["", f"{level}# {heading}", ""] if heading else [""]
+    title, how = experiment.title or experiment.name, " ".join(_how(study))
+    text = [f"{level} {title}", "", experiment.say.strip(), "", f"{made} {how}"]
+    for table in [*tables, *study.over_sets()]:
+        text += ["", f"{level}# {table.heading}", ""] if table.heading else [""]
         text += markdown(table.head, table.body)
-    if (claims := study.claims()) is not None:
+        for note in table.notes:
+            text += ["", note]
+    for claims in study.claims():
         text += ["", f"{level}# Do the modules do what they are for?", ""]
-        text += ["The first less the second, each tested by itself.", ""]
+        text += ["The first less the second.", ""]
         text += markdown(claims.head, claims.body)
     return [*text, "", experiment.reading.strip(), ""]
+
+
+def _how(study: "Study") -> Iterator[str]:
+    """How the figures came to be, in sentences."""
+    experiment, tune = study.experiment, study.experiment.tune
+    yield f"Mean ± half the 95 % interval (Student's t) over the seeds {_listed(experiment.seeds)}."
+    if tune is not None and study.tuning.several:
+        yield (
+            f"Every row was tuned alike: {tune.key} out of {_listed(tune.values)}, by the mean {study.score} over all "
+            f"agents on {tune.share * 100:g} % of the training samples, kept for that in runs with the seeds "
+            f"{_listed(tune.seeds)}, which saw nothing of the test set."
+        )
+        if added := study.tuning.added():
+            yield f"Where the best lay on the edge of these, the grid was continued: {_listed(added)}."
+    if (tests := study.comparisons) > 0:
+        yield (
+            "Differences are paired by seed: p is that of the paired t-test with Holm's correction over all "
+            f"{tests} comparisons of this experiment, and 'better' and 'worse' hold at 5 %; g is Hedges' effect size "
+            "of paired differences, in their deviations between seeds."
+        )
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _short(path: Path) -> str:

@@ -7,8 +7,9 @@ axes:                                     # every combination is run
     HTAD: {dataset: htad}
   method: [parse, dsgd-hybrid]            # a list: values of the key that the axis is named after
 seeds: [0, 1, 2, 3, 4]
-tune: {key: train.lr, values: [0.05, 0.1], seeds: [100, 101]}
+tune: {key: train.lr, values: [0.05, 0.1], seeds: [100, 101]}  # by training samples that are kept for it
 baseline: parse                           # a label; its axis gives the rows of the tables
+sets: data                                # the axis over which rows are compared too
 """
 
 import itertools
@@ -41,13 +42,22 @@ Axis = Annotated[dict[str, dict[str, Any]], BeforeValidator(_labelled)]
 
 
 class Tune(BaseModel):
-    """Every row gets the value with the best mean accuracy over all agents, on seeds that are not reported."""
+    """Every row gets the value with the best mean accuracy over all agents, on training samples kept for that.
+
+    Its runs have seeds that are not reported, are simulated, and never see the test set. Reported runs train on all.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str = Field("train.lr", description="the key that is tuned")
     values: list[Any] = Field(min_length=1)
     seeds: list[int] = Field([100, 101], min_length=1)
+    share: float = Field(0.2, gt=0, lt=1, description="of the training samples, kept to tune by")
+    widen: int = Field(
+        2,
+        ge=0,
+        description="how often a grid of positive numbers is continued on a side where the best lies on its edge",
+    )
     over: list[str] | None = Field(None, description="tune for these axes; the others keep their first label's value")
 
 
@@ -64,6 +74,7 @@ class Experiment(BaseModel):
     seeds: list[int] = Field([0, 1, 2, 3, 4], min_length=1)
     tune: Tune | None = None
     baseline: Label = Field(description="the label that all others of its axis are compared with")
+    sets: str | None = Field(None, description="the axis of data sets, over which rows are also compared")
     engine: Literal["simulator", "processes"] = "simulator"
     measures: list[str] = Field(default_factory=list, description="what else is asked of the agents at the end")
     columns: list[str] = Field(default_factory=list, description="measures that the tables show")
@@ -96,12 +107,21 @@ class Experiment(BaseModel):
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a combination with a seed, and the tuned value it takes, if any."""
+    """One run: a combination with a seed, and the tuned value it takes, if any.
+
+    ``share`` of the training samples is kept to tune by; None: the run is reported.
+    """
 
     experiment: Experiment
     labels: Labels
     seed: int
     tuned: Any = None
+    share: float | None = None
+
+    @property
+    def engine(self) -> str:
+        """Runs that tune are simulated, which gives the same numbers."""
+        return self.experiment.engine if self.share is None else "simulator"
 
     @property
     def called(self) -> str:
@@ -174,6 +194,12 @@ def _wrong(experiment: Experiment) -> Iterator[str]:
         yield f"baseline: several axes have the label {baseline!r}; rename one"
     if tune is not None and (both := set(tune.seeds) & set(experiment.seeds)):
         yield f"tune.seeds: {min(both)} is one of the seeds that are reported; take others"
+    if experiment.sets is not None and experiment.sets not in axes:
+        yield f"sets: there is no axis {experiment.sets!r}: {nearest(experiment.sets, axes)}"
+    elif experiment.sets is not None and baseline in axes[experiment.sets]:
+        yield f"sets: the baseline {baseline!r} is of the axis {experiment.sets!r}; name the axis of data sets"
+    elif experiment.sets is not None and len(axes[experiment.sets]) < 2:
+        yield f"sets: the axis {experiment.sets!r} has a single label; give two data sets or more, or leave sets out"
     for axis in (tune.over or []) if tune is not None else []:
         if axis not in axes:
             yield f"tune.over: there is no axis {axis!r}: {nearest(axis, axes)}"
@@ -202,3 +228,9 @@ def row_label(experiment: Experiment, labels: Labels) -> str:
 
 def jobs(experiment: Experiment, labels: Sequence[Labels], seeds: Sequence[int], tuned: Any = None) -> list[Job]:
     return [Job(experiment, each, seed, tuned) for each in labels for seed in seeds]
+
+
+def tuning_jobs(experiment: Experiment, labels: Labels, value: Any) -> list[Job]:
+    """The runs that say how good a value is for a combination."""
+    assert experiment.tune is not None
+    return [Job(experiment, labels, seed, value, experiment.tune.share) for seed in experiment.tune.seeds]

@@ -1,35 +1,44 @@
 """An experiment that has been run: tuned values, outcomes by combination, and the tables they make."""
 
 import csv
-import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
+from parse_p2p.lab.experiments import over_sets
 from parse_p2p.lab.experiments.experiment import Experiment, Labels, jobs, row_label, tables
 from parse_p2p.lab.experiments.result_store import Outcome
-from parse_p2p.lab.experiments.statistics import differences, interval, verdict
+from parse_p2p.lab.experiments.statistics import Difference, differences, interval, shown_g, shown_p
 from parse_p2p.lab.experiments.sweep import Sweep
+from parse_p2p.lab.experiments.tuning import Tuning
 
 COST = "kB a round"
 NAMES = {"all": "all agents", "worst": "worst agent"}
 MOST_TYPES = 6  # with more, a table shows all agents and the worst alone
+AT_EQUAL_BYTES = ", at equal bytes"
 
 
 @dataclass(frozen=True)
 class Table:
     """One table of an experiment; ``common`` are the labels that its rows have in common, by axis.
 
-    ``brief`` are the columns that matter most.
+    ``first`` are the columns that matter most, in their order, where there is no room for all; none: all are needed.
+    ``notes`` are sentences that belong below it.
     """
 
     common: Mapping[str, str]
     head: list[str]
     body: list[list[str]]
-    brief: Sequence[int]
+    first: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def heading(self) -> str:
+        return ", ".join(self.common.values())
 
 
 class Study:
@@ -38,41 +47,21 @@ class Study:
     def __init__(self, experiment: Experiment, sweep: Sweep) -> None:
         self.experiment = experiment
         self.sweep = sweep
-        self._tuned: dict[Labels, Any] = {}
+        self.tuning = Tuning(experiment, sweep)
 
     def run(self) -> None:
         """Tune, then run what is reported; what is done already is not run again."""
         experiment = self.experiment
-        combinations = experiment.combinations()
-        if experiment.tune is not None:
-            shared = dict.fromkeys(map(experiment.tuned_as, combinations))
-            values = experiment.tune.values if len(experiment.tune.values) > 1 else []
-            self.sweep.complete(
-                job for value in values for job in jobs(experiment, [*shared], experiment.tune.seeds, value)
-            )
+        self.tuning.run()
         self.sweep.complete(
-            job for labels in combinations for job in jobs(experiment, [labels], experiment.seeds, self.tuned(labels))
+            job
+            for labels in experiment.combinations()
+            for job in jobs(experiment, [labels], experiment.seeds, self.tuning.best(labels))
         )
-
-    def tuned(self, labels: Labels) -> Any:
-        """The tuned value of a combination: the first of those with the best mean; None where nothing is tuned."""
-        tune = self.experiment.tune
-        if tune is None or len(tune.values) == 1:
-            return None if tune is None else tune.values[0]
-        at = self.experiment.tuned_as(labels)
-        if at not in self._tuned:
-            scores = {repr(v): self._development(at, v) for v in tune.values}
-            self._tuned[at] = max(tune.values, key=lambda v: scores[repr(v)])
-        return self._tuned[at]
-
-    def _development(self, labels: Labels, value: Any) -> float:
-        assert self.experiment.tune is not None
-        found = [self.sweep.outcome(job) for job in jobs(self.experiment, [labels], self.experiment.tune.seeds, value)]
-        return -math.inf if any(o.failed for o in found) else statistics.mean(o.scores()["all"] for o in found)
 
     def outcomes(self, labels: Labels) -> list[Outcome]:
         """Of a combination at its tuned value, a seed each."""
-        wanted = jobs(self.experiment, [labels], self.experiment.seeds, self.tuned(labels))
+        wanted = jobs(self.experiment, [labels], self.experiment.seeds, self.tuning.best(labels))
         found = [self.sweep.outcome(job) for job in wanted]
         if broken := [(job, o.failed) for job, o in zip(wanted, found, strict=True) if o.failed]:
             job, why = broken[0]
@@ -100,7 +89,6 @@ class Study:
         experiment = self.experiment
         rows = {row_label(experiment, labels): self.outcomes(labels) for labels in members}
         scores = {label: [o.scores() for o in found] for label, found in rows.items()}
-        tuned = {row_label(experiment, labels): str(self.tuned(labels)) for labels in members}
         types = list(dict.fromkeys(kind for found in rows.values() for o in found for kind in o.kinds.values()))
         columns: dict[str, dict[str, str]] = {}  # by heading, then by row
         for key in [*(types if 1 < len(types) <= MOST_TYPES else []), "all", "worst"]:
@@ -115,39 +103,110 @@ class Study:
             r: f"{statistics.mean(statistics.mean(o.bytes) for o in os) / 1e3:.1f}" for r, os in rows.items()
         }
         if experiment.tune is not None:
-            columns[experiment.tune.key.rpartition(".")[2]] = tuned
+            columns[experiment.tune.key.rpartition(".")[2]] = {
+                row_label(experiment, labels): self._tuned(labels) for labels in members
+            }
         heading = f"{experiment.baseline} less this row"
-        if len(rows) > 1 and len(experiment.seeds) > 1:
-            columns[heading] = self._compared(rows, equal_bytes=False)
-            if experiment.equal_bytes:
-                columns[f"{heading}, at equal bytes"] = self._compared(rows, equal_bytes=True)
+        for how in self._hows:
+            found = {
+                row: self._found[labels, how] for labels, row in self._rows(members) if (labels, how) in self._found
+            }
+            if found:
+                dear = self._dear(rows) if how else set()
+                columns[heading + how] = {
+                    row: f"{d}{', though one round costs more' if row in dear else ''}" for row, d in found.items()
+                }
+                columns[f"p{how}"] = {row: shown_p(d.p) for row, d in found.items()}
+                columns[f"g{how}"] = {row: shown_g(d.g) for row, d in found.items()}
         if (target := self._target(common)) is not None:
             costs = {r: self._cost(os, target) for r, os in rows.items()}
             for i, name in enumerate((f"rounds to {target}", "MB", "seconds")):
                 columns[name] = {r: cells[i] for r, cells in costs.items()}
         body = [[r, *(column.get(r, "") for column in columns.values())] for r in rows]
-        telling = {NAMES["all"], COST, *experiment.columns, *(name for name in columns if name.startswith(heading))}
-        return Table(common, ["", *columns], body, [0, *(i for i, name in enumerate(columns, 1) if name in telling)])
+        tests = [f"{what}{how}" for how in self._hows for what in (heading, "p", "g")]
+        first = [NAMES["all"], *tests[:3], *experiment.columns, COST, *tests[3:]]
+        kept = [name for name in first if name in columns]
+        return Table(common, ["", *columns], body, ["", *kept], self._edges(members))
 
-    def _compared(self, rows: Mapping[str, Sequence[Outcome]], equal_bytes: bool) -> dict[str, str]:
-        """The baseline less each other row, over all agents, seed by seed.
+    def _rows(self, members: Iterable[Labels]) -> list[tuple[Labels, str]]:
+        return [(labels, row_label(self.experiment, labels)) for labels in members]
 
-        At equal bytes each pair is compared where the dearer of the two has sent what the other sent in all; a row
-        that sends nothing is compared at its end.
-        """
+    def _tuned(self, labels: Labels) -> str:
+        """A tuned value, with a mark where it lies on the edge of what was tried."""
+        return f"{self.tuning.best(labels)}{' (edge)' if self.tuning.edge(labels) else ''}"
+
+    def _edges(self, members: Iterable[Labels]) -> list[str]:
+        """A sentence on rows whose best value may lie beyond those that were tried."""
+        tune = self.experiment.tune
+        at = [f"{row} ({edge})" for labels, row in self._rows(members) if (edge := self.tuning.edge(labels))]
+        if tune is None or not at:
+            return []
+        return [
+            f"The best {tune.key} lies on the edge of those tried, and a better one may lie beyond: {', '.join(at)}."
+        ]
+
+    # comparisons
+
+    @property
+    def _hows(self) -> list[str]:
+        return ["", *([AT_EQUAL_BYTES] if self.experiment.equal_bytes else [])]
+
+    @property
+    def comparisons(self) -> int:
+        """How many tests the tables and claims of the experiment make; all are corrected together."""
+        return len(self._family)
+
+    @cached_property
+    def _family(self) -> dict[Any, list[float]]:
+        """Of all tests of the experiment the differences by seed: by row and how, and by claim and table."""
+        experiment, found = self.experiment, dict[Any, list[float]]()
+        groups = [members for _, members in tables(experiment)]
+        if len(experiment.seeds) > 1:
+            for members in groups:
+                base = next(self.outcomes(labels) for labels, row in self._rows(members) if row == experiment.baseline)
+                for how in self._hows:
+                    found |= {
+                        (labels, how): _paired(base, self.outcomes(labels), bool(how))
+                        for labels, row in self._rows(members)
+                        if row != experiment.baseline
+                    }
+        for i, claim in enumerate(experiment.claims):
+            for j, members in enumerate(groups):
+                by_row = {row: labels for labels, row in self._rows(members)}
+                one, other = ([self._value(o, claim["of"]) for o in self.outcomes(by_row[claim[end]])]
+                              for end in ("first", "second"))  # fmt: skip
+                found[i, j] = [a - b for a, b in zip(one, other, strict=True)]
+        return found
+
+    @cached_property
+    def _found(self) -> dict[Any, Difference]:
+        return dict(zip(self._family, differences(list(self._family.values())), strict=True))
+
+    def over_sets(self) -> Iterator[Table]:
+        """Rows compared over the sets of the experiment, one table for each combination of its other axes."""
+        experiment = self.experiment
+        sets, groups = experiment.sets, dict[tuple[tuple[str, str], ...], dict[str, list[float]]]()
+        for labels in experiment.combinations() if sets is not None else ():
+            rest = tuple((axis, label) for axis, label in labels if axis not in (sets, experiment.rows))
+            mean = statistics.mean(o.scores()["all"] for o in self.outcomes(labels))
+            groups.setdefault(rest, {}).setdefault(row_label(experiment, labels), []).append(mean)
+        head = ["", f"{experiment.baseline} less this row", "ahead on", "p", "mean rank"]
+        for rest, scores in groups.items():
+            lines, notes = over_sets.body(scores, experiment.baseline), list(over_sets.notes(scores))
+            yield Table({sets or "": f"Over all {sets}", **dict(rest)}, head, lines, notes=notes)
+
+    # costs and claims
+
+    def _dear(self, rows: Mapping[str, Sequence[Outcome]]) -> set[str]:
+        """Rows that cannot be compared at equal bytes, for one round of one costs more than the other sends in all."""
         base = rows[self.experiment.baseline]
-        others = {label: found for label, found in rows.items() if label != self.experiment.baseline}
-        pairs, short = [], []
-        for found in others.values():
-            budgets = [
-                min(sum(a.bytes), sum(b.bytes)) if equal_bytes else 0.0 for a, b in zip(base, found, strict=True)
-            ]
-            one, other = ([_score(o, n) for o, n in zip(os, budgets, strict=True)] for os in (base, found))
-            pairs.append([a - b for a, b in zip(one, other, strict=True)])
-            firsts = [max(a.bytes[0], b.bytes[0]) for a, b in zip(base, found, strict=True)]
-            short.append(any(0 < n < first for n, first in zip(budgets, firsts, strict=True)))
-        said = zip(others, differences(pairs), short, strict=True)
-        return {label: f"{d}{', though one round costs more' if dear else ''}" for label, d, dear in said}
+        return {
+            row
+            for row, found in rows.items()
+            if row != self.experiment.baseline
+            for a, b in zip(base, found, strict=True)
+            if 0 < min(sum(a.bytes), sum(b.bytes)) < max(a.bytes[0], b.bytes[0])
+        }
 
     def _target(self, common: Mapping[str, str]) -> float | None:
         target = self.experiment.target
@@ -163,23 +222,18 @@ class Study:
         missing = "" if len(costs) == len(found) else f" ({len(costs)} of {len(found)})"
         return [f"{rounds:.1f}{missing}", f"{nbytes / 1e6:.2f}", f"{seconds:.2f}"]
 
-    def claims(self) -> Table | None:
+    def claims(self) -> Iterator[Table]:
         """What should hold by the methods' papers, table by table: the first row less the second."""
         experiment = self.experiment
         if not experiment.claims:
-            return None
+            return
         groups = list(tables(experiment))
-        body = []
-        for claim in experiment.claims:
-            cells = [claim["says"]]
-            for _, members in groups:
-                by_row = {row_label(experiment, labels): labels for labels in members}
-                one, other = ([self._value(o, claim["of"]) for o in self.outcomes(by_row[claim[end]])]
-                              for end in ("first", "second"))  # fmt: skip
-                cells.append(verdict([a - b for a, b in zip(one, other, strict=True)]))
-            body.append(cells)
+        body = [
+            [claim["says"], *(str(self._found[i, j]) for j in range(len(groups)))]
+            for i, claim in enumerate(experiment.claims)
+        ]
         head = ["property", *(", ".join(common.values()) for common, _ in groups)]
-        return Table({}, head, body, range(len(head)))
+        yield Table({}, head, body)
 
     def _value(self, outcome: Outcome, name: str) -> float:
         known = outcome.scores() | outcome.measures
@@ -216,6 +270,17 @@ class Study:
 def _measured(rows: Iterable[Sequence[Outcome]]) -> set[str]:
     """All names of measures that some run has."""
     return {name for found in rows for o in found for name in o.measures}
+
+
+def _paired(base: Sequence[Outcome], found: Sequence[Outcome], equal_bytes: bool) -> list[float]:
+    """The baseline less another row, over all agents, seed by seed.
+
+    At equal bytes each pair is compared where the dearer of the two has sent what the other sent in all; a row that
+    sends nothing is compared at its end.
+    """
+    pairs = list(zip(base, found, strict=True))
+    budgets = [min(sum(a.bytes), sum(b.bytes)) if equal_bytes else 0.0 for a, b in pairs]
+    return [_score(a, n) - _score(b, n) for (a, b), n in zip(pairs, budgets, strict=True)]
 
 
 def _score(outcome: Outcome, budget: float) -> float:

@@ -82,7 +82,7 @@ class Outcome:
 
 
 class ResultStore:
-    """Outcomes by the digest of what was run, each a file that is whole or not there."""
+    """Outcomes by the digests of what was run and of the code that ran it, each a file that is whole or not there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -99,6 +99,11 @@ class ResultStore:
             return None
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"{path} is no outcome of a run ({error}): delete it, and it is run again") from None
+
+    def by_other_code(self, key: str) -> bool:
+        """Whether there is an outcome of the same run that other code made; it is never read."""
+        run = key.partition("-")[0]
+        return any(path != self.path(key) for path in self.folder.glob(f"{run}-*.json"))
 
     def put(self, outcome: Outcome) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How sure: intervals and paired tests over seeds, corrected for how many comparisons are made."""
+"""How sure, and how much: intervals, paired tests over seeds corrected for how many are made, and effect sizes."""
 
 import math
 import statistics
@@ -49,13 +49,34 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
+def hedges(differences: Sequence[float]) -> float:
+    """Hedges' g of paired differences: J(n − 1) · mean / deviation; not a number for fewer than three.
+
+    How many deviations of the difference between seeds the mean lies off 0. J(m) = Γ(m/2) / (√(m/2) Γ((m − 1)/2)) takes
+    away the bias of few seeds (Larry V. Hedges, Journal of Educational Statistics 6(2), 1981, for a single sample of
+    differences). Infinite where all differences are equal, and not 0.
+    """
+    n = len(differences)
+    if n < 3:
+        return math.nan
+    mean, spread = statistics.mean(differences), statistics.stdev(differences)
+    if spread == 0:
+        return math.copysign(math.inf, mean) if mean else 0.0
+    m = n - 1
+    return math.exp(math.lgamma(m / 2) - math.lgamma((m - 1) / 2)) / math.sqrt(m / 2) * mean / spread
+
+
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference with half its 95 % interval, paired by seed; ``p`` is corrected where several are made."""
+    """A mean difference with half its 95 % interval, paired by seed; ``p`` is corrected where several are made.
+
+    ``g`` is its effect size, see ``hedges``.
+    """
 
     mean: float
     half: float
     p: float
+    g: float = math.nan
 
     @property
     def word(self) -> str:
@@ -70,7 +91,17 @@ class Difference:
 def differences(rows: Sequence[Sequence[float]]) -> list[Difference]:
     """Of several paired differences over seeds, tested together."""
     ps = holm([paired(row) for row in rows])
-    return [Difference(statistics.mean(row), half(row), p) for row, p in zip(rows, ps, strict=True)]
+    return [Difference(statistics.mean(row), half(row), p, hedges(row)) for row, p in zip(rows, ps, strict=True)]
+
+
+def shown_p(p: float) -> str:
+    """As in a table."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def shown_g(g: float) -> str:
+    """Likewise; a dash where there are too few seeds."""
+    return "–" if math.isnan(g) else f"{g:+.2f}".replace("inf", "∞")
 
 
 def verdict(difference: Sequence[float]) -> str:

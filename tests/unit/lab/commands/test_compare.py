@@ -17,10 +17,11 @@ import yaml
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.lab.experiments.engines import ENGINES, one
 from parse_p2p.lab.experiments.experiment import Job, load
 from parse_p2p.lab.experiments.experiment_tables import Study
 from parse_p2p.lab.experiments.result_store import Outcome, ResultStore
-from parse_p2p.lab.experiments.sweep import ENGINES, Sweep, key_of, one
+from parse_p2p.lab.experiments.sweep import Sweep, key_of
 
 PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
 BASE = {
@@ -149,7 +150,7 @@ def test_training_that_fails_is_an_outcome_and_never_chosen(tmp_path):
     with Sweep(ResultStore(tmp_path / "o"), 1) as sweep:
         study = Study(chosen, sweep)
         study.run()
-    assert study.tuned(chosen.combinations()[0]) == 0.1
+    assert study.tuning.best(chosen.combinations()[0]) == 0.1
     assert sum("loss of agent" in json.loads(f.read_text())["failed"] for f in (tmp_path / "o").glob("*.json")) == 1
 
 

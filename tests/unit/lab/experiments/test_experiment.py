@@ -70,6 +70,14 @@ def test_a_label_may_name_another_run_file(tmp_path):
         ({"axes": {"a": ["parse"], "b": ["parse"]}}, "several axes have the label"),
         ({"claims": [{"says": "x", "of": "all", "first": "parse", "second": "lokal"}]}, "no row 'lokal'.*local"),
         ({"engine": "magic"}, "engine"),
+        ({"sets": "dta"}, "sets: there is no axis 'dta'.*data"),
+        ({"sets": "method"}, "sets: the baseline 'parse' is of the axis 'method'"),
+        (
+            {"sets": "data", "axes": {"data": {"one": {}}, "method": ["parse"]}},
+            "sets: the axis 'data' has a single label",
+        ),
+        ({"tune": {"values": [0.1], "share": 1.0}}, "tune.share"),
+        ({"tune": {"values": [0.1], "widen": -1}}, "tune.widen"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(changes, words, tmp_path):

@@ -14,8 +14,8 @@ import parse_p2p
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.core import events, plugins
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.lab.experiments.engines import ENGINES, _read
 from parse_p2p.lab.experiments.recorded_simulation import record
-from parse_p2p.lab.experiments.sweep import ENGINES, _read
 from parse_p2p.lab.report.run_data import RunData
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.learning.metrics import base

@@ -1,0 +1,141 @@
+"""The tables of an experiment: tests corrected over the whole page, effect sizes, edges of grids, several sets."""
+
+import io
+import statistics
+
+import yaml
+from rich.console import Console
+from scipy import stats
+
+from parse_p2p.lab.commands.compare import shown, written
+from parse_p2p.lab.experiments.experiment import load
+from parse_p2p.lab.experiments.experiment_tables import Study
+from parse_p2p.lab.experiments.result_store import Outcome
+from parse_p2p.lab.experiments.statistics import hedges, holm
+
+BASE = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 2, "motion": 2}}, "rounds": 2}
+LEADS = {"parse": 0.0, "local": -0.2, "harmony": -0.01}
+NOISE = {"parse": [1, 2, 3, 4, 5], "local": [2, 1, 4, 3, 9], "harmony": [5, 1, 2, 2, 4]}
+
+
+def accuracy(labels, seed):
+    """Of a made-up run."""
+    method = labels["method"]
+    place = {"one": 0.5, "two": 0.6, "three": 0.55}[labels["data"]]
+    return place + LEADS[method] * (0.1 if labels["data"] == "two" else 1) + NOISE[method][seed] / 100
+
+
+class Made:
+    """In place of a sweep."""
+
+    def __init__(self, tuned=lambda value: 0.5):
+        self.tuned = tuned
+
+    def complete(self, jobs):
+        list(jobs)
+
+    def outcome(self, job):
+        value = self.tuned(job.tuned) if job.share else accuracy(dict(job.labels), job.seed)
+        cost = 0.0 if dict(job.labels)["method"] == "local" else 1000.0
+        return Outcome("k", kinds={"a0": "audio"}, accuracy={"a0": [0.1, value]}, bytes=[cost, cost], seconds=[1, 1])
+
+
+def study(tmp_path, tuned=lambda value: 0.5, **changes):
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
+    axes = {"data": {"one": {}, "two": {}, "three": {}}, "method": ["parse", "local", "harmony"]}
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump({"base": "base.yaml", "axes": axes, "baseline": "parse"} | changes, sort_keys=False)
+    )
+    made = Study(load(tmp_path / "mine.yaml"), Made(tuned))
+    made.run()
+    return made
+
+
+def cell(table, row, column):
+    [line] = [line for line in table.body if line[0] == row]
+    return line[table.head.index(column)]
+
+
+def lead(data, row):
+    return [
+        accuracy({"data": data, "method": "parse"}, s) - accuracy({"data": data, "method": row}, s) for s in range(5)
+    ]
+
+
+def test_p_is_corrected_over_all_tables_and_claims_of_the_experiment_together(tmp_path):
+    claim = {"says": "it helps", "of": "all", "first": "harmony", "second": "local"}
+    made = study(tmp_path, equal_bytes=True, claims=[claim])
+    keys = [(data, row) for data in ("one", "two", "three") for row in ("local", "harmony")]
+    plain = {key: float(stats.ttest_1samp(lead(*key), 0).pvalue) for key in keys}
+    claims = [stats.ttest_1samp([b - a for a, b in zip(lead(data, "harmony"), lead(data, "local"), strict=True)], 0)
+              for data in ("one", "two", "three")]  # fmt: skip
+    # at equal bytes rows end where they end here: each test is made twice
+    corrected = holm([p for _ in range(2) for p in plain.values()] + [float(c.pvalue) for c in claims])
+    assert made.comparisons == 15
+    for table, data in zip(made.tables(), ("one", "two", "three"), strict=True):
+        for row in ("local", "harmony"):
+            p = corrected[keys.index((data, row))]
+            for how in ("", ", at equal bytes"):
+                assert cell(table, row, f"p{how}") == ("<0.001" if p < 0.001 else f"{p:.3f}")
+                assert cell(table, row, f"g{how}") == f"{hedges(lead(data, row)):+.2f}"
+            word = "no difference shown" if p >= 0.05 else "better"
+            mean = statistics.mean(lead(data, row))
+            assert cell(table, row, "parse less this row").startswith(f"{mean:+.3f} ± ")
+            assert cell(table, row, "parse less this row").endswith(f"({word})")
+        assert cell(table, "parse", "p") == cell(table, "parse", "g") == ""
+    assert max(corrected[i] / plain[key] for i, key in enumerate(keys)) > 3, "else nothing is seen of it"
+    assert "over all 15 comparisons of this experiment" in "\n".join(written(made, list(made.tables())))
+    words = ["better" if p < 0.05 else "no difference shown" for p in corrected[-3:]]
+    assert [line.rpartition("(")[2][:-1] for line in next(made.claims()).body[0][1:]] == words
+
+
+def test_with_one_seed_nothing_is_tested(tmp_path):
+    made = study(tmp_path, seeds=[0])
+    assert "p" not in next(made.tables()).head and made.comparisons == 0
+    assert "Holm" not in "\n".join(written(made, list(made.tables())))
+
+
+def test_a_best_value_on_the_edge_is_marked_and_said(tmp_path):
+    tune = {"values": [0.1, 0.2], "seeds": [9], "widen": 1}
+    made = study(tmp_path, tuned=lambda value: value, tune=tune)
+    table = next(made.tables())
+    assert cell(table, "local", "lr") == "0.4 (edge)"
+    [note] = table.notes
+    assert note.startswith("The best train.lr lies on the edge") and "parse (highest), local (highest)" in note
+    text = "\n".join(written(made, list(made.tables())))
+    assert note in text and "the grid was continued: 0.4." in text
+    assert "on 20 % of the training samples, kept for that in runs with the seeds 9" in text and "test set" in text
+    inside = study(tmp_path, tuned=lambda value: -abs(value - 0.15), tune={**tune, "values": [0.1, 0.15, 0.2]})
+    assert next(inside.tables()).notes == [] and cell(next(inside.tables()), "local", "lr") == "0.15"
+
+
+def test_rows_are_compared_over_sets_once_for_each_combination_of_other_axes(tmp_path):
+    made = study(tmp_path, sets="data")
+    [table] = made.over_sets()
+    mean = statistics.mean(statistics.mean(lead(data, "local")) for data in ("one", "two", "three"))
+    assert cell(table, "local", "parse less this row") == f"{mean:+.3f}"
+    assert cell(table, "local", "ahead on") == "3 of 3" and cell(table, "local", "p") == "0.500"  # .25, twice
+    assert table.heading == "Over all data" and table.heading in "\n".join(written(made, list(made.tables())))
+    axes = {"data": {"one": {}, "two": {}}, "mix": {"few": {}, "many": {}}, "method": ["parse", "local"]}
+    assert [t.heading for t in study(tmp_path, sets="data", axes=axes).over_sets()] == [
+        "Over all data, few",
+        "Over all data, many",
+    ]
+    assert not list(study(tmp_path).over_sets())
+
+
+def test_a_narrow_terminal_shows_the_tests_first(tmp_path):
+    table = next(study(tmp_path, tune={"values": [0.1]}).tables())
+    [title, columns] = shown(table)
+    assert title.endswith("one") and columns.shown(200) == table.head
+    assert columns.shown(80) == ["", "all agents", "parse less this row", "p", "g"]
+    assert columns.shown(60)[-1] == "parse less this row"
+
+
+def test_rows_that_are_sentences_are_folded_and_lose_no_column(tmp_path):
+    claim = {"says": "it helps " * 12, "of": "all", "first": "harmony", "second": "local"}
+    [table] = study(tmp_path, claims=[claim]).claims()
+    out = io.StringIO()
+    for part in shown(table):
+        Console(file=out, width=80).print(part)
+    assert all(name in out.getvalue() for name in table.head)
