@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
-from parse_p2p.data import base, digits4, htad, mfeat, watch
+from parse_p2p.data import base
 from parse_p2p.data.base import Dataset, split, split_groups, standardise
 from parse_p2p.data.partition import PARTITIONS
+from parse_p2p.data.sets import digits4, htad, mfeat, watch
 from parse_p2p.data.tasks.classification import class_order
 
 A, B = Modality("a"), Modality("b")
@@ -132,10 +133,11 @@ def test_the_packages_that_ship_data_are_not_imported(module, package):
     assert package not in sys.modules
 
 
+SETS = [f"sets.{name}" for name in ("htad", "digits4", "watch", "mfeat", "bits")]
 SOURCES = [f"sources.{name}" for name in ("npz", "npy", "parquet", "csv", "python", "media", "huggingface")]
 
 
-@pytest.mark.parametrize("name", ["htad", "digits4", "watch", "mfeat", "bits", *SOURCES])
+@pytest.mark.parametrize("name", [*SETS, *SOURCES])
 def test_options_are_strict_and_every_field_is_described(name):
     options = importlib.import_module(f"parse_p2p.data.{name}").Options
     assert all(field.description for field in options.model_fields.values())
@@ -177,7 +179,7 @@ def test_a_data_set_that_does_not_fit_together_is_refused(change, words):
 
 
 def test_data_sets_travel_to_other_processes():
-    from parse_p2p.data import bits
+    from parse_p2p.data.sets import bits
 
     dataset = bits.open(bits.Options(samples=20), 3)
     copy = pickle.loads(pickle.dumps(dataset))
