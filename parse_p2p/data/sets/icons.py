@@ -115,7 +115,7 @@ def _pictures(codes: Sequence[int], size: int) -> NDArray[np.float32]:
     except ModuleNotFoundError:
         raise ConfigError(f"the data set icons needs the package pillow, which draws them; {REMEDY}") from None
     path = packaged_file("fontawesomefree", f"{ROOT}/webfonts/fa-solid-900.ttf", REMEDY)
-    font = ImageFont.truetype(str(path), round(size * 3 / 4), layout_engine=ImageFont.Layout.BASIC)
+    font = ImageFont.truetype(str(path), round(size * 7 / 10), layout_engine=ImageFont.Layout.BASIC)
     pictures = []
     for code in codes:
         picture = Image.new("L", (size, size))

@@ -187,7 +187,8 @@ def numbered_groups(origin: Origin, groups: NDArray[Any], name: str, samples: in
     if groups.dtype.kind in "iu":
         return Groups(torch.from_numpy(groups.astype(np.int64)))
     names, numbers = np.unique(groups, return_inverse=True)
-    return Groups(torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, names.tolist())))
+    texts = (each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in names.tolist())
+    return Groups(torch.from_numpy(numbers.astype(np.int64)), tuple(texts))
 
 
 def official_test(origin: Origin, values: NDArray[Any], name: str, samples: int) -> Tensor:
@@ -199,7 +200,8 @@ def official_test(origin: Origin, values: NDArray[Any], name: str, samples: int)
     _refuse_other_length(origin, name, values, samples)
     if values.dtype.kind == "b":
         return torch.from_numpy(values.copy())
-    said = np.array([str(each).strip().lower() for each in values.tolist()])
+    texts = (each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in values.tolist())
+    said = np.array([text.strip().lower() for text in texts])
     for row in np.flatnonzero(~np.isin(said, [*TESTED, *KEPT])).tolist():
         wrong = f"says {values[row]!s} in row {row}, from 0"
         raise origin.fault(name, wrong, "say true, 1 or test of what is tested, and false, 0 or train of all else")
