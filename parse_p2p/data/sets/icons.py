@@ -56,6 +56,7 @@ def open(options: Options, seed: int) -> Dataset:
     filed = _read("categories.yml", yaml.safe_load)
     categories = {category: {*each["icons"]} & icons.keys() for category, each in sorted(filed.items())}
     texts = {name: _words([icon["label"], *icon["search"]["terms"]]) for name, icon in icons.items()}
+    targets: Mapping[str, int | list[float]]
     if options.labels == "one":
         named, targets = _of_one(icons, categories, options.categories)
     else:
@@ -115,10 +116,11 @@ def _pictures(codes: Sequence[int], size: int) -> NDArray[np.float32]:
     except ModuleNotFoundError:
         raise ConfigError(f"the data set icons needs the package pillow, which draws them; {REMEDY}") from None
     path = packaged_file("fontawesomefree", f"{ROOT}/webfonts/fa-solid-900.ttf", REMEDY)
-    font = ImageFont.truetype(str(path), round(size * 7 / 10), layout_engine=ImageFont.Layout.BASIC)
+    font = ImageFont.truetype(str(path), round(size * 2 / 3), layout_engine=ImageFont.Layout.BASIC)
     pictures = []
     for code in codes:
         picture = Image.new("L", (size, size))
         ImageDraw.Draw(picture).text((size / 2, size / 2), chr(code), font=font, fill=255, anchor="mm")
         pictures.append(np.asarray(picture, np.float32) / 255)
-    return np.stack(pictures)[:, None]
+    found: NDArray[np.float32] = np.stack(pictures)[:, None].astype(np.float32)
+    return found

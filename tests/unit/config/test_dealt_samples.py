@@ -1,4 +1,4 @@
-"""What a plan deals out: to whom each sample goes, whoever deals it. A sample is told by its weight, a number of its own."""
+"""What a plan deals out, to whom and from whom. A sample is known by its weight, a number of its own."""
 
 from dataclasses import replace
 from functools import cache
@@ -38,7 +38,7 @@ def numbered(name):
     return replace(found, weights=torch.arange(1, len(found) + 1).float())
 
 
-def world(samples, agents, seed, coordinator=False, **keys):
+def planned(samples, agents, seed, coordinator=False, **keys):
     """A plan of agents that all have every modality."""
     kind = "+".join(samples.modalities)
     hub = {"coordinator": "hub"} if coordinator else {}
@@ -70,7 +70,7 @@ def kept(plan):
     return found[0]
 
 
-def told(samples):
+def ways(samples):
     """Ways to deal and to test that a data set allows."""
     kinds = ["iid", "dirichlet"] + ["group"] * (samples.groups is not None)
     return st.fixed_dictionaries(
@@ -90,8 +90,8 @@ def told(samples):
 @given(data=st.data())
 def test_every_sample_is_dealt_once_and_whoever_is_tested_with_was_never_learnt_from(name, data):
     samples = numbered(name)
-    keys = data.draw(told(samples))
-    plan = world(samples, coordinator=keys["public"] is not None, **keys)
+    keys = data.draw(ways(samples))
+    plan = planned(samples, coordinator=keys["public"] is not None, **keys)
     mine, test = shares(plan), kept(plan)
     public = [] if keys["public"] is None else [rows(plan.data.public_of(plan.coordinator, samples.modalities))]
     everyone = [*map(rows, mine.values()), *public, test]
@@ -119,8 +119,12 @@ def test_every_sample_is_dealt_once_and_whoever_is_tested_with_was_never_learnt_
 @given(data=st.data())
 def test_a_seed_deals_the_same_again_and_another_one_otherwise(name, data):
     samples = numbered(name)
-    keys = data.draw(told(samples)) | {"public": None}
-    one, again, other = world(samples, **keys), world(samples, **keys), world(samples, **keys | {"seed": 2**31 + 1})
+    keys = data.draw(ways(samples)) | {"public": None}
+    one, again, other = (
+        planned(samples, **keys),
+        planned(samples, **keys),
+        planned(samples, **keys | {"seed": 2**31 + 1}),
+    )
     dealt = [{me: rows(part).tolist() for me, part in shares(plan).items()} for plan in (one, again, other)]
     assert dealt[0] == dealt[1] and torch.equal(kept(one), kept(again))
     assert all(dealt[0][me] != dealt[2][me] for me in one.peers)
@@ -128,13 +132,13 @@ def test_a_seed_deals_the_same_again_and_another_one_otherwise(name, data):
     if samples.groups is None or len(samples.groups.unique()) <= keys["agents"] + 1:
         return
     named = {"test_groups": [next(iter(samples.natural_groups))]}
-    parts = [shares(world(samples, **keys | named | {"seed": seed})) for seed in (1, 2)]
+    parts = [shares(planned(samples, **keys | named | {"seed": seed})) for seed in (1, 2)]
     assert any(rows(parts[0][me]).tolist() != rows(parts[1][me]).tolist() for me in one.peers)
 
 
 def test_what_an_agent_chooses_its_round_by_is_none_of_what_it_learns_from():
     samples = numbered("htad")
-    plan = world(samples, 4, 3, early_stopping={"patience": 2, "validation": 0.2})
+    plan = planned(samples, 4, 3, early_stopping={"patience": 2, "validation": 0.2})
     for me in plan.peers:
         train, _, _, validation = plan._divided(me, samples.modalities, *plan.share(me))
         both = torch.cat([rows(train), rows(validation)])
@@ -157,7 +161,7 @@ def people(names=("ada", "bob", "cyd", "dan"), each=12):
 
 def test_the_named_groups_are_tested_with_and_all_others_train():
     samples = people()
-    plan = world(samples, 2, 0, test_groups=["dan", "bob"], partition={"kind": "iid"})
+    plan = planned(samples, 2, 0, test_groups=["dan", "bob"], partition={"kind": "iid"})
     assert {*samples.groups[kept(plan)].tolist()} == {1, 3}
     learnt = torch.cat([rows(part) for part in shares(plan).values()])
     assert {*samples.groups[learnt].tolist()} == {0, 2} and len(learnt) + len(kept(plan)) == len(samples)
@@ -165,14 +169,14 @@ def test_the_named_groups_are_tested_with_and_all_others_train():
 
 def test_groups_that_are_numbers_are_named_by_them():
     samples = replace(people(), groups=people().groups * 7 - 7, group_names=())
-    plan = world(samples, 2, 0, test_groups=[-7, 14], partition={"kind": "iid"})
+    plan = planned(samples, 2, 0, test_groups=[-7, 14], partition={"kind": "iid"})
     assert {*samples.groups[kept(plan)].tolist()} == {-7, 14} and plan.run.test_groups == ["-7", "14"]
 
 
 def test_the_official_test_set_is_tested_with_whatever_the_seed():
     samples = people()
     for seed in (0, 1):
-        plan = world(samples, 2, seed, test="official", partition={"kind": "iid"})
+        plan = planned(samples, 2, seed, test="official", partition={"kind": "iid"})
         assert torch.equal(kept(plan), torch.nonzero(samples.official).flatten())
 
 
@@ -189,7 +193,7 @@ def test_the_official_test_set_is_tested_with_whatever_the_seed():
 )
 def test_what_cannot_be_kept_for_testing_is_refused(keys, change, said):
     with pytest.raises(ConfigError, match=said):
-        world(replace(people(), **change), 2, 0, partition={"kind": "iid"}, **keys)
+        planned(replace(people(), **change), 2, 0, partition={"kind": "iid"}, **keys)
 
 
 def own(**keys):
@@ -219,7 +223,7 @@ def private(count=60, seed=0):
 
 def with_public(monkeypatch, public):
     monkeypatch.setattr("parse_p2p.config.agent_data.open_named", lambda *_: public)
-    return world(private(), 2, 0, coordinator=True, public={"dataset": "another"})
+    return planned(private(), 2, 0, coordinator=True, public={"dataset": "another"})
 
 
 def test_public_samples_that_agents_hold_or_are_tested_with_are_refused(monkeypatch):
@@ -237,9 +241,9 @@ def test_rows_that_are_alike_in_one_modality_or_hold_one_value_are_no_leak(monke
     mine, other = private(), private(seed=9)
     with_public(monkeypatch, replace(other, inputs=dict(other.inputs) | {"audio": mine.inputs["audio"]}))
     black = {m: x.index_fill(0, torch.tensor([4]), 0.0) for m, x in mine.inputs.items()}
-    elsewhere = {m: x.index_fill(0, torch.tensor([9]), 0.0) for m, x in other.inputs.items()}
-    monkeypatch.setattr("parse_p2p.config.agent_data.open_named", lambda *_: replace(other, inputs=elsewhere))
-    world(replace(mine, inputs=black), 2, 0, coordinator=True, public={"dataset": "another"})
+    also_black = {m: x.index_fill(0, torch.tensor([9]), 0.0) for m, x in other.inputs.items()}
+    monkeypatch.setattr("parse_p2p.config.agent_data.open_named", lambda *_: replace(other, inputs=also_black))
+    planned(replace(mine, inputs=black), 2, 0, coordinator=True, public={"dataset": "another"})
 
 
 def test_a_set_is_no_public_set_of_itself_even_under_a_name_or_views_of_its_own():
