@@ -1,5 +1,6 @@
 """What a plan deals out, to whom and from whom. A sample is known by its weight, a number of its own."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -8,8 +9,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from parse_p2p.config.run_file import RunFile
+from parse_p2p.config.run_file import RunFile, dump, load
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
@@ -194,6 +196,24 @@ def test_the_official_test_set_is_tested_with_whatever_the_seed():
 def test_what_cannot_be_kept_for_testing_is_refused(keys, change, said):
     with pytest.raises(ConfigError, match=said):
         planned(replace(people(), **change), 2, 0, partition={"kind": "iid"}, **keys)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, "offical", True, None, [0.5], float("nan")])
+def test_a_share_is_between_nothing_and_all_or_the_official_one(share):
+    with pytest.raises(ValidationError, match="give a share between 0 and 1, or official"):
+        RunFile.model_validate({"graph": {"generator": "ring"}, "agents": {"mix": {"a": 2}}, "test": share})
+
+
+def test_a_file_that_says_the_test_set_twice_is_refused_where_it_does(tmp_path):
+    path = tmp_path / "two.yaml"
+    path.write_text("graph: {generator: ring}\nagents: {mix: {a: 2}}\ntest: official\ntest_groups: [3, eva]\n")
+    with pytest.raises(ConfigError, match=re.escape(f"{path}:4: test_groups: test: official says what is tested")):
+        load(path)
+    run = load(path, [("test", 0.3)])
+    assert run.test_groups == ["3", "eva"] and run.test == 0.3
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(run))
+    assert load(again).digest() == run.digest() != load(path, [("test", 0.3), ("test_groups", ["eva"])]).digest()
 
 
 def own(**keys):
