@@ -69,7 +69,9 @@ def _as_share(value: object) -> object:
     except (TypeError, ValueError):
         share = float("nan")
     if not 0 < share < 1:
-        raise sentence(f"give a share between 0 and 1, or {OFFICIAL} for the test set that comes with the data")
+        raise sentence(
+            f"give a share between 0 and 1, or {OFFICIAL}: the test set that comes with the data; not {value!r}"
+        )
     return share
 
 
