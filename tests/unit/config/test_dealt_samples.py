@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -26,6 +26,9 @@ SETS = {
     "brca": (brca, {"views": ["mirna", "rna"]}, 1),
 }
 """Each with its options, and which rows are taken of it: every one, every second …"""
+
+QUICK = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate]}
+"""A plan takes long to make: one that is wrong is shown as it was drawn."""
 
 
 @cache
@@ -88,7 +91,7 @@ def ways(samples):
 
 
 @pytest.mark.parametrize("name", SETS)
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, **QUICK)
 @given(data=st.data())
 def test_every_sample_is_dealt_once_and_whoever_is_tested_with_was_never_learnt_from(name, data):
     samples = numbered(name)
@@ -117,7 +120,7 @@ def test_every_sample_is_dealt_once_and_whoever_is_tested_with_was_never_learnt_
 
 
 @pytest.mark.parametrize("name", SETS)
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, **QUICK)
 @given(data=st.data())
 def test_a_seed_deals_the_same_again_and_another_one_otherwise(name, data):
     samples = numbered(name)
