@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import parse_p2p
-from parse_p2p.data import Dataset, digits4
+from parse_p2p.data import Dataset
+from parse_p2p.data.sets import digits4
 from parse_p2p.lab.experiments.statistics import SEEDS, differences, interval, markdown
 
 VIEWS = ("left", "right")

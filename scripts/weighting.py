@@ -36,7 +36,12 @@ SETS: dict[str, dict[str, Any]] = {
     "digits4, quadrants": {"dataset": "digits4"},
     "mfeat, three views": {"dataset": "mfeat", "data": {"views": ["fou", "kar", "zer"]}},
     "htad": {"dataset": "htad"},
-    "watch, people nobody was trained on": {"dataset": "watch", "partition": {"kind": "group"}, "test_by": "group"},
+    "watch, people nobody was trained on": {
+        "dataset": "watch",
+        "partition": {"kind": "group"},
+        "test_by": "group",
+        "test": 0.2,
+    },
     "bits": {"dataset": "bits"},
 }
 SENSES = {

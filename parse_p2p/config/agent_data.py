@@ -30,11 +30,12 @@ from parse_p2p.data.base import (
     relative,
     scaled,
     split,
-    split_groups,
 )
 from parse_p2p.data.kinds import tokenizers
 from parse_p2p.data.partition import PARTITIONS
+from parse_p2p.data.row_digests import shared_rows
 from parse_p2p.data.schema import DataSchema, conform, scales, schema_of
+from parse_p2p.data.splits import held_out
 from parse_p2p.data.tokenizer import Tokenizer
 from parse_p2p.learning.learner import FEDERATION
 
@@ -321,8 +322,7 @@ class SharedData:
                 f"the data set {run.dataset!r} holds other samples here than where the run began (fingerprint "
                 f"{self._fingerprint}, there {run.fingerprint}): give every host the same copy"
             )
-        cut = split_groups if run.test_by == "group" else split
-        train, test = cut(self._opened, run.test, run.seed)
+        train, test = held_out(self._opened, run.test, run.test_by, run.test_groups, run.seed)
         of_all = self._scales(train)
         train, test = scaled(train, of_all), scaled(test, of_all)
         if run.public is None:
@@ -333,8 +333,18 @@ class SharedData:
         named = self._named_public
         assert named is not None  # since a public set is a share or has a name
         refuse_unlike(named, train)
+        self._refuse_leaks(named)
         named = as_the_others(named.select(range(len(named)), train.modalities), train)
         return Divided(train, test, scaled(named, self._scales(named)), of_all)
+
+    def _refuse_leaks(self, public: Dataset) -> None:
+        """Raise ConfigError where the coordinator would be shown samples that agents hold or are tested with."""
+        if leaked := shared_rows(public, self._opened, self._opened.modalities):
+            raise ConfigError(
+                f"public.dataset: {leaked} of the {len(public)} samples of {public.name!r} are in the agents' data "
+                f"{self._opened.name!r} too, and so would be no secret: name another set, or keep a part of this one "
+                "from all agents with public: {share: 0.15}"
+            )
 
     def _scales(self, samples: Dataset) -> dict[Modality, Scale]:
         """Those of all agents together; of a modality that each scales by its own samples nothing is changed."""

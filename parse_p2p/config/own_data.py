@@ -22,11 +22,10 @@ from parse_p2p.data.base import (
     evened,
     fingerprint,
     scaled,
-    split,
-    split_groups,
 )
 from parse_p2p.data.kinds import tokenizers
 from parse_p2p.data.schema import DataSchema, conform, scales, united
+from parse_p2p.data.splits import held_out
 from parse_p2p.data.tokenizer import Tokenizer
 from parse_p2p.learning.learner import FEDERATION
 
@@ -159,10 +158,10 @@ class OwnData:
         mine = self._conforming(me, False, modalities)
         if self.source(me, to_test=True) is not None:
             return mine.sensed(), None
-        cut = split_groups if self._given.test_by == "group" else split
+        run = self._given
         with _named(me):
             # first divided and then without those that lack all: what is a test sample stays one when modalities change
-            train, test = cut(mine, self._given.test, self._given.seed)
+            train, test = held_out(mine, run.test, run.test_by, run.test_groups, run.seed)
         return train.sensed(), test.sensed()
 
     def _scales(self, me: PeerId, train: Dataset) -> dict[Modality, Scale]:

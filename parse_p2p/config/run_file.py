@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError, WithJsonSchema
 
 from parse_p2p import __version__
 from parse_p2p.config.sections import (
@@ -35,14 +35,16 @@ from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.membership import EventEntry
 from parse_p2p.core.peer_info import Clocks
-from parse_p2p.core.plugin_options import SENTENCE, Named
+from parse_p2p.core.plugin_options import SENTENCE, Named, sentence
 from parse_p2p.core.run_keys import RunKeys
 from parse_p2p.data.base import packaged_file
 from parse_p2p.data.label_spaces import TaskOptions
 from parse_p2p.data.schema import PROCESSOR, DataSchema
 from parse_p2p.data.sources import processor
 from parse_p2p.data.sources.tokens import KindOptions
+from parse_p2p.data.splits import OFFICIAL
 from parse_p2p.data.streams import StreamOptions
+from parse_p2p.data.tasks.source import as_name
 from parse_p2p.discovery.base import DiscoveryOptions
 from parse_p2p.discovery.static import StaticOptions
 from parse_p2p.learning.early_stopping import EarlyStopping
@@ -56,6 +58,30 @@ from parse_p2p.wire.faults.base import Fault
 Loc = tuple[str | int, ...]
 
 TaskName = Annotated[str, Field(pattern=NAME)]
+
+
+def _as_share(value: object) -> object:
+    """A share, or the word for what the data say."""
+    if value == OFFICIAL:
+        return value
+    try:
+        share = float("nan") if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        share = float("nan")
+    if not 0 < share < 1:
+        raise sentence(
+            f"give a share between 0 and 1, or {OFFICIAL}: the test set that comes with the data; not {value!r}"
+        )
+    return share
+
+
+TestShare = Annotated[
+    float | Literal["official"],
+    BeforeValidator(_as_share),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, {"const": OFFICIAL}]}),
+]
+
+GroupName = Annotated[str, BeforeValidator(as_name), WithJsonSchema({"type": ["string", "integer"]})]
 
 OWN = "own"
 """As ``dataset``: every agent has a source of its own."""
@@ -96,11 +122,17 @@ class RunFile(Section):
     public: PublicEntry | None = Field(None, description="the coordinator's own data set, for methods that need one")
     events: list[EventEntry] | None = Field(None, description="changes while running; []: any may be announced")
     stream: StreamOptions | None = Field(None, description="tasks that shift over time; none: they stay")
-    test: float = Field(0.25, gt=0, lt=1, description="share of the samples kept for testing")
+    test: TestShare = Field(
+        0.25, description="share of the samples kept for testing; official: those that the data set says are for it"
+    )
     common_test: dict[str, Any] | None = Field(
         None, description="with own: a source that every agent is tested with too; changes to data"
     )
     test_by: Literal["sample", "group"] = Field("sample", description="group: whole natural clients are kept for it")
+    test_groups: list[GroupName] = Field(
+        default_factory=list,
+        description="the natural clients that are kept for testing, by name, in place of a share; all others train",
+    )
     model: ModelOptions = Field(ModelOptions(), description="the network of every agent")
     train: Training = Field(Training(), description="local steps of one round")
     metrics: list[Annotated[str, Named(plugins.METRICS)]] = Field(
@@ -463,6 +495,8 @@ def _impossible(run: RunFile, locations: KeyLocations) -> Iterator[str]:
         yield f"{at}: there are {len(graph.edge_weights)} for {len(graph.edges or ())} edges; give one for each"
     if run.clocks.lost <= 2 * run.clocks.heartbeat:
         yield f"{locations.where(('clocks',))}: lost must be more than two heartbeats"
+    if run.test_groups and run.test == OFFICIAL:
+        yield f"{locations.where(('test_groups',))}: test: {OFFICIAL} says what is tested with; leave one of them out"
     if run.early_stopping is not None and run.stream is not None:
         at = locations.where(("early_stopping",))
         yield f"{at}: with stream every round has data of its own, and none to choose a round by; leave out one of them"

@@ -26,10 +26,11 @@ from parse_p2p.core.membership import Change, Membership, Modalities, planned
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region, Sharing
 from parse_p2p.core.types import PeerId
-from parse_p2p.data.base import Dataset, Scale, silent, split, split_groups
+from parse_p2p.data.base import Dataset, Scale, silent
 from parse_p2p.data.label_spaces import seen_as
 from parse_p2p.data.lazy import LazyInput
 from parse_p2p.data.schema import DataSchema
+from parse_p2p.data.splits import BY
 from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
 from parse_p2p.learning.learner import Learner
@@ -508,8 +509,7 @@ class RunPlan:
         stopping = self.run.early_stopping
         if stopping is None or me == self.coordinator:
             return train, test, None, None
-        cut = split_groups if self.run.test_by == "group" else split
-        train, validation = stopping.held_out(train, me, self.run.seed, cut)
+        train, validation = stopping.held_out(train, me, self.run.seed, BY[self.run.test_by])
         return train, test, None, validation
 
     @property

@@ -83,6 +83,8 @@ class Dataset:
     weights  float32 (N,), from 0, or None: how much each sample counts in the loss, beside the others of its agent
     task     what a target is: one class, any number of labels, or numbers
     kinds    of the modalities that are tokens or embeddings, which their axes do not tell
+    official  bool (N,) or None: the samples that its authors keep for testing
+    group_names  what the groups are called, by their number; none where they are called by it
 
     Raises ConfigError where lengths differ or a target is not what the task says.
     """
@@ -99,10 +101,13 @@ class Dataset:
     weights: Tensor | None = None
     task: Task = CLASSIFICATION
     kinds: Kinds = field(default_factory=dict)
+    official: Tensor | None = None
+    group_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         columns: list[tuple[str, Input | None]] = [
-            *self.inputs.items(), ("groups", self.groups), ("weights", self.weights), *self.present.items()
+            *self.inputs.items(), ("groups", self.groups), ("weights", self.weights), ("official", self.official),
+            *self.present.items(),
         ]  # fmt: skip
         for column, values in columns:
             if values is not None and len(values) != len(self):
@@ -123,6 +128,10 @@ class Dataset:
         fits = isinstance(weights, Tensor) and weights.dim() == 1 and weights.is_floating_point()
         if weights is not None and not fits:
             raise ConfigError(f"weights of data set {self.name!r} have to be a float tensor (N,)")
+        if self.official is not None and (self.official.dtype != torch.bool or self.official.dim() != 1):
+            raise ConfigError(f"official of data set {self.name!r} has to be a bool tensor (N,)")
+        if self.group_names and (self.groups is None or (len(self.groups) and not self._named_groups)):
+            raise ConfigError(f"data set {self.name!r} has groups without a name; name each, by its number from 0")
         if wrong := self.task.wrong(self.targets, self.classes):
             raise ConfigError(f"data set {self.name!r} has {wrong}")
         if self.labels and len(self.labels) != self.classes:
@@ -143,6 +152,17 @@ class Dataset:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, their numbers where they have none."""
         return self.labels or tuple(map(str, range(self.classes)))
+
+    @property
+    def _named_groups(self) -> bool:
+        assert self.groups is not None
+        return int(self.groups.min()) >= 0 and int(self.groups.max()) < len(self.group_names)
+
+    @property
+    def natural_groups(self) -> dict[str, int]:
+        """The number of each natural group that there is a sample of, by its name; in the order of their numbers."""
+        there = [] if self.groups is None else np.unique(self.groups.numpy()).tolist()
+        return {self.group_names[each] if self.group_names else str(each): each for each in there}
 
     def shape(self, modality: Modality) -> tuple[int, ...]:
         """The shape of one sample of this modality, without the sample axis; a ``TokenShape`` of tokens.
@@ -170,6 +190,7 @@ class Dataset:
             groups=None if self.groups is None else self.groups[at],
             present=_gaps({m: there[at] for m, there in self.present.items() if m in names}),
             weights=None if self.weights is None else self.weights[at],
+            official=None if self.official is None else self.official[at],
             kinds={m: kind for m, kind in self.kinds.items() if m in names},
         )
 
@@ -423,7 +444,7 @@ def fingerprint(datasets: Iterable[Dataset]) -> str:
         hashed.update(repr([dataset.class_names, shapes, len(dataset)]).encode())
         inputs = (piece for m in dataset.modalities for piece in pieces(dataset.inputs[m]))
         present = (dataset.present[m] for m in sorted(dataset.present))
-        for column in chain(inputs, (dataset.targets, dataset.groups, dataset.weights), present):
+        for column in chain(inputs, (dataset.targets, dataset.groups, dataset.weights, dataset.official), present):
             hashed.update(b"" if column is None else column.contiguous().numpy().data)
     return hashed.hexdigest()
 

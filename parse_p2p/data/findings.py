@@ -3,21 +3,20 @@
 Nothing is changed or printed: ``summary`` gives plain values, and every finding is a sentence.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from parse_p2p.core.errors import nearest
 from parse_p2p.core.types import Modality
 from parse_p2p.data.base import Dataset, Scale
 from parse_p2p.data.kinds import Tokens
-from parse_p2p.data.lazy import in_memory, pieces
+from parse_p2p.data.lazy import in_memory
+from parse_p2p.data.row_digests import digests, joined
 from parse_p2p.data.schema import AXES, BY_AXES, DataSchema, modality_schemas
 from parse_p2p.data.tasks.base import Task, count, listed
 
@@ -32,9 +31,6 @@ UNKNOWN, CUT, FILLED = 0.1, 0.1, 0.8
 
 CATEGORIES = range(3, 51)
 """How many distinct whole numbers look like categories; two are a yes and a no."""
-
-Input = tuple[Modality, tuple[int, ...]]
-"""Inputs of one name and shape can be compared."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +65,17 @@ class TokenSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a data set holds; ``groups`` is how many natural clients there are, None where nothing says.
+    """What a data set holds; ``groups`` are the names of its natural clients, None where nothing says.
+
+    ``official`` is how many rows are its official test set, None where nothing says.
 
     ``modalities`` are those of numbers, and beside them are those of ``tokens``. ``targets`` has a row for each class,
     label or output, as ``task.heading`` says.
     """
 
     rows: int
-    groups: int | None
+    groups: Sequence[str] | None
+    official: int | None
     modalities: Mapping[Modality, ModalitySummary]
     tokens: Mapping[Modality, TokenSummary]
     targets: Sequence[tuple[str, ...]]
@@ -85,13 +84,14 @@ class Summary:
 
 def summary(dataset: Dataset) -> Summary:
     """What a data set with at least one row holds. Raises ConfigError where a sample has more axes than any kind."""
-    groups = None if dataset.groups is None else len(np.unique(dataset.groups.numpy()))
+    groups = None if dataset.groups is None else [*dataset.natural_groups]
+    official = None if dataset.official is None else int(dataset.official.sum())
     values = {m: in_memory(dataset.having(m)) for m in dataset.modalities}
     kinds = modality_schemas(dataset, "own").items()
     modalities = {m: _numbers(each.kind, each.shape, values[m]) for m, each in kinds if each.kind != "tokens"}
     tokens = {m: _ids(kind, values[m]) for m, kind in _of_tokens(dataset)}
     targets = dataset.task.rows(dataset.targets, dataset.class_names)
-    return Summary(len(dataset), groups, modalities, tokens, targets, dataset.task)
+    return Summary(len(dataset), groups, official, modalities, tokens, targets, dataset.task)
 
 
 def _of_tokens(dataset: Dataset) -> Iterator[tuple[Modality, Tokens]]:
@@ -119,12 +119,12 @@ def findings(sources: Mapping[str, Dataset]) -> Iterator[str]:
         for each in (_of_rows, _of_targets, _of_modalities, _of_repeats):
             yield from (f"{name}: {said}" for said in each(dataset))
     yield from _of_shapes(sources)
-    hashes = {name: _hashes(dataset) for name, dataset in sources.items()}
+    hashes = {name: digests(dataset) for name, dataset in sources.items()}
     for one, other in combinations(sources, 2):
         common = [key for key in hashes[one] if key in hashes[other]]
         if not common:
             continue
-        rows = int(np.isin(_joined(hashes[one], common), _joined(hashes[other], common)).sum())
+        rows = int(np.isin(joined(hashes[one], common), joined(hashes[other], common)).sum())
         if rows:
             yield (
                 f"{one}: {count(rows, 'row is', 'rows are')} in {other} too: what one agent is tested with, the other "
@@ -217,8 +217,8 @@ def _categories(x: Tensor) -> int:
 
 
 def _of_repeats(dataset: Dataset) -> Iterator[str]:
-    hashes = _hashes(dataset)
-    inputs = np.unique(_joined(hashes, list(hashes)), return_inverse=True)[1]
+    hashes = digests(dataset)
+    inputs = np.unique(joined(hashes, list(hashes)), return_inverse=True)[1]
     targets = np.unique(dataset.targets.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
     distinct = int(targets.max()) + 1
     samples = np.unique(inputs * distinct + targets)
@@ -232,33 +232,3 @@ def _of_repeats(dataset: Dataset) -> Iterator[str]:
             f"{count(unclear, 'input is', 'inputs are')} there with different {dataset.task.several}, which no model "
             "can tell apart"
         )
-
-
-def _hashes(dataset: Dataset) -> dict[Input, NDArray[np.uint64]]:
-    """Two numbers (N, 2) of every row of each input, equal where its values are.
-
-    They are sums of the values' bits times random numbers of 64 bits, alike for inputs of one name and shape: rows that
-    differ get the same by a chance of less than 2^-64. What is missing is like nothing else.
-    """
-    found = {}
-    for m in dataset.modalities:
-        width = math.prod(dataset.shape(m))
-        factors = np.random.default_rng([*m.encode()]).integers(2**64, size=(width, 2), dtype=np.uint64)
-        hashes = [_bits(piece.reshape(-1, width)) @ factors for piece in pieces(dataset.inputs[m])]
-        found[m, dataset.shape(m)] = np.concatenate(hashes)
-        if m in dataset.present:
-            missing = ~dataset.present[m].numpy()
-            unlike = np.random.default_rng().integers(2**64, size=(int(missing.sum()), 2), dtype=np.uint64)
-            found[m, dataset.shape(m)][missing] = unlike
-    return found
-
-
-def _bits(x: Tensor) -> NDArray[np.uint64]:
-    plain: NDArray[np.float32] = (x + 0.0).numpy()  # -0.0 is 0.0
-    return plain.view(np.uint32).astype(np.uint64)
-
-
-def _joined(hashes: Mapping[Input, NDArray[np.uint64]], inputs: Sequence[Input]) -> NDArray[np.void]:
-    """One value (N,) for each row of several inputs."""
-    both: NDArray[np.uint64] = np.sum([hashes[each] for each in inputs], axis=0, dtype=np.uint64)
-    return both.view(np.dtype((np.void, 16)))[:, 0]

@@ -58,6 +58,8 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         present={m: torch.cat([d.has(m) for d in datasets]) for m in {m for d in datasets for m in d.present}},
         weights=None if all(d.weights is None for d in datasets) else torch.cat([d.weighed() for d in datasets]),
         groups=None,
+        group_names=(),
+        official=None,
         ceiling=None,
         shows=None,
     )

@@ -49,7 +49,7 @@ def NETWORK(shapes, classes, options, encoders):
 ''',
     "data": '''
 from pydantic import BaseModel, Field
-from parse_p2p.data import bits
+from parse_p2p.data.sets import bits
 
 class Options(BaseModel, extra="forbid"):
     many: int = Field(100, ge=1)

@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.message import Message
 from parse_p2p.core.types import PeerId, Role
-from parse_p2p.data import bits
 from parse_p2p.data.base import Batch, split, standardise
+from parse_p2p.data.sets import bits
 from parse_p2p.methods.base import Done, advance
 from parse_p2p.methods.fedmosaic.setup import Setup
 from parse_p2p.models.adapters import Adapters

@@ -1,6 +1,6 @@
 """``parse-agent data check``: what is in data, and what in them is odd."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,13 +97,22 @@ def _meant(source: sources.OpenedSource, schema: "DataSchema") -> list[Modality]
 
 def _show(name: str, found: "Summary", console: "Console") -> None:
     """A heading, a table of modalities and one of classes, labels or outputs."""
-    groups = "" if found.groups is None else f", {found.groups} group{'' if found.groups == 1 else 's'}"
+    groups = "" if found.groups is None else f", {_groups(found.groups)}"
+    official = "" if found.official is None else f", {found.official} of them the official test set"
     rows = f"{found.rows} row{'' if found.rows == 1 else 's'}"
-    console.print(f"[bold]{escape(name)}[/]: {rows}{groups}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(name)}[/]: {rows}{official}{escape(groups)}", highlight=False, soft_wrap=True)
     inputs = [table(found) for table, rows in ((_modalities, found.modalities), (_tokens, found.tokens)) if rows]
     for table in (*inputs, _targets(found)):
         console.print(table)
         console.print()
+
+
+def _groups(names: Sequence[str]) -> str:
+    """How many, and what ``test_groups`` calls them."""
+    from parse_p2p.data.tasks.base import count
+
+    more = f" and {len(names) - MOST_CLASSES} more" if len(names) > MOST_CLASSES else ""
+    return f"{count(len(names), 'group', 'groups')} ({', '.join(names[:MOST_CLASSES])}{more})"
 
 
 def _modalities(found: "Summary") -> Columns:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from parse_p2p.data.tasks.classification import refuse_unless_labels
 from parse_p2p.data.tasks.source import Name, Origin, TargetOptions
 
 GROUPS = "groups"
+TESTED = ["test", "testing", "true", "1"]
+KEPT = ["train", "training", "val", "valid", "validation", "dev", "false", "0"]
+"""What is said of samples that are the official test set, and of those that are not."""
 NO_KINDS: Kinds = {}
 PIXELS = (1, 3, 4)
 """How many channels pictures have."""
@@ -86,6 +89,12 @@ def from_arrays(
         if options.weight not in left:
             raise origin.fault(options.weight, "is missing", f"correct data.weight; {nearest(options.weight, left)}")
         weights = sample_weights(origin, left.pop(options.weight), options.weight, len(targets))
+    official = None
+    if options.official is not None:
+        if options.official not in left:
+            near = nearest(options.official, left)
+            raise origin.fault(options.official, "is missing", f"correct data.official; {near}")
+        official = official_test(origin, left.pop(options.official), options.official, len(targets))
     if not left:
         raise ConfigError(
             f"{where} has no array besides {origin.target!r} and {options.group!r}; add one array per modality"
@@ -99,7 +108,8 @@ def from_arrays(
     missing = {m: _missing(origin, m, values) for m, values in inputs.items()}
     missing |= {m: lacks_tokens(values, kinds[m]) for m, values in ids.items()}
     found = with_gaps(origin, inputs | ids, missing, targets, classes, groups, options.solved, kinds)
-    return replace(found, weights=weights, kinds=options.kinds(kinds, {m: found.shape(m) for m in found.inputs}))
+    kinds_of_all = options.kinds(kinds, {m: found.shape(m) for m in found.inputs})
+    return replace(found, weights=weights, official=official, kinds=kinds_of_all)
 
 
 # tokens
@@ -160,15 +170,42 @@ def lacks_tokens(values: Values, kind: Tokens) -> NDArray[np.bool_]:
     return np.concatenate([(piece == kind.padding).all(1).numpy() for piece in some])
 
 
-# groups and weights
+# groups, weights, and who is tested
 
 
-def numbered_groups(origin: Origin, groups: NDArray[Any], name: str, samples: int) -> Tensor:
+class Groups(NamedTuple):
+    """The natural client of each sample, int64 (N,), and what each is called by its number, where by another name."""
+
+    numbers: Tensor
+    names: tuple[str, ...] = ()
+
+
+def numbered_groups(origin: Origin, groups: NDArray[Any], name: str, samples: int) -> Groups:
     """The natural client of each sample: its number as it is, or that of its name in sorted order."""
     refuse_unless_labels(origin, name, groups)
     _refuse_other_length(origin, name, groups, samples)
-    numbers = groups if groups.dtype.kind in "iu" else np.unique(groups, return_inverse=True)[1]
-    return torch.from_numpy(numbers.astype(np.int64))
+    if groups.dtype.kind in "iu":
+        return Groups(torch.from_numpy(groups.astype(np.int64)))
+    names, numbers = np.unique(groups, return_inverse=True)
+    texts = (each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in names.tolist())
+    return Groups(torch.from_numpy(numbers.astype(np.int64)), tuple(texts))
+
+
+def official_test(origin: Origin, values: NDArray[Any], name: str, samples: int) -> Tensor:
+    """Which samples are the official test set, bool (N,): by true and false, 1 and 0, or test and train.
+
+    Other texts than test, as of a split to validate with, are for training. Raises ConfigError for what says neither.
+    """
+    refuse_unless_labels(origin, name, values)
+    _refuse_other_length(origin, name, values, samples)
+    if values.dtype.kind == "b":
+        return torch.from_numpy(values.copy())
+    texts = (each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in values.tolist())
+    said = np.array([text.strip().lower() for text in texts])
+    for row in np.flatnonzero(~np.isin(said, [*TESTED, *KEPT])).tolist():
+        wrong = f"says {values[row]!s} in row {row}, from 0"
+        raise origin.fault(name, wrong, "say true, 1 or test of what is tested, and false, 0 or train of all else")
+    return torch.from_numpy(np.isin(said, TESTED))
 
 
 def sample_weights(origin: Origin, values: NDArray[Any], name: str, samples: int) -> Tensor:
@@ -183,7 +220,7 @@ def sample_weights(origin: Origin, values: NDArray[Any], name: str, samples: int
     return torch.from_numpy(weights)
 
 
-def _groups(origin: Origin, groups: NDArray[Any] | None, name: str, samples: int) -> Tensor | None:
+def _groups(origin: Origin, groups: NDArray[Any] | None, name: str, samples: int) -> Groups | None:
     if groups is None and name != GROUPS:
         raise origin.fault(name, "is missing", "correct data.group, or leave it out where there are no groups")
     return None if groups is None else numbered_groups(origin, groups, name, samples)
@@ -194,7 +231,7 @@ def _groups(origin: Origin, groups: NDArray[Any] | None, name: str, samples: int
 
 def with_gaps(
     origin: Origin, inputs: Mapping[Modality, Values], missing: Mapping[Modality, NDArray[np.bool_]],
-    targets: Tensor, classes: tuple[str, ...], groups: Tensor | None, task: Task, kinds: Kinds = NO_KINDS,
+    targets: Tensor, classes: tuple[str, ...], groups: Groups | None, task: Task, kinds: Kinds = NO_KINDS,
 ) -> Dataset:  # fmt: skip
     """The data set of checked values; ``missing`` (N,) says of each modality which samples lack it, and is noted.
 
@@ -211,9 +248,11 @@ def with_gaps(
     for row in np.flatnonzero(np.all(list(missing.values()), axis=0)).tolist():
         raise ConfigError(f"row {row} of {origin.where}, from 0, has no value of any modality; leave it out")
     filled = {m: _zero_where(lacks, inputs[m], padding_of(kinds, m)) for m, lacks in missing.items()}
+    numbers, names = groups if groups is not None else (None, ())
     return Dataset(
-        origin.name, filled, targets, len(classes), groups, labels=classes, present=present, task=task, kinds=kinds
-    )
+        origin.name, filled, targets, len(classes), numbers, labels=classes, present=present, task=task, kinds=kinds,
+        group_names=names,
+    )  # fmt: skip
 
 
 def _zero_where(lacks: NDArray[np.bool_], values: Values, padding: int | None) -> Input:

@@ -45,7 +45,7 @@ class Options(ArrayOptions, MediaOptions):
             *self.text,
             *self.targets,
             self.group,
-            *([self.weight] if self.weight else []),
+            *self.beside,
         ]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise refused("columns", f"{twice[0]!r} would be two things; give each modality a name of its own")
@@ -94,8 +94,8 @@ def from_columns(saved: Any, path: Path, options: Options) -> Dataset:
         _refuse_numbered(saved, path, name, options.task)
     if options.group != GROUPS or GROUPS in saved.column_names:
         labels[options.group] = _column(saved, path, options.group)
-    if options.weight is not None:
-        labels[options.weight] = _column(saved, path, options.weight)
+    for beside in options.beside:
+        labels[beside] = _column(saved, path, beside)
     target = options.targets[0]
     names = getattr(saved.features.get(target), "names", None)
     if names is not None and len(options.targets) == 1:
@@ -149,7 +149,7 @@ def _inputs(saved: Any, path: Path, options: Options) -> dict[Modality, str]:
     if options.columns or options.encoded or options.text or ids:
         return ids | options.columns
     found = [name for name in saved.column_names if _is_numbers(saved.features[name])]
-    given = (*options.targets, options.group, options.weight)
+    given = (*options.targets, options.group, *options.beside)
     left = {Modality(name): name for name in found if name not in given}
     if not left:
         listed = ", ".join(f"{name} ({type(each).__name__})" for name, each in saved.features.items())

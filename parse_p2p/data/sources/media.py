@@ -23,7 +23,15 @@ from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.core.types import Modality, is_number
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.lazy import LazyInput, pieces
-from parse_p2p.data.sources.arrays import GROUPS, LAZY, Values, numbered_groups, sample_weights, with_gaps
+from parse_p2p.data.sources.arrays import (
+    GROUPS,
+    LAZY,
+    Values,
+    numbered_groups,
+    official_test,
+    sample_weights,
+    with_gaps,
+)
 from parse_p2p.data.sources.decoding import AudioOptions, Encoded, ImageOptions, MediaOptions, decoded
 from parse_p2p.data.tasks.source import Name, Origin, TargetOptions
 
@@ -100,7 +108,7 @@ def _has_table(path: Path, options: Options) -> bool:
     named = [
         options.table != TABLE,
         options.group != GROUPS,
-        options.weight,
+        *options.beside,
         *(each.column for each in options.encoded.values()),
     ]
     return (path / options.table).exists() or any(named)
@@ -125,8 +133,11 @@ def _of_table(path: Path, options: Options) -> Dataset:
         inputs[m] = _inputs(paths, each, options.lazy)
         missing[m] = np.array([not cell.strip() for cell, _ in files])
     weights = None if options.weight is None else _weights(origin, table, options.weight)
+    official, column = None, options.official
+    if column is not None:
+        official = official_test(origin, _text(table.column(column)), column, len(targets))
     found = with_gaps(origin, inputs, missing, targets, classes, groups, task)
-    return replace(found, name=path.name, weights=weights)
+    return replace(found, name=path.name, weights=weights, official=official)
 
 
 def _weights(origin: Origin, table: _Table, name: str) -> Tensor:

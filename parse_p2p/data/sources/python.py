@@ -163,7 +163,7 @@ def _array(values: Any) -> NDArray[Any]:
 
 
 def _item(options: Options, items: Any, i: int) -> Item:
-    labels = (*options.targets, options.group, options.weight)
+    labels = (*options.targets, options.group, *options.beside)
     with _blamed(options, f" at item {i}"):
         return {
             str(name): None if values is None and name not in labels else _array(values)
@@ -199,7 +199,7 @@ def _stacked(options: Options, items: Sequence[Item]) -> Arrays:
             remedy = "give the same in each, None where one lacks a modality"
             raise _fault(options, f"gave {names} as item {i}, but {others} as item 0", remedy)
     stacked = {name: _column(options, name, [item[name] for item in items]) for name in items[0]}
-    labels = (*options.targets, options.group, options.weight, *options.named_kinds)
+    labels = (*options.targets, options.group, *options.beside, *options.named_kinds)
     return {name: each[:, None] if each.ndim == 1 and name not in labels else each for name, each in stacked.items()}
 
 

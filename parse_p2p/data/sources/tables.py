@@ -24,7 +24,15 @@ from parse_p2p.core.types import Modality, is_number
 from parse_p2p.data.base import Dataset
 from parse_p2p.data.kinds import Tokens
 from parse_p2p.data.lazy import LazyInput
-from parse_p2p.data.sources.arrays import Values, lacks_all, lacks_tokens, numbered_groups, sample_weights, with_gaps
+from parse_p2p.data.sources.arrays import (
+    Values,
+    lacks_all,
+    lacks_tokens,
+    numbered_groups,
+    official_test,
+    sample_weights,
+    with_gaps,
+)
 from parse_p2p.data.sources.tokens import KindOptions
 from parse_p2p.data.tasks.source import NAME, Name, Origin, TargetOptions
 from parse_p2p.data.tokenizer import Fault
@@ -124,6 +132,9 @@ def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Data
         weights = sample_weights(
             origin, values.squeeze(1) if values.shape[1] == 1 else values, options.weight, len(values)
         )
+    official, name = None, options.official
+    if name is not None:
+        official = official_test(origin, _labels(parts, name), name, len(targets))
     inputs: dict[Modality, Values] = {m: _input(parts, m, options) for m in options.columns if m not in options.tokens}
     missing = {m: lacks_all(x) for m, x in inputs.items() if not isinstance(x, LazyInput)}
     kinds = dict[Modality, Tokens]()
@@ -131,7 +142,8 @@ def from_parts(parts: Iterable[Part], path: Path, options: TableOptions) -> Data
         inputs[m], kinds[m] = _texts(parts, m, options) if m in options.text else _ids(parts, m, options)
         missing[m] = lacks_tokens(inputs[m], kinds[m])
     found = with_gaps(origin, inputs, missing, targets, classes, groups, task, kinds)
-    return replace(found, weights=weights, kinds=options.kinds(kinds, {m: found.shape(m) for m in found.inputs}))
+    kinds_of_all = options.kinds(kinds, {m: found.shape(m) for m in found.inputs})
+    return replace(found, weights=weights, official=official, kinds=kinds_of_all)
 
 
 # which columns
@@ -143,10 +155,12 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
         raise ConfigError(f"column {twice[0]!r} stands twice in {path}; give each column a name of its own")
     labels = _label_columns(options)
     if twice := sorted({name for name in labels if labels.count(name) > 1}):
-        raise ConfigError(f"data names the column {twice[0]!r} twice, as target, group or weight; correct one of them")
+        raise ConfigError(
+            f"data names the column {twice[0]!r} twice, as target, group, weight or official; correct one of them"
+        )
     for name in labels:
         if name not in names:
-            key = next((key for key in ("group", "weight") if getattr(options, key) == name), "target")
+            key = next((key for key in ("group", "weight", "official") if getattr(options, key) == name), "target")
             near = _near(name, names)
             raise ConfigError(f"there is no column {name!r} in {path}: say which it is with data.{key}; {near}")
     if not options.inputs:
@@ -160,11 +174,11 @@ def needed(path: Path, names: Sequence[str], options: TableOptions) -> list[str]
 
 
 def _label_columns(options: TableOptions) -> list[str]:
-    return [*options.targets, *(name for name in (options.group, options.weight) if name is not None)]
+    return [*options.targets, *([] if options.group is None else [options.group]), *options.beside]
 
 
 def _chosen(path: Path, names: Sequence[str], modality: Modality, options: TableOptions) -> list[str]:
-    """The columns of a modality: of a pattern in the order of the file, and never a class, a group or a weight."""
+    """The columns of a modality: of a pattern in the order of the file, and never a class, a group or the like."""
     inputs = dict.fromkeys(name for name in names if name not in _label_columns(options))
     wanted, found = options.inputs[modality], []
     for each in wanted:

@@ -95,6 +95,16 @@ class TargetOptions(BaseModel, extra="forbid", frozen=True):
     weight: Name | None = Field(
         None, description="the name of what holds how much each sample counts in the loss (default: all alike)"
     )
+    official: Name | None = Field(
+        None,
+        description="the name of what says which samples are the official test set, by true, 1 or test: for test: "
+        "official of the run",
+    )
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The names of what else is said of samples that is neither an input nor a target."""
+        return tuple(name for name in (self.weight, self.official) if name is not None)
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -252,7 +252,7 @@ def test_agents_without_data_and_with_shared_data_are_refused(here, refused, mad
 def test_what_is_there_is_printed_in_full(here, printed):
     np.savez("three.npz", motion=np.arange(480.0).reshape(60, 1, 8), y=np.arange(60) // 45, groups=np.arange(60) // 20)
     assert printed("check", "three.npz").splitlines() == [
-        "three.npz: 60 rows, 3 groups",
+        "three.npz: 60 rows, 3 groups (0, 1, 2)",
         "modality  kind    shape  smallest  largest   mean  deviation",
         "motion    series  1 × 8         0      479  239.5      138.6",
         "",
@@ -263,7 +263,14 @@ def test_what_is_there_is_printed_in_full(here, printed):
         "nothing in it is odd",
     ]
     np.savez("three.npz", motion=np.arange(480.0).reshape(60, 1, 8), y=np.arange(60) % 2, groups=np.ones(60, int))
-    assert printed("check", "three.npz").splitlines()[0] == "three.npz: 60 rows, 1 group"
+    assert printed("check", "three.npz").splitlines()[0] == "three.npz: 60 rows, 1 group (1)"
+    people = np.array([f"p{k % 22:02}" for k in range(60)])
+    np.savez(
+        "three.npz", motion=np.arange(480.0).reshape(60, 1, 8), y=np.arange(60) % 2, who=people, part=people < "p02"
+    )
+    said = printed("check", "three.npz", "--set", "group=who", "--set", "official=part").splitlines()[0]
+    assert said.startswith("three.npz: 60 rows, 6 of them the official test set, 22 groups (p00, p01, p02, ")
+    assert said.endswith("p19 and 2 more)")
 
 
 def test_several_sources_are_printed_in_their_order_with_what_is_odd_after_them(here, printed):

@@ -47,7 +47,7 @@ BAD = {
                                "agents.placment", "did you mean 'placement'"),
     "wrong type": (GOOD + "rounds: many\n", 7, "rounds", "integer, unable to parse string as an integer, not 'many'"),
     "wrong type inside": (GOOD.replace("0.1", "[1]"), 6, "train.lr", "not [1]"),
-    "out of range": (GOOD + "test: 1.5\n", 7, "test", "less than 1, not 1.5"),
+    "out of range": (GOOD + "test: 1.5\n", 7, "test", "data; not 1.5"),
     "no mapping where one must be": (GOOD.replace("{generator: ring}", "ring"), 1, "graph", "not 'ring'"),
     "bad id": (GOOD.replace("a1", "'a 1'"), 4, "agents.1.id", "not 'a 1'"),
     "no modality": (GOOD.replace("[motion]", "[]"), 4, "agents.1.modalities", "at least 1 item"),

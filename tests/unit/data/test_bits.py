@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from parse_p2p.core.types import Modality
-from parse_p2p.data import bits
+from parse_p2p.data.sets import bits
 
 TWO, THREE = ("audio", "motion"), ("a", "b", "c")
 EVERY = ("redundant", "unique", "synergistic")

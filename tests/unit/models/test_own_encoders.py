@@ -348,7 +348,7 @@ def test_other_plugins_may_be_named_in_a_module_but_a_data_set_is_a_whole_one():
     assert plugins.load(plugins.CODECS, "parse_p2p.wire.codecs.raw:CODEC") is plugins.load(plugins.CODECS, "raw")
     plan(codec="parse_p2p.wire.codecs.bf16:CODEC", method="parse_p2p.methods.local:METHOD", rounds=1)
     with pytest.raises(ConfigError, match="a data set is a whole module, not 'parse_p2p"):
-        plan(dataset="parse_p2p.data.bits:open")
+        plan(dataset="parse_p2p.data.sets.bits:open")
 
 
 def test_a_check_names_the_line(tmp_path):

@@ -17,7 +17,7 @@ from parse_p2p.config.agent_data import SharedData
 from parse_p2p.config.source import Source
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.data import bits
+from parse_p2p.data.sets import bits
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
 from parse_p2p.serving import trained

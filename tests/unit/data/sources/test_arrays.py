@@ -1,5 +1,7 @@
 """Arrays with labels by name, layouts of either kind, and what is refused in them: asked of no file at all."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -267,3 +269,46 @@ def test_a_sample_or_a_modality_of_nothing_is_refused():
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.floats(-9, 9, width=32)))
 def test_vectors_come_back_as_they_are(x):
     assert np.array_equal(opened(np.arange(len(x)), x=x).inputs["x"], x)
+
+
+# official test sets
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [True, False, False],
+        [1, 0, 0],
+        ["test", "train", "val"],
+        ["Test ", "TRAIN", "dev"],
+        [b"test", b"train", b"train"],
+    ],
+)
+def test_what_the_authors_keep_for_testing_is_known_however_it_is_said(said):
+    arrays = {"y": np.array([0, 1, 0]), "a": np.ones((3, 2)), "part": np.array(said)}
+    dataset = from_arrays(arrays, "mine.npz", ArrayOptions(official="part"))
+    assert dataset.official.tolist() == [True, False, False] and dataset.modalities == ("a",)
+    assert dataset.select([2, 0]).official.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (["test", "tset"], "array 'part' of mine.npz says tset in row 1, from 0; say true, 1 or test"),
+        ([1, 2], "says 2 in row 1"),
+        ([1, 0, 0], "array 'part' of mine.npz has 3 rows, but y has 2"),
+        ([1.0, 0.0], "array 'part' of mine.npz is float64"),
+        (None, "array 'part' of mine.npz is missing; correct data.official"),
+    ],
+)
+def test_what_says_no_test_set_is_refused(said, sentence):
+    arrays = {"y": np.array([0, 1]), "a": np.ones((2, 2))} | ({} if said is None else {"part": np.array(said)})
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        from_arrays(arrays, "mine.npz", ArrayOptions(official="part"))
+
+
+def test_groups_keep_their_names():
+    assert opened([0, 1, 0], groups=["b", "a", "b"]).natural_groups == {"a": 0, "b": 1}
+    assert opened([0, 1], groups=[b"b", b"a"]).natural_groups == {"a": 0, "b": 1}
+    assert opened([0, 1], groups=[9, -7]).natural_groups == {"-7": -7, "9": 9}
+    assert opened([0, 1]).natural_groups == {}

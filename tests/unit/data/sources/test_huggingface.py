@@ -191,6 +191,8 @@ def test_values_that_are_missing_or_of_several_lengths_are_said(saved):
 def test_weights_are_a_column(saved):
     found = opened(again(saved, w=[1.0, 0.5, 2.0]), weight="w")
     assert found.weights.tolist() == [1, 0.5, 2] and found.modalities == ("vec",)
+    found = opened(again(saved, w=[1, 0, 0]), official="w")
+    assert found.official.tolist() == [True, False, False] and found.modalities == ("vec",)
 
 
 @pytest.mark.filterwarnings("ignore::parse_p2p.core.errors.DataWarning")

@@ -140,6 +140,8 @@ def test_columns_labels_and_groups_are_those_that_are_named(folder):
 def test_weights_are_a_column_of_the_table(folder):
     table(folder, "y,photo,w", "a,a.png,2", "b,b.png, 0.5")
     assert opened(folder, weight="w").weights.tolist() == [2, 0.5]
+    table(folder, "y,photo,part", "a,a.png,train", "b,b.png,test")
+    assert opened(folder, official="part").official.tolist() == [False, True]
     table(folder, "y,photo,w", "a,a.png,2", "b,b.png,much")
     assert "column 'w' of" in (said := refused(folder, weight="w")) and "the text 'much' in line 3" in said
 

@@ -254,6 +254,8 @@ def test_items_bring_their_weights():
     items = [{"a": [1.0], "w": 2, "y": 0}, {"a": [4.0], "w": 0.5, "y": 1}]
     found = python.samples(items, weight="w")
     assert found.weights.tolist() == [2, 0.5] and found.modalities == ("a",)
+    found = python.samples([each | {"w": k == 1} for k, each in enumerate(items)], official="w")
+    assert found.official.tolist() == [False, True] and found.modalities == ("a",)
 
 
 def test_an_item_with_none_lacks_the_modality():

@@ -304,6 +304,9 @@ def test_weights_are_a_column_of_their_own(tmp_path):
         tmp_path, columns={"view": "v1_*"}, weight="sound", target="y", lines=[LINES[0], "1,eva,2,0.5,a", "2,eva,3,2,b"]
     )
     assert found.weights.tolist() == [0.5, 2] and found.modalities == ("view",)
+    lines = [LINES[0], "1,eva,2,1,a", "2,eva,3,0,b"]
+    found = opened_csv(tmp_path, columns={"view": "*"}, official="sound", group="who", target="y", lines=lines)
+    assert found.official.tolist() == [True, False] and found.natural_groups == {"eva": 0}
     path = written(tmp_path / "mine.parquet", w=[1, 2, 3])
     assert opened_parquet(path, weight="w").weights.tolist() == [1, 2, 3]
     assert "the weight -1.0 in row 0, from 0" in refused(opened_csv, tmp_path, weight="sound", columns={"v": "v1_a"})

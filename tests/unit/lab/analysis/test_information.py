@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from parse_p2p.data import bits
+from parse_p2p.data.sets import bits
 from parse_p2p.lab.analysis import information
 from parse_p2p.lab.analysis.information import count, decompose, entropy, mutual_information
 from parse_p2p.lab.analysis.probes import codebook
