@@ -15,8 +15,9 @@ class TuningPlan(RunPlan):
 
     Of a data set that is dealt to all agents it is kept before the rest is dealt, as the test set was: a set for all,
     with its mix of classes, for a value that is best on each agent's own few classes need not be best on all. Agents
-    with data of their own each keep a share of theirs. Where whole natural clients are tested (``test_by: group``),
-    whole ones are kept, at least one. Whatever else a run does with its data, streams and events, it does as ever.
+    with data of their own each keep a share of theirs. Where whole natural clients are tested (``test_by: group`` or
+    ``test_groups``), whole ones are kept, at least one. Whatever else a run does with its data, streams and events, it
+    does as ever.
 
     Raises ConfigError where that leaves too few samples.
     """
@@ -42,7 +43,8 @@ def cut(run: RunFile, train: Dataset, share: float, whose: str) -> tuple[Dataset
     Raises ConfigError, naming whose they are, where one side gets none.
     """
     seed = seeded(run.seed, "tuning", whose).initial_seed()
-    clients = 1 if train.groups is None or run.test_by != "group" else len(set(train.groups.tolist()))
+    whole = run.test_by == "group" or bool(run.test_groups)
+    clients = len(set(train.groups.tolist())) if whole and train.groups is not None else 1
     try:
         if clients > 1:
             return split_groups(train, min(max(share, 1 / clients), 1 - 1 / clients), seed)

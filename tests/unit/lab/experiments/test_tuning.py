@@ -178,10 +178,11 @@ def test_of_agents_with_own_data_each_keeps_some_of_its_own(tmp_path):
         assert len(held) == pytest.approx(len(train) / 5, abs=1)
 
 
-def test_whole_clients_are_kept_where_whole_ones_are_tested():
+@pytest.mark.parametrize("how", [{"test_by": "group"}, {"test_groups": ("9",)}])
+def test_whole_clients_are_kept_where_whole_ones_are_tested(how):
     groups = torch.arange(80) % 8
     data = Dataset("people", {"audio": torch.randn(80, 3)}, torch.arange(80) // 8 % 2, 2, groups=groups)
-    run = plans.plan({"audio": 2}).run.model_copy(update={"test_by": "group"})
+    run = plans.plan({"audio": 2}).run.model_copy(update=how)
     for share, count in ((0.01, 1), (0.25, 2), (0.99, 7)):
         train, held = cut(run, data, share, "all agents")
         assert len(set(held.groups.tolist())) == count, "at least one, and never all"
