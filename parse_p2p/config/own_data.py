@@ -19,7 +19,6 @@ from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import (
     Dataset,
     Scale,
-    evened,
     fingerprint,
     scaled,
     split,
@@ -28,7 +27,6 @@ from parse_p2p.data.base import (
 from parse_p2p.data.kinds import tokenizers
 from parse_p2p.data.schema import DataSchema, conform, scales, united
 from parse_p2p.data.tokenizer import Tokenizer
-from parse_p2p.learning.learner import FEDERATION
 
 Part = tuple[Dataset, Dataset]
 """Samples to train on and samples to test with."""
@@ -101,7 +99,8 @@ class OwnData:
         if not source.whole(path):
             raise ConfigError(f"{path} is cut off: give files their name when they are complete")
         found = source.open(self._given.seed)
-        return evened(conform(found, self.schema, modalities, found.name).sensed(), self.frequencies(me))
+        mine = conform(found, self.schema, modalities, found.name).sensed()
+        return self._given.train.of_all(mine, self.frequencies(me))
 
     def apart(self) -> frozenset[Path]:
         common = [] if self._given.common_test is None else [self._common_source]
@@ -122,7 +121,7 @@ class OwnData:
             )
         refuse_untried(me, train, test)
         mine = self._scales(me, train)
-        return evened(scaled(train, mine), self.frequencies(me)), scaled(test, mine)
+        return self._given.train.of_all(scaled(train, mine), self.frequencies(me)), scaled(test, mine)
 
     @property
     def agreed_modalities(self) -> tuple[Modality, ...]:
@@ -130,7 +129,7 @@ class OwnData:
 
     @property
     def counts_classes(self) -> bool:
-        return self._given.train.class_weights == FEDERATION
+        return self._given.train.counts_classes
 
     @property
     def agrees(self) -> bool:

@@ -34,7 +34,7 @@ from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
 from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import GENERAL, Method
-from parse_p2p.models.base import Build, InputShapes, Network, initialise
+from parse_p2p.models.base import Build, InputShapes, Network, initialise, rectified
 from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
 from parse_p2p.models.weighting.base import weigh
@@ -156,7 +156,7 @@ class RunPlan:
     def _without_agreement(self) -> Iterable[str]:
         if not self.data.agrees or (not self.method.centralised and len(self.topology.connected_components()) > 1):
             return ()
-        return validation.slow_agreement(self.data.agreed_modalities, exchanges(self._agreeing))
+        return validation.slow_agreement(self.run, self.data.agreed_modalities, exchanges(self._agreeing))
 
     def with_changes(self, changes: Iterable[Change]) -> "RunPlan":
         """The plan of the same run with changes that agents announced; data and whatever is derived are shared."""
@@ -351,10 +351,11 @@ class RunPlan:
         Trunks of one's own, and what else says so, keep those of their constructor.
         """
         network = self.network(spec)
+        before = rectified(network)
         for name, module in network.initialised_apart():
             frozen = not any(p.requires_grad for p in module.parameters())
             whose = spec.id if spec.model.init == "own" and not frozen else "all"
-            initialise(module, seeded(self.run.seed, "init", whose, name))
+            initialise(module, seeded(self.run.seed, "init", whose, name), spec.model.initialisation, before)
         for modality, encoder in spec.encoders.items():
             trunk = network.trunk_of(modality)
             if encoder.weights is not None:

@@ -59,15 +59,19 @@ def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema
             )
     if run.stream is not None and run.train.class_weights == FEDERATION:
         yield "train.class_weights: a stream's tasks have other classes each, which are not counted: take balanced"
+    elif run.stream is not None and run.train.prior:
+        yield "train.prior: a stream's tasks have other classes each, which are not counted: leave it out"
     if task.one_class:
         return
     where = f"and the task of the data is {task.name}"
     if method.classes:
         yield f"the method {method.name!r} learns from the class of each sample, {where}: {_methods_without_classes()}"
     if key := getattr(chosen, "needs_classes", ""):
-        yield f"options.{key}: it takes samples of one class alike, {where}: leave it out"
+        yield f"options.{key}: it looks at the class of each sample, {where}: leave it out"
     if run.train.class_weights != "none":
         yield f"train.class_weights: {run.train.class_weights} weighs classes, {where}: leave it out"
+    if run.train.prior:
+        yield f"train.prior: it corrects for how frequent classes are, {where}: leave it out"
     if run.tasks:
         yield f"tasks: they are made of classes, {where}: leave them out"
     if run.stream is not None:
@@ -165,7 +169,7 @@ def impossible_directed(run: RunFile, method: Method, chosen: BaseModel, agrees:
     if agrees:
         yield (
             "graph.directed: agents agree on scales and classes over edges that go both ways: give a mean and "
-            "deviation in data_schema and no class_weights of the federation, or leave out directed"
+            "deviation in data_schema and neither class_weights of the federation nor a prior, or leave out directed"
         )
 
 
@@ -210,10 +214,12 @@ def impossible_early_stopping(run: RunFile) -> Iterator[str]:
         yield "early_stopping: a sensor breaks in some rounds, which cannot be compared with others: leave one out"
 
 
-def slow_agreement(modalities: Sequence[Modality], exchanges: float) -> Iterator[str]:
+def slow_agreement(run: RunFile, modalities: Sequence[Modality], exchanges: float) -> Iterator[str]:
     """Agents that would take too long to agree on what these modalities are scaled by, or how frequent classes are."""
     if exchanges > MOST:
         key, remedy = "train.class_weights", "take balanced"
+        if run.train.class_weights != FEDERATION:
+            key, remedy = "train.prior", "leave it out"
         if modalities:
             key, remedy = f"data_schema.modalities.{modalities[0]}.scale", "give a mean and deviation"
         how = "never hear of each other" if math.isinf(exchanges) else f"take {2 * exchanges:.0f} exchanges to agree"

@@ -52,12 +52,7 @@ def first_stage(options: Options, round: int, rounds: int) -> bool:
 
 def unimodal_loss(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     """The cross-entropy of each modality's own prediction, summed over the modalities."""
-    said: dict[str, list[Tensor]] = {}
-    for name, logits in outputs.views.items():
-        branch, _, modality = name.partition(".")
-        if branch in ("redundant", "unique", "unimodal"):
-            said.setdefault(modality, []).append(logits)
-    return torch.stack([losses.nats(batch.task.joined(torch.stack(each)), batch) for each in said.values()]).sum()
+    return torch.stack([losses.sum_of(each, batch) for each in losses.by_modality(outputs).values()]).sum()
 
 
 def peer(local: Local, options: Options) -> Script:

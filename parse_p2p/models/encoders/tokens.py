@@ -4,8 +4,11 @@ What it gives depends neither on how much padding there is nor on where it stand
 layers are 0 there, as beyond the ends, and what comes out of a rectifier is nowhere less.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from parse_p2p.data.kinds import TokenShape
 from parse_p2p.models.encoder import EncoderOptions
@@ -21,16 +24,26 @@ class Encoder(nn.Module):
         width = options.width
         self.padding = shape.padding
         self.embedding = nn.Embedding(shape.vocabulary, width)
+        self.norm = options.norm
         self.layers = nn.ModuleList(nn.Conv1d(width, width, WIDE, padding=WIDE // 2) for _ in range(options.depth))
+
+    @property
+    def rectified(self) -> Iterable[nn.Module]:
+        """All layers."""
+        return self.layers
 
     def forward(self, ids: Tensor) -> Tensor:
         there = (ids != self.padding).unsqueeze(1)  # (B, 1, T)
         # as large as in transformers (arXiv 1706.03762, section 3.4): first values are by 1/√width smaller
         x = self.embedding(ids).transpose(1, 2) * self.embedding.embedding_dim**0.5 * there
         for layer in self.layers:
-            x = torch.relu(layer(x)) * there
+            x = torch.relu(self.normalised(layer(x))) * there
         largest: Tensor = x.amax(2)
         return largest
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """(B, width, T), each place by itself: others may be padding."""
+        return x if self.norm == "none" else layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)
 
 
 def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:

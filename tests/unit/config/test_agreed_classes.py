@@ -117,7 +117,7 @@ def test_it_is_kept_and_gone_on_with(tmp_path):
     assert kept["classes"] == agents["a0"].agreed.frequencies.tolist()
     [said] = [e for e in (tmp_path / "agents/a0/events.jsonl").read_text().splitlines() if "scale-agreed" in e]
     assert json.loads(said)["frequencies"] == kept["classes"]
-    assert json.loads(said)["says"] == "weighs its samples by how frequent their classes are among all agents"
+    assert json.loads(said)["says"] == "minds how frequent classes are among all agents"
     learners = load_checkpoints.learners(plan(), RunFolder(tmp_path), 2)
     assert all(torch.equal(each.data.weights, agents[me].learner.data.weights) for me, each in learners.items())
     del kept["classes"]
