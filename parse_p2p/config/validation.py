@@ -1,7 +1,7 @@
 """What a run file may ask that cannot be: each function yields a sentence for everything of its kind."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 
@@ -80,9 +80,7 @@ def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema
 
 def impossible_arrivals(run: RunFile) -> Iterator[str]:
     """Keys that say themselves which samples there are in a round."""
-    agents = run.agents
-    own = [entry.data or {} for entry in agents] if isinstance(agents, list) else [*agents.data.values()]
-    if run.dataset != OWN or not any("watch" in values for values in (run.data, *own)):
+    if run.dataset != OWN or not any("watch" in values for values in _sources(run)):
         return
     for key, why in (("events", "agents that gain and lose modalities"), ("stream", "tasks that shift")):
         if getattr(run, key) is not None:
@@ -212,6 +210,26 @@ def impossible_early_stopping(run: RunFile) -> Iterator[str]:
         yield "early_stopping: with events, rounds are of different modalities and cannot be compared: leave one out"
     if any(isinstance(fault, SensorFault) for fault in run.faults):
         yield "early_stopping: a sensor breaks in some rounds, which cannot be compared with others: leave one out"
+
+
+def impossible_held_out(run: RunFile, specs: Iterable[AgentSpec]) -> Iterator[str]:
+    """Samples that are never to be trained on, where it changes which those are."""
+    keeping = [spec.model.weighting for spec in specs if spec.model.chosen("weighting").share]
+    if not keeping:
+        return
+    said = f"model.weighting: {keeping[0]} keeps samples that are never trained on, and"
+    if run.stream is not None:
+        yield f"{said} a stream deals others in each task: leave stream out, or take weighting: none"
+    if run.events is not None:
+        yield f"{said} events change an agent's samples with its modalities: leave them out, or take weighting: none"
+    if any("watch" in values for values in _sources(run)):
+        yield f"{said} those that arrive (watch) change which those are: leave watch out, or take weighting: none"
+
+
+def _sources(run: RunFile) -> Iterator[Mapping[str, object]]:
+    """What is said of sources of the agents' own."""
+    agents = run.agents
+    yield from (run.data, *([e.data or {} for e in agents] if isinstance(agents, list) else agents.data.values()))
 
 
 def slow_agreement(run: RunFile, modalities: Sequence[Modality], exchanges: float) -> Iterator[str]:

@@ -94,7 +94,7 @@ class Training(OptionsBeside):
         return self.class_weights == FEDERATION or self.prior > 0
 
     def of_all(self, train: Dataset, frequencies: Tensor | None) -> Dataset:
-        """Training samples with what follows from how frequent each class is among all agents, (C,), if that is known."""
+        """Training samples with what follows from how frequent each class is among all agents, (C,)."""
         if frequencies is None:
             return train
         if self.class_weights == FEDERATION:
@@ -164,8 +164,8 @@ class Learner:
     """One agent's model, optimiser and data: it trains on loss terms, cuts snapshots to send, and evaluates.
 
     ``model`` is the network, ``buffer`` all its parameters, flat and on ``buffer.values.device``. ``data`` are the
-    training samples, of a stream those seen so far; ``test`` the test set, ``common`` one that all agents have beside
-    it; ``holder`` is what sharing tables see;
+    training samples, of a stream those seen so far, and ``held`` others, kept to fit what weighs predictions; ``test``
+    is the test set, ``common`` one that all agents have beside it; ``holder`` is what sharing tables see;
     ``seed`` is the run's; ``metrics`` are evaluated beside accuracy. Raises ConfigError where the
     package of the metrics is missing.
     """
@@ -173,16 +173,16 @@ class Learner:
     def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
                  device: torch.device, stream: Stream | None = None,
                  metrics: Sequence[Metric] = (), validation: Dataset | None = None,
-                 common: Dataset | None = None) -> None:  # fmt: skip
+                 held: Dataset | None = None, common: Dataset | None = None) -> None:  # fmt: skip
         if metrics:
             metrics_of.check()
         self.me = me
         self.metrics = metrics
         self.model = model.to(device)
-        self.buffer = ParameterBuffer(model.parts(), device)
+        self.buffer = ParameterBuffer(model.components(), device)
         self.options = options
         self.seed = seed
-        self.learn_from(train, test, stream, validation, common)
+        self.learn_from(train, test, stream, validation, held, common)
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
         self.optimiser = options.stepping.make(groups, options.lr)
@@ -198,6 +198,7 @@ class Learner:
         test: Dataset,
         stream: Stream | None = None,
         validation: Dataset | None = None,
+        held: Dataset | None = None,
         common: Dataset | None = None,
     ) -> None:
         """Take these samples from now on; of a stream, those it begins with."""
@@ -205,6 +206,7 @@ class Learner:
         self.train_on(train)
         self.test = _on(test, device)
         self.validation = None if validation is None else _on(validation, device)
+        self.held = None if held is None else _on(held, device)
         self.common = None if common is None else _on(common, device)
         self.stream = stream
         self.others = None if stream is None else _on(stream.others, device)
@@ -370,6 +372,19 @@ class Learner:
                     for m, x in joined(self.model(part.inputs).latents).items():
                         seen.setdefault(m, []).append(x)
         weigher.learn({m: torch.cat(found) for m, found in seen.items() if m not in broken})
+
+    @torch.no_grad()
+    def fit_weights(self) -> None:
+        """Fit what weighs predictions to the samples that are kept for it, where it asks for any."""
+        weigher, held = self.model.weighting, self.held
+        if not isinstance(weigher, Weigher) or held is None:
+            return
+        self.model.eval()
+        with Noise(self.buffer.values.device, self.seed, self.me, self._round, "held out").drawn():
+            rows = torch.split(torch.arange(len(held), device=held.targets.device), EVALUATION_BATCH)
+            parts = [part for some in rows for _, part in held.batch(some).parts()]
+            said = [(self.model(part.inputs), part) for part in parts]
+        weigher.fit(said)
 
     @torch.no_grad()
     def evaluate(self, branches: Collection[str] | None = None) -> dict[str, float]:

@@ -38,6 +38,7 @@ class Options(BaseModel):
 STAGE_1: Sharing = dict.fromkeys(ENCODER, having) | {
     "head.unique": having,
     "head.unimodal": having,
+    "head.weights": same_type,
     "head.redundant": same_type,  # one head for all modalities, so it cannot belong to one of them
     **dict.fromkeys(FUSION, nobody),
 }

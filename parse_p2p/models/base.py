@@ -126,10 +126,12 @@ class Network(nn.Module):
     A network of one's own gives ``forward``, ``read`` and ``parts``. ``shapes`` are those of one sample of each of its
     agent's modalities. ``trunk_of(m)`` is the encoder of a modality, which gives ``features[m]`` numbers;
     ``architectures[m]`` is empty where it is the run's. ``reads_some`` says that ``forward`` takes the inputs of some
-    of the modalities too, and ``read`` their latents: of samples that lack the others.
+    of the modalities too, and ``read`` their latents: of samples that lack the others. ``branch_names`` are
+    those that it says of a sample with all modalities, where they are several and it is known before.
     """
 
     reads_some: ClassVar[bool] = False
+    branch_names: tuple[str, ...] = ()
 
     def __init__(self, shapes: InputShapes, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__()
@@ -147,6 +149,10 @@ class Network(nn.Module):
     def parts(self) -> Parts:
         """The components with their trainable parameters, by which they are shared; each parameter in one of them."""
         raise NotImplementedError
+
+    def components(self) -> Parts:
+        """The ``parts``, and those of what weighs the network's predictions."""
+        return [*self.parts(), *getattr(self.weighting, "parts", list)()]
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
         """What the network says of a batch: ``inputs[m]`` is (B, *shape of m); see ``reads_some``."""
