@@ -24,6 +24,7 @@ from parse_p2p.models.parameter_buffer import Parts
 MARK = "m·"  # before every key of a ModuleDict
 KEEPS = "keeps_values"  # of a module that is not to be initialised
 RECTIFIED = "rectified"  # of a module, its layers that a rectifier follows which is no module
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 RECTIFIERS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU)
 
 InputShapes = Mapping[Modality, tuple[int, ...]]
@@ -276,10 +277,10 @@ def rectified(network: nn.Module) -> set[nn.Module]:
 def _before_rectifiers(steps: Iterable[nn.Module]) -> Iterator[nn.Module]:
     last: nn.Module | None = None
     for step in steps:
-        if isinstance(step, RECTIFIERS) and last is not None:
+        if isinstance(step, RECTIFIERS) and isinstance(last, LAYERS):
             yield last
         if isinstance(step, RECTIFIERS) or any(True for _ in step.parameters()):
-            last = None if isinstance(step, RECTIFIERS) else step
+            last = step
 
 
 def as_buffers(module: nn.Module) -> nn.Module:
