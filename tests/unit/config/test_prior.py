@@ -6,7 +6,8 @@ import numpy as np
 import plans
 import pytest
 import torch
-from test_agreed_classes import AGENTS, counted, plan, samples
+from counting import AGENTS, counted, samples
+from counting import counting as plan
 from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.errors import ConfigError

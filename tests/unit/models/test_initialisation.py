@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plans import BOTH, inputs, network, plan
+from plans import inputs, network, plan
 from torch import nn
 
 from parse_p2p.core.types import Modality
@@ -88,7 +88,7 @@ def test_every_network_begins_so_and_equal_agents_alike(method, kind):
 
 
 def test_the_rows_of_a_slice_have_the_law_of_the_whole_latent():
-    made = plan({"audio+motion": 2}, **{"model": {**HE["model"], "latent": 600, "encoder": {"width": 50}}})
+    made = plan({"audio+motion": 2}, model={**HE["model"], "latent": 600, "encoder": {"width": 50}})
     rows = made.agent_state("a0").learner.model.rows[key_of("audio")]
     for layer in rows.values():
         assert layer.weight.var().item() == pytest.approx(1 / 50, rel=0.03)
