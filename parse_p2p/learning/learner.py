@@ -382,7 +382,8 @@ class Learner:
         self.model.eval()
         with Noise(self.buffer.values.device, self.seed, self.me, self._round, "held out").drawn():
             rows = torch.split(torch.arange(len(held), device=held.targets.device), EVALUATION_BATCH)
-            parts = [part for some in rows for _, part in held.batch(some).parts()]
+            batches = [replace(held.batch(some), prior=self._prior(held)) for some in rows]
+            parts = [part for batch in batches for _, part in batch.parts()]
             said = [(self.model(part.inputs), part) for part in parts]
         weigher.fit(said)
 

@@ -42,8 +42,10 @@ STAGE_1: Sharing = dict.fromkeys(ENCODER, having) | {
     "head.redundant": same_type,  # one head for all modalities, so it cannot belong to one of them
     **dict.fromkeys(FUSION, nobody),
 }
-STAGE_2: Sharing = {part: both(group, unimodal) for part, group in STAGE_1.items()} | dict.fromkeys(
-    FUSION, both(same_type, multimodal)
+STAGE_2: Sharing = (
+    {part: both(group, unimodal) for part, group in STAGE_1.items()}
+    | dict.fromkeys(FUSION, both(same_type, multimodal))
+    | {"head.weights": same_type}
 )
 
 

@@ -6,7 +6,8 @@ weights are those that minimise
 
     Σ_i loss(Σ_b w_b · logits_b(x_i)) + ridge / 2 · Σ_b (w_b − v_b)²
 
-over these samples i, where v are the weights so far, 1 at first: a proximal point step (Rockafellar, SIAM Journal on
+over these samples i, where v are the weights so far, 1 at first, and logits are corrected for the agent's classes as in
+training, where that is asked for (``train.prior``): a proximal point step (Rockafellar, SIAM Journal on
 Control and Optimization 14(5), 1976). They are a part of the network, ``head.weights``, that no loss trains and that is
 shared as the method's table says: mixed in the round's exchange with those of agents that have the same branches, so
 that their agreement needs no message of its own.
@@ -56,10 +57,7 @@ class Branches(Weigher):
 
         def cost() -> Tensor:
             search.zero_grad()
-            losses = [
-                batch.task.loss(batch.task.joined(found[at, None, None] * logits), _targets(batch), "sum")
-                for at, logits, batch in branches
-            ]
+            losses = [_loss(found[at, None, None] * logits, batch) for at, logits, batch in branches]
             total = (torch.stack(losses).sum() + self.ridge / 2 * (found - before).square().sum()) / samples
             total.backward()  # type: ignore[no-untyped-call]
             return total
@@ -100,8 +98,11 @@ def _stacked(outputs: Outputs) -> Tensor:
     return torch.stack(list(outputs.branches.values()))
 
 
-def _targets(batch: Batch) -> Tensor:
-    return batch.targets.double() if batch.targets.is_floating_point() else batch.targets
+def _loss(branches: Tensor, batch: Batch) -> Tensor:
+    """The sum of the losses of what branches say, (branches, B, C), in double."""
+    targets = batch.targets.double() if batch.targets.is_floating_point() else batch.targets
+    logits = batch.task.joined(branches)
+    return batch.task.loss(logits if batch.prior is None else logits + batch.prior, targets, "sum")
 
 
 WEIGHTING = Options
