@@ -517,7 +517,7 @@ class RunPlan:
         stopping, validation, held = self.run.early_stopping, None, None
         if stopping is not None:
             train, validation = stopping.held_out(train, me, self.run.seed, cut)
-        if share := self.specs[me].model.chosen("weighting").share:
+        if share := self.specs[me].model.chosen("weighting").keeps_apart:
             train, held = held_out(train, share, me, self.run.seed, cut)
         return train, test, None, validation, held
 

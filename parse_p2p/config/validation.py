@@ -214,7 +214,7 @@ def impossible_early_stopping(run: RunFile) -> Iterator[str]:
 
 def impossible_held_out(run: RunFile, specs: Iterable[AgentSpec]) -> Iterator[str]:
     """Samples that are never to be trained on, where it changes which those are."""
-    keeping = [spec.model.weighting for spec in specs if spec.model.chosen("weighting").share]
+    keeping = [spec.model.weighting for spec in specs if spec.model.chosen("weighting").keeps_apart]
     if not keeping:
         return
     said = f"model.weighting: {keeping[0]} keeps samples that are never trained on, and"

@@ -57,7 +57,7 @@ class EncoderOptions(BaseModel):
     width: int = Field(64, ge=1, description="features the trunk gives; one of one's own has those that it has")
     depth: int = Field(2, ge=1, description="hidden layers")
     norm: Literal["none", "layer"] = Field(
-        "none", description="layer: normalise each sample's features in every hidden layer, before its rectifier"
+        "none", description="layer: normalise each sample's features after every hidden layer and its rectifier"
     )
     frozen: bool = Field(False, description="keep the trunk as it is and train only the fission on it")
     weights: str | None = Field(
@@ -205,8 +205,8 @@ class Norm(nn.Module):
 
 
 def hidden(layer: nn.Module, options: EncoderOptions) -> list[nn.Module]:
-    """A hidden layer: normalised where the options say so, and then rectified."""
-    return [layer, *([Norm()] if options.norm == "layer" else []), nn.ReLU()]
+    """A hidden layer: rectified, and then normalised where the options say so."""
+    return [layer, nn.ReLU(), *([Norm()] if options.norm == "layer" else [])]
 
 
 class Trunk(nn.Module):

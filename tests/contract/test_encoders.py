@@ -86,11 +86,11 @@ def test_a_norm_takes_the_scale_of_a_layer_out_and_adds_no_parameter(kind, shape
     assert not torch.allclose(plain(x), shallow, rtol=0.5, atol=0.5)
 
 
-@pytest.mark.parametrize("kind", ["vector", "image"])
-def test_before_its_last_rectifier_a_sample_has_mean_0_and_variance_1(kind):
-    shape = (7,) if kind == "vector" else (1, 6, 6)
+@pytest.mark.parametrize("kind", ["vector", "image", "tokens"])
+def test_the_features_of_a_sample_have_mean_0_and_variance_1(kind):
+    shape = {"vector": (7,), "image": (1, 6, 6), "tokens": TokenShape((5,), 9)}[kind]
     encoder = trunk(shape, EncoderOptions(kind=kind, width=40, norm="layer"))
-    said = encoder[:-1](inputs({"x": shape})["x"])
+    said = encoder(inputs({"x": shape})["x"])
     torch.testing.assert_close(said.mean(1), torch.zeros(5), rtol=0, atol=1e-5)
     torch.testing.assert_close(said.var(1, correction=0), torch.ones(5), rtol=1e-2, atol=1e-2)
 

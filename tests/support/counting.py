@@ -5,6 +5,7 @@ import torch
 
 from parse_p2p.config.run_file import OWN, RunFile
 from parse_p2p.config.run_plan import RunPlan
+from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Dataset, split
 
 AGENTS = ("a0", "a1", "a2")
@@ -17,7 +18,7 @@ def samples(number, weighed=False):
     y = np.where(np.arange(rows) % 4 < 3, number, np.arange(rows) % 3)
     x = torch.tensor(rng.normal(size=(rows, 3)) + y[:, None], dtype=torch.float32)
     weights = torch.tensor(rng.uniform(0, 9, rows), dtype=torch.float32) if weighed else None
-    return Dataset("own", {"audio": x}, torch.from_numpy(y), 4, weights=weights)
+    return Dataset("own", {Modality("audio"): x}, torch.from_numpy(y), 4, weights=weights)
 
 
 def counting(scale="own", weighed=False, coordinator=False, **changes):
@@ -26,7 +27,7 @@ def counting(scale="own", weighed=False, coordinator=False, **changes):
     schema = {"modalities": {"audio": {"kind": "vector", "shape": [3], "scale": scale}}, "classes": list("0123")}
     raw = {"graph": {"generator": "ring"}, "agents": agents, "dataset": OWN, "rounds": 2, "model": SMALL,
            "device": "cpu", "data_schema": schema}  # fmt: skip
-    mine = {entry["id"]: samples(k, weighed) for k, entry in enumerate(agents)}
+    mine = {PeerId(str(entry["id"])): samples(k, weighed) for k, entry in enumerate(agents)}
     return RunPlan(RunFile.model_validate(raw | changes), samples=mine)
 
 

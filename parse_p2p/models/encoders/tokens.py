@@ -36,14 +36,12 @@ class Encoder(nn.Module):
         there = (ids != self.padding).unsqueeze(1)  # (B, 1, T)
         # as large as in transformers (arXiv 1706.03762, section 3.4): first values are by 1/√width smaller
         x = self.embedding(ids).transpose(1, 2) * self.embedding.embedding_dim**0.5 * there
-        for layer in self.layers:
-            x = torch.relu(self.normalised(layer(x))) * there
-        largest: Tensor = x.amax(2)
-        return largest
-
-    def normalised(self, x: Tensor) -> Tensor:
-        """(B, width, T), each place by itself: others may be padding."""
-        return x if self.norm == "none" else layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)
+        for k, layer in enumerate(self.layers):
+            if k and self.norm == "layer":  # each place by itself: others may be padding
+                x = layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2) * there
+            x = torch.relu(layer(x)) * there
+        largest = x.amax(2)  # before it is normalised: then numbers are below those of padding
+        return largest if self.norm == "none" else layer_norm(largest, largest.shape[1:])
 
 
 def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:

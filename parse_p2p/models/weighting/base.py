@@ -48,7 +48,7 @@ class Weigher(nn.Module):
         """
 
     def fit(self, said: Sequence[tuple[Outputs, Batch]]) -> None:
-        """Fit to what the network says of all samples that are kept for it (``Weighting.share``), by what they lack.
+        """Fit to what the network says of all samples that are kept for it (``Weighting.keeps_apart``), by what they lack.
 
         Called before every round but the first, so that parameters take part in its exchange.
         """
@@ -84,7 +84,7 @@ class Weighting(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @property
-    def share(self) -> float:
+    def keeps_apart(self) -> float:
         """The share of an agent's training samples that it keeps for itself, and that are never trained on."""
         return 0.0
 

@@ -81,7 +81,7 @@ class Options(Weighting):
     ridge: float = Field(10.0, gt=0, allow_inf_nan=False, description="how firmly weights stay: as by so many samples")
 
     @property
-    def share(self) -> float:
+    def keeps_apart(self) -> float:
         return self.held_out
 
     def made_for(self, network: Network, shapes: InputShapes, name: str) -> Weigher | None:

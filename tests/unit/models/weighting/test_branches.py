@@ -24,6 +24,10 @@ MODEL = {"model": BRANCHES}
 NAME = "head.weights"
 
 
+def factors(learner):
+    return learner.model.weighting.get_parameter("factors")
+
+
 def fitted(logits, targets, task=CLASSIFICATION, ridge=1.0, before=None):
     """The weights after a fit to what branches say, each (N, C)."""
     weigher = Branches(list(logits), ridge)
@@ -72,7 +76,7 @@ def test_weights_of_one_are_the_plain_sum_to_the_bit_and_others_a_weighted_one()
     plain = network.prediction(outputs)
     weigh(network, plans.BOTH, "branches", Options())
     assert torch.equal(network.prediction(outputs), plain)
-    network.weighting.factors.copy_(torch.tensor([2.0, 0.0, -1.0, 0.5]))
+    network.weighting.get_parameter("factors").copy_(torch.tensor([2.0, 0.0, -1.0, 0.5]))
     said = outputs.branches
     wanted = 2 * said["redundant"] - said["unique.motion"] + said["synergistic"] / 2
     torch.testing.assert_close(network.prediction(outputs), wanted)
@@ -168,13 +172,13 @@ def test_it_is_fitted_before_a_round_and_not_before_the_first():
     agents = made.agent_states()
     plans.simulate(agents, 1)
     [learner, _] = [agent.learner for agent in agents]
-    assert torch.equal(learner.model.weighting.factors, torch.ones(4))
+    assert torch.equal(factors(learner), torch.ones(4))
     learner.fit_weights()
-    wanted = learner.model.weighting.factors.clone()
+    wanted = factors(learner).clone()
     assert not torch.equal(wanted, torch.ones(4))
-    learner.model.weighting.factors.fill_(1)
+    factors(learner).fill_(1)
     plans.simulate(agents, 2, start=1)
-    assert torch.equal(learner.model.weighting.factors, wanted)
+    assert torch.equal(factors(learner), wanted)
 
 
 def test_a_broken_sensor_does_not_make_them_no_numbers():
@@ -206,9 +210,9 @@ def test_a_model_predicts_alike_wherever_it_is(tmp_path):
 
 def test_a_state_brings_them_back():
     one, other = (plans.plan({"audio+motion": 2}, **MODEL).agent_state("a0") for _ in range(2))
-    one.learner.model.weighting.factors.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    factors(one.learner).copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     other.restore(one.state())
-    assert other.learner.model.weighting.factors.tolist() == [1, 2, 3, 4]
+    assert factors(other.learner).tolist() == [1, 2, 3, 4]
 
 
 # what is refused
