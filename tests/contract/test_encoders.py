@@ -101,7 +101,7 @@ def test_a_norm_of_tokens_does_not_see_padding():
     torch.testing.assert_close(encoder(longer[:, :4]), encoder(longer))
 
 
-def test_a_norm_is_told_apart_and_refused_where_it_means_nothing():
+def test_a_norm_is_in_the_label_and_refused_where_it_means_nothing():
     assert EncoderOptions(norm="layer").label == "auto-64x2-layer-norm" != EncoderOptions().label
     with pytest.raises(ValidationError, match="of one feature nothing is left once it is normalised"):
         EncoderOptions(width=1, norm="layer")

@@ -170,5 +170,5 @@ def test_who_is_taught_has_no_loss_of_its_own():
     branches = said()
     plain, taught = (slice_terms(SliceLossOptions(orthogonal=0, teach=teach)) for teach in (0.0, 1.0))
     found = sum(total(term, branches) for term in taught) - sum(total(term, branches) for term in plain)
-    lesson = total(losses.teach(1.0), branches)
-    assert found.item() == pytest.approx(lesson.item() - entropy(branches["synergistic"]), rel=1e-4)
+    taught_loss = total(losses.teach(1.0), branches)
+    assert found.item() == pytest.approx(taught_loss.item() - entropy(branches["synergistic"]), rel=1e-4)
