@@ -27,7 +27,6 @@ from pydantic import (
     model_validator,
 )
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
 from torch.utils.checkpoint import checkpoint
 
 from parse_p2p.core import plugins
@@ -43,6 +42,9 @@ SHIPPED = (*BY_AXES.values(), "tokens")
 
 SIZES = ("width", "depth", "norm")
 """What the encoders that are shipped are made by."""
+
+EPSILON = 1e-5
+"""Added to a variance, as in torch's layer normalisation."""
 
 
 class EncoderOptions(BaseModel):
@@ -201,7 +203,13 @@ class Norm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x, x.shape[1:])
+        return normalised(x, tuple(range(1, x.dim())))
+
+
+def normalised(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """To mean 0 and variance 1 over these axes, as ``layer_norm`` does, which needs sizes that no graph has."""
+    centred = x.float() - x.float().mean(axes, keepdim=True)  # float: also under autocast
+    return centred * (centred.square().mean(axes, keepdim=True) + EPSILON).rsqrt()
 
 
 def hidden(layer: nn.Module, options: EncoderOptions) -> list[nn.Module]:

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
 
 from parse_p2p.data.kinds import TokenShape
-from parse_p2p.models.encoder import EncoderOptions
+from parse_p2p.models.encoder import EncoderOptions, normalised
 
 WIDE = 3  # tokens that a layer sees at once
 
@@ -38,10 +37,10 @@ class Encoder(nn.Module):
         x = self.embedding(ids).transpose(1, 2) * self.embedding.embedding_dim**0.5 * there
         for k, layer in enumerate(self.layers):
             if k and self.norm == "layer":  # each place by itself: others may be padding
-                x = layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2) * there
+                x = normalised(x, (1,)) * there
             x = torch.relu(layer(x)) * there
         largest = x.amax(2)  # before it is normalised: then numbers are below those of padding
-        return largest if self.norm == "none" else layer_norm(largest, largest.shape[1:])
+        return largest if self.norm == "none" else normalised(largest, (1,))
 
 
 def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:

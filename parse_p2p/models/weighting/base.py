@@ -48,7 +48,7 @@ class Weigher(nn.Module):
         """
 
     def fit(self, said: Sequence[tuple[Outputs, Batch]]) -> None:
-        """Fit to what the network says of all samples that are kept for it (``Weighting.keeps_apart``), by what they lack.
+        """Fit to what the network says of all samples that are kept (``Weighting.keeps_apart``), by what they lack.
 
         Called before every round but the first, so that parameters take part in its exchange.
         """

@@ -65,6 +65,17 @@ def test_of_classes_the_gradient_vanishes_there(before):
     assert found[0] > 3 * found[1].abs(), "the branch that knows counts, and the one that guesses does not"
 
 
+def test_it_is_corrected_for_classes_as_training_is():
+    logits, y = drawn()
+    shift = torch.tensor([2.0, 0.0, -1.0])
+    weigher = Branches(list(logits), 1.0)
+    weigher.fit([(Outputs(logits), Batch({}, y, prior=shift))])
+    found, stacked = weigher.factors.double(), torch.stack(list(logits.values())).double()
+    said = (torch.einsum("b,bnc->nc", found, stacked) + shift).softmax(1)
+    rest = ((said - one_hot(y, 3)) * stacked).sum((1, 2)) + found - 1
+    assert rest.abs().max() < 1e-3
+
+
 def test_a_firm_ridge_leaves_weights_as_they_were():
     logits, y = drawn()
     torch.testing.assert_close(fitted(logits, y, ridge=1e9, before=[0.3, 1.7]), torch.tensor([0.3, 1.7]).double())
