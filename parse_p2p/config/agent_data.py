@@ -24,7 +24,6 @@ from parse_p2p.data.base import (
     Dataset,
     Scale,
     as_the_others,
-    evened,
     fingerprint,
     refuse_unlike,
     relative,
@@ -37,7 +36,6 @@ from parse_p2p.data.row_digests import shared_rows
 from parse_p2p.data.schema import DataSchema, conform, scales, schema_of
 from parse_p2p.data.splits import held_out
 from parse_p2p.data.tokenizer import Tokenizer
-from parse_p2p.learning.learner import FEDERATION
 
 Samples = Dataset | Mapping[PeerId, Dataset]
 """In memory: one set for all agents, or one for each."""
@@ -215,7 +213,7 @@ class SharedData:
         pass  # every process has the samples of all
 
     def frequencies(self, me: PeerId) -> Tensor | None:
-        return self._frequencies if self._given.train.class_weights == FEDERATION else None
+        return self._frequencies if self._given.train.counts_classes else None
 
     @cached_property
     def _frequencies(self) -> Tensor:
@@ -245,7 +243,7 @@ class SharedData:
         if len(train):  # of a coordinator that trains on nothing
             refuse_untried(me, train, test)
         own = self._scales_of_own(train)
-        return evened(scaled(train, own), self.frequencies(me)), scaled(test, own)
+        return self._given.train.of_all(scaled(train, own), self.frequencies(me)), scaled(test, own)
 
     def scales(self, me: PeerId) -> Mapping[Modality, Scale]:
         own = self._scales_of_own(self._dealt(me, self.train.modalities))

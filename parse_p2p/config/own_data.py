@@ -19,7 +19,6 @@ from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import (
     Dataset,
     Scale,
-    evened,
     fingerprint,
     scaled,
 )
@@ -27,7 +26,6 @@ from parse_p2p.data.kinds import tokenizers
 from parse_p2p.data.schema import DataSchema, conform, scales, united
 from parse_p2p.data.splits import held_out
 from parse_p2p.data.tokenizer import Tokenizer
-from parse_p2p.learning.learner import FEDERATION
 
 Part = tuple[Dataset, Dataset]
 """Samples to train on and samples to test with."""
@@ -100,7 +98,8 @@ class OwnData:
         if not source.whole(path):
             raise ConfigError(f"{path} is cut off: give files their name when they are complete")
         found = source.open(self._given.seed)
-        return evened(conform(found, self.schema, modalities, found.name).sensed(), self.frequencies(me))
+        mine = conform(found, self.schema, modalities, found.name).sensed()
+        return self._given.train.of_all(mine, self.frequencies(me))
 
     def apart(self) -> frozenset[Path]:
         common = [] if self._given.common_test is None else [self._common_source]
@@ -121,7 +120,7 @@ class OwnData:
             )
         refuse_untried(me, train, test)
         mine = self._scales(me, train)
-        return evened(scaled(train, mine), self.frequencies(me)), scaled(test, mine)
+        return self._given.train.of_all(scaled(train, mine), self.frequencies(me)), scaled(test, mine)
 
     @property
     def agreed_modalities(self) -> tuple[Modality, ...]:
@@ -129,7 +128,7 @@ class OwnData:
 
     @property
     def counts_classes(self) -> bool:
-        return self._given.train.class_weights == FEDERATION
+        return self._given.train.counts_classes
 
     @property
     def agrees(self) -> bool:

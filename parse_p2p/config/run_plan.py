@@ -35,10 +35,10 @@ from parse_p2p.data.streams import Stream, stream
 from parse_p2p.learning import devices
 from parse_p2p.learning.learner import Learner
 from parse_p2p.methods.base import GENERAL, Method
-from parse_p2p.models.base import Build, InputShapes, Network, initialise
+from parse_p2p.models.base import Build, InputShapes, Network, initialise, rectified
 from parse_p2p.models.encoder import Trunk, drawing, making
 from parse_p2p.models.parameter_buffer import regions
-from parse_p2p.models.weighting.base import weigh
+from parse_p2p.models.weighting.base import held_out, weigh
 from parse_p2p.models.weights import load_weights
 from parse_p2p.runtime.agent_state import AgentState, LearnerVariants
 from parse_p2p.runtime.arrivals.arrivals import Arrivals
@@ -115,6 +115,7 @@ class RunPlan:
             lambda: validation.unknown_in_faults(run, agent_ids(run)),
             lambda: validation.unknown_sensors(run, specs),
             lambda: validation.impossible_early_stopping(run),
+            lambda: validation.impossible_held_out(run, specs),
             lambda: validation.unknown_encoders(run, specs),
         )
         if fits:  # there are no networks, and so no overlays, for modalities that the data do not have
@@ -157,7 +158,7 @@ class RunPlan:
     def _without_agreement(self) -> Iterable[str]:
         if not self.data.agrees or (not self.method.centralised and len(self.topology.connected_components()) > 1):
             return ()
-        return validation.slow_agreement(self.data.agreed_modalities, exchanges(self._agreeing))
+        return validation.slow_agreement(self.run, self.data.agreed_modalities, exchanges(self._agreeing))
 
     def with_changes(self, changes: Iterable[Change]) -> "RunPlan":
         """The plan of the same run with changes that agents announced; data and whatever is derived are shared."""
@@ -352,10 +353,11 @@ class RunPlan:
         Trunks of one's own, and what else says so, keep those of their constructor.
         """
         network = self.network(spec)
+        before = rectified(network)
         for name, module in network.initialised_apart():
             frozen = not any(p.requires_grad for p in module.parameters())
             whose = spec.id if spec.model.init == "own" and not frozen else "all"
-            initialise(module, seeded(self.run.seed, "init", whose, name))
+            initialise(module, seeded(self.run.seed, "init", whose, name), spec.model.initialisation, before)
         for modality, encoder in spec.encoders.items():
             trunk = network.trunk_of(modality)
             if encoder.weights is not None:
@@ -382,7 +384,7 @@ class RunPlan:
         key = (spec.modalities, self.classes(spec), spec.model, *spec.encoders.items())
         if key not in self._layouts:
             network = self._layout(spec)
-            self._layouts[key] = regions(network.parts()), network.dimensions
+            self._layouts[key] = regions(network.components()), network.dimensions
         return Holder(spec.id, spec.modalities, *self._layouts[key], spec.task)
 
     def _layout(self, spec: AgentSpec) -> Network:
@@ -485,7 +487,7 @@ class RunPlan:
         network = self.initialised(self.spec(me, modalities))
         common = self.common(me, modalities)
         self._refuse_unread(me, network, *(part for part in (train, test, common) if part is not None))
-        train, test, tasks, validation = self._divided(me, modalities, train, test)
+        train, test, tasks, validation, held = self._divided(me, modalities, train, test)
         return Learner(
             me,
             network,
@@ -497,20 +499,28 @@ class RunPlan:
             tasks,
             [plugins.load(plugins.METRICS, name) for name in self.run.metrics],
             validation,
+            held,
             common,
         )
 
     def _divided(
         self, me: PeerId, modalities: Modalities, train: Dataset, test: Dataset
-    ) -> tuple[Dataset, Dataset, Stream | None, Dataset | None]:
-        """An agent's share as its learner takes it: to train on and to test with, the stream, and to validate with."""
+    ) -> tuple[Dataset, Dataset, Stream | None, Dataset | None, Dataset | None]:
+        """An agent's share as its learner takes it.
+
+        To train on and to test with, the stream, to validate with, and to weigh predictions by.
+        """
         if (tasks := self.tasks(me, modalities)) is not None:
-            return tasks.at(0), tasks.own, tasks, None
-        stopping = self.run.early_stopping
-        if stopping is None or me == self.coordinator:
-            return train, test, None, None
-        train, validation = stopping.held_out(train, me, self.run.seed, BY[self.run.test_by])
-        return train, test, None, validation
+            return tasks.at(0), tasks.own, tasks, None, None
+        if me == self.coordinator:
+            return train, test, None, None, None
+        cut = BY[self.run.test_by]
+        stopping, validation, held = self.run.early_stopping, None, None
+        if stopping is not None:
+            train, validation = stopping.held_out(train, me, self.run.seed, cut)
+        if share := self.specs[me].model.chosen("weighting").keeps_apart:
+            train, held = held_out(train, share, me, self.run.seed, cut)
+        return train, test, None, validation, held
 
     @property
     def spans(self) -> dict[PeerId, range]:

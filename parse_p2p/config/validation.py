@@ -1,7 +1,7 @@
 """What a run file may ask that cannot be: each function yields a sentence for everything of its kind."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 
@@ -64,15 +64,19 @@ def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema
             )
     if run.stream is not None and run.train.class_weights == FEDERATION:
         yield "train.class_weights: a stream's tasks have other classes each, which are not counted: take balanced"
+    elif run.stream is not None and run.train.prior:
+        yield "train.prior: a stream's tasks have other classes each, which are not counted: leave it out"
     if task.one_class:
         return
     where = f"and the task of the data is {task.name}"
     if method.classes:
         yield f"the method {method.name!r} learns from the class of each sample, {where}: {_methods_without_classes()}"
     if key := getattr(chosen, "needs_classes", ""):
-        yield f"options.{key}: it takes samples of one class alike, {where}: leave it out"
+        yield f"options.{key}: it looks at the class of each sample, {where}: leave it out"
     if run.train.class_weights != "none":
         yield f"train.class_weights: {run.train.class_weights} weighs classes, {where}: leave it out"
+    if run.train.prior:
+        yield f"train.prior: it corrects for how frequent classes are, {where}: leave it out"
     if run.tasks:
         yield f"tasks: they are made of classes, {where}: leave them out"
     if run.stream is not None:
@@ -81,9 +85,7 @@ def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema
 
 def impossible_arrivals(run: RunFile) -> Iterator[str]:
     """Keys that say themselves which samples there are in a round."""
-    agents = run.agents
-    own = [entry.data or {} for entry in agents] if isinstance(agents, list) else [*agents.data.values()]
-    if run.dataset != OWN or not any("watch" in values for values in (run.data, *own)):
+    if run.dataset != OWN or not any("watch" in values for values in _sources(run)):
         return
     for key, why in (("events", "agents that gain and lose modalities"), ("stream", "tasks that shift")):
         if getattr(run, key) is not None:
@@ -170,7 +172,7 @@ def impossible_directed(run: RunFile, method: Method, chosen: BaseModel, agrees:
     if agrees:
         yield (
             "graph.directed: agents agree on scales and classes over edges that go both ways: give a mean and "
-            "deviation in data_schema and no class_weights of the federation, or leave out directed"
+            "deviation in data_schema and neither class_weights of the federation nor a prior, or leave out directed"
         )
 
 
@@ -215,10 +217,32 @@ def impossible_early_stopping(run: RunFile) -> Iterator[str]:
         yield "early_stopping: a sensor breaks in some rounds, which cannot be compared with others: leave one out"
 
 
-def slow_agreement(modalities: Sequence[Modality], exchanges: float) -> Iterator[str]:
+def impossible_held_out(run: RunFile, specs: Iterable[AgentSpec]) -> Iterator[str]:
+    """Samples that are never to be trained on, where it changes which those are."""
+    keeping = [spec.model.weighting for spec in specs if spec.model.chosen("weighting").keeps_apart]
+    if not keeping:
+        return
+    said = f"model.weighting: {keeping[0]} keeps samples that are never trained on, and"
+    if run.stream is not None:
+        yield f"{said} a stream deals others in each task: leave stream out, or take weighting: none"
+    if run.events is not None:
+        yield f"{said} events change an agent's samples with its modalities: leave them out, or take weighting: none"
+    if any("watch" in values for values in _sources(run)):
+        yield f"{said} those that arrive (watch) change which those are: leave watch out, or take weighting: none"
+
+
+def _sources(run: RunFile) -> Iterator[Mapping[str, object]]:
+    """What is said of sources of the agents' own."""
+    agents = run.agents
+    yield from (run.data, *([e.data or {} for e in agents] if isinstance(agents, list) else agents.data.values()))
+
+
+def slow_agreement(run: RunFile, modalities: Sequence[Modality], exchanges: float) -> Iterator[str]:
     """Agents that would take too long to agree on what these modalities are scaled by, or how frequent classes are."""
     if exchanges > MOST:
         key, remedy = "train.class_weights", "take balanced"
+        if run.train.class_weights != FEDERATION:
+            key, remedy = "train.prior", "leave it out"
         if modalities:
             key, remedy = f"data_schema.modalities.{modalities[0]}.scale", "give a mean and deviation"
         how = "never hear of each other" if math.isinf(exchanges) else f"take {2 * exchanges:.0f} exchanges to agree"

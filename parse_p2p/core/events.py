@@ -590,7 +590,7 @@ class ScaleAgreed(Event):
     def sentence(self) -> str:
         counted = ", ".join(f"{count} of {m}" for m, count in list(self.samples.items())[:NAMED])
         by_scale = "scales its inputs as all agents do" + (f", by samples of all: {counted}" if counted else "")
-        by_class = "weighs its samples by how frequent their classes are among all agents"
+        by_class = "minds how frequent classes are among all agents"
         said = {by_scale: self.scaled, by_class: self.frequencies is not None}
         return " and ".join(sentence for sentence, holds in said.items() if holds)
 

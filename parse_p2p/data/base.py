@@ -38,7 +38,8 @@ Present = Mapping[Modality, Tensor]
 class Batch:
     """Some samples of a data set: inputs (B, ...), targets as there, weights float32 (B,), and its task.
 
-    Inputs are float32, or int64 (B, length) of tokens.
+    Inputs are float32, or int64 (B, length) of tokens. ``prior`` (C,) is what losses add to the logits of each class,
+    see ``prior_of``.
     """
 
     inputs: Mapping[Modality, Tensor]
@@ -46,6 +47,7 @@ class Batch:
     present: Present = field(default_factory=dict)
     weights: Tensor | None = None
     task: Task = CLASSIFICATION
+    prior: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -63,7 +65,7 @@ class Batch:
     def _part(self, rows: Tensor, missing: tuple[Modality, ...]) -> "Batch":
         inputs = {m: x[rows] for m, x in self.inputs.items() if m not in missing}
         weights = None if self.weights is None else self.weights[rows]
-        return Batch(inputs, self.targets[rows], weights=weights, task=self.task)
+        return Batch(inputs, self.targets[rows], weights=weights, task=self.task, prior=self.prior)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,7 @@ class Dataset:
     kinds    of the modalities that are tokens or embeddings, which their axes do not tell
     official  bool (N,) or None: the samples that its authors keep for testing
     group_names  what the groups are called, by their number; none where they are called by it
+    frequencies  (C,) or None: how frequent each class is among all agents' training samples, where that corrects logits
 
     Raises ConfigError where lengths differ or a target is not what the task says.
     """
@@ -103,6 +106,7 @@ class Dataset:
     kinds: Kinds = field(default_factory=dict)
     official: Tensor | None = None
     group_names: tuple[str, ...] = ()
+    frequencies: Tensor | None = None
 
     def __post_init__(self) -> None:
         columns: list[tuple[str, Input | None]] = [
@@ -353,10 +357,34 @@ def evened(dataset: Dataset, frequencies: Tensor | None) -> Dataset:
     """
     if frequencies is None or not len(dataset):
         return dataset
-    counted = frequencies[frequencies > 0]
-    rarest = counted.min() if len(counted) else 1.0
-    rare = rarest / torch.where(frequencies > 0, frequencies, rarest)[dataset.targets]
+    filled = _filled_up(frequencies)
+    rare = filled.min() / filled[dataset.targets]
     return replace(dataset, weights=(dataset.weighed().double() * rare).float())
+
+
+def prior_of(dataset: Dataset) -> Tensor:
+    """The logarithm of how frequent each class is here over how frequent it is among all agents, (C,), float64.
+
+    Added to logits while an agent trains, it lets them say what a sample is were classes as frequent as among all
+    (logit adjustment, Menon et al., arXiv 2007.07314, section 4; of clients, Zhang et al., arXiv 2209.00189). An agent
+    counts, beside its N samples by their weights, one more for each of the C classes, spread as among all:
+
+        log((n_c / f_c + C) / (N + C)).
+
+    So a class that it lacks has a finite value, and one that holds what all hold is not corrected. A class that nobody
+    counted is as frequent as the rarest of the others. ``frequencies`` have to be known.
+    """
+    assert dataset.frequencies is not None
+    weights = relative(dataset.weighed().double()).cpu()
+    counts = torch.zeros(dataset.classes, dtype=torch.float64).index_add(0, dataset.targets.cpu(), weights)
+    more = dataset.classes
+    return ((counts / _filled_up(dataset.frequencies.double().cpu()) + more) / (len(dataset) + more)).log()
+
+
+def _filled_up(frequencies: Tensor) -> Tensor:
+    """Frequencies (C,) where a class that nobody counted is as frequent as the rarest of the others."""
+    counted = frequencies[frequencies > 0]
+    return torch.where(frequencies > 0, frequencies, counted.min() if len(counted) else 1.0)
 
 
 def _scaled(x: Input, scale: Scale, there: Tensor | None) -> Input:

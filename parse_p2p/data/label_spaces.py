@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.data.base import Dataset
@@ -91,4 +92,20 @@ def seen_as(task: TaskOptions, dataset: Dataset) -> Dataset:
         new[group] = k
     mine = dataset.select(torch.nonzero(new[dataset.targets] >= 0).flatten())
     labels = class_names(task, dataset.class_names)
-    return replace(mine, targets=new[mine.targets], classes=len(task.classes), ceiling=None, shows=None, labels=labels)
+    return replace(
+        mine,
+        targets=new[mine.targets],
+        classes=len(task.classes),
+        ceiling=None,
+        shows=None,
+        labels=labels,
+        frequencies=_grouped(mine.frequencies, places(task, dataset.class_names)),
+    )
+
+
+def _grouped(frequencies: Tensor | None, groups: Sequence[Sequence[int]]) -> Tensor | None:
+    """How frequent the classes of a task are, beside each other."""
+    if frequencies is None:
+        return None
+    found = torch.stack([frequencies[list(group)].sum() for group in groups])
+    return found / found.sum() if bool((found > 0).any()) else found

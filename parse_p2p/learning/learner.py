@@ -9,20 +9,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError, Interrupted, TrainingError
 from parse_p2p.core.events import SCORE
-from parse_p2p.core.plugin_options import Named, OptionsBeside
+from parse_p2p.core.plugin_options import Named, OptionsBeside, refused
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Holder, Region
 from parse_p2p.core.types import Modality, PeerId
-from parse_p2p.data.base import Batch, Dataset, relative
+from parse_p2p.data.base import Batch, Dataset, evened, prior_of, relative
 from parse_p2p.data.streams import Stream
 from parse_p2p.learning.metrics import base as metrics_of
 from parse_p2p.learning.metrics.base import Metric, Predictions
@@ -64,6 +64,13 @@ class Training(OptionsBeside):
         description="balanced: in the loss each class of an agent's samples weighs as much as any other; federation: "
         "each class of all agents' samples, whose counts they agree on",
     )
+    prior: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="strength with which the logits of local steps are corrected for how much more frequent each "
+        "class is at an agent than among all, whose counts they agree on",
+    )
     autocast: Literal["none", "bf16"] = Field(
         "none", description="bf16: forward passes of local steps in bfloat16 where that is safe"
     )
@@ -74,6 +81,25 @@ class Training(OptionsBeside):
         "constant", description="learning rate over the rounds: constant, cosine …, or a class of torch's"
     )
     warmup: int = Field(0, ge=0, description="rounds at the beginning over which the learning rate grows, linearly")
+
+    @model_validator(mode="after")
+    def _corrected_once(self) -> Self:
+        if self.prior and self.class_weights == "balanced":
+            raise refused("prior", "class_weights: balanced makes each agent's classes alike; take federation, or none")
+        return self
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether the agents count their classes together."""
+        return self.class_weights == FEDERATION or self.prior > 0
+
+    def of_all(self, train: Dataset, frequencies: Tensor | None) -> Dataset:
+        """Training samples with what follows from how frequent each class is among all agents, (C,)."""
+        if frequencies is None:
+            return train
+        if self.class_weights == FEDERATION:
+            train, frequencies = evened(train, frequencies), (frequencies > 0) / (frequencies > 0).sum().clamp(min=1)
+        return replace(train, frequencies=frequencies) if self.prior else train
 
     @property
     def stepping(self) -> Optimiser:
@@ -138,8 +164,8 @@ class Learner:
     """One agent's model, optimiser and data: it trains on loss terms, cuts snapshots to send, and evaluates.
 
     ``model`` is the network, ``buffer`` all its parameters, flat and on ``buffer.values.device``. ``data`` are the
-    training samples, of a stream those seen so far; ``test`` the test set, ``common`` one that all agents have beside
-    it; ``holder`` is what sharing tables see;
+    training samples, of a stream those seen so far, and ``held`` others, kept to fit what weighs predictions; ``test``
+    is the test set, ``common`` one that all agents have beside it; ``holder`` is what sharing tables see;
     ``seed`` is the run's; ``metrics`` are evaluated beside accuracy. Raises ConfigError where the
     package of the metrics is missing.
     """
@@ -147,16 +173,16 @@ class Learner:
     def __init__(self, me: PeerId, model: Network, train: Dataset, test: Dataset, options: Training, seed: int,
                  device: torch.device, stream: Stream | None = None,
                  metrics: Sequence[Metric] = (), validation: Dataset | None = None,
-                 common: Dataset | None = None) -> None:  # fmt: skip
+                 held: Dataset | None = None, common: Dataset | None = None) -> None:  # fmt: skip
         if metrics:
             metrics_of.check()
         self.me = me
         self.metrics = metrics
         self.model = model.to(device)
-        self.buffer = ParameterBuffer(model.parts(), device)
+        self.buffer = ParameterBuffer(model.components(), device)
         self.options = options
         self.seed = seed
-        self.learn_from(train, test, stream, validation, common)
+        self.learn_from(train, test, stream, validation, held, common)
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
         groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
         self.optimiser = options.stepping.make(groups, options.lr)
@@ -174,6 +200,7 @@ class Learner:
         test: Dataset,
         stream: Stream | None = None,
         validation: Dataset | None = None,
+        held: Dataset | None = None,
         common: Dataset | None = None,
     ) -> None:
         """Take these samples from now on; of a stream, those it begins with."""
@@ -181,6 +208,7 @@ class Learner:
         self.train_on(train)
         self.test = _on(test, device)
         self.validation = None if validation is None else _on(validation, device)
+        self.held = None if held is None else _on(held, device)
         self.common = None if common is None else _on(common, device)
         self.stream = stream
         self.others = None if stream is None else _on(stream.others, device)
@@ -270,8 +298,15 @@ class Learner:
         chosen = self.data if data is None else data
         order = torch.randperm(len(chosen), generator=self._draw).to(chosen.targets.device)
         # nearly equal batches: in a last one of two samples any two features correlate perfectly
+        prior = self._prior(chosen)
         for rows in torch.tensor_split(order, math.ceil(len(chosen) / self.options.batch)):
-            yield chosen.batch(rows)
+            yield chosen.batch(rows) if prior is None else replace(chosen.batch(rows), prior=prior)
+
+    def _prior(self, data: Dataset) -> Tensor | None:
+        """What losses add to the logits, (C,), where they are corrected for how frequent classes are here."""
+        if not self.options.prior or data.frequencies is None:
+            return None
+        return (self.options.prior * prior_of(data)).float().to(data.targets.device)
 
     def step(
         self, loss: Callable[[], Tensor], adjust: Adjust | None = None, only: Callable[[str], bool] | None = None
@@ -360,6 +395,20 @@ class Learner:
                     for m, x in joined(self.model(part.inputs).latents).items():
                         seen.setdefault(m, []).append(x)
         weigher.learn({m: torch.cat(found) for m, found in seen.items() if m not in broken})
+
+    @torch.no_grad()
+    def fit_weights(self) -> None:
+        """Fit what weighs predictions to the samples that are kept for it, where it asks for any."""
+        weigher, held = self.model.weighting, self.held
+        if not isinstance(weigher, Weigher) or held is None:
+            return
+        self.model.eval()
+        with Noise(self.buffer.values.device, self.seed, self.me, self._round, "held out").drawn():
+            rows = torch.split(torch.arange(len(held), device=held.targets.device), EVALUATION_BATCH)
+            batches = [replace(held.batch(some), prior=self._prior(held)) for some in rows]
+            parts = [part for batch in batches for _, part in batch.parts()]
+            said = [(self.model(part.inputs), part) for part in parts]
+        weigher.fit(said)
 
     @torch.no_grad()
     def evaluate(self, branches: Collection[str] | None = None) -> dict[str, float]:

@@ -4,6 +4,7 @@ Cross-entropies are in nats; other tasks than classification have losses of thei
 two modalities or the three slices are zero where there are none. B samples, d_κ slice widths.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import torch
@@ -21,26 +22,112 @@ def task(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     return nats(outputs.logits(task=batch.task), batch)
 
 
+def remainder(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+    """In place of ``task``: synergy as what the other branches leave over.
+
+    The others learn as if there were no synergistic branch, by the loss of their sum; it learns on top of their sum,
+    which is held fixed there, by the loss of all together. Where there is no such branch, or no other, it is ``task``.
+    """
+    synergy, others = _synergy(outputs)
+    if synergy is None or not others:
+        return task(network, batch, outputs)
+    fixed = [logits.detach() for logits in others]
+    return sum_of(others, batch) + sum_of([*fixed, synergy], batch)
+
+
+def sum_of(said: Sequence[Tensor], batch: Batch) -> Tensor:
+    """The task's loss of what several branches say together."""
+    return nats(batch.task.joined(torch.stack(list(said))), batch)
+
+
 def nats(logits: Tensor, batch: Batch) -> Tensor:
-    """Mean loss of logits (B, C), each sample by its weight: cross-entropy in nats, or what else the task says."""
+    """Mean loss of logits (B, C), each sample by its weight: cross-entropy in nats, or what else the task says.
+
+    The batch's correction for how frequent classes are here, where there is one, is added to the logits.
+    """
+    if batch.prior is not None:
+        logits = logits + batch.prior
     if batch.weights is None:
         return batch.task.loss(logits, batch.targets)
     return (batch.task.loss(logits, batch.targets, "none") * batch.weights).mean()
 
 
-def branches(weight: float, detached: bool = False) -> LossTerm:
-    """Cross-entropy of every head by itself; ``detached`` trains the heads alone, on latents held fixed."""
+def branches(weight: float, detached: bool = False, synergy: bool = True) -> LossTerm:
+    """Cross-entropy of every head by itself; ``detached`` trains the heads alone, on latents held fixed.
+
+    Without ``synergy`` the synergistic head has none, where it is not the only one.
+    """
 
     def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
         if detached:
             outputs = network.read({m: {k: z.detach() for k, z in zs.items()} for m, zs in outputs.latents.items()})
         losses: dict[str, list[Tensor]] = {}
         for name, logits in outputs.views.items():
+            if name == Kind.SYNERGISTIC and not synergy and len(outputs.views) > 1:
+                continue
             head = "redundant" if name.startswith("redundant.") else name
             losses.setdefault(head, []).append(nats(logits, batch))
         return weight * torch.stack([torch.stack(each).mean() for each in losses.values()]).sum()
 
     return term
+
+
+def by_modality(outputs: Outputs) -> dict[str, list[Tensor]]:
+    """What the heads on one modality alone say, each (B, C), by its name."""
+    said: dict[str, list[Tensor]] = {}
+    for name, logits in outputs.views.items():
+        branch, _, modality = name.partition(".")
+        if branch in ("redundant", "unique", "unimodal"):
+            said.setdefault(modality, []).append(logits)
+    return said
+
+
+def modality(weight: float) -> LossTerm:
+    """Cross-entropy of what the redundant and the unique head say together of each modality, summed over these.
+
+    So an agent with several learns of each as an agent with that one alone does. It is zero where there is one, whose
+    sum is the prediction itself, and where a modality has one head, of which ``branches`` is.
+    """
+
+    def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+        said = by_modality(outputs)
+        several = [each for each in said.values() if len(each) > 1 and len(said) > 1]
+        if not several:
+            return _mean([], batch)
+        return weight * torch.stack([sum_of(each, batch) for each in several]).sum()
+
+    return term
+
+
+def teach(weight: float) -> LossTerm:
+    """KL(others ‖ synergistic): the other branches, held fixed, teach it what they say of the classes that are wrong.
+
+    Both are the softmax over the classes but the true one: the part of distillation on non-target classes (Zhao et al.,
+    arXiv 2203.08679, section 3.1). A sample counts by its weight. Zero without a synergistic branch, or without others.
+    """
+
+    def term(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+        synergy, others = _synergy(outputs)
+        if synergy is None or not others:
+            return _mean([], batch)
+        teacher = batch.task.joined(torch.stack(others)).detach()
+        taught, said = (_of_wrong(logits, batch.targets) for logits in (teacher, synergy))
+        each = (taught.exp() * (taught - said)).sum(1)
+        return weight * (each if batch.weights is None else each * batch.weights).mean()
+
+    return term
+
+
+def _of_wrong(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probabilities among the classes that are not the true one, (B, C) → (B, C − 1)."""
+    wrong = torch.arange(logits.shape[1], device=logits.device) != targets[:, None]
+    return logits[wrong].view(len(logits), -1).log_softmax(1)
+
+
+def _synergy(outputs: Outputs) -> tuple[Tensor | None, list[Tensor]]:
+    """What the synergistic branch says, if there is one, and what the others say."""
+    others = {name: logits for name, logits in outputs.branches.items() if name != Kind.SYNERGISTIC}
+    return outputs.branches.get(Kind.SYNERGISTIC), list(others.values())
 
 
 def contrast(weight: float, temperature: float, supervised: bool = False) -> LossTerm:

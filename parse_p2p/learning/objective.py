@@ -1,5 +1,7 @@
 """The objective of local training: the same loss terms for every method, so that these differ in their exchange."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from parse_p2p.learning import losses
@@ -28,11 +30,27 @@ class SliceLossOptions(LossOptions):
     temperature: float = Field(0.2, gt=0, description="temperature of the contrast")
     align: float = Field(0.0, ge=0, description="weight of the distance between redundant slices")
     orthogonal: float = Field(5.0, ge=0, description="weight of the correlation between slices")
+    modality: float = Field(
+        0.0, ge=0, description="weight of each modality's own cross-entropy, of its redundant and unique head together"
+    )
+    synergy: Literal["joint", "remainder"] = Field(
+        "joint",
+        description="remainder: the other heads learn as if there were no synergy, and the synergistic one on top of "
+        "their sum held fixed, without a loss of its own",
+    )
+    teach: float = Field(
+        0.0,
+        ge=0,
+        description="weight with which the other heads teach the synergistic one what they say of wrong classes, in "
+        "place of a loss of its own",
+    )
 
     @property
     def needs_classes(self) -> str:
-        """The contrast of whole classes."""
-        return "supervised" if self.contrast and self.supervised else ""
+        """The contrast of whole classes, and what is taught of wrong ones."""
+        if self.contrast and self.supervised:
+            return "supervised"
+        return "teach" if self.teach else ""
 
 
 def terms(options: LossOptions) -> list[LossTerm]:
@@ -42,7 +60,14 @@ def terms(options: LossOptions) -> list[LossTerm]:
 
 def slice_terms(options: SliceLossOptions) -> list[LossTerm]:
     """The loss of a round with the terms on slices, for ``Learner.train``; terms of weight zero are left out."""
-    chosen = terms(options)
+    joint = options.synergy == "joint"
+    chosen: list[LossTerm] = [losses.task if joint else losses.remainder]
+    if options.branch:
+        chosen.append(losses.branches(options.branch, options.detach, synergy=joint and not options.teach))
+    if options.modality:
+        chosen.append(losses.modality(options.modality))
+    if options.teach:
+        chosen.append(losses.teach(options.teach))
     if options.contrast:
         chosen.append(losses.contrast(options.contrast, options.temperature, options.supervised))
     if options.align:

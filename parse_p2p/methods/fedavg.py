@@ -20,6 +20,7 @@ TABLE: Sharing = {
     "head.fusion": everyone,
     "head.synergistic": same_type,
     "head.joint": same_type,
+    "head.weights": same_type,
     "gate": nobody,
     "discriminator": nobody,
 }

@@ -51,11 +51,14 @@ class Options(BaseModel):
 STAGE_1: Sharing = dict.fromkeys(ENCODER, having) | {
     "head.unique": having,
     "head.unimodal": having,
+    "head.weights": same_type,
     "head.redundant": same_type,  # one head for all modalities, so it cannot belong to one of them
     **dict.fromkeys(FUSION, nobody),
 }
-STAGE_2: Sharing = {part: both(group, unimodal) for part, group in STAGE_1.items()} | dict.fromkeys(
-    FUSION, both(same_type, multimodal)
+STAGE_2: Sharing = (
+    {part: both(group, unimodal) for part, group in STAGE_1.items()}
+    | dict.fromkeys(FUSION, both(same_type, multimodal))
+    | {"head.weights": same_type}
 )
 
 
@@ -65,12 +68,7 @@ def first_stage(options: Options, round: int, rounds: int) -> bool:
 
 def unimodal_loss(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     """The cross-entropy of each modality's own prediction, summed over the modalities."""
-    said: dict[str, list[Tensor]] = {}
-    for name, logits in outputs.views.items():
-        branch, _, modality = name.partition(".")
-        if branch in ("redundant", "unique", "unimodal"):
-            said.setdefault(modality, []).append(logits)
-    return torch.stack([losses.nats(batch.task.joined(torch.stack(each)), batch) for each in said.values()]).sum()
+    return torch.stack([losses.sum_of(each, batch) for each in losses.by_modality(outputs).values()]).sum()
 
 
 def peer(local: Local, options: Options) -> Script:

@@ -31,6 +31,7 @@ def sharing(options: Options, round: int, rounds: int) -> Sharing:
         "rows.synergistic": both(having, multimodal),
         "head.redundant": everyone if options.redundant_scope == "everyone" else same_type,
         "head.unique": having,
+        "head.weights": same_type,
         "head.synergistic": both(same_type if options.synergistic_scope == "same-type" else multimodal, multimodal),
     }
 

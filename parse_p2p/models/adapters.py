@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.slices import Component
-from parse_p2p.models.base import Encoders, InputShapes, ModelOptions, as_buffers, initialise, key_of, module_dict
+from parse_p2p.models.base import (
+    Encoders,
+    InputShapes,
+    ModelOptions,
+    as_buffers,
+    initialise,
+    key_of,
+    module_dict,
+    rectified,
+)
 from parse_p2p.models.lora.backbone import MAPS, Backbone
 from parse_p2p.models.lora.colora import Adapter, CoLoRA, LoRA
 from parse_p2p.models.parameter_buffer import Parts
@@ -115,7 +124,7 @@ class Adapters(Backbone):
 
     def _freeze(self, generator: torch.Generator) -> None:
         """Make buffers of all parameters, with random values."""
-        initialise(self, generator)
+        initialise(self, generator, self.options.initialisation, rectified(self))
         values = {name: p.detach().clone() for name, p in self.named_parameters()}
         as_buffers(self)
         for name, value in values.items():

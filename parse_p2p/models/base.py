@@ -4,9 +4,9 @@ Shapes: B samples, C classes, d_κ the width of a slice.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -23,6 +23,9 @@ from parse_p2p.models.parameter_buffer import Parts
 
 MARK = "m·"  # before every key of a ModuleDict
 KEEPS = "keeps_values"  # of a module that is not to be initialised
+RECTIFIED = "rectified"  # of a module, its layers that a rectifier follows which is no module
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+RECTIFIERS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU)
 
 InputShapes = Mapping[Modality, tuple[int, ...]]
 """The shape of one sample of each modality of an agent."""
@@ -30,6 +33,8 @@ InputShapes = Mapping[Modality, tuple[int, ...]]
 Latents = Mapping[Modality, Mapping[Kind, Tensor]]
 """What heads read: of every modality the slices (B, d_κ), by their kinds."""
 
+
+Initialisation = Literal["uniform", "he"]
 
 Encoders = Mapping[Modality, EncoderOptions]
 """The options of the encoder of each modality."""
@@ -48,6 +53,10 @@ class ModelOptions(OptionsBeside):
         "none", description="how much a modality counts in a prediction: reliability, by how usual it looks, or none"
     )
     init: str = Field("common", pattern="^(common|own)$", description="same start for equal parts, or each its own")
+    initialisation: Initialisation = Field(
+        "uniform",
+        description="law of first values: uniform, within ±1/√fan-in; he, which keeps the variance through rectifiers",
+    )
     encoder: EncoderOptions = Field(EncoderOptions(), description="the trunk of every modality")
     encoders: dict[str, EncoderChanges] = Field(
         default_factory=dict, description="changes to encoder by modality, as {audio: {width: 32}}"
@@ -118,10 +127,12 @@ class Network(nn.Module):
     A network of one's own gives ``forward``, ``read`` and ``parts``. ``shapes`` are those of one sample of each of its
     agent's modalities. ``trunk_of(m)`` is the encoder of a modality, which gives ``features[m]`` numbers;
     ``architectures[m]`` is empty where it is the run's. ``reads_some`` says that ``forward`` takes the inputs of some
-    of the modalities too, and ``read`` their latents: of samples that lack the others.
+    of the modalities too, and ``read`` their latents: of samples that lack the others. ``branch_names`` are
+    those that it says of a sample with all modalities, where they are several and it is known before.
     """
 
     reads_some: ClassVar[bool] = False
+    branch_names: tuple[str, ...] = ()
 
     def __init__(self, shapes: InputShapes, options: ModelOptions, encoders: Encoders) -> None:
         super().__init__()
@@ -139,6 +150,10 @@ class Network(nn.Module):
     def parts(self) -> Parts:
         """The components with their trainable parameters, by which they are shared; each parameter in one of them."""
         raise NotImplementedError
+
+    def components(self) -> Parts:
+        """The ``parts``, and those of what weighs the network's predictions."""
+        return [*self.parts(), *getattr(self.weighting, "parts", list)()]
 
     def forward(self, inputs: Mapping[Modality, Tensor]) -> Outputs:
         """What the network says of a batch: ``inputs[m]`` is (B, *shape of m); see ``reads_some``."""
@@ -219,17 +234,53 @@ def _architecture(encoder: EncoderOptions, common: EncoderOptions) -> str:
     return "" if alike else encoder.label
 
 
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Initialise linear and convolution layers as torch does by default, from an explicit generator.
+def initialise(
+    module: nn.Module,
+    generator: torch.Generator,
+    law: Initialisation = "uniform",
+    rectified: Collection[nn.Module] = (),
+) -> None:
+    """Initialise linear and convolution layers by a law, from an explicit generator.
 
-    Uniform in ±1/√fan_in for weights and biases alike: rows of one layer drawn apart have the law of the whole.
+    ``uniform``, as torch does by default: in ±1/√fan_in for weights and biases alike. ``he`` (He et al., arXiv
+    1502.01852, section 2.2): weights uniform with the variance 2/fan_in where the layer is among the ``rectified`` and
+    1/fan_in elsewhere, biases 0; embeddings, which have no fan-in, as ever. By either law every row is drawn by itself:
+    rows of one layer drawn apart have the law of the whole.
     """
     for layer in module.modules():
         weight = getattr(layer, "weight", None)
-        if isinstance(weight, Tensor) and weight.dim() > 1:
-            bound = weight[0].numel() ** -0.5
-            for parameter in layer.parameters(recurse=False):
+        if not isinstance(weight, Tensor) or weight.dim() < 2:
+            continue
+        bound, he = weight[0].numel() ** -0.5, law == "he" and not isinstance(layer, nn.Embedding)
+        if he:  # a uniform law has a third of its bound's square as variance
+            bound *= 6**0.5 if layer in rectified else 3**0.5
+        for parameter in layer.parameters(recurse=False):
+            if he and parameter.dim() < 2:
+                nn.init.zeros_(parameter)
+            else:
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+def rectified(network: nn.Module) -> set[nn.Module]:
+    """The layers of a network whose outputs go through a rectifier before any other layer with parameters.
+
+    In each ``nn.Sequential`` as it stands there; elsewhere what a module names itself, by an attribute ``rectified``.
+    """
+    found: set[nn.Module] = set()
+    for module in network.modules():
+        found |= set(getattr(module, RECTIFIED, ()))
+        if isinstance(module, nn.Sequential):
+            found |= set(_before_rectifiers(module))
+    return found
+
+
+def _before_rectifiers(steps: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    last: nn.Module | None = None
+    for step in steps:
+        if isinstance(step, RECTIFIERS) and isinstance(last, LAYERS):
+            yield last
+        if isinstance(step, RECTIFIERS) or any(True for _ in step.parameters()):
+            last = step
 
 
 def as_buffers(module: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from hashlib import blake2b
 from importlib import import_module
-from typing import Any, Self
+from typing import Any, Literal, Self
 from weakref import WeakSet
 
 import torch
@@ -40,8 +40,11 @@ from parse_p2p.models.lora.injection import LoraOptions, inject
 SHIPPED = (*BY_AXES.values(), "tokens")
 """The encoders by the kind of input that they are for."""
 
-SIZES = ("width", "depth")
+SIZES = ("width", "depth", "norm")
 """What the encoders that are shipped are made by."""
+
+EPSILON = 1e-5
+"""Added to a variance, as in torch's layer normalisation."""
 
 
 class EncoderOptions(BaseModel):
@@ -55,6 +58,9 @@ class EncoderOptions(BaseModel):
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of a module of one's own")
     width: int = Field(64, ge=1, description="features the trunk gives; one of one's own has those that it has")
     depth: int = Field(2, ge=1, description="hidden layers")
+    norm: Literal["none", "layer"] = Field(
+        "none", description="layer: normalise each sample's features after every hidden layer and its rectifier"
+    )
     frozen: bool = Field(False, description="keep the trunk as it is and train only the fission on it")
     weights: str | None = Field(
         None,
@@ -72,8 +78,11 @@ class EncoderOptions(BaseModel):
             raise refused("lora", f"the encoder {self.kind!r} has no such adapters: they are for a module of one's own")
         if self.lora and not self.frozen:
             raise refused("lora", "its adapters are trained in a trunk that stays as it is: set frozen: true")
-        if not _takes_sizes(self.kind) and "depth" in self.model_fields_set:
-            raise refused("depth", f"the encoder {self.kind!r} does not know it: give it what it knows as args")
+        for key in ("depth", "norm"):
+            if not _takes_sizes(self.kind) and key in self.model_fields_set:
+                raise refused(key, f"the encoder {self.kind!r} does not know it: give it what it knows as args")
+        if self.norm == "layer" and self.width == 1:
+            raise refused("norm", "of one feature nothing is left once it is normalised: give the encoder more width")
         self._read_args()
         return self
 
@@ -95,7 +104,7 @@ class EncoderOptions(BaseModel):
         return {key: value for key, value in keys.items() if key not in SIZES or key in known}
 
     def __hash__(self) -> int:  # of a dict there is none
-        return hash((self.kind, self.width, self.depth, self.frozen, self.weights))
+        return hash((self.kind, self.width, self.depth, self.norm, self.frozen, self.weights))
 
     @property
     def ones_own(self) -> bool:
@@ -107,7 +116,8 @@ class EncoderOptions(BaseModel):
         """A text that differs where the options do, such as ``auto-64x2``."""
         more = [self.args, self.lora and self.lora.model_dump()] if self.args or self.lora else None
         digest = f"-{_digest(more)}" if more else ""
-        size = "" if self.ones_own and not _takes_sizes(self.kind) else f"-{self.width}x{self.depth}"
+        norm = "" if self.norm == "none" else f"-{self.norm}-norm"
+        size = "" if self.ones_own and not _takes_sizes(self.kind) else f"-{self.width}x{self.depth}{norm}"
         return self.kind + size + digest + ("-frozen" if self.frozen else "")
 
     def changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,6 +194,27 @@ def drawing(*names: object) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seeded(*names).initial_seed())
         yield
+
+
+class Norm(nn.Module):
+    """Layer normalisation without parameters (Ba et al., arXiv 1607.06450, section 3): (B, ...) → (B, ...).
+
+    Each sample gets the mean 0 and variance 1 over all of its numbers.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalised(x, tuple(range(1, x.dim())))
+
+
+def normalised(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """To mean 0 and variance 1 over these axes, as ``layer_norm`` does, which needs sizes that no graph has."""
+    centred = x.float() - x.float().mean(axes, keepdim=True)  # float: also under autocast
+    return centred * (centred.square().mean(axes, keepdim=True) + EPSILON).rsqrt()
+
+
+def hidden(layer: nn.Module, options: EncoderOptions) -> list[nn.Module]:
+    """A hidden layer: rectified, and then normalised where the options say so."""
+    return [layer, nn.ReLU(), *([Norm()] if options.norm == "layer" else [])]
 
 
 class Trunk(nn.Module):

@@ -71,7 +71,8 @@ class Fission(Network):
             kind = "+".join(self.modalities)
             raise ConfigError(f"model.split {list(own.split)} leaves no branch to agents with {kind}")
         self.rows = module_dict({m: self._rows(self.features[m]) for m in self.modalities})
-        self.heads = self._heads(classes, own)
+        heads = self._heads(classes, own)
+        self.branch_names, self.heads = tuple(heads), module_dict(heads)
 
     def _has(self, kind: Kind) -> bool:
         return kind != Kind.SYNERGISTIC or len(self.modalities) > 1
@@ -79,7 +80,7 @@ class Fission(Network):
     def _rows(self, width: int) -> nn.ModuleDict:
         return module_dict({kind: nn.Linear(width, size) for kind, size in self.widths.items()})
 
-    def _heads(self, classes: int, options: Options) -> nn.ModuleDict:
+    def _heads(self, classes: int, options: Options) -> dict[str, nn.Module]:
         """Heads by the name of their branch."""
         heads: dict[str, nn.Module] = {}
         if (size := self.widths.get(Kind.REDUNDANT)) is not None:
@@ -88,7 +89,7 @@ class Fission(Network):
             heads |= {f"unique.{m}": nn.Linear(size, classes) for m in self.modalities}
         if (size := self.widths.get(Kind.SYNERGISTIC)) is not None:
             heads["synergistic"] = fusion.build(options.fusion, len(self.modalities), size, options.hidden, classes)
-        return module_dict(heads)
+        return heads
 
     def _head(self, branch: str) -> nn.Module:
         return self.heads[key_of(branch)]

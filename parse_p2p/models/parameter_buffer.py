@@ -21,7 +21,7 @@ class ParameterBuffer:
     """All parameters of a model, one component after another, in one flat tensor.
 
     ``values`` and ``grads`` are float32 (size,) on one device; ``regions`` says where each component lies, by its name.
-    ``leaves`` holds one flat parameter per component, its gradient in place, for an optimiser.
+    ``leaves`` holds one flat parameter per component that takes gradients, its gradient in place, for an optimiser.
     """
 
     def __init__(self, parts: Parts, device: torch.device) -> None:
@@ -31,7 +31,8 @@ class ParameterBuffer:
         self.grads = torch.zeros(self.size, device=device)
         for component, parameters in parts:
             self._adopt(self.regions[component.name], parameters)
-        self.leaves = {name: self._leaf(region) for name, region in self.regions.items()}
+        trained = [c.name for c, parameters in parts if any(p.requires_grad for p in parameters.values())]
+        self.leaves = {name: self._leaf(self.regions[name]) for name in trained}
 
     def view(self, region: Region) -> Tensor:
         """The parameters of a region, (region.size,), not copied: writing to them changes the model."""

@@ -187,6 +187,8 @@ class AgentState:
             self.learner.test = without(self.learner.test, self.failed)
             if self.learner.validation is not None:
                 self.learner.validation = without(self.learner.validation, self.failed)
+            if self.learner.held is not None:
+                self.learner.held = without(self.learner.held, self.failed)
             if self.learner.common is not None:
                 self.learner.common = without(self.learner.common, self.failed)
 
@@ -236,7 +238,9 @@ def _looking_back(learner: Learner, script: Script) -> Script:
 
 
 def _weighing(local: Local, script: Script, broken: Modalities) -> Script:
-    """The same script, after which is learnt what weighs modalities; a round that loses its quorum is undone."""
+    """The same script, around which is learnt what weighs predictions; a round that loses its quorum is undone."""
+    if local.round:  # before the first the network says nothing yet
+        local.learner.fit_weights()
     metrics = yield from script
     local.learner.learn_weights(broken)
     return metrics

@@ -66,7 +66,7 @@ class RunModels:
                 f"the frozen trunk of {me} is not the one it was trained on: give it the same weights as then"
             )
         try:
-            fill(network.changing_buffers(), ParameterBuffer(network.parts(), torch.device("cpu")), state)
+            fill(network.changing_buffers(), ParameterBuffer(network.components(), torch.device("cpu")), state)
         except ConfigError as error:
             raise ConfigError(f"the checkpoint of {me} after round {found} is none of this run ({error})") from None
         description = self._description(spec, found)

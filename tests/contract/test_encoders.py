@@ -3,6 +3,7 @@
 import pytest
 import torch
 from plans import inputs, plan
+from pydantic import ValidationError
 
 from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
@@ -68,6 +69,56 @@ def test_depth_adds_parameters_and_width_too(kind, shape):
 def test_a_row_is_encoded_by_itself(kind, shape):
     encoder, x = trunk(shape, EncoderOptions(kind=kind)).eval(), inputs({"x": shape})["x"]
     torch.testing.assert_close(encoder(x)[2:3], encoder(x[2:3]), rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def larger(module):
+    """All layers, but for embeddings, times a hundred."""
+    for name, p in module.named_parameters():
+        p.mul_(1 if name.startswith("embedding") else 100)
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES)
+def test_a_norm_takes_the_scale_of_a_layer_out_and_adds_no_parameter(kind, shape):
+    plain, encoder = (trunk(shape, EncoderOptions(kind=kind, width=8, norm=norm)) for norm in ("none", "layer"))
+    assert [p.shape for p in encoder.parameters()] == [p.shape for p in plain.parameters()]
+    x = inputs({"x": shape})["x"]
+    for module in (encoder, plain):
+        initialise(module, torch.Generator().manual_seed(0))
+        larger(module)  # so that a variance is far above what is added to it
+    before, shallow = encoder(x), plain(x)
+    torch.testing.assert_close(before[2:3], encoder(x[2:3]), rtol=1e-4, atol=1e-6)
+    for module in (encoder, plain):
+        larger(module)
+    torch.testing.assert_close(encoder(x), before, rtol=1e-2, atol=1e-2)
+    assert not torch.allclose(plain(x), shallow, rtol=0.5, atol=0.5)
+
+
+@pytest.mark.parametrize("kind", ["vector", "image", "tokens"])
+def test_the_features_of_a_sample_have_mean_0_and_variance_1(kind):
+    shape = {"vector": (7,), "image": (1, 6, 6), "tokens": TokenShape((5,), 9)}[kind]
+    encoder = trunk(shape, EncoderOptions(kind=kind, width=40, norm="layer"))
+    initialise(encoder, torch.Generator().manual_seed(0))
+    said = encoder(inputs({"x": shape})["x"])
+    torch.testing.assert_close(said.mean(1), torch.zeros(5), rtol=0, atol=1e-5)
+    torch.testing.assert_close(said.var(1, correction=0), torch.ones(5), rtol=1e-2, atol=1e-2)
+
+
+def test_a_norm_of_tokens_does_not_see_padding():
+    encoder = trunk(TokenShape((4,), 40, padding=3), EncoderOptions(kind="tokens", width=8, norm="layer"))
+    initialise(encoder, torch.Generator().manual_seed(0))
+    longer = torch.tensor([[5, 7, 9, 3, 3, 3]])
+    torch.testing.assert_close(encoder(longer[:, :3]), encoder(longer))
+
+
+def test_a_norm_is_in_the_label_and_refused_where_it_means_nothing():
+    assert EncoderOptions(norm="layer").label == "auto-64x2-layer-norm" != EncoderOptions().label
+    with pytest.raises(ValidationError, match="of one feature nothing is left once it is normalised"):
+        EncoderOptions(width=1, norm="layer")
+    with pytest.raises(ValidationError, match="the encoder 'timm' does not know it: give it what it knows as args"):
+        EncoderOptions(kind="timm", args={"name": "resnet18"}, norm="layer")
+    changed = EncoderOptions(norm="layer").changed({"kind": "timm", "args": {"name": "resnet18"}})
+    assert EncoderOptions.model_validate(changed).norm == "none"
 
 
 @pytest.mark.parametrize(("kind", "shape"), CASES)

@@ -17,7 +17,7 @@ from parse_p2p.core.types import Modality, TensorMap
 from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.learning.optimisers.adam import Adam
 from parse_p2p.models.adapters import Adapters, slots
-from parse_p2p.models.base import initialise, key_of
+from parse_p2p.models.base import initialise, key_of, rectified
 from parse_p2p.models.lora.alignment import Frame, aligned, merged, orthonormal
 from parse_p2p.models.lora.backbone import Backbone, Tap, tapped
 
@@ -56,7 +56,7 @@ def pretrain(backbone: Backbone, data: Dataset, steps: int, generator: torch.Gen
     It is initialised and takes Adam steps on the cross-entropy; every draw is the generator's. Each minibatch shows a
     random set of the modalities, one at least.
     """
-    initialise(backbone, generator)
+    initialise(backbone, generator, backbone.options.initialisation, rectified(backbone))
     optimiser = Adam(backbone.parameters(), lr=RATE)
     for _ in range(steps if len(data) else 0):
         batch = data.batch(torch.randint(len(data), (BATCH,), generator=generator))

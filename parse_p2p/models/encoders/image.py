@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from parse_p2p.models.encoder import EncoderOptions
+from parse_p2p.models.encoder import EncoderOptions, hidden
 
 
 def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
@@ -13,8 +13,9 @@ def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
     layers: list[nn.Module] = []
     sizes = [channels] + [max(4, options.width // 4)] * options.depth
     for a, b in pairwise(sizes):
-        layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU()]
+        layers += hidden(nn.Conv2d(a, b, 3, padding=1), options)
         if min(height, width) >= 4:
             layers.append(nn.MaxPool2d(2))
             height, width = height // 2, width // 2
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(sizes[-1] * height * width, options.width), nn.ReLU())
+    last = nn.Linear(sizes[-1] * height * width, options.width)
+    return nn.Sequential(*layers, nn.Flatten(), *hidden(last, options))

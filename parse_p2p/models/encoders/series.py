@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from parse_p2p.models.encoder import EncoderOptions
+from parse_p2p.models.encoder import EncoderOptions, hidden
 
 
 def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
@@ -12,5 +12,5 @@ def build(shape: tuple[int, ...], options: EncoderOptions) -> nn.Module:
     sizes = [shape[0]] + [options.width] * options.depth
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise(sizes)):
-        layers += [nn.Conv1d(a, b, 5, stride=1 if i == 0 else 2, padding=2), nn.ReLU()]
+        layers += hidden(nn.Conv1d(a, b, 5, stride=1 if i == 0 else 2, padding=2), options)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())

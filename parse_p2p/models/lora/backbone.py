@@ -45,6 +45,11 @@ class Layer(nn.Module):
         self.up = nn.Linear(width, EXPANSION * width)
         self.down = nn.Linear(EXPANSION * width, width)
 
+    @property
+    def rectified(self) -> list[nn.Module]:
+        """The first of the two."""
+        return [self.up]
+
     def forward(self, x: Tensor, index: int, add: Addition) -> Tensor:
         h = layer_norm(x, [self.up.in_features])
         h = relu(self.up(h) + add(index, "in", h))
@@ -72,8 +77,8 @@ class Backbone(Network):
                 f"the network 'adapters' has layers of its own and no place for the encoder {encoder.kind!r}: "
                 "leave kind out"
             )
-        self.width, self.depth = encoder.width, encoder.depth
-        stem = EncoderOptions(width=self.width, depth=1)
+        self.width, self.depth, self.norm = encoder.width, encoder.depth, encoder.norm
+        stem = EncoderOptions(width=self.width, depth=1, norm=self.norm)
         super().__init__(shapes, options, dict.fromkeys(shapes, stem))
         self.shapes, self.classes, self.options = dict(shapes), classes, options
         self.layers = nn.ModuleList([Layer(self.width) for _ in range(self.depth)])
@@ -90,7 +95,7 @@ class Backbone(Network):
 
     def sibling(self, width: int, depth: int) -> "Backbone":
         """A backbone of another size for the same inputs and classes."""
-        encoder = EncoderOptions(width=width, depth=depth)
+        encoder = EncoderOptions(width=width, depth=depth, norm=self.norm)
         return Backbone(self.shapes, self.classes, self.options, dict.fromkeys(self.shapes, encoder))
 
     def parts(self) -> Parts:

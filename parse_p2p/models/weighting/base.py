@@ -8,10 +8,11 @@ of the samples with some of their modalities left out,
 so that a branch on several modalities counts as little as the least reliable of them, whatever the network. Where all
 weights are 1 that is the network's own prediction, and it is given as it is, to the bit.
 
-Training knows nothing of it, and nothing of it is sent.
+Training knows nothing of it, and nothing of it is sent. A weighting that counts something else than modalities says so
+itself; what it has as parameters is shared as the method's table says of its parts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -19,10 +20,16 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.core.types import Modality
+from parse_p2p.core.rng import seeded
+from parse_p2p.core.types import Modality, PeerId
+from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.tasks.base import Task
 from parse_p2p.models.base import InputShapes, Latents, Network, Outputs
 from parse_p2p.models.encoder import two_samples
+from parse_p2p.models.parameter_buffer import Parts
+
+Cut = Callable[[Dataset, float, int], tuple[Dataset, Dataset]]
+"""Divides a data set, as ``data.base.split`` does."""
 
 MOST = 8
 """Modalities of one agent, at most: the heads are asked about every set of them."""
@@ -39,6 +46,16 @@ class Weigher(nn.Module):
 
         Called after every round, with what the network then says.
         """
+
+    def fit(self, said: Sequence[tuple[Outputs, Batch]]) -> None:
+        """Fit to what the network says of all samples that are kept (``Weighting.keeps_apart``), by what they lack.
+
+        Called before every round but the first, so that parameters take part in its exchange.
+        """
+
+    def parts(self) -> Parts:
+        """The components with its parameters, where it has any; they take no gradients."""
+        return []
 
     def weights(self, network: Network, latents: Latents) -> Mapping[Modality, Tensor]:
         """The weight of each modality that is there, (B,), from 0 to 1; one of them at least is 1."""
@@ -66,9 +83,26 @@ class Weighting(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @property
+    def keeps_apart(self) -> float:
+        """The share of an agent's training samples that it keeps for itself, and that are never trained on."""
+        return 0.0
+
     def weigher(self, widths: Mapping[Modality, int]) -> Weigher | None:
         """What weighs modalities whose latents are so wide, all slices together; None weighs nothing."""
         raise NotImplementedError
+
+    def made_for(self, network: Network, shapes: InputShapes, name: str) -> Weigher | None:
+        """What weighs this network, of the weighting of this name; None where there is nothing to weigh.
+
+        By default it weighs modalities, where there are several. Raises ConfigError for a network that it cannot weigh.
+        """
+        if len(shapes) < 2 or self.weigher({}) is None:
+            return None
+        _refuse(network, shapes, name)
+        if torch.get_default_device().type == "meta":  # there only the parameters are asked for
+            return None
+        return self.weigher(_widths(network, shapes, name))
 
 
 def joined(latents: Latents) -> dict[Modality, Tensor]:
@@ -77,12 +111,25 @@ def joined(latents: Latents) -> dict[Modality, Tensor]:
 
 
 def weigh(network: Network, shapes: InputShapes, name: str, weighting: Weighting) -> Network:
-    """The network with what weighs its modalities, of the weighting of this name, where it has several.
+    """The network with what weighs what it says, of the weighting of this name. Raises ConfigError where it cannot."""
+    network.weighting = weighting.made_for(network, shapes, name)
+    return network
 
-    Raises ConfigError for a network that cannot do without one of them.
+
+def held_out(train: Dataset, share: float, me: PeerId, seed: int, cut: Cut) -> tuple[Dataset, Dataset]:
+    """An agent's training samples without a share that is kept to weigh predictions by, and these.
+
+    Raises ConfigError where it has too few for both.
     """
-    if len(shapes) < 2 or weighting.weigher({}) is None:
-        return network
+    try:
+        return cut(train, share, seeded(seed, "held out", me).initial_seed())
+    except ConfigError:
+        said = f"leaves agent {me}, which has {len(train)} training samples, none to weigh branches by; raise it"
+        raise ConfigError(f"model.held_out: {share} {said}, or take weighting: none") from None
+
+
+def _refuse(network: Network, shapes: InputShapes, name: str) -> None:
+    """Raise ConfigError for a network that cannot do without one of its modalities."""
     if not network.reads_some:
         raise ConfigError(
             f"model.weighting: {name} weighs what is said without a modality, and a {type(network).__name__} reads all "
@@ -93,9 +140,6 @@ def weigh(network: Network, shapes: InputShapes, name: str, weighting: Weighting
             f"model.weighting: {name} weighs up to {MOST} modalities, and an agent has {len(shapes)}; take "
             "weighting: none"
         )
-    if torch.get_default_device().type != "meta":  # there only the parameters are asked for
-        network.weighting = weighting.weigher(_widths(network, shapes, name))
-    return network
 
 
 @torch.no_grad()

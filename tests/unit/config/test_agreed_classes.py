@@ -8,48 +8,20 @@ import numpy as np
 import plans
 import pytest
 import torch
+from counting import AGENTS, counted, counting, samples
 from plans import dealt
 
-from parse_p2p.config.run_file import OWN, RunFile
-from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset, evened, split
 from parse_p2p.lab.analysis import load_checkpoints
 from parse_p2p.lab.experiments.recorded_simulation import record
 from parse_p2p.launch.run_folder import RunFolder
 
-AGENTS = ("a0", "a1", "a2")
-SMALL = {"latent": 6, "hidden": 4, "encoder": {"width": 6, "depth": 1}}
 WEIGHTS = {"train": {"class_weights": "federation"}}
 
 
-def samples(number, weighed=False):
-    """Mostly of the class that has the agent's number; of the last class, 3, nobody has any."""
-    rng, rows = np.random.default_rng(number), 24 + 8 * number
-    y = np.where(np.arange(rows) % 4 < 3, number, np.arange(rows) % 3)
-    x = torch.tensor(rng.normal(size=(rows, 3)) + y[:, None], dtype=torch.float32)
-    weights = torch.tensor(rng.uniform(0, 9, rows), dtype=torch.float32) if weighed else None
-    return Dataset("own", {"audio": x}, torch.from_numpy(y), 4, weights=weights)
-
-
-def plan(scale="own", weighed=False, coordinator=False, **changes):
-    agents = [{"id": me, "modalities": ["audio"]} for me in AGENTS]
-    agents += [{"id": "hub", "role": "coordinator"}] if coordinator else []
-    schema = {"modalities": {"audio": {"kind": "vector", "shape": [3], "scale": scale}}, "classes": list("0123")}
-    raw = {"graph": {"generator": "ring"}, "agents": agents, "dataset": OWN, "rounds": 2, "model": SMALL,
-           "device": "cpu", "data_schema": schema}  # fmt: skip
-    mine = {entry["id"]: samples(k, weighed) for k, entry in enumerate(agents)}
-    return RunPlan(RunFile.model_validate(raw | WEIGHTS | changes), samples=mine)
-
-
-def counted(made, there=AGENTS, weighed=False):
-    """The frequencies among the training samples of these agents, the weights of each with the mean 1."""
-    total = np.zeros(4)
-    for k in map(list(made.specs).index, there):
-        train, _ = split(samples(k, weighed), 0.25, 0)
-        weights = train.weighed().double().numpy()
-        np.add.at(total, train.targets.numpy(), weights / weights.mean())
-    return total / total.sum()
+def plan(**changes):
+    return counting(**WEIGHTS | changes)
 
 
 WAYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
@@ -117,7 +89,7 @@ def test_it_is_kept_and_gone_on_with(tmp_path):
     assert kept["classes"] == agents["a0"].agreed.frequencies.tolist()
     [said] = [e for e in (tmp_path / "agents/a0/events.jsonl").read_text().splitlines() if "scale-agreed" in e]
     assert json.loads(said)["frequencies"] == kept["classes"]
-    assert json.loads(said)["says"] == "weighs its samples by how frequent their classes are among all agents"
+    assert json.loads(said)["says"] == "minds how frequent classes are among all agents"
     learners = load_checkpoints.learners(plan(), RunFolder(tmp_path), 2)
     assert all(torch.equal(each.data.weights, agents[me].learner.data.weights) for me, each in learners.items())
     del kept["classes"]

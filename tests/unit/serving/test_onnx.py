@@ -26,6 +26,17 @@ def test_the_graph_of_every_network_says_what_the_network_says(tmp_path, network
             assert np.allclose(said, model.predict(few), rtol=0, atol=1e-6), me
 
 
+@pytest.mark.parametrize("layout", ["vector", "image"])
+def test_a_graph_of_trunks_with_norms_says_what_they_say(tmp_path, layout):
+    samples = {"views": "left-right", "layout": layout}
+    kinds = {"dataset": "digits4", "data": samples, "encoder": {"norm": "layer"}, "partition": {"kind": "dirichlet"}}
+    plan, _ = recorded(tmp_path, {"left": 1, "left+right": 1}, **kinds, rounds=1)
+    model, x = parse_p2p.load(tmp_path, "a1"), {m: each[:40].numpy() for m, each in asked(plan, "a1").items()}
+    onnx.write(model, tmp_path)
+    (said,) = runtime.InferenceSession(tmp_path / onnx.FILE).run([model.task.output], x)
+    assert np.allclose(said, model.predict(x), rtol=0, atol=1e-5)
+
+
 def test_a_network_that_a_graph_does_not_hold_is_refused(tmp_path, monkeypatch):
     recorded(tmp_path, mix={"audio": 2})
     model = parse_p2p.load(tmp_path, "a0")
