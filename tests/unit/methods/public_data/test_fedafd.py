@@ -73,9 +73,9 @@ def test_A1_a_step_of_the_one_side_leaves_the_other_as_it_is(wanted, variant, mo
     seen = []
     step = learner.step
 
-    def watched(loss, adjust=None, only=None):
+    def watched(loss, **how):
         before = [parts(learner, *group) for group in (ENCODERS, REST, ("discriminator",))]
-        value = step(loss, adjust, only)
+        value = step(loss, **how)
         after = [parts(learner, *group) for group in (ENCODERS, REST, ("discriminator",))]
         seen.append([same(b, a) for b, a in zip(before, after, strict=True)])
         return value
@@ -140,10 +140,9 @@ def test_A2_discriminators_are_kept_from_round_to_round_and_never_sent():
     two, _ = finished(made(), 2)
     for me in one:
         if me != "hub":
-            assert any(name.startswith("optimiser/state/momentum_buffer/discriminator") for name in one[me].state())
             kept = [parts(agent[me].learner, "discriminator") for agent in (one, two)]
             assert not same(*kept)
-    assert "optimiser/state/momentum_buffer/discriminator.audio" not in one["hub"].state()
+    assert not any("discriminator" in name for name in one["hub"].state() if "/momentum_buffer/" in name)
 
 
 def test_A3_what_came_from_the_coordinator_stays_as_it_came():
@@ -268,6 +267,7 @@ def test_A9_a_modality_nobody_uploads_is_not_distilled():
     hub = at(w.agent_state("hub"))
     rows = represent(hub.learner, hub.learner.data.inputs)
     me, knowledge = scene("audio")
+    base.task_pass(me, Options())  # or its rows would be the coordinator's
     before = parts(hub.learner, *ENCODERS)
     inbox = {me.me: base.upload(me, knowledge)}
     assert base.distil(hub, Options(), scheme(Options()), rows, inbox)
