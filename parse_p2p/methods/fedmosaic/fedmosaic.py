@@ -36,6 +36,7 @@ from parse_p2p.models.adapters import Adapters
 from parse_p2p.models.lora.backbone import EXPANSION
 
 PQ = "adapter.pq"
+LAST = "last/"  # in the coordinator's memory, before the name of a client: the round of its last hello
 
 
 class Options(FederatedOptions):
@@ -53,6 +54,9 @@ class Options(FederatedOptions):
     keep: float = Field(0.4, gt=0, le=1, description="share of the rows of a gradient that a sketch keeps")
     mask: Literal["random", "prefix"] = Field("random", description="which rows: the same for all agents")
     noise: float = Field(0.05, ge=0, description="noise on a sampled gradient, in units of its root mean square")
+    forget: int = Field(
+        5, ge=0, description="rounds without a sign of a client after which its adapters count no more; 0: they always do"
+    )
     ema: float = Field(0.5, gt=0, le=1, description="weight of this round's gradient against those before")
 
 
@@ -161,6 +165,7 @@ def coordinator(local: Local, options: Options) -> Script:
     clients = local.plan.clients
     hellos = yield Exchange("hello", expect=frozenset(clients), check=greeting, deadline=options.patience)
     setup = made(local, options)
+    drop_silent(local, options, hellos)
     there = [peer for peer in selected(local, options, local.round) if peer in hellos]
     new = [peer for peer in hellos if not hellos[peer].meta["ready"]]
     yield Exchange("global", messages(local, options, setup, there, new))
@@ -207,6 +212,19 @@ def uploads(local: Local) -> dict[PeerId, dict[str, Tensor]]:
     """The latest upload of every client."""
     found = within(local.memory, "upload/")
     return {PeerId(peer): within(found, f"{peer}/") for peer in sorted({name.split("/")[0] for name in found})}
+
+
+def drop_silent(local: Local, options: Options, hellos: Inbox) -> None:
+    """Note who said hello, and give up the uploads of those who have not for ``forget`` rounds.
+
+    Who is only not chosen says hello all the same. Who comes back counts again from its next upload on.
+    """
+    memory = local.memory
+    memory |= {f"{LAST}{peer}": torch.tensor(local.round) for peer in hellos}
+    silent = {name.removeprefix(LAST) for name in memory
+              if name.startswith(LAST) and local.round - int(memory[name]) >= options.forget > 0}  # fmt: skip
+    for name in [name for name in memory if name.startswith(tuple(f"upload/{peer}/" for peer in silent))]:
+        del memory[name]
 
 
 def customised(local: Local, options: Options, receivers: Collection[PeerId]) -> dict[PeerId, dict[str, Tensor]]:
