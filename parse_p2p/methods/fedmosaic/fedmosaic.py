@@ -55,7 +55,9 @@ class Options(FederatedOptions):
     mask: Literal["random", "prefix"] = Field("random", description="which rows: the same for all agents")
     noise: float = Field(0.05, ge=0, description="noise on a sampled gradient, in units of its root mean square")
     forget: int = Field(
-        5, ge=0, description="rounds without a sign of a client after which its adapters count no more; 0: they always do"
+        5,
+        ge=0,
+        description="rounds without a sign of a client after which its adapters count no more; 0: they always do",
     )
     ema: float = Field(0.5, gt=0, le=1, description="weight of this round's gradient against those before")
 

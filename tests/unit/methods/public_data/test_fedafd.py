@@ -1,5 +1,7 @@
 """FedAFD: who is stepped when, what crosses, what is refused, and what is left when its parts are turned off."""
 
+import math
+
 import pytest
 import torch
 from plans import dealt, finished, plan
@@ -422,3 +424,48 @@ def test_A13_separability_can_be_read_off_a_run():
     mine, theirs = represent(agent, inputs), represent(hub, inputs)
     for m, rows in mine.items():
         assert 0.5 <= separability(rows, theirs[m], seeded(0)) <= 1
+
+
+# the alignment, on a case made for it
+
+
+def aligned_to(moved, rounds):
+    """The discriminators' loss in every round, and how far the client's rows are from the global ones before and after.
+
+    Global rows are the client's own at first, moved, so that they can be had. The distance is the energy distance of
+    two sets, 2 E|u − g| − E|u − u'| − E|g − g'|, which is 0 for equal ones.
+    """
+    w = made({"audio": 1, "motion": 1}, data={"samples": 1000}, public={"share": 0.5}, rounds=rounds)
+    agent, inputs = w.agent_state("a0"), w.agent_state("hub").learner.data.inputs
+    start = represent(agent.learner, inputs)["audio"]
+    g = moved(start)
+    knowledge = PublicKnowledge("x", {"audio": inputs["audio"]}, {"audio": g, "motion": g})
+    told = []
+    for round in range(rounds):
+        agent.learner.begin(round, rounds)
+        base.pace(agent.learner, {"discriminator": Options().discriminator_rate})
+        local = Local(agent.me, agent.role, round, rounds, agent.learner, agent.plan(0), agent.memory)
+        told += [float(loss) for loss in fedafd.align(local, Options(), knowledge, 0)]
+
+    def apart(u):
+        between, mine, theirs = (torch.cdist(a, b).mean() for a, b in ((u, g), (u, u), (g, g)))
+        return float(2 * between - mine - theirs)
+
+    return told, apart(start), apart(represent(agent.learner, knowledge.inputs)["audio"])
+
+
+def shifted(rows):
+    return torch.nn.functional.normalize(rows + torch.nn.functional.normalize(torch.ones(1, rows.shape[1])))
+
+
+def rotated(rows):
+    return rows @ torch.linalg.qr(torch.randn(rows.shape[1], rows.shape[1], generator=seeded("turn")))[0]
+
+
+@pytest.mark.parametrize("moved", [shifted, rotated])
+def test_A13_discriminators_see_what_is_moved_and_then_it_is_moved_back(moved):
+    told, before, after = aligned_to(moved, 8)
+    coin = 4 * math.log(2)  # the loss of four fair guesses
+    assert min(told) < 0.8 * coin
+    assert after < 0.15 * before
+    assert sum(told[-8:]) / 8 > 0.9 * coin  # there is nothing left to be seen
