@@ -8,6 +8,7 @@ that send none, ã is u. Two discriminators per modality tell local rows from gl
 them, for on unit rows they learn too slowly to say anything.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -202,7 +203,7 @@ class Stretch(nn.Module):
     """√d times rows (B, d)."""
 
     def forward(self, rows: Tensor) -> Tensor:
-        return rows.shape[1] ** 0.5 * rows
+        return math.sqrt(rows.shape[1]) * rows
 
 
 def _discriminator(size: int) -> nn.Sequential:

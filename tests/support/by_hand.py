@@ -1,4 +1,4 @@
-"""Rounds computed from formulas, in double precision: plain tensors, and of the package the seeds of its draws alone."""
+"""Rounds computed from formulas, in double precision: plain tensors, and of the package its seeded draws alone."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -106,13 +106,13 @@ def study(hub: Hand, o) -> None:
 
 def distil(hub: Hand, o, taught: dict[str, Tensor], squared: bool) -> None:
     """One pass towards the ensemble."""
+    owned = tuple(f"{part}.m·{m}." for m in taught for part in ("trunks", "rows"))
     for at in public_rows(hub, hub.count, o["public_batch"], "distil") if o["gamma"] else ():
 
         def loss(values, at=at):
             apart = [rows(values, m, hub.inputs[m][at]) - a[at] for m, a in taught.items()]
             return sum(d.square().mean() if squared else d.square().sum(1).sqrt().mean() for d in apart)
 
-        owned = tuple(f"{part}.m·{m}." for m in taught for part in ("trunks", "rows"))
         hub.step(loss, lambda name: name.startswith(owned), objective="distillation", weight=o["gamma"],
                  rate=lambda name: o["server_rate"])  # fmt: skip
 

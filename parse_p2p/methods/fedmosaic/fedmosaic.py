@@ -44,7 +44,10 @@ class Options(FederatedOptions):
     relevance: Literal["rela", "uniform"] = Field("rela", description="weigh others by their sketches, or all alike")
     similarity: Literal["flat", "column"] = Field("flat", description="cosine of sketches, or mean over columns")
     tau: float = Field(0.5, gt=0, description="temperature of the weights: the smaller, the fewer count")
-    pq_rate: float = Field(2.5, gt=0, description="learning rate of P and Q, in units of train.lr")
+    rate: float = Field(
+        0.1, gt=0, description="factor on train.lr: a backbone that is trained already is worse for large steps"
+    )
+    pq_rate: float = Field(2.5, gt=0, description="factor on the rate of P and Q beside that")
     share_lora: bool = Field(True, description="exchange the other layers' adapters among networks of one size")
     b_align: Literal["adapter_cca", "output_map", "grad_map", "random"] = Field(
         "adapter_cca", description="how B is aligned between sizes: as published, two extensions, or A and B random"
@@ -74,7 +77,8 @@ def client(local: Local, options: Options) -> Script:
     take(local, inbox[coordinator] if coordinator in inbox else Message())
     if local.me not in selected(local, options, local.round):
         return {}
-    metrics = local.learner.train(*terms(options), scale=lambda part: options.pq_rate if part == PQ else 1.0)
+    factor = {PQ: options.rate * options.pq_rate}
+    metrics = local.learner.train(*terms(options), scale=lambda part: factor.get(part, options.rate))
     yield Exchange("update", {coordinator: Message(upload(local, options))})
     return metrics
 

@@ -6,6 +6,8 @@ from by_hand import cross_entropy, public_rows, same
 from by_hand_public import CASES, COMMON, OTHER, by_hand, encoders, rows, task, world
 from plans import finished
 
+from parse_p2p.methods.public_data.creamfl import Options
+
 DEFAULTS = COMMON | {"gamma": 0.3, "beta": 0.5, "contrast_temperature": 0.5}
 
 
@@ -33,6 +35,10 @@ def learn(hand, hub, g, fixed, o):
                 return value
 
             hand.step(contrast, encoders, objective="contrast", weight=o["beta"])
+
+
+def test_these_are_the_defaults():
+    assert Options().model_dump() | {"deadline": 0.0} == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

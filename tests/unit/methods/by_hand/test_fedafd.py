@@ -7,6 +7,7 @@ from by_hand_public import CASES, COMMON, OTHER, WIDTH, by_hand, encoders, opene
 from plans import finished
 
 from parse_p2p.core.rng import seeded
+from parse_p2p.methods.public_data.fedafd import Options
 
 DEFAULTS = COMMON | {"gamma": 0.4, "variant": "paper", "baa": True, "gff": True, "sed": True, "beta": 0.5,
                      "saturating": False, "discriminator_rate": 10.0, "gate_rate": 1.0}  # fmt: skip
@@ -52,8 +53,9 @@ def align(hand, hub, g, o, epoch):
                     value = value + ((1 - p).log() if o["saturating"] else -p.log())
             return value.mean()
 
+        told_by = o["beta"] if o["variant"] == "code" else 1.0
         hand.step(told, lambda name: name.startswith(("intra.", "cross.")), objective="telling", game=True,
-                  weight=o["beta"] if o["variant"] == "code" else 1.0, rate=lambda name: o["discriminator_rate"])  # fmt: skip
+                  weight=told_by, rate=lambda name: o["discriminator_rate"])  # fmt: skip
         hand.step(passed, encoders, objective="passing", game=True, weight=o["beta"])
 
 
@@ -105,6 +107,10 @@ def learn(hand, hub, g, fixed, o):
 OWN = [{}, {"beta": 0.2}, {"beta": 0.0}, {"discriminator_rate": 2.0}, {"gate_rate": 0.3}, {"saturating": True},
        {"baa": False}, {"gff": False}, {"sed": False}, {"variant": "code"}, {"variant": "code", "beta": 0.9},
        {"variant": "code", "gff": False}]  # fmt: skip
+
+
+def test_these_are_the_defaults():
+    assert Options().model_dump() | {"deadline": 0.0} == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from by_hand import TRAIN, averaged, cross_entropy, hands, linear, log_softmax, 
 from plans import finished, plan
 
 from parse_p2p.core.rng import seeded
+from parse_p2p.methods.fedavg import Options
 
 ROUNDS = 3
 MIX = {"audio": 1, "audio+motion": 1}
@@ -106,6 +107,10 @@ def chosen(peers, clients, round):
 CASES = [{}, {"branch": 0.4}, {"branch": 0.7, "detach": True}, {"contrast": 0.5},
          {"contrast": 0.9, "temperature": 0.6}, {"contrast": 0.5, "supervised": True}, {"align": 0.3},
          {"orthogonal": 0.5}, {"clients": 1}, {"quorum": 3}]  # fmt: skip
+
+
+def test_these_are_the_defaults():
+    assert Options().model_dump() | {"deadline": 0.0, "mu": 0.0} == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,13 @@ import torch
 from by_hand import TRAIN, averaged, cross_entropy, hands, linear, log_softmax, same, trunk
 from plans import finished, plan
 
+from parse_p2p.methods.fedcmi import Options
+
 ROUNDS = 3
 MIX = {"audio": 1, "audio+motion": 2}
 DEFAULTS = {"branch": 0.0, "lambda1": 2.0, "lambda2": 1.0, "warm_up": 1, "infiltration": "projector", "kappa": 2.0,
-            "direction": "batch_local", "class_wise": "temperature", "cta_sign": -1, "mu": 0.0, "personalised": False}  # fmt: skip
+            "direction": "batch_local", "class_wise": "temperature", "cta_sign": -1, "personalised": False, "mu": 0.0,
+            "clients": 0, "quorum": 1, "detach": False}  # fmt: skip
 
 
 def world(**options):
@@ -113,6 +116,10 @@ CASES = [{}, {"lambda1": 0.5}, {"lambda1": 0.0}, {"lambda2": 0.3}, {"branch": 0.
          {"kappa": 0.7}, {"warm_up": 0}, {"warm_up": 2}, {"infiltration": "none"}, {"infiltration": "self"},
          {"direction": "client_global"}, {"class_wise": "weight"}, {"class_wise": "none"}, {"cta_sign": 1},
          {"mu": 0.4}, {"personalised": True}]  # fmt: skip
+
+
+def test_these_are_the_defaults():
+    assert Options().model_dump() | {"deadline": 0.0} == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

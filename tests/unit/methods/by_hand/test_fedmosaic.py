@@ -10,14 +10,16 @@ from mosaics import mosaic
 from plans import finished
 
 from parse_p2p.core.rng import seeded
+from parse_p2p.methods.fedmosaic.fedmosaic import Options
 
 ROUNDS = 3
 SMALL, LARGE = {"width": 5, "depth": 2}, {"width": 6, "depth": 3}
 KINDS = [("audio+motion", SMALL), ("audio", LARGE), ("motion", LARGE), ("audio+motion", LARGE)]
 SLOTS = {5: {"0": "0", "1": "1"}, 6: {"0": "0", "1": "2"}}  # by width: the last layer of each block
-DEFAULTS = {"branch": 0.0, "relevance": "rela", "similarity": "flat", "tau": 0.5, "pq_rate": 2.5, "share_lora": True,
-            "every": 5, "keep": 0.4, "mask": "random", "noise": 0.05, "ema": 0.5, "clients": 0, "quorum": 1}  # fmt: skip
-GIVEN = {"pretraining": 5, "every": 3}
+DEFAULTS = {"branch": 0.0, "relevance": "rela", "similarity": "flat", "tau": 0.5, "rate": 0.1, "pq_rate": 2.5,
+            "share_lora": True, "every": 5, "keep": 0.4, "mask": "random", "noise": 0.05, "ema": 0.5, "clients": 0,
+            "quorum": 1, "forget": 5, "pretraining": 300, "b_align": "adapter_cca", "detach": False}  # fmt: skip
+GIVEN = {"pretraining": 5, "every": 3, "rate": 1.0}
 SLOWLY = TRAIN | {"lr": 0.05, "batch": 10}
 
 
@@ -142,7 +144,7 @@ def by_hand(w, o, ended):
                     said = logits(fixed[me], {m: x[at] for m, x in hand.inputs.items()}, added)
                     return (1 + o["branch"]) * cross_entropy(said, hand.targets[at])
 
-                hand.step(loss, rate=lambda name: o["pq_rate"] if name.endswith((".P", ".Q")) else 1.0)
+                hand.step(loss, rate=lambda name: o["rate"] * (o["pq_rate"] if name.endswith((".P", ".Q")) else 1.0))
             if o["relevance"] == "rela":
                 new = sketch(hand, fixed["a0"], draw, o)
                 sketches[me] = new if me not in sketches else o["ema"] * new + (1 - o["ema"]) * sketches[me]
@@ -156,9 +158,13 @@ def by_hand(w, o, ended):
     return everyone | {"hub": hub}, sketches
 
 
-CASES = [{}, {"branch": 0.5}, {"relevance": "uniform"}, {"similarity": "column"}, {"tau": 0.1}, {"pq_rate": 1.3},
+CASES = [{}, {"branch": 0.5}, {"relevance": "uniform"}, {"similarity": "column"}, {"tau": 0.1}, {"pq_rate": 1.3}, {"rate": 0.3},
          {"share_lora": False}, {"every": 1}, {"keep": 0.9}, {"mask": "prefix"}, {"noise": 0.9}, {"ema": 0.8},
          {"clients": 2}, {"quorum": 5}]  # fmt: skip
+
+
+def test_these_are_the_defaults():
+    assert Options().model_dump() | {"deadline": 0.0} == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")
