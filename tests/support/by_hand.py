@@ -20,7 +20,7 @@ class Hand:
     """One agent: parameters by name, data, and gradient descent with momentum and weight decay for each objective."""
 
     def __init__(self, agent) -> None:
-        self.me, self.round = agent.me, 0
+        self.me, self.round, self.width = agent.me, 0, 0
         data, model = agent.learner.data, agent.learner.model
         self.values = {name: p.detach().double().clone() for name, p in model.named_parameters()}
         self.inputs = {str(m): x.double() for m, x in data.inputs.items()}
@@ -104,7 +104,7 @@ def standard(x: Tensor) -> Tensor:
 def averaged(holders: list[tuple[float, Values]], name: str) -> Tensor:
     """Σ w x / Σ w over those who hold it."""
     there = [(weight, values[name]) for weight, values in holders if name in values]
-    return sum(weight * x for weight, x in there) / sum(weight for weight, _ in there)
+    return torch.stack([weight * x for weight, x in there]).sum(0) / sum(weight for weight, _ in there)
 
 
 def gap(agent, hand: Hand) -> float:

@@ -31,7 +31,7 @@ CASES = [{"branch": 0.3}, {"detach": True}, {"gamma": 0.9}, {"gamma": 0.0}, {"se
          {"public_batch": 6}, {"clients": 1}, {"quorum": 3}]  # fmt: skip
 
 
-def world(method, **options):
+def run_of(method, **options):
     model = {"latent": WIDTH, "hidden": 5, "encoder": {"width": 6, "depth": 1}}
     more = {"data": {"samples": 70}, "model": model, "train": TRAIN | {"batch": 12}, "public": {"share": 0.2}}
     return plan(MIX, method=method, rounds=ROUNDS, options=options, **more)
@@ -122,7 +122,7 @@ def ensemble(uploads: list[dict[str, Tensor]], m: str, anchor: Tensor | None) ->
     own = [u[m] for u in uploads if m in u]
     scores = [torch.zeros(len(u)) if anchor is None else log_softmax(u @ anchor.T).diagonal() for u in own]
     weights = log_softmax(torch.stack(scores).T.double()).exp()
-    return sum(weights[:, i, None] * u for i, u in enumerate(own))
+    return torch.stack([weights[:, i, None] * u for i, u in enumerate(own)]).sum(0)
 
 
 def by_hand(w, o, learn, anchor, squared):

@@ -1,5 +1,7 @@
 """Objectives beside the task: each has what its optimiser remembers to itself, and weight nought is no cliff."""
 
+from functools import partial
+
 import pytest
 import torch
 from plans import differing, finished, learner, plan
@@ -100,7 +102,7 @@ def test_a_run_resumed_from_its_files_is_the_uninterrupted_one(method, train, tm
     simulate(people, 2)
     for old, new in zip(people, again, strict=True):
         checkpoint.save(tmp_path / old.me, 2, old.state(), 1)
-        new.learner.step(lambda new=new: size(new.learner), objective=Objective("another"))  # which has to go
+        new.learner.step(partial(size, new.learner), objective=Objective("another"))  # which has to go
         new.restore(checkpoint.load(tmp_path / old.me, 2))
     simulate(again, 4, start=2)
     assert differing(whole, {p.me: p for p in again}) == []

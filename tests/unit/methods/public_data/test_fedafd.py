@@ -440,18 +440,18 @@ def aligned_to(moved, rounds):
     start = represent(agent.learner, inputs)["audio"]
     g = moved(start)
     knowledge = PublicKnowledge("x", {"audio": inputs["audio"]}, {"audio": g, "motion": g})
-    told = []
+    losses = []
     for round in range(rounds):
         agent.learner.begin(round, rounds)
         base.pace(agent.learner, {"discriminator": Options().discriminator_rate})
         local = Local(agent.me, agent.role, round, rounds, agent.learner, agent.plan(0), agent.memory)
-        told += [float(loss) for loss in fedafd.align(local, Options(), knowledge, 0)]
+        losses += [float(loss) for loss in fedafd.align(local, Options(), knowledge, 0)]
 
     def apart(u):
         between, mine, theirs = (torch.cdist(a, b).mean() for a, b in ((u, g), (u, u), (g, g)))
         return float(2 * between - mine - theirs)
 
-    return told, apart(start), apart(represent(agent.learner, knowledge.inputs)["audio"])
+    return losses, apart(start), apart(represent(agent.learner, knowledge.inputs)["audio"])
 
 
 def shifted(rows):
@@ -464,8 +464,8 @@ def rotated(rows):
 
 @pytest.mark.parametrize("moved", [shifted, rotated])
 def test_A13_discriminators_see_what_is_moved_and_then_it_is_moved_back(moved):
-    told, before, after = aligned_to(moved, 8)
+    losses, before, after = aligned_to(moved, 8)
     coin = 4 * math.log(2)  # the loss of four fair guesses
-    assert min(told) < 0.8 * coin
+    assert min(losses) < 0.8 * coin
     assert after < 0.15 * before
-    assert sum(told[-8:]) / 8 > 0.9 * coin  # there is nothing left to be seen
+    assert sum(losses[-8:]) / 8 > 0.9 * coin  # there is nothing left to be seen

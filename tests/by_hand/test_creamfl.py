@@ -3,7 +3,7 @@
 import pytest
 import torch
 from by_hand import cross_entropy, public_rows, same
-from by_hand_public import CASES, COMMON, OTHER, by_hand, encoders, rows, task, world
+from by_hand_public import CASES, COMMON, OTHER, by_hand, encoders, rows, run_of, task
 from plans import finished
 
 from parse_p2p.methods.public_data.creamfl import Options
@@ -26,11 +26,13 @@ def learn(hand, hub, g, fixed, o):
         for at in public_rows(hand, hub.count, o["public_batch"], "contrast", epoch) if o["beta"] else ():
 
             def contrast(values, at=at):
-                value = 0.0
+                value = torch.zeros(())
                 for m in hand.modalities:
                     u = rows(values, m, hub.inputs[m][at])
                     two = torch.stack([(u * g[m][at]).sum(1), (u * before[m][at]).sum(1)], 1)
-                    value = value + cross_entropy(two / o["contrast_temperature"], torch.zeros(len(at), dtype=int))
+                    value = value + cross_entropy(
+                        two / o["contrast_temperature"], torch.zeros(len(at), dtype=torch.long)
+                    )
                     value = value + cross_entropy(u @ g[OTHER[m]].T / o["contrast_temperature"], at)
                 return value
 
@@ -43,12 +45,12 @@ def test_these_are_the_defaults():
 
 @pytest.fixture(scope="module")
 def plain():
-    return finished(world("creamfl"))[0]
+    return finished(run_of("creamfl"))[0]
 
 
 @pytest.mark.parametrize("options", [{}, {"beta": 0.2}, {"beta": 0.0}, {"contrast_temperature": 0.9}, *CASES], ids=str)
 def test_creamfl_is_what_the_formulas_say(options, plain):
-    w = world("creamfl", **options)
+    w = run_of("creamfl", **options)
     ended = finished(w)[0]
     want = by_hand(w, DEFAULTS | options, learn, lambda g, m: g[OTHER[m]], squared=True)
     assert [me for me in want if not same(ended[me], want[me])] == []

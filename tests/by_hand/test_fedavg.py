@@ -17,7 +17,7 @@ DEFAULTS = {"branch": 1.0, "detach": False, "contrast": 0.0, "supervised": False
             "orthogonal": 5.0, "clients": 0, "quorum": 1, "mu": 0.0}  # fmt: skip
 
 
-def world(method="fedavg", **options):
+def run_of(method="fedavg", **options):
     model = {"latent": 9, "hidden": 5, "encoder": {"width": 6, "depth": 1}}
     return plan(MIX, method=method, data={"samples": 60}, model=model, train=TRAIN, rounds=ROUNDS, options=options)
 
@@ -115,12 +115,12 @@ def test_these_are_the_defaults():
 
 @pytest.fixture(scope="module")
 def plain():
-    return finished(world())[0]
+    return finished(run_of())[0]
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_fedavg_is_what_the_formulas_say(options, plain):
-    w = world(**options)
+    w = run_of(**options)
     ended, want = finished(w)[0], by_hand(w, options)
     assert len({want[me].count for me in w.peers}) > 1, "unequal shares are the point"
     assert [me for me in want if not same(ended[me], want[me])] == []
@@ -130,13 +130,13 @@ def test_fedavg_is_what_the_formulas_say(options, plain):
 
 @pytest.mark.parametrize("mu", [0.01, 0.7])
 def test_fedprox_pulls_towards_what_the_round_began_with(mu, plain):
-    w = world("fedprox", mu=mu)
+    w = run_of("fedprox", mu=mu)
     ended, want = finished(w)[0], by_hand(w, {"mu": mu})
     assert [me for me in want if not same(ended[me], want[me])] == []
     assert not all(same(plain[me], want[me]) for me in want)
 
 
-def test_fedprox_pulls_by_one_hundredth_unless_told_otherwise():
-    w = world("fedprox")
+def test_fedprox_pulls_by_one_hundredth_by_default():
+    w = run_of("fedprox")
     ended, want = finished(w)[0], by_hand(w, {"mu": 0.01})
     assert all(same(ended[me], want[me]) for me in want)

@@ -14,7 +14,7 @@ DEFAULTS = {"branch": 0.0, "lambda1": 2.0, "lambda2": 1.0, "warm_up": 1, "infilt
             "clients": 0, "quorum": 1, "detach": False}  # fmt: skip
 
 
-def world(**options):
+def run_of(**options):
     model = {"latent": 4, "encoder": {"width": 6, "depth": 1}}
     data = {"samples": 120, "atoms": ["redundant", "unique"]}
     return plan(MIX, method="fedcmi", data=data, model=model, train=TRAIN, rounds=ROUNDS, options=options)
@@ -104,7 +104,7 @@ def by_hand(w, options):
                 moving = [name for name in hand.values if not name.startswith(resting(hand, o))]
                 shared = [name for name in hand.values if not name.startswith(kept)]
                 pull = {n: o["mu"] * (hand.values[n] - teacher[n]) for n in shared if n in moving} if o["mu"] else None
-                hand.step(loss(hand, rows, o, teacher, steep), lambda name, moving=moving: name in moving, pull=pull)
+                hand.step(loss(hand, rows, o, teacher, steep), moving.__contains__, pull=pull)
         sent = [(hand.count, hand.values) for hand in everyone.values()]
         hub.values |= {name: averaged(sent, name) for name in hub.values if not name.startswith(kept)}
         for hand in everyone.values():
@@ -124,12 +124,12 @@ def test_these_are_the_defaults():
 
 @pytest.fixture(scope="module")
 def plain():
-    return finished(world())[0]
+    return finished(run_of())[0]
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_fedcmi_is_what_the_formulas_say(options, plain):
-    w = world(**options)
+    w = run_of(**options)
     ended, want = finished(w)[0], by_hand(w, options)
     assert [me for me in want if not same(ended[me], want[me])] == []
     if options:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from by_hand import linear, public_rows, same
-from by_hand_public import CASES, COMMON, OTHER, WIDTH, by_hand, encoders, opened, rows, task, world
+from by_hand_public import CASES, COMMON, OTHER, WIDTH, by_hand, encoders, opened, rows, run_of, task
 from plans import finished
 
 from parse_p2p.core.rng import seeded
@@ -35,8 +35,8 @@ def serving(m, o):
 def align(hand, hub, g, o, epoch):
     for at in public_rows(hand, hub.count, o["public_batch"], "align", epoch):
 
-        def told(values, at=at):
-            value = 0.0
+        def tell_apart(values, at=at):
+            value = torch.zeros(1)
             for m in hand.modalities:
                 u = rows(values, m, hub.inputs[m][at]).detach()
                 for level, real in (("intra", g[m]), ("cross", g[OTHER[m]])):
@@ -44,8 +44,8 @@ def align(hand, hub, g, o, epoch):
                     value = value - (1 - likelihood(values, level, serving(m, o), u, o)).log()
             return value.mean()
 
-        def passed(values, at=at):
-            value = 0.0
+        def deceive(values, at=at):
+            value = torch.zeros(1)
             for m in hand.modalities:
                 u = rows(values, m, hub.inputs[m][at])
                 for level in ("intra", "cross"):
@@ -53,10 +53,10 @@ def align(hand, hub, g, o, epoch):
                     value = value + ((1 - p).log() if o["saturating"] else -p.log())
             return value.mean()
 
-        told_by = o["beta"] if o["variant"] == "code" else 1.0
-        hand.step(told, lambda name: name.startswith(("intra.", "cross.")), objective="telling", game=True,
-                  weight=told_by, rate=lambda name: o["discriminator_rate"])  # fmt: skip
-        hand.step(passed, encoders, objective="passing", game=True, weight=o["beta"])
+        weight = o["beta"] if o["variant"] == "code" else 1.0
+        hand.step(tell_apart, lambda name: name.startswith(("intra.", "cross.")), objective="telling", game=True,
+                  weight=weight, rate=lambda name: o["discriminator_rate"])  # fmt: skip
+        hand.step(deceive, encoders, objective="passing", game=True, weight=o["beta"])
 
 
 def redraw(hand):
@@ -115,12 +115,12 @@ def test_these_are_the_defaults():
 
 @pytest.fixture(scope="module")
 def plain():
-    return finished(world("fedafd"))[0]
+    return finished(run_of("fedafd"))[0]
 
 
 @pytest.mark.parametrize("options", [*OWN, *CASES], ids=str)
 def test_fedafd_is_what_the_formulas_say(options, plain):
-    w = world("fedafd", **options)
+    w = run_of("fedafd", **options)
     o = DEFAULTS | options
     ended = finished(w)[0]
     want = by_hand(w, o, learn, lambda g, m: g[m] if o["sed"] else None, squared=o["variant"] == "code")

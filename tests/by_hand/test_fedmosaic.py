@@ -20,10 +20,11 @@ DEFAULTS = {"branch": 0.0, "relevance": "rela", "similarity": "flat", "tau": 0.5
             "share_lora": True, "every": 5, "keep": 0.4, "mask": "random", "noise": 0.05, "ema": 0.5, "clients": 0,
             "quorum": 1, "forget": 5, "pretraining": 300, "b_align": "adapter_cca", "detach": False}  # fmt: skip
 GIVEN = {"pretraining": 5, "every": 3, "rate": 1.0}
-SLOWLY = TRAIN | {"lr": 0.05, "batch": 10}
+EPOCHS, BATCH = 2, 10
+SLOWLY = TRAIN | {"lr": 0.05, "batch": BATCH, "epochs": EPOCHS}
 
 
-def world(**options):
+def run_of(**options):
     model = {"encoder": SMALL, "rank": 2, "blocks": 2}
     return mosaic(KINDS, GIVEN | options, model=model, data={"samples": 160}, train=SLOWLY)
 
@@ -71,7 +72,7 @@ def sketch(hand, probe, draw, o):
     if o["mask"] == "random":
         rows = torch.randperm(width, generator=seeded(SEED, "mask"))[:count].sort().values
     noise, found = seeded(SEED, hand.me, "sketch", hand.round), []
-    batches = [at for _ in range(SLOWLY["epochs"]) for at in shuffled(hand.count, SLOWLY["batch"], draw)]
+    batches = [at for _ in range(EPOCHS) for at in shuffled(hand.count, BATCH, draw)]
     for at in batches[:: o["every"]]:
         weight = probe[name].clone().requires_grad_()
         said = logits(probe | {name: weight}, {m: x[at] for m, x in hand.inputs.items()})
@@ -137,7 +138,7 @@ def by_hand(w, o, ended):
         for me in who:
             hand = everyone[me]
             hand.round, draw = round, seeded(SEED, me, round)
-            for at in [at for _ in range(SLOWLY["epochs"]) for at in shuffled(hand.count, SLOWLY["batch"], draw)]:
+            for at in [at for _ in range(EPOCHS) for at in shuffled(hand.count, BATCH, draw)]:
 
                 def loss(values, hand=hand, at=at, me=me):
                     added = adapted(values, fixed[me], received[me])
@@ -158,9 +159,9 @@ def by_hand(w, o, ended):
     return everyone | {"hub": hub}, sketches
 
 
-CASES = [{}, {"branch": 0.5}, {"relevance": "uniform"}, {"similarity": "column"}, {"tau": 0.1}, {"pq_rate": 1.3}, {"rate": 0.3},
-         {"share_lora": False}, {"every": 1}, {"keep": 0.9}, {"mask": "prefix"}, {"noise": 0.9}, {"ema": 0.8},
-         {"clients": 2}, {"quorum": 5}]  # fmt: skip
+CASES = [{}, {"branch": 0.5}, {"relevance": "uniform"}, {"similarity": "column"}, {"tau": 0.1}, {"pq_rate": 1.3},
+         {"rate": 0.3}, {"share_lora": False}, {"every": 1}, {"keep": 0.9}, {"mask": "prefix"}, {"noise": 0.9},
+         {"ema": 0.8}, {"clients": 2}, {"quorum": 5}]  # fmt: skip
 
 
 def test_these_are_the_defaults():
@@ -169,12 +170,12 @@ def test_these_are_the_defaults():
 
 @pytest.fixture(scope="module")
 def plain():
-    return finished(world())[0]
+    return finished(run_of())[0]
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_fedmosaic_is_what_the_formulas_say(options, plain):
-    w = world(**options)
+    w = run_of(**options)
     ended = finished(w)[0]
     want, sketches = by_hand(w, DEFAULTS | GIVEN | options, ended)
     assert [me for me in want if not same(ended[me], want[me])] == []
