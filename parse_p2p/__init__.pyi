@@ -41,7 +41,7 @@ from parse_p2p.core.slices import (
 )
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId, Role, TensorMap
 from parse_p2p.learning import losses, objective
-from parse_p2p.learning.learner import Adjust, Learner, LossTerm
+from parse_p2p.learning.learner import Adjust, Learner, LossTerm, Objective
 from parse_p2p.learning.metrics.base import Predictions
 from parse_p2p.learning.optimisers.base import Optimiser
 from parse_p2p.learning.schedules.base import Schedule
@@ -79,6 +79,7 @@ __all__ = [
     "Metrics",
     "Mixer",
     "Modality",
+    "Objective",
     "Optimiser",
     "P2PError",
     "PeerError",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field, model_validator
@@ -160,6 +160,30 @@ class Said:
         return self.nats / int(self.known.sum())
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What a step is for, by its name; a method may have others beside the task.
+
+    ``weight`` is a factor on the steps, taken after the gradient is clipped: of gradient descent it is the weight of
+    the loss, and optimisers that see no scale (Adam) heed it too. As it goes to zero so does all that a step changes:
+    decay of weights is the task's alone. Without ``momentum`` each step is that of its own gradient, as suits a game
+    of two sides, which momentum keeps from settling (Gidel et al., arXiv 1807.04740).
+    """
+
+    name: str
+    weight: float = 1.0
+    momentum: bool = True
+
+    def settings(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """What differs for it in a parameter group of the run's optimiser."""
+        quiet: dict[str, Any] = {} if self.momentum else {"momentum": 0.0, "betas": (0.0, *group.get("betas", ())[1:])}
+        wanted = {"lr": self.weight * group["lr"], "weight_decay": 0.0} | quiet
+        return {key: value for key, value in wanted.items() if key in group}
+
+
+TASK = Objective("")
+
+
 class Learner:
     """One agent's model, optimiser and data: it trains on loss terms, cuts snapshots to send, and evaluates.
 
@@ -184,8 +208,8 @@ class Learner:
         self.seed = seed
         self.learn_from(train, test, stream, validation, held, common)
         self.holder = Holder(me, tuple(sorted(train.modalities)), self.buffer.regions, model.dimensions)
-        groups = [{"params": [leaf], "component": name} for name, leaf in self.buffer.leaves.items()]
-        self.optimiser = options.stepping.make(groups, options.lr)
+        self.optimiser = self._optimiser(self.buffer.leaves)
+        self.optimisers = {TASK.name: self.optimiser}  # by objective; others are made when they are first stepped on
         self.rate = options.lr  # of this round, before a method's own factors
         self._start: Tensor | None = None  # the parameters at the round's start, for an optimiser that looks back
         self._rates: dict[str, float] = {}  # the sum of the learning rates of each component's steps since then
@@ -236,7 +260,10 @@ class Learner:
 
     @torch.no_grad()
     def look_back(self) -> None:
-        """Tell the optimiser how the round moved what was stepped in it: see ``Optimiser.after_round``."""
+        """Tell the optimiser how the round moved what was stepped in it, and for the task alone.
+
+        See ``Optimiser.after_round``.
+        """
         if self._start is None:
             return
         moved = self._start - self.buffer.values
@@ -309,9 +336,15 @@ class Learner:
         return (self.options.prior * prior_of(data)).float().to(data.targets.device)
 
     def step(
-        self, loss: Callable[[], Tensor], adjust: Adjust | None = None, only: Callable[[str], bool] | None = None
+        self,
+        loss: Callable[[], Tensor],
+        adjust: Adjust | None = None,
+        only: Callable[[str], bool] | None = None,
+        objective: Objective = TASK,
     ) -> Tensor:
-        """One step down the gradient of ``loss()``; the loss, detached.
+        """One step down the gradient of ``loss()``; the loss, detached and before its weight.
+
+        Each ``objective`` has an optimiser of its own, so that none runs on the momentum of another.
 
         With ``train.autocast: bf16`` the loss is computed under autocast. Parameters, their gradients and the steps
         are float32 all the same, and so is all that is computed outside of steps: evaluation, embeddings.
@@ -336,14 +369,34 @@ class Learner:
             adjust(self.buffer)
         norm = self.buffer.grads.norm()
         self.buffer.grads.mul_((self.options.clip / (norm + 1e-6)).clamp(max=1.0))
-        self.optimiser.step()
+        self._stepping(objective).step()
         if self._start is not None:
             for group in self.optimiser.param_groups:
-                self._rates[group["component"]] += 0.0 if group["component"] in resting else group["lr"]
+                if (name := group["component"]) not in resting:  # what other objectives move is not this one's slope
+                    self._rates[name] += group["lr"] if objective.name == TASK.name else -math.inf
         for name in resting:
             region = self.buffer.regions[name]
             self.buffer.leaves[name].grad = self.buffer.grads[region.start : region.stop]
         return value.detach()
+
+    def _optimiser(self, components: Collection[str]) -> torch.optim.Optimizer:
+        """A new optimiser of these components."""
+        groups = [{"params": [self.buffer.leaves[name]], "component": name} for name in components]
+        return self.options.stepping.make(groups, self.options.lr)
+
+    def optimiser_of(self, objective: str) -> torch.optim.Optimizer:
+        """The optimiser of an objective, made where there is none yet."""
+        if objective not in self.optimisers:
+            self.optimisers[objective] = self._optimiser(self.buffer.leaves)
+        return self.optimisers[objective]
+
+    def _stepping(self, objective: Objective) -> torch.optim.Optimizer:
+        """The optimiser of an objective, at this round's learning rates."""
+        chosen = self.optimiser_of(objective.name)
+        if chosen is not self.optimiser:
+            for mine, common in zip(chosen.param_groups, self.optimiser.param_groups, strict=True):
+                mine |= objective.settings(common)
+        return chosen
 
     def epoch(
         self,
@@ -505,8 +558,9 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """All that changes from round to round, copied to the CPU; ``restore`` is its inverse."""
         state = {"parameters": self.buffer.values}
-        for component, kept in memory.read(self.optimiser).items():
-            state |= {f"optimiser/{key}/{component}": tensor for key, tensor in kept.items()}
+        for objective, optimiser in self.optimisers.items():
+            for component, kept in memory.read(optimiser).items():
+                state |= {f"{_kept_as(objective)}{key}/{component}": tensor for key, tensor in kept.items()}
         state |= {f"buffer/{name}": buffer for name, buffer in self.model.changing_buffers().items()}
         return to_host(state | self._frozen)
 
@@ -526,15 +580,28 @@ class Learner:
                 f"{self.me}: its frozen trunk is not the one that the run began with: give it the same weights"
             )
         fill(self.model.changing_buffers(), self.buffer, state)
-        kept: dict[str, dict[str, Tensor]] = {name: {} for name in self.buffer.leaves}
-        for path in (name.split("/", 3) for name in state if name.startswith("optimiser/")):
-            kept[path[3]][f"{path[1]}/{path[2]}"] = state["/".join(path)]
-        memory.write(self.optimiser, kept)
+        others = {name.split("/")[1] for name in state if name.startswith(OBJECTIVE)}
+        self.optimisers = {TASK.name: self.optimiser}
+        self.optimisers |= {each: self._optimiser(self.buffer.leaves) for each in sorted(others)}
+        for objective, optimiser in self.optimisers.items():
+            kept: dict[str, dict[str, Tensor]] = {name: {} for name in self.buffer.leaves}
+            where = _kept_as(objective)
+            for path in (name.removeprefix(where).split("/", 2) for name in state if name.startswith(where)):
+                kept[path[2]][f"{path[0]}/{path[1]}"] = state[where + "/".join(path)]
+            memory.write(optimiser, kept)
 
     def forget(self, component: str) -> None:
-        """Let the optimiser begin anew with a component, whose parameters were given other values."""
-        groups = [{"params": [self.buffer.leaves[component]], "component": component}]
-        memory.write(self.optimiser, memory.read(self.options.stepping.make(groups, self.rate)))
+        """Let the optimisers begin anew with a component, whose parameters were given other values."""
+        for optimiser in self.optimisers.values():
+            memory.write(optimiser, memory.read(self._optimiser([component])))
+
+
+OBJECTIVE = "objective/"
+
+
+def _kept_as(objective: str) -> str:
+    """How the names begin, in a state, of what the optimiser of an objective remembers."""
+    return "optimiser/" if objective == TASK.name else f"{OBJECTIVE}{objective}/"
 
 
 @contextmanager

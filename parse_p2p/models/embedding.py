@@ -4,9 +4,11 @@ After FedAFD (arXiv 2603.04890), whose parties may differ in everything but that
 modality: a trunk and a last linear layer give ``u = e(x)``, of length one; a copy of the coordinator's encoder,
 held fixed, gives ``g = f(x)`` of the same input; gates mix both into ã (its granularity-aware feature fusion), and
 the heads read √d ã, whose elements have variance one. Before any encoder came from the coordinator, and in methods
-that send none, ã is u. Two discriminators per modality tell local rows from global ones.
+that send none, ã is u. Two discriminators per modality tell local rows from global ones; they too read √d times
+them, for on unit rows they learn too slowly to say anything.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -197,10 +199,22 @@ def _bottleneck(size: int) -> nn.Sequential:
     )
 
 
+class Stretch(nn.Module):
+    """√d times rows (B, d)."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return math.sqrt(rows.shape[1]) * rows
+
+
 def _discriminator(size: int) -> nn.Sequential:
     half, quarter = max(1, size // 2), max(1, size // 4)
     return nn.Sequential(
-        nn.Linear(size, half), nn.LeakyReLU(SLOPE), nn.Linear(half, quarter), nn.LeakyReLU(SLOPE), nn.Linear(quarter, 1)
+        Stretch(),
+        nn.Linear(size, half),
+        nn.LeakyReLU(SLOPE),
+        nn.Linear(half, quarter),
+        nn.LeakyReLU(SLOPE),
+        nn.Linear(quarter, 1),
     )
 
 

@@ -25,12 +25,13 @@ def carry(old: Learner, new: Learner, memory: dict[str, Tensor]) -> None:
     for name, region in old.buffer.regions.items():
         if name not in new.buffer.regions:
             memory[KEPT + name] = old.buffer.view(region).to("cpu", copy=True)
-    remembered = optimisers.read(old.optimiser)
+    remembered = {objective: optimisers.read(optimiser) for objective, optimiser in old.optimisers.items()}
     for name, region in new.buffer.regions.items():
         before = old.buffer.regions.get(name)
         if before is not None and before.digest == region.digest:
             new.buffer.view(region).copy_(old.buffer.view(before))
-            optimisers.write(new.optimiser, {name: remembered[name]})
+            for objective, of in remembered.items():
+                optimisers.write(new.optimiser_of(objective), {name: of[name]})
         elif (kept := memory.pop(KEPT + name, None)) is not None and len(kept) == region.size:
             new.buffer.view(region).copy_(kept)
     buffers = dict(old.model.named_buffers())

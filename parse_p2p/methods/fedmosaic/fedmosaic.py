@@ -36,6 +36,7 @@ from parse_p2p.models.adapters import Adapters
 from parse_p2p.models.lora.backbone import EXPANSION
 
 PQ = "adapter.pq"
+LAST = "last/"  # in the coordinator's memory, before the name of a client: the round of its last hello
 
 
 class Options(FederatedOptions):
@@ -43,7 +44,10 @@ class Options(FederatedOptions):
     relevance: Literal["rela", "uniform"] = Field("rela", description="weigh others by their sketches, or all alike")
     similarity: Literal["flat", "column"] = Field("flat", description="cosine of sketches, or mean over columns")
     tau: float = Field(0.5, gt=0, description="temperature of the weights: the smaller, the fewer count")
-    pq_rate: float = Field(2.5, gt=0, description="learning rate of P and Q, in units of train.lr")
+    rate: float = Field(
+        0.1, gt=0, description="factor on train.lr: a backbone that is trained already is worse for large steps"
+    )
+    pq_rate: float = Field(2.5, gt=0, description="factor on the rate of P and Q beside that")
     share_lora: bool = Field(True, description="exchange the other layers' adapters among networks of one size")
     b_align: Literal["adapter_cca", "output_map", "grad_map", "random"] = Field(
         "adapter_cca", description="how B is aligned between sizes: as published, two extensions, or A and B random"
@@ -53,6 +57,11 @@ class Options(FederatedOptions):
     keep: float = Field(0.4, gt=0, le=1, description="share of the rows of a gradient that a sketch keeps")
     mask: Literal["random", "prefix"] = Field("random", description="which rows: the same for all agents")
     noise: float = Field(0.05, ge=0, description="noise on a sampled gradient, in units of its root mean square")
+    forget: int = Field(
+        5,
+        ge=0,
+        description="rounds without a sign of a client after which its adapters count no more; 0: they always do",
+    )
     ema: float = Field(0.5, gt=0, le=1, description="weight of this round's gradient against those before")
 
 
@@ -68,7 +77,8 @@ def client(local: Local, options: Options) -> Script:
     take(local, inbox[coordinator] if coordinator in inbox else Message())
     if local.me not in selected(local, options, local.round):
         return {}
-    metrics = local.learner.train(*terms(options), scale=lambda part: options.pq_rate if part == PQ else 1.0)
+    factor = {PQ: options.rate * options.pq_rate}
+    metrics = local.learner.train(*terms(options), scale=lambda part: factor.get(part, options.rate))
     yield Exchange("update", {coordinator: Message(upload(local, options))})
     return metrics
 
@@ -161,6 +171,7 @@ def coordinator(local: Local, options: Options) -> Script:
     clients = local.plan.clients
     hellos = yield Exchange("hello", expect=frozenset(clients), check=greeting, deadline=options.patience)
     setup = made(local, options)
+    drop_silent(local, options, hellos)
     there = [peer for peer in selected(local, options, local.round) if peer in hellos]
     new = [peer for peer in hellos if not hellos[peer].meta["ready"]]
     yield Exchange("global", messages(local, options, setup, there, new))
@@ -207,6 +218,19 @@ def uploads(local: Local) -> dict[PeerId, dict[str, Tensor]]:
     """The latest upload of every client."""
     found = within(local.memory, "upload/")
     return {PeerId(peer): within(found, f"{peer}/") for peer in sorted({name.split("/")[0] for name in found})}
+
+
+def drop_silent(local: Local, options: Options, hellos: Inbox) -> None:
+    """Note who said hello, and give up the uploads of those who have not for ``forget`` rounds.
+
+    Who is only not chosen says hello all the same. Who comes back counts again from its next upload on.
+    """
+    memory = local.memory
+    memory |= {f"{LAST}{peer}": torch.tensor(local.round) for peer in hellos}
+    silent = {name.removeprefix(LAST) for name in memory
+              if name.startswith(LAST) and local.round - int(memory[name]) >= options.forget > 0}  # fmt: skip
+    for name in [name for name in memory if name.startswith(tuple(f"upload/{peer}/" for peer in silent))]:
+        del memory[name]
 
 
 def customised(local: Local, options: Options, receivers: Collection[PeerId]) -> dict[PeerId, dict[str, Tensor]]:

@@ -27,7 +27,7 @@ from parse_p2p.core.slices import REST, Sharing, nobody
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId
 from parse_p2p.data.base import Batch
 from parse_p2p.data.lazy import Input, in_memory, pieces
-from parse_p2p.learning.learner import Learner
+from parse_p2p.learning.learner import Learner, Objective
 from parse_p2p.learning.losses import nats
 from parse_p2p.learning.objective import terms
 from parse_p2p.learning.transfer import to_device, to_host
@@ -335,8 +335,9 @@ def distil(local: Local, options: RepresentationOptions, scheme: Scheme, rows: R
     def loss(at: Tensor) -> Tensor:
         inputs = learner.data.batch(at).inputs
         apart = [distance(model.embed(m, inputs[m]), a[at], scheme.squared) for m, a in taught.items()]
-        return options.gamma * torch.stack(apart).sum()
+        return torch.stack(apart).sum()
 
     model.train()
     batches = public_batches(local, options, len(learner.data), "distil")
-    return [learner.step(partial(loss, at), only=lambda name: name in owned) for at in batches]
+    aim = Objective("distillation", options.gamma)
+    return [learner.step(partial(loss, at), only=lambda name: name in owned, objective=aim) for at in batches]

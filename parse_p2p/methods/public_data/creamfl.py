@@ -6,10 +6,12 @@ clients' rows by how well they find their item among its rows of another modalit
 
 from functools import partial
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from parse_p2p.core.types import Metrics, Role
+from parse_p2p.learning.learner import Objective
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.public_data import base
 from parse_p2p.methods.public_data.base import (
@@ -42,11 +44,12 @@ def contrast(local: Local, options: Options, knowledge: PublicKnowledge, before:
             u = model.embed(m, knowledge.inputs[m][at])
             losses.append(intra(u, knowledge.rows[m][at], before[m][at], t))
             losses.append(inter(u, knowledge.rows[other(m, knowledge.rows)], at, t))
-        return options.beta * sum(losses[1:], losses[0])
+        return torch.stack(losses).sum()
 
     model.train()
     batches = public_batches(local, options, len(knowledge), "contrast", epoch)
-    return [learner.step(partial(loss, at), only=of_encoder) for at in batches]
+    aim = Objective("contrast", options.beta)
+    return [learner.step(partial(loss, at), only=of_encoder, objective=aim) for at in batches]
 
 
 def learn(local: Local, knowledge: PublicKnowledge | None, options: Options) -> Metrics:

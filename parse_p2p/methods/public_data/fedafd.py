@@ -22,6 +22,7 @@ from torch.nn.functional import softplus
 
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Metrics, Modality, Role
+from parse_p2p.learning.learner import Objective
 from parse_p2p.methods.base import Local, Method, Script
 from parse_p2p.methods.public_data import base
 from parse_p2p.methods.public_data.base import (
@@ -47,7 +48,7 @@ class Options(RepresentationOptions):
     beta: float = Field(0.5, ge=0, description="weight of the alignment")
     saturating: bool = Field(False, description="the minimax form of the encoders' alignment loss")
     discriminator_rate: float = Field(
-        0.1, ge=0, description="factor on the discriminators' learning rate; faster ones drive the encoders away"
+        10.0, ge=0, description="factor on the discriminators' learning rate; of a slow one the encoders learn nothing"
     )
     gate_rate: float = Field(1.0, ge=0, description="factor on the gates' learning rate")
 
@@ -99,18 +100,23 @@ def align(local: Local, options: Options, knowledge: PublicKnowledge, epoch: int
     def discriminate(at: Tensor) -> Tensor:
         with torch.no_grad():
             fixed = view(model, knowledge, at)
-        return (options.beta if options.as_code else 1.0) * telling(model, fixed, options.as_code)
+        return telling(model, fixed, options.as_code)
 
     def deceive(at: Tensor) -> Tensor:
-        return options.beta * passing(model, view(model, knowledge, at), options.as_code, options.saturating)
+        return passing(model, view(model, knowledge, at), options.as_code, options.saturating)
 
+    telling_apart = Objective("discriminators", options.beta if options.as_code else 1.0, momentum=False)
+    alignment = Objective("alignment", options.beta, momentum=False)
     model.train()
     for at in public_batches(local, options, len(knowledge), "align", epoch):
-        discriminator_losses.append(
-            learner.step(partial(discriminate, at), only=lambda name: name.startswith("discriminator."))
-        )
-        learner.step(partial(deceive, at), only=of_encoder)
+        discriminator_losses.append(learner.step(partial(discriminate, at), only=judges, objective=telling_apart))
+        learner.step(partial(deceive, at), only=of_encoder, objective=alignment)
     return discriminator_losses
+
+
+def judges(name: str) -> bool:
+    """Whether a component is the discriminators of a modality."""
+    return name.startswith("discriminator.")
 
 
 def learn(local: Local, knowledge: PublicKnowledge | None, options: Options) -> Metrics:

@@ -11,7 +11,7 @@ from plans import differing, finished, learner, plan, under
 from pydantic import ValidationError
 from torch import nn
 
-from parse_p2p.learning.learner import Training
+from parse_p2p.learning.learner import Objective, Training
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.gossip import exchange as exchange_slices
 from parse_p2p.runtime.simulator import simulate
@@ -143,6 +143,19 @@ def test_what_rests_in_a_round_keeps_its_momentum():
         assert torch.equal(before[f"optimiser/{key}/{name}"], after[f"optimiser/{key}/{name}"])
     other = list(made.buffer.leaves)[1]
     assert not torch.equal(before[f"optimiser/state/moved/{other}"], after[f"optimiser/state/moved/{other}"])
+
+
+def test_what_steps_for_another_objective_moved_is_not_the_slope_of_the_task():
+    made = learner(train={"quasi_global": 1.0})
+    names = list(made.buffer.leaves)
+    loss = lambda: sum((p**2).sum() for p in made.model.parameters())  # noqa: E731
+    made.look_ahead()
+    made.step(loss)
+    made.step(loss, only=lambda component: component == names[0], objective=Objective("other"))
+    made.step(loss)
+    made.look_back()
+    kept = made.state()
+    assert f"optimiser/state/moved/{names[0]}" not in kept and f"optimiser/state/moved/{names[1]}" in kept
 
 
 def test_each_component_is_measured_by_its_own_learning_rate():

@@ -317,3 +317,42 @@ def group_loss(seed, kind):
 @pytest.mark.parametrize("seed", [0, 2])
 def test_M14_relevance_helps_the_clients_that_share_a_task(seed):
     assert group_loss(seed, "rela") < group_loss(seed, "uniform")
+
+
+# who falls silent
+
+
+def heard_of(agents):
+    return {name.split("/")[1] for name in agents["hub"].memory if name.startswith("upload/")}
+
+
+@pytest.mark.parametrize("forget", [2, 0])
+def test_a_client_that_is_gone_counts_no_more_after_some_rounds(forget):
+    w = mosaic(options={"forget": forget}, rounds=7)
+    agents = {p.me: p for p in w.agent_states()}
+    simulate(list(agents.values()), 2)
+    left = [p for p in agents.values() if p.me != "a1"]
+    simulate(left, 3, start=2)
+    assert heard_of(agents) == {"a0", "a1", "a2", "a3"}  # it may only be late
+    simulate(left, 4, start=3)
+    assert ("a1" in heard_of(agents)) == (forget == 0)
+    local = locals_of(mosaic(options={"forget": forget}))["hub"]
+    local.memory.update(agents["hub"].memory)
+    spoilt = {n: t + 9.0 for n, t in local.memory.items() if n.startswith("upload/a1/")}
+    before, options = customised(local, w.options, ["a0"]), w.options
+    local.memory |= spoilt
+    after = customised(local, options, ["a0"])
+    assert all(torch.equal(before["a0"][n], after["a0"][n]) for n in before["a0"]) == (forget > 0)
+    simulate(list(agents.values()), 5, start=4)  # and is back
+    assert heard_of(agents) == {"a0", "a1", "a2", "a3"}
+
+
+def test_a_client_that_is_only_not_chosen_still_counts():
+    w = mosaic(options={"forget": 1, "clients": 1}, rounds=6)
+    agents = finished(w)[0]
+    assert heard_of(agents) == {p for r in range(6) for p in selected(locals_of(w, r)["hub"], w.options, r)}
+    assert len(heard_of(agents)) > 1
+
+
+def test_forgetting_five_rounds_is_the_default():
+    assert Options().forget == 5
