@@ -456,12 +456,11 @@ class Learner:
         if not isinstance(weigher, Weigher) or held is None:
             return
         self.model.eval()
-        with Noise(self.buffer.values.device, self.seed, self.me, self._round, "held out").drawn():
+        with Noise(self.buffer.values.device, self.seed, self.me, self._round, "held out").drawn(), _one_thread():
             rows = torch.split(torch.arange(len(held), device=held.targets.device), EVALUATION_BATCH)
             batches = [replace(held.batch(some), prior=self._prior(held)) for some in rows]
             parts = [part for batch in batches for _, part in batch.parts()]
-            said = [(self.model(part.inputs), part) for part in parts]
-        weigher.fit(said)
+            weigher.fit([(self.model(part.inputs), part) for part in parts])
 
     @torch.no_grad()
     def evaluate(self, branches: Collection[str] | None = None) -> dict[str, float]:
@@ -602,6 +601,17 @@ OBJECTIVE = "objective/"
 def _kept_as(objective: str) -> str:
     """How the names begin, in a state, of what the optimiser of an objective remembers."""
     return "optimiser/" if objective == TASK.name else f"{OBJECTIVE}{objective}/"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Of few samples sums differ in their last bit by how many threads share them; what is exchanged must not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

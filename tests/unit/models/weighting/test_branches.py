@@ -3,6 +3,7 @@
 import numpy as np
 import plans
 import pytest
+import running
 import torch
 from torch.nn.functional import one_hot
 from trained import asked, recorded
@@ -190,6 +191,14 @@ def test_it_is_fitted_before_a_round_and_not_before_the_first():
     factors(learner).fill_(1)
     plans.simulate(agents, 2, start=1)
     assert torch.equal(factors(learner), wanted)
+
+
+def test_as_processes_and_with_other_options_it_ends_as_simulated(tmp_path):
+    options = {"weighting": "branches", "initialisation": "he", "encoder": {"norm": "layer", "width": 8, "depth": 1}}
+    skewed = {"partition": {"kind": "dirichlet", "alpha": 0.5}, "train": {"prior": 0.5}}
+    losses = {"synergy": "remainder", "modality": 1.0, "teach": 0.5}
+    made = running.plan(rounds=3, model=options, options=losses, **skewed)
+    assert running.differing(running.over_memory(made, tmp_path), running.simulated(made)) == []
 
 
 def test_a_broken_sensor_does_not_make_them_no_numbers():
