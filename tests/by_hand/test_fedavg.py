@@ -19,7 +19,15 @@ DEFAULTS = {"branch": 1.0, "detach": False, "contrast": 0.0, "supervised": False
 
 def run_of(method="fedavg", **options):
     model = {"latent": 9, "hidden": 5, "encoder": {"width": 6, "depth": 1}}
-    return plan(MIX, method=method, data={"samples": 60}, model=model, train=TRAIN, rounds=ROUNDS, options=options)
+    return plan(
+        MIX,
+        method=method,
+        data={"samples": 60},
+        model=model,
+        train=TRAIN | {"batch": 10},
+        rounds=ROUNDS,
+        options=options,
+    )
 
 
 def latents(values, m, x):

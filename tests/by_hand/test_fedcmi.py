@@ -16,8 +16,10 @@ DEFAULTS = {"branch": 0.0, "lambda1": 2.0, "lambda2": 1.0, "warm_up": 1, "infilt
 
 def run_of(**options):
     model = {"latent": 4, "encoder": {"width": 6, "depth": 1}}
-    data = {"samples": 120, "atoms": ["redundant", "unique"]}
-    return plan(MIX, method="fedcmi", data=data, model=model, train=TRAIN, rounds=ROUNDS, options=options)
+    data = {"samples": 80, "atoms": ["redundant", "unique"]}
+    return plan(
+        MIX, method="fedcmi", data=data, model=model, train=TRAIN | {"batch": 12}, rounds=ROUNDS, options=options
+    )
 
 
 def projected(values, kind, m, x):

@@ -19,14 +19,14 @@ SLOTS = {5: {"0": "0", "1": "1"}, 6: {"0": "0", "1": "2"}}  # by width: the last
 DEFAULTS = {"branch": 0.0, "relevance": "rela", "similarity": "flat", "tau": 0.5, "rate": 0.1, "pq_rate": 2.5,
             "share_lora": True, "every": 5, "keep": 0.4, "mask": "random", "noise": 0.05, "ema": 0.5, "clients": 0,
             "quorum": 1, "forget": 5, "pretraining": 300, "b_align": "adapter_cca", "detach": False}  # fmt: skip
-GIVEN = {"pretraining": 5, "every": 3, "rate": 1.0}
-EPOCHS, BATCH = 2, 10
+GIVEN = {"pretraining": 2, "every": 2, "rate": 1.0}
+EPOCHS, BATCH = 2, 16
 SLOWLY = TRAIN | {"lr": 0.05, "batch": BATCH, "epochs": EPOCHS}
 
 
 def run_of(**options):
     model = {"encoder": SMALL, "rank": 2, "blocks": 2}
-    return mosaic(KINDS, GIVEN | options, model=model, data={"samples": 160}, train=SLOWLY)
+    return mosaic(KINDS, GIVEN | options, model=model, data={"samples": 120}, train=SLOWLY)
 
 
 def layers(values):

@@ -33,7 +33,7 @@ CASES = [{"branch": 0.3}, {"detach": True}, {"gamma": 0.9}, {"gamma": 0.0}, {"se
 
 def run_of(method, **options):
     model = {"latent": WIDTH, "hidden": 5, "encoder": {"width": 6, "depth": 1}}
-    more = {"data": {"samples": 70}, "model": model, "train": TRAIN | {"batch": 12}, "public": {"share": 0.2}}
+    more = {"data": {"samples": 70}, "model": model, "train": TRAIN | {"batch": 16}, "public": {"share": 0.2}}
     return plan(MIX, method=method, rounds=ROUNDS, options=options, **more)
 
 
