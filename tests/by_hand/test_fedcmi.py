@@ -14,11 +14,11 @@ DEFAULTS = {"branch": 0.0, "lambda1": 2.0, "lambda2": 1.0, "warm_up": 1, "infilt
             "clients": 0, "quorum": 1, "detach": False}  # fmt: skip
 
 
-def run_of(**options):
+def run_of(mix=MIX, **options):
     model = {"latent": 4, "encoder": {"width": 6, "depth": 1}}
     data = {"samples": 80, "atoms": ["redundant", "unique"]}
     return plan(
-        MIX, method="fedcmi", data=data, model=model, train=TRAIN | {"batch": 12}, rounds=ROUNDS, options=options
+        mix, method="fedcmi", data=data, model=model, train=TRAIN | {"batch": 12}, rounds=ROUNDS, options=options
     )
 
 
@@ -136,3 +136,9 @@ def test_fedcmi_is_what_the_formulas_say(options, plain):
     assert [me for me in want if not same(ended[me], want[me])] == []
     if options:
         assert not all(same(plain[me], want[me]) for me in want), "the option must matter"
+
+
+def test_another_modality_may_be_the_one_that_more_clients_have():
+    w = run_of({"motion": 1, "audio+motion": 2}, kappa=3.0)
+    ended, want = finished(w)[0], by_hand(w, {"kappa": 3.0})
+    assert [me for me in want if not same(ended[me], want[me])] == []

@@ -28,14 +28,12 @@ def total(agent):
 def test_no_objective_runs_on_the_momentum_of_another():
     """Of ½‖p‖² at rate η: v ← μ v + p, p ← p − η v, with a v for each objective."""
     agent = learner("audio", train={"lr": 0.1, "momentum": 0.5, "weight_decay": 0.0, "clip": 1e9})
-    p, v, u = agent.buffer.values.clone(), 0.0, 0.0
+    p, velocity = agent.buffer.values.clone(), {"": 0.0, "other": 0.0, "third": 0.0}
     for _ in range(3):
-        agent.step(lambda: size(agent))
-        v = 0.5 * v + p
-        p = p - 0.1 * v
-        agent.step(lambda: size(agent), objective=Objective("other", 0.3))
-        u = 0.5 * u + p
-        p = p - 0.3 * 0.1 * u
+        for name, weight in (("", 1.0), ("other", 0.3), ("third", 0.7)):
+            agent.step(lambda: size(agent), objective=Objective(name, weight))
+            velocity[name] = 0.5 * velocity[name] + p
+            p = p - weight * 0.1 * velocity[name]
     torch.testing.assert_close(agent.buffer.values, p)
 
 
