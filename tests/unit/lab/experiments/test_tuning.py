@@ -107,9 +107,17 @@ def test_a_single_value_is_given_and_not_tuned(tmp_path):
 
 @pytest.mark.parametrize(
     ("ordered", "low", "high"),
-    [([0.02, 0.05, 0.1, 0.2], 0.008, 0.4), ([1, 2, 4], None, 8), ([3, 9], 1, 27), ([2.0, 3.0], 1.33333, 4.5), ([0.0, 1.0, 3.0], None, 9.0),
-     ([0.0, 1.0], None, None), ([-1.0, 1.0], None, None), ([-4.0, -2.0], -8.0, -1.0)],
-)  # fmt: skip
+    [
+        ([0.02, 0.05, 0.1, 0.2], 0.008, 0.4),
+        ([1, 2, 4], None, 8),
+        ([3, 9], 1, 27),
+        ([2.0, 3.0], 1.33333, 4.5),
+        ([0.0, 1.0, 3.0], None, 9.0),
+        ([0.0, 1.0], None, None),
+        ([-1.0, 1.0], None, None),
+        ([-4.0, -2.0], -8.0, -1.0),
+    ],
+)
 def test_the_next_value_is_by_the_ratio_of_the_two_outermost(ordered, low, high):
     assert (beyond(ordered, False), beyond(ordered, True)) == (low, high)
     assert all(type(x) is type(ordered[0]) for x in (low, high) if x is not None)
