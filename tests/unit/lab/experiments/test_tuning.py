@@ -1,5 +1,7 @@
 """Values are chosen by training samples that are kept for it, and grids that are too narrow go on."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import plans
 import pytest
@@ -209,6 +211,32 @@ def test_whole_clients_are_kept_where_whole_ones_are_tested(how):
     assert len(cut(run, one, 0.2, "agent a0")[1]) == 2, "of a single client samples"
 
 
+def test_which_samples_are_kept_is_drawn_by_the_seed_and_by_whose_they_are():
+    data = Dataset("some", {"audio": torch.randn(40, 3)}, torch.arange(40) % 2, 2)
+    run = plans.plan({"audio": 2}).run
+
+    def kept(whose="agent a0", **changes):
+        return fingerprint([cut(run.model_copy(update=changes), data, 0.25, whose)[1]])
+
+    assert kept() == kept() and len({kept(), kept("agent a1"), kept(seed=run.seed + 1)}) == 3
+
+
+def test_a_coordinator_keeps_all_that_it_has(tmp_path):
+    rng = np.random.default_rng(0)
+    agents = [{"id": me, "modalities": ["audio"], "role": role, "data": {"path": str(tmp_path / f"{me}.npz")}}
+              for me, role in (("a0", "peer"), ("a1", "peer"), ("hub", "coordinator"))]  # fmt: skip
+    for each in agents:
+        np.savez(each["data"]["path"], audio=rng.normal(size=(60, 3)).astype("float32"), label=np.arange(60) % 2)
+    schema = {"modalities": {"audio": {"kind": "vector", "shape": [3]}}, "classes": ["0", "1"]}
+    run = RunFile.model_validate({
+        "agents": agents, "dataset": "own", "data_schema": schema, "method": "fedavg", "rounds": 1,
+        "data": {"kind": "npz", "target": "label"}, "graph": {"generator": "star"},
+    })  # fmt: skip
+    whole, plan = RunPlan(run), TuningPlan(run, 0.2)
+    assert list(map(len, plan.share("hub"))) == list(map(len, whole.share("hub")))
+    assert len(plan.share("a0")[0]) < len(whole.share("a0")[0])
+
+
 def test_of_a_common_test_set_nothing_is_seen(tmp_path):
     rng = np.random.default_rng(0)
     for me in ("a0", "a1", "all"):
@@ -223,9 +251,9 @@ def test_of_a_common_test_set_nothing_is_seen(tmp_path):
     assert all(state.learner.common is None for state in TuningPlan(run, 0.2).agent_states())
 
 
+@pytest.mark.skipif(find_spec("seglearn") is None, reason="its package is not installed")
 @pytest.mark.parametrize("name", ["subjects", "cooling-subjects"])
 def test_people_are_enough_for_the_agents_when_some_are_kept_to_tune_by(name):
-    pytest.importorskip("seglearn")
     chosen = load(ROOT / "experiments" / f"{name}.yaml")
     [job, *_] = tuning_jobs(chosen, chosen.combinations()[0], chosen.tune.values[0])
     assert len(TuningPlan(job.run(), job.share).peers) == 6
