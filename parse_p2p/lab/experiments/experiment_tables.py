@@ -50,8 +50,13 @@ class Study:
         self.tuning = Tuning(experiment, sweep)
 
     def run(self) -> None:
-        """Tune, then run what is reported; what is done already is not run again."""
+        """Tune, then run what is reported; what is done already is not run again.
+
+        Raises ConfigError for measures of real processes, before anything is run.
+        """
         experiment = self.experiment
+        if experiment.measures and experiment.engine == "processes":
+            raise ConfigError(f"{experiment.path}: measures: they need the agents at hand; take the engine simulator")
         self.tuning.run()
         self.sweep.complete(
             job

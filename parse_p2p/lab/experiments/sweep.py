@@ -39,28 +39,34 @@ def key_of(run: RunFile, engine: str, measures: Sequence[str], share: float | No
     """
     method: Method = plugins.load(plugins.METHODS, run.method)
     options = run_file.options(method.options, run.options, "options").model_dump(mode="json")
-    data = _data(run)
-    files = [run_file.content(path) for path in _files(run, data)]
-    text = json.dumps([run.digest(), engine, sorted(measures), options, data, files, share])
+    said = run.model_dump(mode="json", include={"agents", "common_test", "data", "model", "public"})
+    data = [said, _data(run)]  # much of which is left out of a run's digest, as an agent's own business
+    text = json.dumps([run.digest(), engine, sorted(measures), options, _contents(data), share])
     named = json.dumps([run.model_dump(mode="json"), options, data, [*measures]])
     return f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}-{code_digest.of(named)}"
 
 
 def _data(run: RunFile) -> list[dict[str, Any]]:
-    """The options of the data set, or of the agents' own sources, which are no part of a run's digest."""
+    """The options of the data set with their defaults, or of the agents' own sources with their ids."""
     if run.dataset == run_file.OWN:
         return [dict(source.values) for source in OwnData(run).sources()]
     opened = run_file.options(plugins.module(plugins.DATA, run.dataset).Options, run.data, "data")
-    return [opened.model_dump(mode="json"), run.public.data if run.public else {}]
+    return [opened.model_dump(mode="json")]
 
 
-def _files(run: RunFile, data: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What data and encoders name that is a file, and the files in folders that they name."""
-    encoders = (run.model.encoder, *run.model.encoders.values())
-    named = [*(value for options in data for value in options.values()), *(each.weights for each in encoders)]
-    paths = [Path(text) for text in named if isinstance(text, str)]
-    inside = (file for path in paths if path.is_dir() for file in sorted(path.rglob("*")))
-    return [str(path) for path in (*paths, *inside) if path.is_file()]
+def _contents(value: Any) -> Any:
+    """The same with what is in files, and in all files of folders, in place of their paths."""
+    if isinstance(value, Mapping):
+        return {key: _contents(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_contents(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    if path.is_absolute() and path.is_dir():
+        inside = (file for file in sorted(path.rglob("*")) if file.is_file())
+        return {str(file.relative_to(path)): run_file.content(str(file)) for file in inside}
+    return run_file.content(value) if path.is_file() else value
 
 
 class LocalExecutor(ProcessPoolExecutor):
@@ -150,13 +156,24 @@ class Sweep:
 def _by_this_code(
     key: str, run: RunFile, engine: str, measures: Sequence[str], folder: Path, share: float | None
 ) -> Outcome:
-    """The outcome of a run by the code that its key tells of. Raises ConfigError where a worker has another."""
+    """The outcome of a run by the code that its key tells of.
+
+    Raises ConfigError where a worker has other code, before the run or after it: modules are read when they are first
+    needed, and by processes that a run begins.
+    """
+    _refuse_other_code(key, run, engine, measures, share)
+    outcome = one(run, key, engine, measures, folder, share)
+    _refuse_other_code(key, run, engine, measures, share)
+    return outcome
+
+
+def _refuse_other_code(key: str, run: RunFile, engine: str, measures: Sequence[str], share: float | None) -> None:
+    code_digest.look_again()
     if key_of(run, engine, measures, share).rpartition("-")[2] != key.rpartition("-")[2]:
         raise ConfigError(
             "the code here is not that of the command that began: it changed meanwhile, or this node has another "
             "version; start again with the same on all"
         )
-    return one(run, key, engine, measures, folder, share)
 
 
 def _result(future: "Future[Outcome]", job: Job) -> Outcome:

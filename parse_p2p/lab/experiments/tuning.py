@@ -48,11 +48,14 @@ class Tuning:
         return self._tried[at][scores.index(max(scores))]
 
     def edge(self, labels: Labels) -> str:
-        """``lowest`` or ``highest`` where the best is that of all numbers that were tried; else nothing."""
-        ordered = numbers(self._tried[self._experiment.tuned_as(labels)])
-        if not self.several or not ordered:
+        """``lowest`` or ``highest`` where the best is that of all numbers that were tried; else nothing.
+
+        0 is no edge, for what is left out cannot be less there.
+        """
+        ordered, best = numbers(self._tried[self._experiment.tuned_as(labels)]), self.best(labels)
+        if not self.several or not ordered or best == 0:
             return ""
-        return {ordered[0]: "lowest", ordered[-1]: "highest"}.get(self.best(labels), "")
+        return {ordered[0]: "lowest", ordered[-1]: "highest"}.get(best, "")
 
     def added(self) -> list[Any]:
         """All values beyond those of the file, in their order."""
@@ -80,14 +83,19 @@ class Tuning:
 
 
 def numbers(values: Sequence[Any]) -> list[float]:
-    """Values in ascending order where all are positive numbers, and there are several; else none."""
-    positive = all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in values)
-    return sorted(values) if positive and len(values) > 1 else []
+    """Values in ascending order where all are numbers, and there are several; else none."""
+    ordered = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return sorted(values) if ordered and len(values) > 1 else []
 
 
 def beyond(ordered: Sequence[float], high: bool) -> float | None:
-    """The next value above or below, by the ratio of the two outermost; None where whole numbers have no next one."""
+    """The next value above or below, by the ratio of the two outermost.
+
+    None where whole numbers have no next one, and where 0 is one of the two or lies between them.
+    """
     edge, inner = (ordered[-1], ordered[-2]) if high else (ordered[0], ordered[1])
+    if edge * inner <= 0:
+        return None
     value = float(f"{edge * edge / inner:.6g}")
     if all(isinstance(each, int) for each in ordered):
         return int(value) if value.is_integer() else None

@@ -36,6 +36,9 @@ class TuningPlan(RunPlan):
             return train, test
         return cut(self.run, train, self._kept, f"agent {me}")
 
+    def common(self, me: PeerId, modalities: Modalities) -> None:
+        """Nothing: of a common test set too these runs see nothing."""
+
 
 def cut(run: RunFile, train: Dataset, share: float, whose: str) -> tuple[Dataset, Dataset]:
     """Training samples without those that are kept, and these: of every class, or whole natural clients, by the seed.

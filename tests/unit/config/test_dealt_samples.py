@@ -141,13 +141,15 @@ def test_a_seed_deals_the_same_again_and_another_one_otherwise(name, data):
     assert any(rows(parts[0][me]).tolist() != rows(parts[1][me]).tolist() for me in one.peers)
 
 
-def test_what_an_agent_chooses_its_round_by_is_none_of_what_it_learns_from():
+def test_what_an_agent_chooses_its_round_or_weights_by_is_none_of_what_it_learns_from():
     samples = numbered("htad")
-    plan = planned(samples, 4, 3, early_stopping={"patience": 2, "validation": 0.2})
+    stopping = {"patience": 2, "validation": 0.2}
+    plan = planned(samples, 4, 3, early_stopping=stopping, method="parse", model={"weighting": "branches"})
     for me in plan.peers:
-        train, _, _, validation = plan._divided(me, samples.modalities, *plan.share(me))
-        both = torch.cat([rows(train), rows(validation)])
-        assert torch.equal(both.sort().values, rows(plan.share(me)[0]).sort().values)
+        train, test, _, validation, held = plan._divided(me, samples.modalities, *plan.share(me))
+        parts = [rows(part) for part in (train, validation, held)]
+        assert all(map(len, parts)) and torch.equal(rows(test), rows(plan.share(me)[1]))
+        assert torch.equal(torch.cat(parts).sort().values, rows(plan.share(me)[0]).sort().values)
 
 
 # named groups and official sets

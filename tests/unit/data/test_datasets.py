@@ -337,3 +337,8 @@ def test_whole_groups_are_kept_for_testing():
 )
 def test_classes_stand_by_number_or_by_text(names, ordered):
     assert class_order(names) == ordered
+
+
+def test_names_of_groups_are_told_apart():
+    with pytest.raises(ConfigError, match="data set 'made' has two groups of one name"):
+        replace(made(), group_names=("ada", "bea", "ada", "cid", "dora", "eve"))

@@ -220,6 +220,38 @@ def test_results_of_agents_with_own_data_are_kept_by_what_is_in_their_sources(tm
     assert key(target="label") != key()
 
 
+@pytest.mark.parametrize("part", ["data", "test_data", "common_test", "text", "encoder", "of the agent", "keep"])
+def test_what_only_one_agent_says_is_in_the_key(tmp_path, part):
+    """The digest that agents compare leaves out an agent's own business, of which its numbers come all the same."""
+    schema = {"modalities": {"audio": {"kind": "vector", "shape": [3]}}, "classes": ["a", "b"]}
+    (tmp_path / "in").mkdir()
+
+    def key(name, text="one"):
+        file = tmp_path / name
+        file.write_text(text)
+        run_file.content.cache_clear()
+        path, agent, more = {"path": str(file)}, {"id": "a0", "modalities": ["audio"], "data": {"path": "/a"}}, {}
+        arriving = {"path": "/a", "watch": str(tmp_path / "in"), "keep": {"kind": "last", "samples": len(text)}}
+        changes = {
+            "data": {"data": path},
+            "test_data": {"test_data": path},
+            "text": {"data": {"path": "/a", "text": {"audio": {"tokenizer": str(file)}}}},
+            "encoder": {"encoders": {"audio": {"weights": str(file)}}},
+            "of the agent": {"model": {"encoder": {"weights": str(file)}}},
+            "keep": {"data": arriving},
+        }
+        if part == "common_test":
+            more = {"common_test": path}
+        agents = [agent | changes.get(part, {}), {"id": "a1", "modalities": ["audio"], "data": {"path": "/b"}}]
+        raw = {"graph": {"generator": "ring"}, "agents": agents, "dataset": "own", "data_schema": schema} | more
+        return key_of(run_file.RunFile.model_validate(raw), "simulator", [])
+
+    before = key("one.npz")
+    assert key("one.npz") == before != key("one.npz", "three")
+    if part != "keep":
+        assert key("copy.npz") == before, "where it lies has no part in it"
+
+
 def test_a_budget_between_two_rounds_is_read_off_the_line_between_them():
     outcome = Outcome("k", kinds={"a": "x"}, accuracy={"a": [0.2, 0.4, 0.8]}, bytes=[10, 10, 10], seconds=[1, 1, 1])
     read = [outcome.within(budget)["all"] for budget in (5, 10, 15, 20, 25, 30, 99)]

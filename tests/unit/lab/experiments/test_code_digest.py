@@ -1,7 +1,9 @@
 """What is kept is kept under the code that made it: what changes numbers changes the digest, and nothing else does."""
 
 import ast
+import re
 import sys
+from functools import cache
 
 import plans
 import pytest
@@ -31,8 +33,7 @@ def digest(folder, **files):
         path = folder.joinpath(*name.split("__")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    code_digest._source.cache_clear()
-    package.cache_clear()
+    code_digest.look_again()
     return package(folder)
 
 
@@ -99,8 +100,7 @@ def project(tmp_path, monkeypatch):
 
 
 def named(*names):
-    code_digest._source.cache_clear()
-    own.cache_clear()
+    code_digest.look_again()
     return own(frozenset(names))
 
 
@@ -132,9 +132,8 @@ def test_a_key_has_the_run_before_the_dash_and_the_code_after_it(project, monkey
     run = plans.plan().run
 
     def parts(code="some code", measures=(), share=None):
-        code_digest._source.cache_clear()
         own.cache_clear()
-        monkeypatch.setattr(code_digest, "package", lambda: code)
+        monkeypatch.setattr(code_digest, "package", cache(lambda: code))
         return key_of(run, "simulator", measures, share).split("-")
 
     plain, other, tuning = parts(), parts("other code"), parts(share=0.2)
@@ -144,6 +143,24 @@ def test_a_key_has_the_run_before_the_dash_and_the_code_after_it(project, monkey
     (project / "helper.py").write_text("RATE = 2")
     again = parts(measures=["ownproject.method"])
     assert measured[0] == again[0] and measured[1] != again[1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "data" / "sets").glob("*.py")), ids=lambda path: path.stem)
+def test_of_every_data_set_in_a_package_the_version_counts(path):
+    """A package that is not always there, for then it is in LIBRARIES."""
+    packages = set(re.findall(r'packaged_file\("(\w+)"', path.read_text()))
+    assert packages <= {*code_digest.LIBRARIES, *code_digest.OPTIONAL.get(path.stem, ())}
+
+
+def test_code_is_that_of_the_first_look_until_one_looks_again(tmp_path):
+    code_digest.look_again()
+    file = tmp_path / "x.py"
+    file.write_text("x = 1")
+    first = package(tmp_path)
+    file.write_text("x = 22")
+    assert package(tmp_path) == first
+    code_digest.look_again()
+    assert package(tmp_path) != first
 
 
 def test_libraries_that_a_run_names_have_a_part_in_it(monkeypatch):

@@ -3,10 +3,12 @@
 import io
 import statistics
 
+import pytest
 import yaml
 from rich.console import Console
 from scipy import stats
 
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.commands.compare import shown, written
 from parse_p2p.lab.experiments.experiment import load
 from parse_p2p.lab.experiments.experiment_tables import Study
@@ -49,6 +51,12 @@ def study(tmp_path, tuned=lambda value: 0.5, **changes):
     made = Study(load(tmp_path / "mine.yaml"), Made(tuned))
     made.run()
     return made
+
+
+def test_measures_of_real_processes_are_refused_before_anything_is_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(Made, "complete", None)
+    with pytest.raises(ConfigError, match=r"mine\.yaml: measures: they need the agents at hand"):
+        study(tmp_path, engine="processes", measures=["agents"], tune={"values": [0.1, 0.2], "seeds": [9]})
 
 
 def cell(table, row, column):

@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import Executor, Future
+from functools import cache
 
 import pytest
 import yaml
@@ -77,8 +78,7 @@ def schedule(tmp_path, monkeypatch):
         (tmp_path / "ownschedule" / "falling.py").write_text(text)
         for name in [name for name in sys.modules if name.startswith("ownschedule")]:
             del sys.modules[name]
-        code_digest._source.cache_clear()
-        code_digest.own.cache_clear()
+        code_digest.look_again()
         sys.path_importer_cache.clear()
 
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -106,7 +106,7 @@ def test_a_changed_plug_in_is_run_anew_and_what_it_was_is_left(tmp_path, schedul
 def test_the_packages_own_code_counts_too(tmp_path, monkeypatch):
     chosen, out = experiment(tmp_path), tmp_path / "o"
     swept(chosen, out)
-    monkeypatch.setattr(code_digest, "package", lambda: "another method")
+    monkeypatch.setattr(code_digest, "package", cache(lambda: "another method"))
     assert "1 of these anew" in swept(chosen, out)[0].said
 
 
@@ -122,8 +122,22 @@ def test_a_worker_with_other_code_runs_nothing(tmp_path, monkeypatch):
     chosen = experiment(tmp_path)
     [job] = jobs(chosen, chosen.combinations(), [0])
     key = Sweep(ResultStore(tmp_path), 1).key(job)
-    monkeypatch.setattr(code_digest, "package", lambda: "what the node has")
+    monkeypatch.setattr(code_digest, "package", cache(lambda: "what the node has"))
     with pytest.raises(ConfigError, match="the code here is not that of the command that began"):
+        _by_this_code(key, job.run(), "simulator", [], tmp_path, None)
+
+
+def test_code_that_changes_while_it_runs_makes_no_outcome(tmp_path, schedule, monkeypatch):
+    schedule(SCHEDULE)
+    chosen = experiment(tmp_path, schedule="ownschedule.falling")
+    [job] = jobs(chosen, chosen.combinations(), [0])
+    key = Sweep(ResultStore(tmp_path), 1).key(job)
+
+    def edited(*_):
+        (tmp_path / "ownschedule" / "falling.py").write_text(SCHEDULE.replace("1.0", "0.25"))
+
+    monkeypatch.setattr("parse_p2p.lab.experiments.sweep.one", edited)
+    with pytest.raises(ConfigError, match="it changed meanwhile"):
         _by_this_code(key, job.run(), "simulator", [], tmp_path, None)
 
 

@@ -1,16 +1,19 @@
 """Values are chosen by training samples that are kept for it, and grids that are too narrow go on."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import plans
 import pytest
 import torch
 import yaml
+from paths import ROOT
 
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.data.base import Dataset, fingerprint
-from parse_p2p.lab.experiments.experiment import load
+from parse_p2p.lab.experiments.experiment import load, tuning_jobs
 from parse_p2p.lab.experiments.result_store import Outcome
 from parse_p2p.lab.experiments.tuning import Tuning, beyond, numbers
 from parse_p2p.lab.experiments.tuning_plan import TuningPlan, cut
@@ -106,16 +109,33 @@ def test_a_single_value_is_given_and_not_tuned(tmp_path):
 
 @pytest.mark.parametrize(
     ("ordered", "low", "high"),
-    [([0.02, 0.05, 0.1, 0.2], 0.008, 0.4), ([1, 2, 4], None, 8), ([3, 9], 1, 27), ([2.0, 3.0], 1.33333, 4.5)],
+    [
+        ([0.02, 0.05, 0.1, 0.2], 0.008, 0.4),
+        ([1, 2, 4], None, 8),
+        ([3, 9], 1, 27),
+        ([2.0, 3.0], 1.33333, 4.5),
+        ([0.0, 1.0, 3.0], None, 9.0),
+        ([0.0, 1.0], None, None),
+        ([-1.0, 1.0], None, None),
+        ([-4.0, -2.0], -8.0, -1.0),
+    ],
 )
 def test_the_next_value_is_by_the_ratio_of_the_two_outermost(ordered, low, high):
     assert (beyond(ordered, False), beyond(ordered, True)) == (low, high)
     assert all(type(x) is type(ordered[0]) for x in (low, high) if x is not None)
 
 
-def test_only_positive_numbers_are_in_an_order():
-    assert numbers([0.2, 0.1]) == [0.1, 0.2]
-    assert [numbers(v) for v in ([0, 1], [-1, 1], [True, False], ["a", "b"], [1], [1, None])] == [[]] * 6
+def test_only_numbers_are_in_an_order():
+    assert (numbers([0.2, 0.1]), numbers([1, 0, -1])) == ([0.1, 0.2], [-1, 0, 1])
+    assert [numbers(v) for v in ([True, False], ["a", "b"], [1], [1, None])] == [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("at", "best", "edge", "added"), [(0, 0, "", []), (100, 8.0, "highest", [4.0, 8.0]), (1, 1.0, "", [])]
+)
+def test_a_grid_with_nothing_in_it_has_an_edge_at_its_other_end_alone(tmp_path, at, best, edge, added):
+    tuning, rows, _ = tuned(tmp_path, peak(at), (0.0, 1.0, 2.0), key="options.orthogonal")
+    assert (tuning.best(rows["parse"]), tuning.edge(rows["parse"]), tuning.added()) == (best, edge, added)
 
 
 # what a run that tunes sees
@@ -189,6 +209,54 @@ def test_whole_clients_are_kept_where_whole_ones_are_tested(how):
         assert not set(held.groups.tolist()) & set(train.groups.tolist()) and len(train) + len(held) == 80
     one = data.select((groups == 3).nonzero()[:, 0])
     assert len(cut(run, one, 0.2, "agent a0")[1]) == 2, "of a single client samples"
+
+
+def test_which_samples_are_kept_is_drawn_by_the_seed_and_by_whose_they_are():
+    data = Dataset("some", {"audio": torch.randn(40, 3)}, torch.arange(40) % 2, 2)
+    run = plans.plan({"audio": 2}).run
+
+    def kept(whose="agent a0", **changes):
+        return fingerprint([cut(run.model_copy(update=changes), data, 0.25, whose)[1]])
+
+    assert kept() == kept() and len({kept(), kept("agent a1"), kept(seed=run.seed + 1)}) == 3
+
+
+def test_a_coordinator_keeps_all_that_it_has(tmp_path):
+    rng = np.random.default_rng(0)
+    agents = [{"id": me, "modalities": ["audio"], "role": role, "data": {"path": str(tmp_path / f"{me}.npz")}}
+              for me, role in (("a0", "peer"), ("a1", "peer"), ("hub", "coordinator"))]  # fmt: skip
+    for each in agents:
+        np.savez(each["data"]["path"], audio=rng.normal(size=(60, 3)).astype("float32"), label=np.arange(60) % 2)
+    schema = {"modalities": {"audio": {"kind": "vector", "shape": [3]}}, "classes": ["0", "1"]}
+    run = RunFile.model_validate({
+        "agents": agents, "dataset": "own", "data_schema": schema, "method": "fedavg", "rounds": 1,
+        "data": {"kind": "npz", "target": "label"}, "graph": {"generator": "star"},
+    })  # fmt: skip
+    whole, plan = RunPlan(run), TuningPlan(run, 0.2)
+    assert list(map(len, plan.share("hub"))) == list(map(len, whole.share("hub")))
+    assert len(plan.share("a0")[0]) < len(whole.share("a0")[0])
+
+
+def test_of_a_common_test_set_nothing_is_seen(tmp_path):
+    rng = np.random.default_rng(0)
+    for me in ("a0", "a1", "all"):
+        np.savez(tmp_path / f"{me}.npz", audio=rng.normal(size=(60, 3)).astype("float32"), label=np.arange(60) % 2)
+    schema = {"modalities": {"audio": {"kind": "vector", "shape": [3]}}, "classes": ["0", "1"]}
+    run = RunFile.model_validate({
+        "graph": {"generator": "ring"}, "agents": {"mix": {"audio": 2}}, "dataset": "own", "data_schema": schema,
+        "data": {"kind": "npz", "path": str(tmp_path / "{id}.npz"), "target": "label"}, "rounds": 1,
+        "common_test": {"path": str(tmp_path / "all.npz")},
+    })  # fmt: skip
+    assert len(RunPlan(run).agent_states()[0].learner.common) == 60
+    assert all(state.learner.common is None for state in TuningPlan(run, 0.2).agent_states())
+
+
+@pytest.mark.skipif(find_spec("seglearn") is None, reason="its package is not installed")
+@pytest.mark.parametrize("name", ["subjects", "cooling-subjects"])
+def test_people_are_enough_for_the_agents_when_some_are_kept_to_tune_by(name):
+    chosen = load(ROOT / "experiments" / f"{name}.yaml")
+    [job, *_] = tuning_jobs(chosen, chosen.combinations()[0], chosen.tune.values[0])
+    assert len(TuningPlan(job.run(), job.share).peers) == 6
 
 
 def test_too_few_samples_are_one_sentence():
