@@ -458,7 +458,8 @@ class Learner:
         self.model.eval()
         with Noise(self.buffer.values.device, self.seed, self.me, self._round, "held out").drawn():
             rows = torch.split(torch.arange(len(held), device=held.targets.device), EVALUATION_BATCH)
-            batches = [replace(held.batch(some), prior=self._prior(held)) for some in rows]
+            prior = self._prior(self.data)  # that of training: a few samples say too little of how frequent classes are
+            batches = [replace(held.batch(some), prior=prior) for some in rows]
             parts = [part for batch in batches for _, part in batch.parts()]
             said = [(self.model(part.inputs), part) for part in parts]
         weigher.fit(said)

@@ -161,8 +161,11 @@ def counted(local: Local) -> Check:
         slices = {name: tensor for name, tensor in message.tensors.items() if name not in beside}
         of_slices(sender, Message(slices, message.meta))
         check_tensors(sender, Message({n: t for n, t in message.tensors.items() if n in beside}), beside)
-        if any(bool((message.tensors[name] < 0).any()) for name in beside if name.startswith(COUNTS)):
-            raise SpecMismatch(f"the update of {sender} counts fewer than no samples of a class")
+        samples = message.meta["samples"]
+        assert isinstance(samples, int)  # as was checked
+        for counts in (message.tensors[f"{COUNTS}.{m}"].double() for m in own):
+            if bool((counts < 0).any()) or float(counts.sum()) > samples:
+                raise SpecMismatch(f"the update of {sender} counts other samples of classes than it has ({samples})")
 
     return check
 

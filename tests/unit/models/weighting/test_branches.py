@@ -76,6 +76,15 @@ def test_it_is_corrected_for_classes_as_training_is():
     assert rest.abs().max() < 1e-3
 
 
+def test_the_correction_is_that_of_the_samples_trained_on(monkeypatch):
+    mine = plans.learner("audio", train={"prior": 1.0}, partition={"kind": "dirichlet", "alpha": 0.3}, **MODEL)
+    seen = []
+    monkeypatch.setattr(Branches, "fit", lambda self, said: seen.extend(batch.prior for _, batch in said))
+    mine.fit_weights()
+    wanted = next(mine.batches()).prior
+    assert len(seen) > 0 and wanted.abs().max() > 0.1 and all(torch.equal(prior, wanted) for prior in seen)
+
+
 def test_a_firm_ridge_leaves_weights_as_they_were():
     logits, y = drawn()
     torch.testing.assert_close(fitted(logits, y, ridge=1e9, before=[0.3, 1.7]), torch.tensor([0.3, 1.7]).double())
