@@ -224,7 +224,8 @@ def test_the_drift_rides_with_the_slices_and_changes_nothing_else():
 
 def test_the_scale_of_an_agent_is_the_median_distance_of_what_came():
     at = local(made(), 2)
-    drifts = {"a1": [0.3, 0.4], "a2": [0.0, 0.1], "a3": [0.0, 2.0], "a4": None, "a5": [0.0, math.nan], "a6": [0.0, 1e300]}
+    drifts = {"a1": [0.3, 0.4], "a2": [0.0, 0.1], "a3": [0.0, 2.0], "a4": None, "a5": [0.0, math.nan]}
+    drifts["a6"] = [0.0, 1e300]
     remember_scale(
         at, {PeerId(name): Message({}, {} if d is None else {"drift": d}) for name, d in drifts.items()}, [0.0, 0.0]
     )
