@@ -438,7 +438,7 @@ class Learner:
         Without the modalities that are ``broken``, of which this round's samples show nothing.
         """
         weigher, data = self.model.weighting, self.data
-        if not isinstance(weigher, Weigher) or not len(data):
+        if not isinstance(weigher, Weigher) or type(weigher).learn is Weigher.learn or not len(data):
             return
         self.model.eval()
         seen: dict[Modality, list[Tensor]] = {}

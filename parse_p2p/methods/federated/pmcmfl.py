@@ -26,7 +26,7 @@ from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId, Role
 from parse_p2p.data.base import Batch
-from parse_p2p.learning.learner import Learner, LossTerm
+from parse_p2p.learning.learner import EVALUATION_BATCH, Learner, LossTerm
 from parse_p2p.learning.losses import nats
 from parse_p2p.methods import fedavg, federation
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script
@@ -101,11 +101,12 @@ def means(learner: Learner) -> dict[str, Tensor]:
     sums = {m: torch.zeros(classes, size, dtype=torch.float64) for m in network.modalities}
     counts = {m: torch.zeros(classes, dtype=torch.float64) for m in network.modalities}
     network.eval()
-    for _, part in learner.data.batch(range(len(learner.data))).parts():
-        targets = part.targets.cpu()
-        for m, latents in network(part.inputs).latents.items():
-            sums[m].index_add_(0, targets, latents[Kind.JOINT].cpu().double())
-            counts[m] += torch.bincount(targets, minlength=classes)
+    for rows in torch.split(torch.arange(len(learner.data)), EVALUATION_BATCH):
+        for _, part in learner.data.batch(rows.to(learner.data.targets.device)).parts():
+            targets = part.targets.cpu()
+            for m, latents in network(part.inputs).latents.items():
+                sums[m].index_add_(0, targets, latents[Kind.JOINT].cpu().double())
+                counts[m] += torch.bincount(targets, minlength=classes)
     found = {}
     for m in network.modalities:
         found[f"{PROTOTYPES}.{m}"] = (sums[m] / counts[m].clamp(min=1)[:, None]).float()
