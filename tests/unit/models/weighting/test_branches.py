@@ -17,6 +17,7 @@ from parse_p2p.learning import losses
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.weighting.base import weigh
 from parse_p2p.models.weighting.branches import Branches, Options
+from parse_p2p.runtime.modality_handover import carry
 from parse_p2p.serving import onnx
 
 BRANCHES = {"weighting": "branches", "ridge": 1.0}
@@ -204,7 +205,7 @@ def test_it_is_fitted_before_a_round_and_not_before_the_first():
 def test_a_broken_sensor_does_not_make_them_no_numbers():
     faults = [{"kind": "sensor", "agents": ["a0"], "modality": "audio", "round": 1}]
     agents, _ = plans.finished(plans.plan({"audio+motion": 2}, faults=faults, **MODEL), 3)
-    assert agents["a0"].learner.held.inputs["audio"].isfinite().all()
+    assert not agents["a0"].learner.held.inputs["audio"].any() and agents["a1"].learner.held.inputs["audio"].any()
     assert all(found.isfinite().all() for found in weights(agents))
 
 
@@ -233,6 +234,14 @@ def test_a_state_brings_them_back():
     factors(one.learner).copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     other.restore(one.state())
     assert factors(other.learner).tolist() == [1, 2, 3, 4]
+
+
+def test_another_learner_takes_them_over_though_no_optimiser_remembers_them():
+    old, new = plans.learner(model=BRANCHES), plans.learner(model=BRANCHES)
+    old.train(losses.task)
+    factors(old).copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    carry(old, new, {})
+    assert factors(new).tolist() == [1, 2, 3, 4] and torch.equal(old.buffer.values, new.buffer.values)
 
 
 # what is refused
