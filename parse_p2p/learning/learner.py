@@ -438,7 +438,7 @@ class Learner:
         Without the modalities that are ``broken``, of which this round's samples show nothing.
         """
         weigher, data = self.model.weighting, self.data
-        if not isinstance(weigher, Weigher) or not len(data):
+        if not isinstance(weigher, Weigher) or type(weigher).learn is Weigher.learn or not len(data):
             return
         self.model.eval()
         seen: dict[Modality, list[Tensor]] = {}
@@ -458,7 +458,8 @@ class Learner:
         self.model.eval()
         with Noise(self.buffer.values.device, self.seed, self.me, self._round, "held out").drawn(), _one_thread():
             rows = torch.split(torch.arange(len(held), device=held.targets.device), EVALUATION_BATCH)
-            batches = [replace(held.batch(some), prior=self._prior(held)) for some in rows]
+            prior = self._prior(self.data)  # that of training: a few samples say too little of how frequent classes are
+            batches = [replace(held.batch(some), prior=prior) for some in rows]
             parts = [part for batch in batches for _, part in batch.parts()]
             weigher.fit([(self.model(part.inputs), part) for part in parts])
 

@@ -113,8 +113,7 @@ class Method:
     is made for, the first by default; ``public`` says that its coordinator needs a public data set; ``gaps`` that its
     agents may learn from samples that lack a modality: they call the network through ``Learner.train`` alone;
     ``classes`` that its losses need the class of each sample, so that it learns no other task than classification;
-    ``common_start`` that its agents must begin with equal slices. ``copies`` is how many times as much as one copy of
-    each slice goes over a link in a round.
+    ``common_start`` that its agents must begin with equal slices.
     """
 
     name: str
@@ -128,7 +127,6 @@ class Method:
     gaps: bool = False
     classes: bool = False
     common_start: bool = False
-    copies: int = 1
 
     @property
     def centralised(self) -> bool:

@@ -35,6 +35,7 @@ from parse_p2p.models.base import Network, Outputs
 ENCODER = ("trunk", "rows.redundant", "rows.unique", "rows.joint")
 FUSION = ("rows.synergistic", "head.synergistic", "head.joint")
 SCALE = "scale"  # in memory
+FURTHEST = 2.001  # a cosine distance is 2 at most, and rounded
 
 
 class Options(BaseModel):
@@ -138,12 +139,16 @@ def likeness(mine: list[float], theirs: object, sigma: float) -> float:
     if not sigma:
         return 1.0
     apart = squared_distance(mine, theirs)
-    return 0.0 if apart is None else float((-apart / sigma**2).exp())
+    if apart is None:
+        return 0.0
+    return float((-apart / sigma**2).exp()) if apart else 1.0  # also where σ² is too small to be told from 0
 
 
 def squared_distance(mine: list[float], theirs: object) -> Tensor | None:
     """‖b_i − b_j‖², () in double; None for a drift that cannot be compared."""
-    if not isinstance(theirs, list) or len(theirs) != len(mine) or not all(isinstance(x, float) for x in theirs):
+    if not isinstance(theirs, list) or len(theirs) != len(mine):
+        return None
+    if not all(isinstance(x, float) and abs(x) <= FURTHEST for x in theirs):
         return None
     between = torch.tensor(mine, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
     return between.square().sum()

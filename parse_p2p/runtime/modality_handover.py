@@ -31,7 +31,8 @@ def carry(old: Learner, new: Learner, memory: dict[str, Tensor]) -> None:
         if before is not None and before.digest == region.digest:
             new.buffer.view(region).copy_(old.buffer.view(before))
             for objective, of in remembered.items():
-                optimisers.write(new.optimiser_of(objective), {name: of[name]})
+                if name in of:  # nothing is remembered of what takes no gradients
+                    optimisers.write(new.optimiser_of(objective), {name: of[name]})
         elif (kept := memory.pop(KEPT + name, None)) is not None and len(kept) == region.size:
             new.buffer.view(region).copy_(kept)
     buffers = dict(old.model.named_buffers())

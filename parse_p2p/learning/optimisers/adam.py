@@ -5,7 +5,8 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from parse_p2p.learning.optimisers.base import Groups, Optimiser, without_compiler
+from parse_p2p.core.optimisers import without_compiler
+from parse_p2p.learning.optimisers.base import Groups, Optimiser
 
 Adam = without_compiler(torch.optim.Adam)
 

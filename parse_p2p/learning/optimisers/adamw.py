@@ -3,8 +3,9 @@
 import torch
 from pydantic import Field
 
+from parse_p2p.core.optimisers import without_compiler
 from parse_p2p.learning.optimisers.adam import AdamOptions
-from parse_p2p.learning.optimisers.base import Groups, without_compiler
+from parse_p2p.learning.optimisers.base import Groups
 
 AdamW = without_compiler(torch.optim.AdamW)
 

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, create_model, model_validator
 from torch import nn
 
 from parse_p2p.core.errors import ConfigError, cause
+from parse_p2p.core.optimisers import without_compiler
 from parse_p2p.core.plugin_options import refused
 from parse_p2p.learning.optimisers import memory
-from parse_p2p.learning.optimisers.base import Groups, Optimiser, without_compiler
+from parse_p2p.learning.optimisers.base import Groups, Optimiser
 
 PLAIN = (bool, int, float, str, tuple, list, type(None))
 """Types of defaults that a file can say; an argument with another keeps its default."""

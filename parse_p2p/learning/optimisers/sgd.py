@@ -22,8 +22,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from parse_p2p.core.optimisers import without_compiler
 from parse_p2p.core.plugin_options import refused
-from parse_p2p.learning.optimisers.base import Groups, Optimiser, without_compiler
+from parse_p2p.learning.optimisers.base import Groups, Optimiser
 
 SGD = without_compiler(torch.optim.SGD)
 MOMENTUM = "momentum_buffer"  # as torch calls it

@@ -26,7 +26,7 @@ from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message, check_tensors
 from parse_p2p.core.types import Kind, Metrics, Modality, PeerId, Role
 from parse_p2p.data.base import Batch
-from parse_p2p.learning.learner import Learner, LossTerm
+from parse_p2p.learning.learner import EVALUATION_BATCH, Learner, LossTerm
 from parse_p2p.learning.losses import nats
 from parse_p2p.methods import fedavg, federation
 from parse_p2p.methods.base import Check, Exchange, Inbox, Local, Method, Script
@@ -101,11 +101,12 @@ def means(learner: Learner) -> dict[str, Tensor]:
     sums = {m: torch.zeros(classes, size, dtype=torch.float64) for m in network.modalities}
     counts = {m: torch.zeros(classes, dtype=torch.float64) for m in network.modalities}
     network.eval()
-    for _, part in learner.data.batch(range(len(learner.data))).parts():
-        targets = part.targets.cpu()
-        for m, latents in network(part.inputs).latents.items():
-            sums[m].index_add_(0, targets, latents[Kind.JOINT].cpu().double())
-            counts[m] += torch.bincount(targets, minlength=classes)
+    for rows in torch.split(torch.arange(len(learner.data)), EVALUATION_BATCH):
+        for _, part in learner.data.batch(rows.to(learner.data.targets.device)).parts():
+            targets = part.targets.cpu()
+            for m, latents in network(part.inputs).latents.items():
+                sums[m].index_add_(0, targets, latents[Kind.JOINT].cpu().double())
+                counts[m] += torch.bincount(targets, minlength=classes)
     found = {}
     for m in network.modalities:
         found[f"{PROTOTYPES}.{m}"] = (sums[m] / counts[m].clamp(min=1)[:, None]).float()
@@ -161,8 +162,11 @@ def counted(local: Local) -> Check:
         slices = {name: tensor for name, tensor in message.tensors.items() if name not in beside}
         of_slices(sender, Message(slices, message.meta))
         check_tensors(sender, Message({n: t for n, t in message.tensors.items() if n in beside}), beside)
-        if any(bool((message.tensors[name] < 0).any()) for name in beside if name.startswith(COUNTS)):
-            raise SpecMismatch(f"the update of {sender} counts fewer than no samples of a class")
+        samples = message.meta["samples"]
+        assert isinstance(samples, int)  # as was checked
+        for counts in (message.tensors[f"{COUNTS}.{m}"].double() for m in own):
+            if bool((counts < 0).any()) or float(counts.sum()) > samples:
+                raise SpecMismatch(f"the update of {sender} counts other samples of classes than it has ({samples})")
 
     return check
 

@@ -138,5 +138,4 @@ METHOD = Method(
     scripts={Role.CLIENT: client, Role.COORDINATOR: coordinator},
     sharing=fedavg.sharing,
     gaps=True,
-    copies=2,
 )

@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.core.optimisers import without_compiler
 from parse_p2p.core.slices import Component
 from parse_p2p.data.base import Batch
 from parse_p2p.data.tasks.base import Task
@@ -29,6 +30,7 @@ from parse_p2p.models.base import InputShapes, Network, Outputs
 from parse_p2p.models.parameter_buffer import Parts
 from parse_p2p.models.weighting.base import Weigher, Weighting
 
+LBFGS = without_compiler(torch.optim.LBFGS)
 STEPS = 50
 """Iterations of L-BFGS at most: for so few numbers a dozen is the rule."""
 
@@ -53,7 +55,7 @@ class Branches(Weigher):
         found = before.clone().requires_grad_()
         branches = [(self._at(outputs), _stacked(outputs).double(), batch) for outputs, batch in said]
         samples = sum(len(batch) for _, _, batch in branches)
-        search = torch.optim.LBFGS([found], max_iter=STEPS, line_search_fn="strong_wolfe")
+        search = LBFGS([found], max_iter=STEPS, line_search_fn="strong_wolfe")
 
         def cost() -> Tensor:
             search.zero_grad()

@@ -163,9 +163,15 @@ def test_likeness_is_symmetric_and_at_most_one(one, other, sigma):
 
 
 def test_a_drift_that_cannot_be_compared_is_alike_to_none():
-    for wrong in (None, "0.1", [0.1], [0.1, "0.2"], [0.1, 0.2, 0.3]):
+    no_drifts = ([0.1, math.nan], [0.1, math.inf], [0.1, -1e308])
+    for wrong in (None, "0.1", [0.1], [0.1, "0.2"], [0.1, 0.2, 0.3], *no_drifts):
         assert likeness([0.1, 0.2], wrong, 1.0) == 0
         assert likeness([0.1, 0.2], wrong, 0.0) == 1
+
+
+def test_a_scale_whose_square_is_nothing_tells_drifts_apart():
+    assert likeness([0.1, 0.2], [0.1, 0.2], 1e-200) == 1
+    assert likeness([0.1, 0.2], [0.1, 0.3], 1e-200) == 0
 
 
 def realised(w, sigma, drifts):
@@ -218,7 +224,8 @@ def test_the_drift_rides_with_the_slices_and_changes_nothing_else():
 
 def test_the_scale_of_an_agent_is_the_median_distance_of_what_came():
     at = local(made(), 2)
-    drifts = {"a1": [0.3, 0.4], "a2": [0.0, 0.1], "a3": [0.0, 2.0], "a4": None}
+    drifts = {"a1": [0.3, 0.4], "a2": [0.0, 0.1], "a3": [0.0, 2.0], "a4": None, "a5": [0.0, math.nan]}
+    drifts["a6"] = [0.0, 1e300]
     remember_scale(
         at, {PeerId(name): Message({}, {} if d is None else {"drift": d}) for name, d in drifts.items()}, [0.0, 0.0]
     )

@@ -62,6 +62,8 @@ for optimiser in ("adam", "adamw", "torch.optim.NAdam"):
     train = {"optimiser": optimiser, "schedule": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.5}
     plans.finished(plans.plan({"audio": 2}, train=train, rounds=2, data={"samples": 80}))
     assert "torch._dynamo" not in sys.modules, optimiser
+plans.finished(plans.plan({"audio": 2}, model={"weighting": "branches"}, rounds=2, data={"samples": 80}))
+assert "torch._dynamo" not in sys.modules, "weighting"
 """
 
 

@@ -162,6 +162,7 @@ def test_what_is_no_update_is_refused():
     name = next(iter(name for name in good.tensors if name.startswith("counts")))
     for wrong in (
         {name: good.tensors[name] - 1000},
+        {name: good.tensors[name] * 1e9},
         {name: good.tensors[name][:-1]},
         {"prototypes.motion": good.tensors["prototypes.audio"]},
         {"prototypes.audio": torch.full_like(good.tensors["prototypes.audio"], float("nan"))},

@@ -18,6 +18,7 @@ from parse_p2p.learning import losses
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.weighting.base import weigh
 from parse_p2p.models.weighting.branches import Branches, Options
+from parse_p2p.runtime.modality_handover import carry
 from parse_p2p.serving import onnx
 
 BRANCHES = {"weighting": "branches", "ridge": 1.0}
@@ -75,6 +76,15 @@ def test_it_is_corrected_for_classes_as_training_is():
     said = (torch.einsum("b,bnc->nc", found, stacked) + shift).softmax(1)
     rest = ((said - one_hot(y, 3)) * stacked).sum((1, 2)) + found - 1
     assert rest.abs().max() < 1e-3
+
+
+def test_the_correction_is_that_of_the_samples_trained_on(monkeypatch):
+    mine = plans.learner("audio", train={"prior": 1.0}, partition={"kind": "dirichlet", "alpha": 0.3}, **MODEL)
+    seen = []
+    monkeypatch.setattr(Branches, "fit", lambda self, said: seen.extend(batch.prior for _, batch in said))
+    mine.fit_weights()
+    wanted = next(mine.batches()).prior
+    assert len(seen) > 0 and wanted.abs().max() > 0.1 and all(torch.equal(prior, wanted) for prior in seen)
 
 
 def test_a_firm_ridge_leaves_weights_as_they_were():
@@ -204,7 +214,7 @@ def test_as_processes_and_with_other_options_it_ends_as_simulated(tmp_path):
 def test_a_broken_sensor_does_not_make_them_no_numbers():
     faults = [{"kind": "sensor", "agents": ["a0"], "modality": "audio", "round": 1}]
     agents, _ = plans.finished(plans.plan({"audio+motion": 2}, faults=faults, **MODEL), 3)
-    assert agents["a0"].learner.held.inputs["audio"].isfinite().all()
+    assert not agents["a0"].learner.held.inputs["audio"].any() and agents["a1"].learner.held.inputs["audio"].any()
     assert all(found.isfinite().all() for found in weights(agents))
 
 
@@ -233,6 +243,14 @@ def test_a_state_brings_them_back():
     factors(one.learner).copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     other.restore(one.state())
     assert factors(other.learner).tolist() == [1, 2, 3, 4]
+
+
+def test_another_learner_takes_them_over_though_no_optimiser_remembers_them():
+    old, new = plans.learner(model=BRANCHES), plans.learner(model=BRANCHES)
+    old.train(losses.task)
+    factors(old).copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    carry(old, new, {})
+    assert factors(new).tolist() == [1, 2, 3, 4] and torch.equal(old.buffer.values, new.buffer.values)
 
 
 # what is refused
