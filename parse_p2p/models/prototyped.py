@@ -9,7 +9,7 @@ Where the class is to be found, every class is tried: the score of class c is it
 hold the prototypes of c. (How prototypes serve a prediction is a reconstruction: the text was not at hand.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import Field
@@ -67,22 +67,20 @@ class Prototyped(Network):
 
     def fused(self, latents: Latents, classes: Tensor | None = None) -> Tensor:
         """Logits (B, C), the missing slots filled by the prototypes of ``classes`` (B,), which only they need."""
-        slots = []
-        for slot, modality in enumerate(self.slots):
-            if modality in latents:
-                slots.append(latents[modality][Kind.JOINT])
-            else:
-                slots.append(self.prototypes[slot][classes])
-        logits: Tensor = self.fusion(slots)
+        return self._filled(latents, self.prototypes if classes is None else self.prototypes[:, classes])
+
+    def _filled(self, latents: Latents, rows: Tensor | Sequence[Tensor]) -> Tensor:
+        """Logits (B, C), with ``rows[slot]`` (B, d) in the missing slots."""
+        there = [latents[m][Kind.JOINT] if m in latents else rows[slot] for slot, m in enumerate(self.slots)]
+        logits: Tensor = self.fusion(there)
         return logits
 
     def _by_trying(self, latents: Latents) -> Tensor:
         """The log-likelihood of each class where it is taken for the true one, (B, C)."""
-        there = next(iter(latents.values()))[Kind.JOINT]
-        scores = []
+        there, scores = next(iter(latents.values()))[Kind.JOINT], []
         for c in range(self.prototypes.shape[1]):
-            tried = torch.full((len(there),), c, device=there.device)
-            scores.append(self.fused(latents, tried).log_softmax(1)[:, c])
+            rows = [each[c].expand_as(there) for each in self.prototypes]  # no number of samples, which no graph has
+            scores.append(self._filled(latents, rows).log_softmax(1)[:, c])
         return torch.stack(scores, 1)
 
     def parts(self) -> Parts:

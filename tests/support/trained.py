@@ -14,6 +14,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "embedding": {"method": "fedafd"},
     "adapters": {"method": "fedmosaic"},
     "infiltration": {"method": "fedcmi"},
+    "prototyped": {"method": "pmcmfl"},
 }
 """Every network, and keys of a run that has it."""
 

@@ -36,8 +36,8 @@ class Encoder(nn.Module):
         # as large as in transformers (arXiv 1706.03762, section 3.4): first values are by 1/√width smaller
         x = self.embedding(ids).transpose(1, 2) * self.embedding.embedding_dim**0.5 * there
         for k, layer in enumerate(self.layers):
-            if k and self.norm == "layer":  # each place by itself: others may be padding
-                x = normalised(x, (1,)) * there
+            if k and self.norm == "layer":  # each place by itself: padding, which is 0, stays so
+                x = normalised(x, (1,))
             x = torch.relu(layer(x)) * there
         largest = x.amax(2)  # before it is normalised: then numbers are below those of padding
         return largest if self.norm == "none" else normalised(largest, (1,))

@@ -6,6 +6,7 @@ import torch
 from trained import NETWORKS, asked, recorded
 
 import parse_p2p
+from parse_p2p.core import plugins
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.serving import onnx
 
@@ -13,10 +14,14 @@ pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
 
+def test_there_is_a_run_for_every_network():
+    assert set(NETWORKS) == set(plugins.known(plugins.NETWORKS))
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_graph_of_every_network_says_what_the_network_says(tmp_path, network):
     plan, agents = recorded(tmp_path, **NETWORKS[network], rounds=1)
-    for me in list(agents)[-2:]:  # of a centralised method also the coordinator
+    for me in list(agents)[::2] + list(agents)[-1:]:  # of either type, and of a centralised method the coordinator
         model, x = parse_p2p.load(tmp_path, me), asked(plan, me)
         onnx.write(model, tmp_path)
         session = runtime.InferenceSession(tmp_path / onnx.FILE)
