@@ -132,7 +132,7 @@ def test_a_seed_deals_the_same_again_and_another_one_otherwise(name, data):
     )
     dealt = [{me: rows(part).tolist() for me, part in shares(plan).items()} for plan in (one, again, other)]
     assert dealt[0] == dealt[1] and torch.equal(kept(one), kept(again))
-    assert all(dealt[0][me] != dealt[2][me] for me in one.peers)
+    assert dealt[0] != dealt[2]  # by chance one agent may be dealt the same people
     # of the same samples too, where the test set does not depend on the seed
     if samples.groups is None or len(samples.groups.unique()) <= keys["agents"] + 1:
         return

@@ -339,6 +339,6 @@ def test_classes_stand_by_number_or_by_text(names, ordered):
     assert class_order(names) == ordered
 
 
-def test_names_of_groups_are_told_apart():
+def test_two_groups_of_one_name_are_refused():
     with pytest.raises(ConfigError, match="data set 'made' has two groups of one name"):
         replace(made(), group_names=("ada", "bea", "ada", "cid", "dora", "eve"))

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import loaded
 import pytest
@@ -230,9 +231,10 @@ def test_what_only_one_agent_says_is_in_the_key(tmp_path, part):
         file = tmp_path / name
         file.write_text(text)
         run_file.content.cache_clear()
-        path, agent, more = {"path": str(file)}, {"id": "a0", "modalities": ["audio"], "data": {"path": "/a"}}, {}
+        path, more = {"path": str(file)}, dict[str, Any]()
+        agent: dict[str, Any] = {"id": "a0", "modalities": ["audio"], "data": {"path": "/a"}}
         arriving = {"path": "/a", "watch": str(tmp_path / "in"), "keep": {"kind": "last", "samples": len(text)}}
-        changes = {
+        changes: dict[str, dict[str, Any]] = {
             "data": {"data": path},
             "test_data": {"test_data": path},
             "text": {"data": {"path": "/a", "text": {"audio": {"tokenizer": str(file)}}}},
