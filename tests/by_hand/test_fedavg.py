@@ -15,6 +15,8 @@ MIX = {"audio": 1, "audio+motion": 1}
 SLICES = ("redundant", "unique", "synergistic")
 DEFAULTS = {"branch": 1.0, "detach": False, "contrast": 0.0, "supervised": False, "temperature": 0.2, "align": 0.0,
             "orthogonal": 5.0, "clients": 0, "quorum": 1, "mu": 0.0}  # fmt: skip
+OFF = {"modality": 0.0, "synergy": "joint", "teach": 0.0, "scope": "slices"}
+"""Options that other tests hold to their formulas, as they are by default."""
 
 
 def run_of(method="fedavg", **options):
@@ -118,7 +120,7 @@ CASES = [{}, {"branch": 0.4}, {"branch": 0.7, "detach": True}, {"contrast": 0.5}
 
 
 def test_these_are_the_defaults():
-    assert Options().model_dump() | {"deadline": 0.0, "mu": 0.0} == DEFAULTS | {"deadline": 0.0}
+    assert Options().model_dump() | {"deadline": 0.0, "mu": 0.0} == DEFAULTS | OFF | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

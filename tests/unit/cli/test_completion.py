@@ -34,7 +34,7 @@ def completed(monkeypatch, capsys):
 
 def test_methods_data_sets_and_launchers_are_those_that_are_shipped():
     assert completion.methods("") == plugins.known(plugins.METHODS)
-    assert completion.methods("dsgd-") == ["dsgd-hybrid", "dsgd-modality", "dsgd-task"]
+    assert completion.methods("dsgd-") == ["dsgd-full", "dsgd-hybrid", "dsgd-modality", "dsgd-task"]
     assert completion.datasets("") == plugins.known(plugins.DATA) and completion.datasets("b") == ["bits"]
     assert completion.launchers("") == ["local", "ray"]
 
@@ -62,7 +62,7 @@ def test_run_files_are_found_as_far_as_they_are_typed(here, begun, files):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("parse-agent --method dsgd-", ["dsgd-hybrid", "dsgd-modality", "dsgd-task"]),
+        ("parse-agent --method dsgd-", ["dsgd-full", "dsgd-hybrid", "dsgd-modality", "dsgd-task"]),
         ("parse-agent --dataset ht", ["htad"]),
         ("parse-agent --topology tor", ["torus"]),
         ("parse-agent --describe fedc", ["fedcmi"]),

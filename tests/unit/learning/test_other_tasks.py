@@ -141,7 +141,7 @@ def test_the_supervised_contrast_that_weighs_nothing_is_nobodys_business():
 def test_public_numbers_of_a_named_set_are_learnt_as_the_agents_learn_theirs(tmp_path):
     """In the order of their outputs, and scaled as theirs are."""
     np.savez(tmp_path / "all.npz", audio=AUDIO, y=100 + NUMBERS)
-    np.savez(tmp_path / "public.npz", audio=AUDIO, y=100 + NUMBERS[:, ::-1])
+    np.savez(tmp_path / "public.npz", audio=AUDIO + 1, y=100 + NUMBERS[:, ::-1])
     source, keys = {"task": "regression", "outputs": ["x", "y"]}, ("x", "y")
     schema = {"task": "regression", "modalities": {"audio": {"kind": "vector", "shape": [4]}}, "outputs": keys,
               "targets": {"x": {"mean": 100}, "y": {"mean": 100, "deviation": 2}}}  # fmt: skip
