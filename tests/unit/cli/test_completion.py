@@ -35,7 +35,7 @@ def completed(monkeypatch, capsys):
 def test_methods_data_sets_and_launchers_are_those_that_are_shipped():
     assert completion.methods("") == plugins.known(plugins.METHODS)
     assert completion.methods("dsgd-") == ["dsgd-full", "dsgd-hybrid", "dsgd-modality", "dsgd-task"]
-    assert completion.datasets("") == plugins.known(plugins.DATA) and completion.datasets("b") == ["bits"]
+    assert completion.datasets("") == plugins.known(plugins.DATA) and completion.datasets("b") == ["bits", "brca"]
     assert completion.launchers("") == ["local", "ray"]
 
 
