@@ -1,10 +1,12 @@
 """The objective of local training: the same loss terms for every method, so that these differ in their exchange."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from parse_p2p.core.plugin_options import refused
 from parse_p2p.learning import losses
+from parse_p2p.learning.factorised import factorised
 from parse_p2p.learning.learner import LossTerm
 
 
@@ -44,13 +46,25 @@ class SliceLossOptions(LossOptions):
         description="weight with which the other heads teach the synergistic one what they say of wrong classes, in "
         "place of a loss of its own",
     )
+    factor: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="weight of what redundant slices share, raised, and of what unique ones share, lowered, after FactorCL",
+    )
+
+    @model_validator(mode="after")
+    def _factored_by_heads(self) -> Self:
+        if self.factor and not self.branch:
+            raise refused("factor", "it reads what slices share by their heads, which branch trains: give branch above 0")
+        return self
 
     @property
     def needs_classes(self) -> str:
-        """The contrast of whole classes, and what is taught of wrong ones."""
+        """The contrast of whole classes, what is taught of wrong ones, and what is shared of them."""
         if self.contrast and self.supervised:
             return "supervised"
-        return "teach" if self.teach else ""
+        return "teach" if self.teach else "factor" if self.factor else ""
 
 
 def terms(options: LossOptions) -> list[LossTerm]:
@@ -74,4 +88,6 @@ def slice_terms(options: SliceLossOptions) -> list[LossTerm]:
         chosen.append(losses.align(options.align))
     if options.orthogonal:
         chosen.append(losses.orthogonal(options.orthogonal))
+    if options.factor:
+        chosen.append(factorised(options.factor))
     return chosen
