@@ -50,13 +50,16 @@ class SliceLossOptions(LossOptions):
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="weight of what redundant slices share, raised, and of what unique ones share, lowered, after FactorCL",
+        description="weight of bounds, after FactorCL, of what slices share of the class: redundant ones are to share more, "
+        "unique ones less",
     )
 
     @model_validator(mode="after")
     def _factored_by_heads(self) -> Self:
         if self.factor and not self.branch:
-            raise refused("factor", "it reads what slices share by their heads, which branch trains: give branch above 0")
+            raise refused(
+                "factor", "it tells by the heads what slices share, and branch trains them: give branch above 0"
+            )
         return self
 
     @property
