@@ -59,8 +59,8 @@ def lower_bound(scores: Tensor) -> Tensor:
 
 def upper_bound(scores: Tensor) -> Tensor:
     """NCE-CLUB of a critic's scores (B, B): the mean of true pairs less that of all others; of one sample 0."""
-    size, true = len(scores), scores.diagonal().sum()
-    return true / size - (scores.sum() - true) / max(1, size * (size - 1))
+    size = len(scores)
+    return (scores.diagonal().mean() - scores.mean()) * size / max(1, size - 1)
 
 
 def critic(one: Tensor, other: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class SliceLossOptions(LossOptions):
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="weight of bounds, after FactorCL, of what slices share of the class: redundant ones are to share more, "
+        description="weight of bounds, after FactorCL, of what slices share of the class: more redundant ones, "
         "unique ones less",
     )
 

@@ -112,6 +112,7 @@ REFUSED = {
                "'fedcmi' learns from the class of each sample, and the task of the data is regression: take "),
     "supervised": ({"method": "parse", "options": {"contrast": 1.0, "supervised": True}},
                    r"options\.supervised: it looks"),
+    "factor": ({"method": "parse", "options": {"factor": 0.1}}, r"options\.factor: it looks"),
     "class weights": ({"train": {"class_weights": "balanced"}}, r"train\.class_weights: balanced weighs classes"),
     "label spaces": ({"tasks": {"few": {"classes": [[0], [1]]}}}, "tasks: they are made of classes"),
     "streams": ({"stream": {}}, "stream: its tasks are made of classes"),
