@@ -15,7 +15,7 @@ MIX = {"audio": 1, "audio+motion": 1}
 SLICES = ("redundant", "unique", "synergistic")
 DEFAULTS = {"branch": 1.0, "detach": False, "contrast": 0.0, "supervised": False, "temperature": 0.2, "align": 0.0,
             "orthogonal": 5.0, "clients": 0, "quorum": 1, "mu": 0.0}  # fmt: skip
-OFF = {"modality": 0.0, "synergy": "joint", "teach": 0.0, "scope": "slices"}
+OFF = {"modality": 0.0, "synergy": "joint", "teach": 0.0, "factor": 0.0, "scope": "slices"}
 """Options that other tests hold to their formulas, as they are by default."""
 
 
