@@ -35,6 +35,21 @@ def remainder(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     return sum_of(others, batch) + sum_of([*fixed, synergy], batch)
 
 
+def apart(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+    """In place of ``task``: as ``remainder``, and the heads on each modality learn by the loss of their sum alone.
+
+    So an agent with several modalities moves what it shares with an agent of one as that one does, and pulls it nowhere
+    else; what the modalities say together is the synergistic branch's to put right. Where there is none, or no head on
+    one modality, it is ``remainder``.
+    """
+    synergy, others = _synergy(outputs)
+    said = by_modality(outputs)
+    if synergy is None or not said:
+        return remainder(network, batch, outputs)
+    alone = torch.stack([sum_of(each, batch) for each in said.values()]).sum()
+    return alone + sum_of([*(logits.detach() for logits in others), synergy], batch)
+
+
 def sum_of(said: Sequence[Tensor], batch: Batch) -> Tensor:
     """The task's loss of what several branches say together."""
     return nats(batch.task.joined(torch.stack(list(said))), batch)

@@ -35,10 +35,11 @@ class SliceLossOptions(LossOptions):
     modality: float = Field(
         0.0, ge=0, description="weight of each modality's own cross-entropy, of its redundant and unique head together"
     )
-    synergy: Literal["joint", "remainder"] = Field(
+    synergy: Literal["joint", "remainder", "apart"] = Field(
         "joint",
         description="remainder: the other heads learn as if there were no synergy, and the synergistic one on top of "
-        "their sum held fixed, without a loss of its own",
+        "their sum held fixed, without a loss of its own; apart: so too, and the heads on each modality learn by that "
+        "modality alone, as at an agent that has no other",
     )
     teach: float = Field(
         0.0,
@@ -70,6 +71,10 @@ class SliceLossOptions(LossOptions):
         return "teach" if self.teach else "factor" if self.factor else ""
 
 
+SYNERGY = {"joint": losses.task, "remainder": losses.remainder, "apart": losses.apart}
+"""The task's own loss, by how the synergistic branch learns beside the others."""
+
+
 def terms(options: LossOptions) -> list[LossTerm]:
     """The loss of a round, term by term, for ``Learner.train``; terms of weight zero are left out."""
     return [losses.task, *([losses.branches(options.branch, options.detach)] if options.branch else [])]
@@ -77,10 +82,10 @@ def terms(options: LossOptions) -> list[LossTerm]:
 
 def slice_terms(options: SliceLossOptions) -> list[LossTerm]:
     """The loss of a round with the terms on slices, for ``Learner.train``; terms of weight zero are left out."""
-    joint = options.synergy == "joint"
-    chosen: list[LossTerm] = [losses.task if joint else losses.remainder]
+    chosen: list[LossTerm] = [SYNERGY[options.synergy]]
     if options.branch:
-        chosen.append(losses.branches(options.branch, options.detach, synergy=joint and not options.teach))
+        alone = options.synergy == "joint" and not options.teach
+        chosen.append(losses.branches(options.branch, options.detach, synergy=alone))
     if options.modality:
         chosen.append(losses.modality(options.modality))
     if options.teach:
