@@ -21,26 +21,19 @@ from pydantic import Field
 from parse_p2p.methods import parse
 
 
-class Options(parse.Options):
-    """Those of ``parse``, with the losses of the paper as defaults."""
+SAID = {name: field.description for name, field in parse.Options.model_fields.items()}
 
-    contrast: float = Field(1.0, ge=0, description="weight of InfoNCE between redundant slices")
-    align: float = Field(0.0, ge=0, description="weight of the distance between redundant slices")
-    orthogonal: float = Field(0.0, ge=0, description="weight of the correlation between slices")
-    modality: float = Field(
-        0.0, ge=0, description="weight of each modality's own cross-entropy, of its redundant and unique head together"
-    )
-    synergy: Literal["joint", "remainder"] = Field(
-        "joint",
-        description="remainder: the other heads learn as if there were no synergy, and the synergistic one on top of "
-        "their sum held fixed, without a loss of its own",
-    )
-    teach: float = Field(
-        0.0,
-        ge=0,
-        description="weight with which the other heads teach the synergistic one what they say of wrong classes, in "
-        "place of a loss of its own",
-    )
+
+class Options(parse.Options):
+    """Those of ``parse``, with the losses of the paper as defaults, whatever the defaults there are."""
+
+    branch: float = Field(1.0, ge=0, description=SAID["branch"])
+    contrast: float = Field(1.0, ge=0, description=SAID["contrast"])
+    align: float = Field(0.0, ge=0, description=SAID["align"])
+    orthogonal: float = Field(0.0, ge=0, description=SAID["orthogonal"])
+    modality: float = Field(0.0, ge=0, description=SAID["modality"])
+    synergy: Literal["joint", "remainder"] = Field("joint", description=SAID["synergy"])
+    teach: float = Field(0.0, ge=0, description=SAID["teach"])
 
 
 METHOD = replace(
