@@ -6,6 +6,7 @@ Every list ``by round`` is as long, with None where nothing is known:
 
     name, folder, method, dataset, seed, planned, last    last: the last round that anybody logged
     score         what ``accuracy`` is called here: that of another task than classification is its score
+    sketch_error  standard error of a cosine between what two agents did to a slice
     rounds, stride, config, command, versions, notes      notes: sentences on what is missing here
     agents[]      id, types [[from round, type]], here, state, samples, parameters, device, absent (rounds by plan),
                   final {accuracy, round}, by round: accuracy, loss, test_loss, seconds, alive, late, wire_out,
@@ -46,7 +47,7 @@ from parse_p2p.core.errors import P2PError
 from parse_p2p.core.events import ARRIVED, Event, Level, ModalitiesChanged, Resumed, Round, Start
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.tasks.classification import CLASSIFICATION
-from parse_p2p.lab.analysis.movements import Cosines, Movements
+from parse_p2p.lab.analysis.movements import PAIR_ERROR, Cosines, Movements
 from parse_p2p.lab.report.consensus_distances import ConsensusDistances
 from parse_p2p.lab.report.theory import Laid, Theory
 from parse_p2p.launch.run_folder import RunFolder
@@ -189,6 +190,7 @@ class RunData:
             "planned": run.rounds,
             "last": self.last,
             "stride": self.stride,
+            "sketch_error": PAIR_ERROR,
             "config": run_file.dump(run),
             "command": shlex.join(["parse-agent", "--topology", str(self.folder.file)]),
             "versions": {"parse-p2p": version("parse-p2p"), "torch": version("torch"), "python": python_version()},

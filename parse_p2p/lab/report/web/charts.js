@@ -207,6 +207,47 @@ function drawConsensus() {
   });
 }
 
+// lines of one run: colours are kinds of pairs, dashes are runs
+const SIDES = {
+  across: ["one modality – several", "#c4574f", 2.4],
+  unimodal: ["among those with one", "#4c82b8", 1.4],
+  multimodal: ["among those with several", "#3a9d78", 1.4],
+};
+
+function drawConflict() {
+  const name = page.slice.conflict,
+    traces = [];
+  for (const [run, i] of shownRuns()) {
+    const row = run.conflict?.[name];
+    for (const [side, [said, color, width]] of row ? Object.entries(SIDES) : []) {
+      if (!known(row[side]).length) continue;
+      const line = { color, width, dash: DASHES[i % DASHES.length] };
+      const dots = { mode: "lines+markers", marker: { size: run.rounds.length > 60 ? 1 : 4 } };
+      const customdata = row.agents.map(([one, several]) => {
+        const n = side === "multimodal" ? several : one;
+        return side === "across" ? one * several : (n * (n - 1)) / 2;
+      });
+      const hovertemplate = "round %{x}: %{y:.2f}, mean of %{customdata} pairs";
+      traces.push(trace(run, row[side], label(said, run), line, { ...dots, customdata, hovertemplate }));
+    }
+  }
+  const error = shownRuns()[0][0].sketch_error;
+  text(
+    "conflict-hint",
+    traces.length
+      ? "Mean cosine between how two agents moved the slice in their local steps, whatever optimiser made of the " +
+          "gradients; below 0 they undo each other. Agents with different samples never agree fully: read the first " +
+          `line beside the other two. From sketches: chance moves the cosine of one pair by ±${error.toFixed(2)} ` +
+          "(standard error), a mean of many by less."
+      : "No slice that two agents share was moved by local steps in two rounds on end, as far as is logged.",
+  );
+  draw("conflict", traces, {
+    showlegend: true,
+    legend: { y: -0.26 },
+    yaxis: { title: { text: "cosine" }, zeroline: true, zerolinewidth: 2 },
+  });
+}
+
 const KINDS = {
   fault: ["#c4574f", "x"],
   messages: ["#b08b2e", "circle-open"],
