@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -26,8 +26,8 @@ from parse_p2p.launch.run_history import RunHistory
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.simulator import Ledger
 
-Measure = Callable[[RunPlan, Mapping[str, AgentState]], Mapping[str, float] | OfRounds]
-"""What is asked of the agents as they end, numbers by name; or before they begin, where rounds are measured."""
+Measure = Callable[[RunPlan, Mapping[str, AgentState]], Mapping[str, float]]
+"""What is asked of the agents as they end, numbers by name; one of rounds is a class derived from ``OfRounds``."""
 
 launched: list[subprocess.Popen[str]] = []
 """The runs of real agents that this process waits for."""
@@ -58,8 +58,8 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
     last: dict[str, Mapping[str, float]] = {}
     agent_states = plan.agent_states()
     people: dict[str, AgentState] = {p.me: p for p in agent_states}
-    asked: list[Measure] = [plugins.load(plugins.MEASURES, name) for name in measures]
-    watching = [m(plan, people) for m in asked if isinstance(m, type) and issubclass(m, OfRounds)]
+    asked = [plugins.load(plugins.MEASURES, name) for name in measures]
+    watching = [measure(plan, people) for measure in asked if _of_rounds(measure)]
 
     def each(round: int, scores: Mapping[Any, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
         last.update(scores)
@@ -81,9 +81,13 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
     for watched in watching:
         outcome.measures |= plain(watched.found())
     for measure in asked:
-        if not isinstance(measure, type):
+        if not _of_rounds(measure):
             outcome.measures |= plain(measure(plan, people))
     return outcome
+
+
+def _of_rounds(measure: Measure | type[OfRounds]) -> TypeGuard[type[OfRounds]]:
+    return isinstance(measure, type) and issubclass(measure, OfRounds)
 
 
 def _means(scores: Iterable[Mapping[str, float] | None]) -> dict[str, float]:

@@ -24,6 +24,7 @@ Every list ``by round`` is as long, with None where nothing is known:
     graphs[]      edges [[place, place]]
     events[]      {round, agent, time (seconds since the first), kind, event, note}; counts {event: how many}; left_out
     summary, pid  what the run's files of these names hold
+    pictures      of a page that is saved: those of slices, see ``lab/analysis/slice_pictures.py``
 
 Logs may be missing, cut off, or in part those of other hosts; nothing in them is trusted to be of the right type.
 """

@@ -139,7 +139,7 @@ function update(chosen = {}) {
   drawChoices(run);
   for (const drawn of [drawRuns, drawTypes, drawAccuracy, drawLoss, drawBytes, drawConsensus, drawConflict]) drawn();
   drawRound();
-  for (const drawn of [drawMetrics, drawContraction, drawEvents, drawPid, drawAgain]) drawn(run);
+  for (const drawn of [drawMetrics, drawContraction, drawPictures, drawEvents, drawPid, drawAgain]) drawn(run);
 }
 
 function about(run) {
