@@ -20,7 +20,6 @@ from pydantic import Field
 
 from parse_p2p.methods import parse
 
-
 SAID = {name: field.description for name, field in parse.Options.model_fields.items()}
 
 
