@@ -10,7 +10,7 @@ Every other slice has one of its own. Nothing is drawn by chance: the same check
     why           why there are none; empty where there are
     classes       their names, of all agents that are drawn
     panels[]      agent, type, round (after how many), slice, explained [share of the variance that each axis has],
-                  labels [of each sample, numbers in classes], points {modality: [[x of each sample], [y of each sample]]}
+                  labels [of each sample, a number in classes], points {modality: [[x of each], [y of each]]}
 """
 
 from collections.abc import Iterator, Mapping

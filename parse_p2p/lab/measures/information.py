@@ -1,7 +1,7 @@
 """What the data of a run hold: redundant, unique and synergistic information on the class, in bits.
 
-As ``parse-lab pid`` has it, of codes of the inputs themselves and of what trunks make of them, on the test set; codebooks
-are made on each agent's training samples, so that over seeds splits, codebooks and training vary.
+As ``parse-lab pid`` has it, of codes of the inputs themselves and of what trunks make of them, on the test set;
+codebooks are made on each agent's training samples, so that over seeds splits, codebooks and training vary.
 """
 
 import statistics
