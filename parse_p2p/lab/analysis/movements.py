@@ -110,4 +110,4 @@ def _values(given: object) -> Values | None:
         values: Values = np.array(given, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    return values if np.abs(values).max() < LARGEST else None
+    return values if values.shape == (WIDTH,) and np.abs(values).max() < LARGEST else None
