@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results" / "experiments.md"
 ORDER = ("equal-bytes", "baselines", "graphs-of-fedavg", "recipe", "cooling", "cooling-views", "cooling-subjects",
          "architecture", "information", "conflict", "losses", "subjects", "mixes", "families", "modalities", "slices",
-         "dropped", "changes", "fedafd", "fedcmi", "fedcmi-weights", "fedmosaic", "fedmosaic-sizes", "shifting")  # fmt: skip
+         "dropped", "changes", "fedafd", "fedcmi", "fedcmi-weights", "fedmosaic", "fedmosaic-sizes",
+         "shifting")  # fmt: skip
 
 HEAD = """# All experiments
 
