@@ -368,3 +368,13 @@ def test_who_gains_a_modality_is_from_then_on_one_with_several(copied):
     event = {"agent": me, "time": 1.0, "event": "modalities-changed", "round": 2, "modalities": ["audio", "motion"]}
     log.write_text("".join([*lines[:last], json.dumps(event) + "\n", *lines[last:]]))
     assert recorded(path)["conflict"]["head.redundant@all"]["agents"] == [[0, 0], [4, 1], [3, 2]]
+
+
+def test_rounds_that_are_logged_again_move_nothing_a_second_time(copied):
+    plan, path = copied
+    whole = recorded(path)["conflict"]
+    log = RunFolder(path).events("a0")
+    lines = [line for line in log.read_text().splitlines(keepends=True) if '"sketch"' in line]
+    with log.open("a") as file:
+        file.writelines(lines)
+    assert recorded(path)["conflict"] == whole
