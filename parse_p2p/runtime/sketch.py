@@ -13,6 +13,7 @@ from torch import Tensor
 
 from parse_p2p.core.errors import QuorumLost
 from parse_p2p.core.rng import seeded
+from parse_p2p.core.types import Role
 from parse_p2p.learning.transfer import to_host
 from parse_p2p.methods.base import Done, Inbox, Local, Script, advance
 
@@ -53,9 +54,10 @@ def sketched(local: Local, script: Script, into: Sketches) -> Script:
 
 
 def _all(local: Local) -> dict[str, list[float]]:
-    """Of the slices that are mixed with neighbours."""
+    """Of the slices that are mixed with neighbours, each whole, or that a client has averaged by its coordinator."""
     plan = local.plan
-    mine = to_host({str(key): local.learner.buffer.view(plan.regions[key]) for key in plan.weights})
+    keys = plan.regions if local.role == Role.CLIENT else plan.weights
+    mine = to_host({str(key): local.learner.buffer.view(plan.regions[key]) for key in keys})
     return {name: sketch(name, values) for name, values in mine.items()}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import running
 
+from parse_p2p.lab.analysis.slice_pictures import pictures
 from parse_p2p.lab.report.page import page as written
 from parse_p2p.lab.report.run_data import RunData
 from parse_p2p.launch.run_folder import RunFolder
@@ -124,6 +125,39 @@ def test_a_report_is_clicked_through(browser, folder, tmp_path):
         page.get_by_text("Every slice against theory").click()
         row = page.locator("#contraction tr", has_text="head.redundant@all")
         assert row.locator("td").nth(5).inner_text() == "3 of 3"
+
+
+def test_whether_agents_pull_a_slice_apart_is_drawn(browser, folder, tmp_path):
+    """Of the one agent with several modalities there is no pair."""
+    with opened(browser, report(tmp_path / "report.html", folder)) as (page, _):
+        page.locator("#conflict-slice").select_option("head.redundant@all")
+        assert curves(page, "conflict") == ["one modality – several", "among those with one"]
+        assert "±0.18" in page.locator("#conflict-hint").inner_text()
+        assert page.locator("#pictures-box").is_hidden(), "of a page that is not saved there are none"
+
+
+def test_slices_are_drawn_where_there_are_checkpoints(browser, folder, tmp_path):
+    runs = []
+    for kept in (True, False):
+        there = shutil.copytree(folder, tmp_path / str(kept))
+        for each in there.glob("agents/*/checkpoints") if not kept else ():
+            shutil.rmtree(each)
+        run = RunData(there)
+        run.read()
+        runs.append(run.plain() | {"pictures": pictures(run.folder)})
+    runs[0]["pictures"]["classes"][0] = HOSTILE
+    (tmp_path / "report.html").write_text(written(runs))
+    with opened(browser, (tmp_path / "report.html").as_uri()) as (page, _):
+        assert (
+            page.locator("#pictures .chart").count() == 7 and HOSTILE in page.locator("#pictures-legend").inner_text()
+        )
+        names = [each.get_attribute("aria-label") for each in page.locator("#pictures .chart").all()]
+        assert names[0].startswith("redundant, audio and motion: a") and "held-out samples by class" in names[0]
+        assert page.evaluate("document.getElementById('picture-0').data.length") == 2
+        assert page.evaluate("typeof hacked") == "undefined"
+        page.get_by_label("show False in detail").check()
+        assert page.locator("#pictures .chart").count() == 0
+        assert "Not drawn: the folder has no checkpoint" in page.locator("#pictures-hint").inner_text()
 
 
 def test_where_theory_says_nothing_none_is_drawn(browser, folder, tmp_path):

@@ -39,7 +39,7 @@ def learners(plan: RunPlan, folder: RunFolder, round: int) -> dict[PeerId, Learn
         known = sorted({n for own in kept.values() for n in own})
         which = f"there are {known[0]} to {known[-1]}" if known else "there are none of any round"
         raise ConfigError(f"{folder.path} has no checkpoint of round {round}: {which}")
-    return {me: _learner(plan, folder, me, round) for me in having}
+    return {me: learner(plan, folder, me, round) for me in having}
 
 
 def absent(plan: RunPlan, round: int, found: dict[PeerId, Learner]) -> list[PeerId]:
@@ -52,7 +52,7 @@ def _expected(plan: RunPlan, round: int) -> list[PeerId]:
     return [me for me in plan.peers if spans[me].start < max(round, 1) and round <= spans[me].stop]
 
 
-def _learner(plan: RunPlan, folder: RunFolder, me: PeerId, round: int) -> Learner:
+def learner(plan: RunPlan, folder: RunFolder, me: PeerId, round: int) -> Learner:
     agent_state = plan.agent_state(me, torch.device("cpu"))
     if agent_state.agreement is not None:
         agent_state.use_agreed(folder.agreed(me, plan.data))

@@ -20,7 +20,7 @@ from parse_p2p.core.plugins import ROOT, current_folder
 SHOWN = ("cli", "lab", "serving")
 """Folders that no outcome comes of."""
 
-COMPUTING = ("lab/measures", "lab/experiments/engines.py", "lab/experiments/recorded_simulation.py",
+COMPUTING = ("lab/analysis", "lab/measures", "lab/experiments/engines.py", "lab/experiments/recorded_simulation.py",
              "lab/experiments/result_store.py", "lab/experiments/tuning_plan.py")  # fmt: skip
 """What in them one does come of."""
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -20,13 +20,14 @@ from parse_p2p.core.events import Round, Start, metrics
 from parse_p2p.lab.experiments.recorded_simulation import rehearse
 from parse_p2p.lab.experiments.result_store import Outcome, plain
 from parse_p2p.lab.experiments.tuning_plan import TuningPlan
+from parse_p2p.lab.measures.base import OfRounds
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.run_history import RunHistory
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.simulator import Ledger
 
 Measure = Callable[[RunPlan, Mapping[str, AgentState]], Mapping[str, float]]
-"""What is asked of the agents as they end: numbers by name."""
+"""What is asked of the agents as they end, numbers by name; one of rounds is a class derived from ``OfRounds``."""
 
 launched: list[subprocess.Popen[str]] = []
 """The runs of real agents that this process waits for."""
@@ -55,6 +56,10 @@ def one(
 def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outcome:
     outcome = Outcome(key, accuracy={me: [None] * plan.run.rounds for me in plan.peers})
     last: dict[str, Mapping[str, float]] = {}
+    agent_states = plan.agent_states()
+    people: dict[str, AgentState] = {p.me: p for p in agent_states}
+    asked = [plugins.load(plugins.MEASURES, name) for name in measures]
+    watching = [measure(plan, people) for measure in asked if _of_rounds(measure)]
 
     def each(round: int, scores: Mapping[Any, Mapping[str, float]], ledger: Ledger, seconds: float) -> None:
         last.update(scores)
@@ -63,20 +68,26 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
         sent = sum(n for peers in ledger.values() for slices in peers.values() for n in slices.values())
         outcome.bytes.append(sent / len(plan.peers))
         outcome.seconds.append(seconds)
+        for watched in watching:
+            watched.after(round)
 
-    agent_states = plan.agent_states()
     rehearse(plan, each, agent_states)
-    people: dict[str, AgentState] = {p.me: p for p in agent_states}
     outcome.parameters = sum(people[me].learner.buffer.size for me in plan.peers)
     outcome.measures |= _means(metrics(last[me]).get("scores") for me in outcome.accuracy if me in last)
     if others := [s["others"] for me, s in last.items() if me in outcome.accuracy and "others" in s]:
         outcome.measures["others"] = sum(others) / len(others)
     if plan.coordinator is not None:
         outcome.measures |= {f"hub.{name}": value for name, value in plain(last[plan.coordinator]).items()}
-    for name in measures:
-        measure: Measure = plugins.load(plugins.MEASURES, name)
-        outcome.measures |= plain(measure(plan, people))
+    for watched in watching:
+        outcome.measures |= plain(watched.found())
+    for measure in asked:
+        if not _of_rounds(measure):
+            outcome.measures |= plain(measure(plan, people))
     return outcome
+
+
+def _of_rounds(measure: Measure | type[OfRounds]) -> TypeGuard[type[OfRounds]]:
+    return isinstance(measure, type) and issubclass(measure, OfRounds)
 
 
 def _means(scores: Iterable[Mapping[str, float] | None]) -> dict[str, float]:

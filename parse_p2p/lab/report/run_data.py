@@ -6,6 +6,7 @@ Every list ``by round`` is as long, with None where nothing is known:
 
     name, folder, method, dataset, seed, planned, last    last: the last round that anybody logged
     score         what ``accuracy`` is called here: that of another task than classification is its score
+    sketch_error  standard error of a cosine between what two agents did to a slice
     rounds, stride, config, command, versions, notes      notes: sentences on what is missing here
     agents[]      id, types [[from round, type]], here, state, samples, parameters, device, absent (rounds by plan),
                   final {accuracy, round}, by round: accuracy, loss, test_loss, seconds, alive, late, wire_out,
@@ -17,10 +18,13 @@ Every list ``by round`` is as long, with None where nothing is known:
     slices{}      slice → by round: bytes, and in all up to then: total; all else is REST
     consensus{}   slice → by round: before, after, bound (ρ·before), rho (None where theory says nothing of how the run
                   mixes), holders, agents (of whom there is a sketch)
+    conflict{}    slice → by round: across, unimodal, multimodal (mean cosines of how agents moved it by themselves, see
+                  ``lab/analysis/movements.py``), agents [with one modality, with several]
     graph         edges [[place, place]], places [[x, y]], directed; overlays {slice → by round: number in graphs}
     graphs[]      edges [[place, place]]
     events[]      {round, agent, time (seconds since the first), kind, event, note}; counts {event: how many}; left_out
     summary, pid  what the run's files of these names hold
+    pictures      of a page that is saved: those of slices, see ``lab/analysis/slice_pictures.py``
 
 Logs may be missing, cut off, or in part those of other hosts; nothing in them is trusted to be of the right type.
 """
@@ -41,9 +45,10 @@ from parse_p2p.config.roster import agent_ids
 from parse_p2p.config.run_file import RunFile
 from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import P2PError
-from parse_p2p.core.events import ARRIVED, Event, Level, Round, Start
+from parse_p2p.core.events import ARRIVED, Event, Level, ModalitiesChanged, Resumed, Round, Start
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.tasks.classification import CLASSIFICATION
+from parse_p2p.lab.analysis.movements import PAIR_ERROR, Cosines, Movements
 from parse_p2p.lab.report.consensus_distances import ConsensusDistances
 from parse_p2p.lab.report.theory import Laid, Theory
 from parse_p2p.launch.run_folder import RunFolder
@@ -82,6 +87,8 @@ class RunData:
         self._history = RunHistory(self.folder, self._kinds, self.run.rounds)
         self._sends: dict[PeerId, dict[int, Sent]] = {me: {} for me in self.ids}
         self.spread = ConsensusDistances()
+        self.movements = Movements()
+        self._several: dict[PeerId, bool] = {}
         self.last = -1
         self._payloads: dict[Payload, int] = {}
         self._events: list[dict[str, Any]] = []
@@ -110,8 +117,16 @@ class RunData:
         self._take(self._history.take(me, event))
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, Round) and event.round < self.run.rounds:
-            self._take_round(event)
+        match event:
+            case Round() if event.round < self.run.rounds:
+                self._take_round(event)
+            case Start():
+                self._several[event.agent] = len(event.modalities or ()) > 1
+                self.movements.forget(event.agent)
+            case Resumed():
+                self.movements.forget(event.agent)
+            case ModalitiesChanged():
+                self._several[event.agent] = len(event.modalities) > 1
         self._counts[event.name] += 1
         if event.level is not Level.DEBUG:
             row = {
@@ -130,8 +145,10 @@ class RunData:
         sends[round] = self._sent(event.sent)
         self.last = max(self.last, round)
         self._bytes.pop(round, None)
-        if not again and self._shown(round):  # who logs a round a second time has gone through the same once more
+        new = not again and self._shown(round)  # who logs a round a second time has gone through the same once more
+        if new:
             self.spread.add(round, event.sketch)
+        self.movements.add(event.agent, round, self._several.get(event.agent, False), event.sketch, new)
 
     def _sent(self, sent: Mapping[PeerId, Mapping[str, int]]) -> Sent:
         known = ((self._position[peer], _payload(slices)) for peer, slices in sent.items() if peer in self._position)
@@ -174,6 +191,7 @@ class RunData:
             "planned": run.rounds,
             "last": self.last,
             "stride": self.stride,
+            "sketch_error": PAIR_ERROR,
             "config": run_file.dump(run),
             "command": shlex.join(["parse-agent", "--topology", str(self.folder.file)]),
             "versions": {"parse-p2p": version("parse-p2p"), "torch": version("torch"), "python": python_version()},
@@ -279,6 +297,7 @@ class RunData:
             consensus[name] = {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
         return {
             "consensus": consensus,
+            "conflict": {name: self._conflict(name, rounds) for name in sorted(self.movements.names)},
             "overlays": {name: [laid[name][0] if name in laid else None for laid in by_round] for name in names},
             "graphs": [] if theory is None else [list(map(list, edges)) for edges in theory.graphs],
             "graph": self._circle() if theory is None else theory.shape(),
@@ -292,6 +311,11 @@ class RunData:
         holders = None if laid is None else laid[2]
         found = {"before": _digits(before), "after": _digits(after), "bound": bound, "rho": _digits(rho)}
         return found | {"holders": holders, "agents": agents}
+
+    def _conflict(self, name: str, rounds: list[int]) -> dict[str, Any]:
+        cosines = [self.movements.cosines(round, name) for round in rounds]
+        sides = {key: [_digits(getattr(each, key)) for each in cosines] for key in Cosines._fields}
+        return sides | {"agents": [list(self.movements.agents(round, name)) for round in rounds]}
 
     def _circle(self) -> dict[str, Any]:
         turns = [2 * math.pi * i / len(self.ids) for i in range(len(self.ids))]

@@ -207,6 +207,105 @@ function drawConsensus() {
   });
 }
 
+// lines of one run: colours are kinds of pairs, dashes are runs
+const SIDES = {
+  across: ["one modality – several", "#c4574f", 2.4],
+  unimodal: ["among those with one", "#4c82b8", 1.4],
+  multimodal: ["among those with several", "#3a9d78", 1.4],
+};
+
+function drawConflict() {
+  const name = page.slice.conflict,
+    traces = [];
+  for (const [run, i] of shownRuns()) {
+    const row = run.conflict?.[name];
+    for (const [side, [said, color, width]] of row ? Object.entries(SIDES) : []) {
+      if (!known(row[side]).length) continue;
+      const line = { color, width, dash: DASHES[i % DASHES.length] };
+      const dots = { mode: "lines+markers", marker: { size: run.rounds.length > 60 ? 1 : 4 } };
+      const customdata = row.agents.map(([one, several]) => {
+        const n = side === "multimodal" ? several : one;
+        return side === "across" ? one * several : (n * (n - 1)) / 2;
+      });
+      const hovertemplate = "round %{x}: %{y:.2f}, mean of %{customdata} pairs";
+      traces.push(trace(run, row[side], label(said, run), line, { ...dots, customdata, hovertemplate }));
+    }
+  }
+  const error = shownRuns()[0][0].sketch_error;
+  text(
+    "conflict-hint",
+    traces.length
+      ? "Mean cosine between how two agents moved the slice in their local steps, whatever optimiser made of the " +
+          "gradients; below 0 they undo each other. Agents with different samples never agree fully: read the first " +
+          `line beside the other two. From sketches: chance moves the cosine of one pair by ±${error.toFixed(2)} ` +
+          "(standard error), a mean of many by less."
+      : "No slice that two agents share was moved by local steps in two rounds on end, as far as is logged.",
+  );
+  draw("conflict", traces, {
+    showlegend: true,
+    legend: { y: -0.26 },
+    yaxis: { title: { text: "cosine" }, zeroline: true, zerolinewidth: 2 },
+  });
+}
+
+const SYMBOLS = [
+  ["circle", "●"],
+  ["x", "✖"],
+  ["diamond-open", "◇"],
+  ["triangle-up", "▲"],
+  ["square-open", "□"],
+  ["star", "★"],
+];
+
+// the slices of two agents on held-out samples; `pictures` is made by parse_p2p/lab/analysis/slice_pictures.py
+function drawPictures(run) {
+  const box = document.getElementById("pictures-box"),
+    found = run.pictures;
+  box.hidden = !found;
+  if (!found) return;
+  const modalities = [...new Set(found.panels.flatMap((panel) => Object.keys(panel.points)))];
+  const symbol = (modality) => SYMBOLS[modalities.indexOf(modality) % SYMBOLS.length];
+  const shade = (i) => HUES[i % HUES.length];
+  text(
+    "pictures-hint",
+    found.why
+      ? `Not drawn: ${found.why}.`
+      : "Latents of held-out samples on their two principal components, coloured by class. Where redundant slices are " +
+          "aligned, a class lies in one place whichever modality it was read from; the share of the variance that an " +
+          "axis has stands at it.",
+  );
+  legend("pictures-legend", [
+    ...found.classes.map((name, i) => [dot(shade(i)), name]),
+    ...(modalities.length > 1 ? modalities.map((name) => [`${symbol(name)[1]} `, name]) : []),
+  ]);
+  fill(
+    "pictures",
+    ...found.panels.map((panel, i) => {
+      const of = Object.keys(panel.points).join(" and ");
+      const said = `${panel.slice}, ${of}: ${panel.agent} (${panel.type}) after ${panel.round} rounds`;
+      const facts = { id: `picture-${i}`, class: "chart", role: "img" };
+      const about = `${said}: ${panel.labels.length} held-out samples by class, in two dimensions`;
+      return make("figure", {}, make("figcaption", {}, said), make("div", { ...facts, "aria-label": about }));
+    }),
+  );
+  found.panels.forEach((panel, i) => {
+    const traces = Object.entries(panel.points).map(([modality, [x, y]]) => ({
+      x,
+      y,
+      mode: "markers",
+      text: panel.labels.map((label) => plainly(`${found.classes[label]}, ${modality}`)),
+      hovertemplate: "%{text}<extra></extra>",
+      marker: { color: panel.labels.map(shade), symbol: symbol(modality)[0], size: 5, opacity: 0.75 },
+    }));
+    const title = (k) => ({ text: `${Math.round(100 * panel.explained[k])} %`, standoff: 4 });
+    draw(`picture-${i}`, traces, {
+      margin: { l: 40, r: 8, t: 8, b: 36 },
+      xaxis: { title: title(0), nticks: 5 },
+      yaxis: { title: title(1), nticks: 5, scaleanchor: "x" },
+    });
+  });
+}
+
 const KINDS = {
   fault: ["#c4574f", "x"],
   messages: ["#b08b2e", "circle-open"],

@@ -9,7 +9,7 @@ const page = {
   by: "type",
   loss: "loss",
   bytes: "bytes",
-  slice: { consensus: "", network: "all" },
+  slice: { consensus: "", conflict: "", network: "all" },
   round: Infinity,
   agent: null,
   edge: null,
@@ -89,6 +89,12 @@ function drawChoices(run) {
     [["all", mixed.length ? "all, after mixing" : "none is mixed among peers"], ...mixed.map((name) => [name, name])],
     page.slice.consensus,
   );
+  const moved = Object.keys(run.conflict);
+  if (!moved.includes(page.slice.conflict)) {
+    const both = moved.filter((name) => known(run.conflict[name].across).length);
+    page.slice.conflict = [...(both.length ? both : moved)].sort((a, b) => total(b) - total(a))[0] ?? "";
+  }
+  options("conflict-slice", moved.length ? moved.map((name) => [name, name]) : [["", "none"]], page.slice.conflict);
   options(
     "slice",
     [["all", "all"], ...[...new Set([...slices, ...Object.keys(run.overlays)])].map((name) => [name, name])],
@@ -131,8 +137,9 @@ function update(chosen = {}) {
   for (const each of page.runs)
     for (const agent of each.agents) for (const [, type] of agent.types) modalities(type).forEach(hue);
   drawChoices(run);
-  for (const drawn of [drawRuns, drawTypes, drawAccuracy, drawLoss, drawBytes, drawConsensus, drawRound]) drawn();
-  for (const drawn of [drawMetrics, drawContraction, drawEvents, drawPid, drawAgain]) drawn(run);
+  for (const drawn of [drawRuns, drawTypes, drawAccuracy, drawLoss, drawBytes, drawConsensus, drawConflict]) drawn();
+  drawRound();
+  for (const drawn of [drawMetrics, drawContraction, drawPictures, drawEvents, drawPid, drawAgain]) drawn(run);
 }
 
 function about(run) {
@@ -172,6 +179,10 @@ function begin() {
   const listen = (id, name, act) => document.getElementById(id).addEventListener(name, act);
   listen("consensus-slice", "change", (event) => {
     page.slice.consensus = event.target.value;
+    update();
+  });
+  listen("conflict-slice", "change", (event) => {
+    page.slice.conflict = event.target.value;
     update();
   });
   listen("slice", "change", (event) => {

@@ -12,6 +12,7 @@ import running
 from typer.testing import CliRunner
 
 from parse_p2p.cli import program
+from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.cli import app
 from parse_p2p.lab.report.page import embedded, page
 from parse_p2p.lab.report.run_data import RunData
@@ -105,6 +106,17 @@ def test_the_command_says_where_the_page_is(folder, tmp_path):
     out = tmp_path / "two.html"
     assert CliRunner().invoke(app, ["report", str(folder), str(folder), "--out", str(out)]).exit_code == 0
     assert len(json.loads(Reader(out.read_text()).scripts[0])) == 2
+
+
+def test_the_command_writes_what_the_page_is_drawn_from(folder, tmp_path):
+    out, data = tmp_path / "page.html", tmp_path / "page.json"
+    command = ["report", str(folder), "--out", str(out), "--data", str(data)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    [run] = json.loads(data.read_text())
+    assert [run] == json.loads(Reader(out.read_text()).scripts[0])
+    assert len(run["pictures"]["panels"]) == 7 and run["conflict"]
+    with pytest.raises(ConfigError, match="name another file with --data"):
+        CliRunner().invoke(app, [*command[:-1], str(tmp_path)], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("arguments", [["report", "{}"], ["watch", "{}"], ["watch", "{}", "--broker", "http://x"]])

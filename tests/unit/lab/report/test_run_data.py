@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from itertools import combinations
 
 import plans
 import pytest
@@ -322,3 +323,58 @@ def test_changes_lead_from_any_structure_to_any_other(old, new):
         assert old == new
     else:
         assert applied(json.loads(json.dumps(old)), json.loads(json.dumps(patch))) == new
+
+
+def unit(before, after):
+    way = [b - a for b, a in zip(before, after, strict=True)]
+    size = sum(x * x for x in way) ** 0.5
+    return [x / size for x in way]
+
+
+def test_cosines_are_those_of_the_logged_sketches_of_agents_that_moved(ran):
+    """Of real agents over memory: those of one slice that all hold, and none in the first round."""
+    plan, path = ran
+    row = recorded(path)["conflict"]["head.redundant@all"]
+    assert row["across"][0] is row["unimodal"][0] is None and row["agents"] == [[0, 0], [4, 1], [4, 1]]
+    for t in (1, 2):
+        sides = {False: [], True: []}
+        for me in plan.peers:
+            logs = [event["sketch"] for event in logged(path, me)]
+            way = unit(logs[t]["before"]["head.redundant@all"], logs[t - 1]["after"]["head.redundant@all"])
+            sides["+" in plan.kind(me)].append(way)
+        across = [sum(x * y for x, y in zip(a, b, strict=True)) for a in sides[False] for b in sides[True]]
+        assert row["across"][t] == pytest.approx(sum(across) / 4, abs=1e-4)
+        within = [sum(x * y for x, y in zip(a, b, strict=True)) for a, b in combinations(sides[False], 2)]
+        assert row["unimodal"][t] == pytest.approx(sum(within) / 6, abs=1e-4) and row["multimodal"][t] is None
+
+
+@pytest.mark.parametrize("begins", [{"event": "start", "modalities": ["audio"]}, {"event": "resumed", "round": 2}])
+def test_who_was_stopped_has_not_moved_in_the_round_it_comes_back(copied, begins):
+    plan, path = copied
+    me = next(me for me in plan.peers if plan.kind(me) == "audio")
+    log = RunFolder(path).events(me)
+    lines = log.read_text().splitlines(keepends=True)
+    last = next(i for i, line in enumerate(lines) if json.loads(line).get("round") == 2 and '"sketch"' in line)
+    log.write_text("".join([*lines[:last], json.dumps({"agent": me, "time": 1.0, **begins}) + "\n", *lines[last:]]))
+    assert recorded(path)["conflict"]["head.redundant@all"]["agents"] == [[0, 0], [4, 1], [3, 1]]
+
+
+def test_who_gains_a_modality_is_from_then_on_one_with_several(copied):
+    plan, path = copied
+    me = next(me for me in plan.peers if plan.kind(me) == "audio")
+    log = RunFolder(path).events(me)
+    lines = log.read_text().splitlines(keepends=True)
+    last = next(i for i, line in enumerate(lines) if json.loads(line).get("round") == 2 and '"sketch"' in line)
+    event = {"agent": me, "time": 1.0, "event": "modalities-changed", "round": 2, "modalities": ["audio", "motion"]}
+    log.write_text("".join([*lines[:last], json.dumps(event) + "\n", *lines[last:]]))
+    assert recorded(path)["conflict"]["head.redundant@all"]["agents"] == [[0, 0], [4, 1], [3, 2]]
+
+
+def test_rounds_that_are_logged_again_move_nothing_a_second_time(copied):
+    plan, path = copied
+    whole = recorded(path)["conflict"]
+    log = RunFolder(path).events("a0")
+    lines = [line for line in log.read_text().splitlines(keepends=True) if '"sketch"' in line]
+    with log.open("a") as file:
+        file.writelines(lines)
+    assert recorded(path)["conflict"] == whole

@@ -1,0 +1,27 @@
+"""What data hold, as a measure: the bits that the generated set is known to have."""
+
+import plans
+import pytest
+
+from parse_p2p.lab.measures.information import measure
+
+
+def measured(**changes):
+    plan = plans.plan(**changes)
+    return measure(plan, {p.me: p for p in plan.agent_states()})
+
+
+def test_one_bit_of_each_kind_is_found_in_the_inputs():
+    found = measured(mix={"audio": 1, "motion": 1, "audio+motion": 1}, data={"samples": 4000}, test=0.7)
+    for atom in ("R", "U1", "U2", "S"):
+        assert found[f"{atom} of inputs, 8 codes"] == pytest.approx(1, abs=0.08)
+    assert found["R of inputs, 4 codes"] < 0.5, "four codes of eight symbols lose a part"
+    assert found["S by chance of inputs, 8 codes"] < 0.3 and "S of trunks, 8 codes" in found
+    assert len(found) == 2 * 2 * 4 * 2
+
+
+def test_several_pairs_are_told_apart_and_agents_with_one_modality_have_none():
+    three = {"modalities": ["x", "y", "z"], "samples": 300}
+    found = measured(mix={"x+y+z": 1, "x": 2}, data=three)
+    assert "S of inputs (x | y), 4 codes" in found and "S of inputs (x | y+z), 4 codes" in found
+    assert measured(mix={"audio": 2, "motion": 1}) == {}
