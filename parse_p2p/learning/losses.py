@@ -43,11 +43,9 @@ def apart(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     one modality, it is ``remainder``.
     """
     synergy, others = _synergy(outputs)
-    said = by_modality(outputs)
-    if synergy is None or not said:
+    if synergy is None or not by_modality(outputs):
         return remainder(network, batch, outputs)
-    alone = torch.stack([sum_of(each, batch) for each in said.values()]).sum()
-    return alone + sum_of([*(logits.detach() for logits in others), synergy], batch)
+    return unimodal(network, batch, outputs) + sum_of([*(logits.detach() for logits in others), synergy], batch)
 
 
 def sum_of(said: Sequence[Tensor], batch: Batch) -> Tensor:
@@ -95,6 +93,11 @@ def by_modality(outputs: Outputs) -> dict[str, list[Tensor]]:
         if branch in ("redundant", "unique", "unimodal"):
             said.setdefault(modality, []).append(logits)
     return said
+
+
+def unimodal(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
+    """The loss of what each modality says by itself, summed over the modalities."""
+    return torch.stack([sum_of(each, batch) for each in by_modality(outputs).values()]).sum()
 
 
 def modality(weight: float) -> LossTerm:

@@ -10,6 +10,10 @@ from parse_p2p.learning.factorised import factorised
 from parse_p2p.learning.learner import LossTerm
 
 
+Synergy = Literal["joint", "remainder", "apart"]
+"""How the synergistic branch learns beside the others."""
+
+
 class LossOptions(BaseModel):
     """Options of a method: the weights of the losses that any network has."""
 
@@ -35,7 +39,7 @@ class SliceLossOptions(LossOptions):
     modality: float = Field(
         0.0, ge=0, description="weight of each modality's own cross-entropy, of its redundant and unique head together"
     )
-    synergy: Literal["joint", "remainder", "apart"] = Field(
+    synergy: Synergy = Field(
         "joint",
         description="remainder: the other heads learn as if there were no synergy, and the synergistic one on top of "
         "their sum held fixed, without a loss of its own; apart: so too, and the heads on each modality learn by that "
@@ -71,8 +75,8 @@ class SliceLossOptions(LossOptions):
         return "teach" if self.teach else "factor" if self.factor else ""
 
 
-SYNERGY = {"joint": losses.task, "remainder": losses.remainder, "apart": losses.apart}
-"""The task's own loss, by how the synergistic branch learns beside the others."""
+SYNERGY: dict[Synergy, LossTerm] = {"joint": losses.task, "remainder": losses.remainder, "apart": losses.apart}
+"""What stands in the place of the task's loss."""
 
 
 def terms(options: LossOptions) -> list[LossTerm]:

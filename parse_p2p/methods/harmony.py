@@ -67,15 +67,10 @@ def first_stage(options: Options, round: int, rounds: int) -> bool:
     return round < options.switch * rounds
 
 
-def unimodal_loss(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
-    """The cross-entropy of each modality's own prediction, summed over the modalities."""
-    return torch.stack([losses.sum_of(each, batch) for each in losses.by_modality(outputs).values()]).sum()
-
-
 def peer(local: Local, options: Options) -> Script:
     """One round of one agent."""
     if first_stage(options, local.round, local.rounds) or len(local.plan.holders[local.me].modalities) == 1:
-        metrics = local.learner.train(unimodal_loss)
+        metrics = local.learner.train(losses.unimodal)
         mix_slices(local, (yield slices(local)))
         return metrics
     remember_encoders(local)

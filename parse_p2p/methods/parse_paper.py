@@ -14,10 +14,9 @@ slices apart, align them, learn a modality by itself, or treat synergy as what o
 """
 
 from dataclasses import replace
-from typing import Literal
-
 from pydantic import Field
 
+from parse_p2p.learning.objective import Synergy
 from parse_p2p.methods import parse
 
 SAID = {name: field.description for name, field in parse.Options.model_fields.items()}
@@ -31,8 +30,9 @@ class Options(parse.Options):
     align: float = Field(0.0, ge=0, description=SAID["align"])
     orthogonal: float = Field(0.0, ge=0, description=SAID["orthogonal"])
     modality: float = Field(0.0, ge=0, description=SAID["modality"])
-    synergy: Literal["joint", "remainder"] = Field("joint", description=SAID["synergy"])
+    synergy: Synergy = Field("joint", description=SAID["synergy"])
     teach: float = Field(0.0, ge=0, description=SAID["teach"])
+    factor: float = Field(0.0, ge=0, allow_inf_nan=False, description=SAID["factor"])
 
 
 METHOD = replace(

@@ -12,7 +12,6 @@ from parse_p2p.data.base import Batch
 from parse_p2p.data.tasks.regression import Regression
 from parse_p2p.learning import losses
 from parse_p2p.learning.objective import SliceLossOptions, slice_terms
-from parse_p2p.methods.harmony import unimodal_loss
 from parse_p2p.models.base import Outputs
 
 TARGETS = torch.tensor([0, 2, 1, 2, 0])
@@ -49,7 +48,7 @@ def test_of_each_modality_the_redundant_and_unique_head_learn_together(weights):
     views = said(("redundant.a", "redundant.b", "unique.a", "unique.b", "synergistic"))
     wanted = sum(entropy(views[f"redundant.{m}"] + views[f"unique.{m}"], weights) for m in "ab")
     assert total(losses.modality(0.5), {}, views, weights).item() == pytest.approx(wanted / 2, rel=1e-5)
-    assert total(unimodal_loss, {}, views, weights).item() == pytest.approx(wanted, rel=1e-5)
+    assert total(losses.unimodal, {}, views, weights).item() == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("names", [("redundant.a", "unique.a"), ("unimodal.a", "unimodal.b"), ("unique.a", "unique.b")])
@@ -80,10 +79,38 @@ def test_the_others_learn_as_if_there_were_no_synergy_and_it_on_top_of_them():
     torch.testing.assert_close(branches["synergistic"].grad, (alone - true) / 5)
 
 
+@pytest.mark.parametrize("term", [losses.remainder, losses.apart])
 @pytest.mark.parametrize("names", [NAMES[:2], NAMES[3:]], ids=["no synergy", "synergy alone"])
-def test_without_either_it_is_the_plain_loss(names):
+def test_without_either_it_is_the_plain_loss(names, term):
     branches = said(names)
-    assert torch.equal(total(losses.remainder, branches), total(losses.task, branches))
+    assert torch.equal(total(term, branches), total(losses.task, branches))
+
+
+def test_apart_each_modality_learns_by_what_it_says_alone_and_synergy_on_top_of_all():
+    views = said(("redundant.a", "redundant.b", "unique.a", "unique.b", "synergistic"))
+    redundant = (views["redundant.a"] + views["redundant.b"]) / 2
+    branches = {"redundant": redundant, **{name: views[name] for name in NAMES[1:]}}
+    alone = {m: views[f"redundant.{m}"] + views[f"unique.{m}"] for m in "ab"}
+    whole = sum(branches.values())
+    found = total(losses.apart, branches, views)
+    assert found.item() == pytest.approx(sum(map(entropy, alone.values())) + entropy(whole), rel=1e-5)
+    found.backward()
+    true = one_hot(TARGETS, 3)
+    for m, logits in alone.items():
+        for kind in ("redundant", "unique"):
+            torch.testing.assert_close(views[f"{kind}.{m}"].grad, (logits.softmax(1) - true) / 5)
+    torch.testing.assert_close(views["synergistic"].grad, (whole.softmax(1) - true) / 5)
+
+
+def test_apart_an_agent_with_two_modalities_moves_a_shared_slice_as_one_with_one_does():
+    both, given = network(), Batch(inputs(BOTH, 5), TARGETS)
+    named = dict(both.named_parameters())
+    rows = [named[f"rows.m·audio.m·{kind}.{which}"] for kind in ("redundant", "unique") for which in ("weight", "bias")]
+    found = torch.autograd.grad(losses.apart(both, given, both(given.inputs)), rows)
+    alone = both({"audio": given.inputs["audio"]})
+    wanted = torch.autograd.grad(losses.task(both, given, alone), rows)
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_the_synergistic_head_has_no_loss_of_its_own_unless_it_is_the_only_one():
