@@ -9,7 +9,6 @@ from parse_p2p.learning import losses
 from parse_p2p.learning.factorised import factorised
 from parse_p2p.learning.learner import LossTerm
 
-
 Synergy = Literal["joint", "remainder", "apart"]
 """How the synergistic branch learns beside the others."""
 

@@ -26,11 +26,9 @@ from parse_p2p.core.message import Fact, Message
 from parse_p2p.core.mixers.weighted import weighted
 from parse_p2p.core.slices import Sharing, both, having, multimodal, nobody, same_type, unimodal
 from parse_p2p.core.types import PeerId, Role
-from parse_p2p.data.base import Batch
 from parse_p2p.learning import losses
 from parse_p2p.methods.base import Exchange, Inbox, Local, Method, Script
 from parse_p2p.methods.exchanges.base import copies, mix_slices, slices
-from parse_p2p.models.base import Network, Outputs
 
 ENCODER = ("trunk", "rows.redundant", "rows.unique", "rows.joint")
 FUSION = ("rows.synergistic", "head.synergistic", "head.joint")

@@ -14,6 +14,7 @@ slices apart, align them, learn a modality by itself, or treat synergy as what o
 """
 
 from dataclasses import replace
+
 from pydantic import Field
 
 from parse_p2p.learning.objective import Synergy

@@ -13,7 +13,6 @@ from parse_p2p.data.base import Batch, Dataset
 from parse_p2p.data.streams import join
 from parse_p2p.learning import losses
 from parse_p2p.learning.learner import Learner
-from parse_p2p.methods import harmony
 
 TARGETS = torch.tensor([0, 1, 1, 0, 1])
 WEIGHTS = torch.tensor([2.0, 0.0, 1.0, 0.5, 1.5])
@@ -47,7 +46,7 @@ def test_every_cross_entropy_is_a_mean_by_weight():
     redundant = (mean(views["redundant.audio"]) + mean(views["redundant.motion"])) / 2
     assert torch.allclose(losses.branches(2.0)(net, batch(), outputs), 2 * (sum(heads) + redundant))
     each = sum(mean(views[f"redundant.{m}"] + views[f"unique.{m}"]) for m in BOTH)
-    assert torch.allclose(harmony.unimodal_loss(net, batch(), outputs), each)
+    assert torch.allclose(losses.unimodal(net, batch(), outputs), each)
     assert torch.equal(losses.task(net, batch(None), outputs), cross_entropy(outputs.logits(), TARGETS))
 
 

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.message import Message
 from parse_p2p.core.types import PeerId, Role
+from parse_p2p.learning import losses
 from parse_p2p.methods.base import Exchange, Local
 from parse_p2p.methods.harmony import (
     METHOD,
@@ -26,7 +27,6 @@ from parse_p2p.methods.harmony import (
     peer,
     remember_encoders,
     remember_scale,
-    unimodal_loss,
     with_drift,
 )
 from parse_p2p.runtime.simulator import simulate
@@ -99,7 +99,7 @@ def test_the_first_stage_trains_each_modality_by_itself(network):
         said = [v for name, v in outputs.views.items() if name.endswith(f".{m}")]
         assert len(said) == (2 if network == "fission" else 1)
         want += cross_entropy(sum(said), batch.targets).item()
-    loss = unimodal_loss(agent.model, batch, outputs)
+    loss = losses.unimodal(agent.model, batch, outputs)
     assert loss.item() == pytest.approx(want, rel=1e-5)
     agent.buffer.grads.zero_()
     loss.backward()

@@ -17,7 +17,13 @@ def outcome(tmp_path, *measures, **changes):
 
 def test_it_is_the_mean_over_rounds_and_over_the_slices_that_both_sides_share(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(Conflict, "found", lambda self, found=Conflict.found: seen.append(self) or found(self))
+    found = Conflict.found
+
+    def remembered(self):
+        seen.append(self)
+        return found(self)
+
+    monkeypatch.setattr(Conflict, "found", remembered)
     measures = outcome(tmp_path, "conflict").measures
     [watched] = seen
     cosines = {name: [watched._movements.cosines(round, name) for round in (1, 2)] for name in watched._movements.names}

@@ -371,7 +371,7 @@ def test_who_gains_a_modality_is_from_then_on_one_with_several(copied):
 
 
 def test_rounds_that_are_logged_again_move_nothing_a_second_time(copied):
-    plan, path = copied
+    _plan, path = copied
     whole = recorded(path)["conflict"]
     log = RunFolder(path).events("a0")
     lines = [line for line in log.read_text().splitlines(keepends=True) if '"sketch"' in line]
