@@ -78,7 +78,7 @@ class Training(OptionsBeside):
         "sgd", description="sgd, adam, adamw, or a class such as torch.optim.RMSprop, its arguments beside"
     )
     schedule: Annotated[str, Named(plugins.SCHEDULES)] = Field(
-        "constant", description="learning rate over the rounds: constant, cosine …, or a class of torch's"
+        "cosine", description="learning rate over the rounds: cosine, constant …, or a class of torch's"
     )
     warmup: int = Field(0, ge=0, description="rounds at the beginning over which the learning rate grows, linearly")
 
