@@ -159,7 +159,9 @@ def test_what_steps_for_another_objective_moved_is_not_the_slope_of_the_task():
     made.look_back()
     kept = made.state()
     for name, moved in ((names[0], 0.1 + 0.045), (names[1], 0.1 + 0.09)):
-        torch.testing.assert_close(kept[f"optimiser/state/moved/{name}"], torch.full((made.buffer.regions[name].size,), moved))
+        torch.testing.assert_close(
+            kept[f"optimiser/state/moved/{name}"], torch.full((made.buffer.regions[name].size,), moved)
+        )
         assert kept[f"optimiser/number/rates/{name}"].item() == pytest.approx(0.2)
 
 
