@@ -39,7 +39,7 @@ class Momentum(Optimiser):
         0.8,
         ge=0,
         le=1,
-        description="of sgd: share of its momentum that comes from how whole rounds moved the model; without momentum 0",
+        description="of sgd: share of its momentum that comes from how whole rounds moved the model; 0 without any",
     )
     weight_decay: float = Field(
         1e-4,

@@ -272,8 +272,8 @@ def test_a_model_of_every_network_predicts_alike_wherever_it_is(tmp_path, networ
 def test_an_onnx_graph_weighs_likewise(tmp_path, network):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    model = {"network": network, **RELIABILITY}
-    plan, _ = recorded(tmp_path, **{**NETWORKS[network], "model": model}, rounds=1, encoder=AS_LARGE)
+    options = {**NETWORKS[network], "model": {"network": network, **RELIABILITY}}
+    plan, _ = recorded(tmp_path, **options, rounds=1, encoder=AS_LARGE)
     model, usual = parse_p2p.load(tmp_path, "a2"), asked(plan, "a2")
     onnx.write(model, tmp_path)
     session = runtime.InferenceSession(tmp_path / onnx.FILE)
