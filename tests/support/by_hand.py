@@ -30,7 +30,8 @@ class Hand:
         self.train = {name: getattr(agent.learner.options, name) for name in ("lr", "clip", "batch", "epochs")}
         self.train |= {name: getattr(agent.learner.options.stepping, name) for name in ("momentum", "weight_decay")}
         self.velocity: dict[str, Values] = {}
-        self.pace, self.steps, self.path = 1.0, 0, ({}, 0.0)
+        self.pace, self.steps = 1.0, 0
+        self.path: tuple[Values, float] = {}, 0.0
 
     def batches(self) -> Iterator[Tensor]:
         """The rows of all minibatches of a round's passes over my own data."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from parse_p2p.core.rng import seeded
 from parse_p2p.learning.learner import Objective, Training
+from parse_p2p.learning.optimisers.sgd import Momentum
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.gossip import exchange as exchange_slices
 from parse_p2p.runtime.simulator import simulate
@@ -213,10 +214,10 @@ def fedavg_selected(made, round):
 
 
 def test_by_default_most_of_the_momentum_is_quasi_global_where_there_is_any():
-    assert Training().stepping.quasi_global == 0.8
-    assert Training.model_validate({"momentum": 0.5}).stepping.quasi_global == 0.8
+    assert Training().read(Momentum).quasi_global == 0.8
+    assert Training.model_validate({"momentum": 0.5}).read(Momentum).quasi_global == 0.8
     plain = Training.model_validate({"momentum": 0})
-    assert plain.stepping.quasi_global == 0 and not plain.stepping.looks_back
+    assert plain.read(Momentum).quasi_global == 0 and not plain.stepping.looks_back
     assert Training.model_validate(plain.model_dump()) == plain
     for optimiser in ("adam", "adamw", "torch.optim.RMSprop"):
         assert not Training(optimiser=optimiser).stepping.looks_back
