@@ -78,7 +78,7 @@ class Training(OptionsBeside):
         "sgd", description="sgd, adam, adamw, or a class such as torch.optim.RMSprop, its arguments beside"
     )
     schedule: Annotated[str, Named(plugins.SCHEDULES)] = Field(
-        "constant", description="learning rate over the rounds: constant, cosine …, or a class of torch's"
+        "cosine", description="learning rate over the rounds: cosine, constant …, or a class of torch's"
     )
     warmup: int = Field(0, ge=0, description="rounds at the beginning over which the learning rate grows, linearly")
 
@@ -260,14 +260,14 @@ class Learner:
 
     @torch.no_grad()
     def look_back(self) -> None:
-        """Tell the optimiser how the round moved what was stepped in it, and for the task alone.
+        """Tell the optimiser how the round moved what was stepped in it, but for steps of other objectives.
 
         See ``Optimiser.after_round``.
         """
         if self._start is None:
             return
         moved = self._start - self.buffer.values
-        stepped = {name: rates for name, rates in self._rates.items() if rates > 0}
+        stepped = {name: rates for name, rates in self._rates.items() if rates}
         regions = {name: self.buffer.regions[name] for name in stepped}
         parts = {name: moved[region.start : region.stop].clone() for name, region in regions.items()}
         self.options.stepping.after_round(self.optimiser, parts, stepped)
@@ -369,15 +369,27 @@ class Learner:
             adjust(self.buffer)
         norm = self.buffer.grads.norm()
         self.buffer.grads.mul_((self.options.clip / (norm + 1e-6)).clamp(max=1.0))
-        self._stepping(objective).step()
-        if self._start is not None:
-            for group in self.optimiser.param_groups:
-                if (name := group["component"]) not in resting:  # what other objectives move is not this one's slope
-                    self._rates[name] += group["lr"] if objective.name == TASK.name else -math.inf
+        self._stepped(objective, resting)
         for name in resting:
             region = self.buffer.regions[name]
             self.buffer.leaves[name].grad = self.buffer.grads[region.start : region.stop]
         return value.detach()
+
+    @torch.no_grad()
+    def _stepped(self, objective: Objective, resting: Collection[str]) -> None:
+        """A step of the optimiser; of what it does for other objectives than the task ``look_back`` sees nothing."""
+        optimiser = self._stepping(objective)
+        if self._start is None:
+            optimiser.step()
+        elif objective.name == TASK.name:
+            optimiser.step()
+            for group in optimiser.param_groups:
+                if group["component"] not in resting:
+                    self._rates[group["component"]] += group["lr"]
+        else:
+            before = self.buffer.values.clone()
+            optimiser.step()
+            self._start += self.buffer.values - before
 
     def _optimiser(self, components: Collection[str]) -> torch.optim.Optimizer:
         """A new optimiser of these components."""

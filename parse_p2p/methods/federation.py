@@ -4,8 +4,8 @@ A round is: the chosen clients train, send their slices up, and the coordinator 
 hold it, by sample count. The average goes down at once, to the clients of the next round (after the last round to
 all), so that a round ends with what is evaluated and the next one begins with it. This is the usual round, cut at
 another place: the bytes and the models are the same. A client that missed the last average (it was away, or the
-coordinator was) goes on from its own model, and that update counts. A client's momentum stays its own from round to
-round, as in the decentralised methods.
+coordinator was) goes on from its own model, and that update counts. A client's momentum is kept from round to round,
+and takes in how rounds moved its model, as in the decentralised methods.
 """
 
 import math

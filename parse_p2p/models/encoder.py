@@ -59,7 +59,9 @@ class EncoderOptions(BaseModel):
     width: int = Field(64, ge=1, description="features the trunk gives; one of one's own has those that it has")
     depth: int = Field(2, ge=1, description="hidden layers")
     norm: Literal["none", "layer"] = Field(
-        "none", description="layer: normalise each sample's features after every hidden layer and its rectifier"
+        "layer",
+        description="layer: normalise each sample's features after every hidden layer and its rectifier; with width 1 "
+        "none, where not given",
     )
     frozen: bool = Field(False, description="keep the trunk as it is and train only the fission on it")
     weights: str | None = Field(
@@ -82,7 +84,10 @@ class EncoderOptions(BaseModel):
             if not _takes_sizes(self.kind) and key in self.model_fields_set:
                 raise refused(key, f"the encoder {self.kind!r} does not know it: give it what it knows as args")
         if self.norm == "layer" and self.width == 1:
-            raise refused("norm", "of one feature nothing is left once it is normalised: give the encoder more width")
+            if "norm" in self.model_fields_set:
+                said = "of one feature nothing is left once it is normalised: give the encoder more width"
+                raise refused("norm", said)
+            object.__setattr__(self, "norm", "none")  # frozen; what nobody asked for is no error
         self._read_args()
         return self
 
@@ -116,13 +121,15 @@ class EncoderOptions(BaseModel):
         """A text that differs where the options do, such as ``auto-64x2``."""
         more = [self.args, self.lora and self.lora.model_dump()] if self.args or self.lora else None
         digest = f"-{_digest(more)}" if more else ""
-        norm = "" if self.norm == "none" else f"-{self.norm}-norm"
+        norm = "-no-norm" if self.norm == "none" else ""
         size = "" if self.ones_own and not _takes_sizes(self.kind) else f"-{self.width}x{self.depth}{norm}"
         return self.kind + size + digest + ("-frozen" if self.frozen else "")
 
     def changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Its keys with changes over them; those that belong to its kind do not outlast it."""
+        """Its keys with changes over them; those that belong to its kind do not outlast it, nor a norm one feature."""
         kind, mine = str(changes.get("kind", self.kind)), self.model_dump()
+        if changes.get("width") == 1:
+            mine.pop("norm", None)
         if kind == self.kind:
             return mine | dict(changes)
         bound = {"args", "lora"} | ({"weights"} if _of_ones_own(kind) else set())

@@ -1,10 +1,11 @@
 """FedAvg and FedProx: rounds of three-slice networks, computed from formulas."""
 
+import math
 from itertools import combinations
 
 import pytest
 import torch
-from by_hand import TRAIN, averaged, cross_entropy, hands, linear, log_softmax, perceptron, same, trunk, unit
+from by_hand import PLAIN, TRAIN, averaged, cross_entropy, hands, linear, log_softmax, perceptron, same, trunk, unit
 from plans import finished, plan
 
 from parse_p2p.core.rng import seeded
@@ -19,14 +20,14 @@ OFF = {"modality": 0.0, "synergy": "joint", "teach": 0.0, "factor": 0.0, "scope"
 """Options that other tests hold to their formulas, as they are by default."""
 
 
-def run_of(method="fedavg", **options):
+def run_of(method="fedavg", train=TRAIN, **options):
     model = {"latent": 9, "hidden": 5, "encoder": {"width": 6, "depth": 1}}
     return plan(
         MIX,
         method=method,
         data={"samples": 60},
         model=model,
-        train=TRAIN | {"batch": 10},
+        train=train | {"batch": 10, "lr": 0.05},  # slow enough that float32 and double meet the same rectifiers
         rounds=ROUNDS,
         options=options,
     )
@@ -85,15 +86,16 @@ def loss(hand, rows, o):
     return of
 
 
-def by_hand(w, options):
+def by_hand(w, options, pace=lambda round: 1.0, share=0.0):
     o = DEFAULTS | options
     everyone = hands(w)
     hub = everyone.pop("hub")
     for round in range(ROUNDS):
         who = chosen(sorted(everyone), o["clients"], round)
+        began = {me: dict(hand.values) for me, hand in everyone.items()}
         for me in who:
             hand = everyone[me]
-            hand.round, start = round, dict(hand.values)
+            hand.round, hand.pace, start = round, pace(round), dict(hand.values)
             for rows in hand.batches():
                 pull = {n: o["mu"] * (x - start[n]) for n, x in hand.values.items()} if o["mu"] else None
                 hand.step(loss(hand, rows, o), pull=pull)
@@ -103,6 +105,8 @@ def by_hand(w, options):
         for me in chosen(sorted(everyone), o["clients"], round + 1):
             mine = everyone[me].values
             mine |= {name: hub.values[name] for name in mine}
+        for me in everyone if share else ():
+            everyone[me].look_back(began[me], share)
     return everyone | {"hub": hub}
 
 
@@ -136,6 +140,15 @@ def test_fedavg_is_what_the_formulas_say(options, plain):
     assert [me for me in want if not same(ended[me], want[me])] == []
     if options:
         assert not all(same(plain[me], want[me]) for me in want), "the option must matter"
+
+
+@pytest.mark.parametrize("options", [{}, {"clients": 1}], ids=str)
+def test_by_default_its_rate_falls_along_a_cosine_and_momentum_is_quasi_global(options, plain):
+    w = run_of(train={key: value for key, value in TRAIN.items() if key not in PLAIN}, **options)
+    want = by_hand(w, options, lambda round: (1 + math.cos(math.pi * round / ROUNDS)) / 2, share=0.8)
+    ended = finished(w)[0]
+    assert [me for me in want if not same(ended[me], want[me])] == []
+    assert not any(same(plain[me], want[me]) for me in want)
 
 
 @pytest.mark.parametrize("mu", [0.01, 0.7])

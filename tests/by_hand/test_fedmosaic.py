@@ -5,7 +5,7 @@ How frames are aligned is held by tests/unit/models/lora.
 
 import pytest
 import torch
-from by_hand import SEED, TRAIN, cross_entropy, hands, linear, log_softmax, same, shuffled, standard
+from by_hand import SEED, TRAIN, cross_entropy, hands, linear, log_softmax, same, shuffled, standard, trunk
 from mosaics import mosaic
 from plans import finished
 
@@ -38,7 +38,7 @@ def normal(x):
 
 
 def logits(values, x, added=lambda layer, role, h: 0.0):
-    x = sum(linear(values, f"trunks.m·{m}.0", each).clamp(min=0) for m, each in x.items()) / len(x)
+    x = sum(trunk(values, m, each) for m, each in x.items()) / len(x)
     for i in layers(values):
         h = normal(x)
         h = (linear(values, f"layers.{i}.up", h) + added(i, "in", h)).clamp(min=0)

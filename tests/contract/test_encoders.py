@@ -111,20 +111,32 @@ def test_a_norm_of_tokens_does_not_see_padding():
     torch.testing.assert_close(encoder(longer[:, :3]), encoder(longer))
 
 
-def test_a_norm_is_in_the_label_and_refused_where_it_means_nothing():
-    assert EncoderOptions(norm="layer").label == "auto-64x2-layer-norm" != EncoderOptions().label
+def test_a_norm_is_there_by_default_and_in_the_label_where_it_is_not():
+    assert EncoderOptions().norm == "layer" and EncoderOptions().label == "auto-64x2"
+    assert EncoderOptions(norm="none").label == "auto-64x2-no-norm"
+
+
+def test_a_norm_is_refused_where_it_means_nothing_and_left_out_where_nobody_asked_for_it():
     with pytest.raises(ValidationError, match="of one feature nothing is left once it is normalised"):
         EncoderOptions(width=1, norm="layer")
     with pytest.raises(ValidationError, match="the encoder 'timm' does not know it: give it what it knows as args"):
         EncoderOptions(kind="timm", args={"name": "resnet18"}, norm="layer")
     changed = EncoderOptions(norm="layer").changed({"kind": "timm", "args": {"name": "resnet18"}})
-    assert EncoderOptions.model_validate(changed).norm == "none"
+    assert not {"norm", "width", "depth"} & EncoderOptions.model_validate(changed).model_dump().keys()
+    assert EncoderOptions(width=1).norm == "none"
+    narrow = EncoderOptions.model_validate(EncoderOptions(width=1).model_dump())
+    assert narrow == EncoderOptions(width=1) and narrow.label == "auto-1x2-no-norm"
+    for common in (EncoderOptions(), EncoderOptions.model_validate(EncoderOptions(norm="layer").model_dump())):
+        assert EncoderOptions.model_validate(common.changed({"width": 1})).norm == "none"
+        with pytest.raises(ValidationError, match="of one feature nothing is left"):
+            EncoderOptions.model_validate(common.changed({"width": 1, "norm": "layer"}))
+        assert EncoderOptions.model_validate(common.changed({"width": 2})).norm == "layer"
 
 
 @pytest.mark.parametrize(("kind", "shape"), CASES)
 def test_gradients_reach_every_parameter_unless_it_is_frozen(kind, shape):
     encoder = trunk(shape, EncoderOptions(kind=kind))
-    encoder(inputs({"x": shape}, 40)["x"]).sum().backward()
+    (encoder(inputs({"x": shape}, 40)["x"]) * torch.arange(64)).sum().backward()  # of what is normalised the sum is 0
     assert all(p.grad is not None and p.grad.any() for p in encoder.parameters())
     frozen = trunk(shape, EncoderOptions(kind=kind, frozen=True))
     assert not any(p.requires_grad for p in frozen.parameters())

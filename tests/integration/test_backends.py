@@ -45,7 +45,9 @@ def test_the_seed_decides(tmp_path):
 
 def test_agents_that_all_come_back_at_once_lose_no_round(tmp_path):
     """As in a job that is started again: each asks where to join, and nobody is there who could say."""
-    short, whole, folder = running.plan(rounds=2), running.plan(rounds=5), RunFolder(tmp_path)
+    train = {"schedule": "constant"}  # as it is in the longer run
+    short, whole = (running.plan(rounds=rounds, train=train) for rounds in (2, 5))
+    folder = RunFolder(tmp_path)
     running.over_memory(short, tmp_path)
     agents = [running.agent(whole, me, transport, folder, newest=2) for me, transport in running.memory(whole)]
     assert running.together(agents) == [5] * len(agents)

@@ -51,7 +51,7 @@ def study(folder, **changes):
 
 
 def test_each_process_opens_its_own_source_alone(tmp_path):
-    file, sites = study(tmp_path), tmp_path / "sites"
+    file, sites = study(tmp_path, rounds=6), tmp_path / "sites"
     under = ["env", f"PYTHONPATH={ROOT / 'tests/support/audited'}", f"AUDITED={sites}"]
     with running.started(file, tmp_path / "run", under=under) as process:
         code, printed = running.ended(process)
@@ -183,7 +183,7 @@ ALL = {"modalities": {m: each | {"scale": "all"} for m, each in MODALITIES.items
 
 
 def test_all_agree_on_scales_as_in_the_simulator_and_go_on_with_them(tmp_path, agent):
-    file, out = study(tmp_path, data_schema=ALL, rounds=2), tmp_path / "run"
+    file, out = study(tmp_path, data_schema=ALL, rounds=2, train={"schedule": "constant"}), tmp_path / "run"
     _, said, _ = agent("check", file)
     assert "to agree on before the first" in said
     code, printed = running.everything(file, out)

@@ -9,7 +9,8 @@ from torch import Tensor
 from parse_p2p.core.rng import seeded
 
 SEED = 0
-TRAIN = {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.02, "clip": 0.9, "batch": 7, "epochs": 2}
+PLAIN = {"schedule": "constant", "quasi_global": 0.0}
+TRAIN = {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.02, "clip": 0.9, "batch": 7, "epochs": 2, **PLAIN}
 """Settings that all act: gradients are clipped, batches are several and passes two."""
 
 Values = dict[str, Tensor]
@@ -29,6 +30,8 @@ class Hand:
         self.train = {name: getattr(agent.learner.options, name) for name in ("lr", "clip", "batch", "epochs")}
         self.train |= {name: getattr(agent.learner.options.stepping, name) for name in ("momentum", "weight_decay")}
         self.velocity: dict[str, Values] = {}
+        self.pace, self.steps = 1.0, 0
+        self.path: tuple[Values, float] = {}, 0.0
 
     def batches(self) -> Iterator[Tensor]:
         """The rows of all minibatches of a round's passes over my own data."""
@@ -57,8 +60,17 @@ class Hand:
         for name in names:
             slope = factor * grads[name] + decay * self.values[name]
             kept[name] = slope if game or name not in kept else self.train["momentum"] * kept[name] + slope
-            self.values[name] = self.values[name] - weight * rate(name) * self.train["lr"] * kept[name]
+            self.values[name] = self.values[name] - weight * rate(name) * self.pace * self.train["lr"] * kept[name]
+        self.steps += 1
         return value.detach()
+
+    def look_back(self, began: Values, share: float) -> None:
+        """Quasi-global momentum: of a share of it, the mean of two rounds' movement over their learning rates."""
+        moved, rates = {n: x - self.values[n] for n, x in began.items()}, self.steps * self.pace * self.train["lr"]
+        for name, x in moved.items() if self.steps else ():
+            path = (x + self.path[0].get(name, 0.0)) / (rates + self.path[1])
+            self.velocity[""][name] = (1 - share) * self.velocity[""][name] + share * path
+        self.path, self.steps = (moved, rates) if self.steps else ({}, 0.0), 0
 
 
 def shuffled(count: int, size: int, draw: torch.Generator) -> tuple[Tensor, ...]:
@@ -76,8 +88,8 @@ def linear(values: Values, name: str, x: Tensor) -> Tensor:
 
 
 def trunk(values: Values, m: str, x: Tensor) -> Tensor:
-    """One hidden layer of rectifiers."""
-    return linear(values, f"trunks.m·{m}.0", x).clamp(min=0)
+    """One hidden layer of rectifiers, normalised as by default."""
+    return standard(linear(values, f"trunks.m·{m}.0", x).clamp(min=0))
 
 
 def perceptron(values: Values, name: str, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from parse_p2p.core.message import Message
 from parse_p2p.core.types import PeerId, Role
 from parse_p2p.data.base import Batch, split, standardise
 from parse_p2p.data.sets import bits
-from parse_p2p.methods.base import Done, advance
+from parse_p2p.methods.base import Done, Local, advance
 from parse_p2p.methods.fedmosaic.setup import Setup
 from parse_p2p.models.adapters import Adapters
 from parse_p2p.models.base import ModelOptions
@@ -79,11 +79,15 @@ def mosaic(kinds=KINDS, options=None, **changes):
 
 def locals_of(w, round=0):
     """The participants of a world, by name, each with what its script may touch in this round."""
-    agents = {p.me: p for p in w.agent_states()}
-    made = {}
-    for me, agent in agents.items():
-        agent.method = replace(agent.method, scripts=dict.fromkeys(Role, lambda local, options: local))
-        made[me] = agent.begin(round)
+    made: dict[PeerId, Local] = {}
+
+    def noted(local, options):
+        made[local.me] = local
+        return iter(())
+
+    for agent in w.agent_states():
+        agent.method = replace(agent.method, scripts=dict.fromkeys(Role, noted))
+        agent.begin(round)
     return made
 
 

@@ -35,5 +35,6 @@ class Optimiser(BaseModel):
         """Take into account how a round as a whole moved the components, local steps, exchange and mixing together.
 
         ``moved`` (size,) has for each component that was stepped, by its name, its parameters before the round less
-        those after it; ``rates`` the sum of the learning rates of its steps.
+        those after it; ``rates`` the sum of the learning rates of its steps. Both are empty after a round without
+        steps, as that of a client that was not chosen.
         """

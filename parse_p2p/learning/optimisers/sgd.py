@@ -36,7 +36,10 @@ class Momentum(Optimiser):
 
     momentum: float = Field(0.9, ge=0, lt=1, description="of stochastic gradient descent")
     quasi_global: float = Field(
-        0.0, ge=0, le=1, description="of sgd: share of its momentum that comes from how the whole round moved the model"
+        0.8,
+        ge=0,
+        le=1,
+        description="of sgd: share of its momentum that comes from how whole rounds moved the model; 0 without any",
     )
     weight_decay: float = Field(
         1e-4,
@@ -47,7 +50,9 @@ class Momentum(Optimiser):
     @model_validator(mode="after")
     def _has_momentum(self) -> Self:
         if self.quasi_global and not self.momentum:
-            raise refused("quasi_global", "there is no momentum that it could be a share of: give momentum above 0")
+            if "quasi_global" in self.model_fields_set:
+                raise refused("quasi_global", "there is no momentum that it could be a share of: give momentum above 0")
+            object.__setattr__(self, "quasi_global", 0.0)  # frozen; what nobody asked for is no error
         return self
 
     def make(self, groups: Groups, lr: float) -> torch.optim.Optimizer:
@@ -62,6 +67,9 @@ class Momentum(Optimiser):
     ) -> None:
         for group in optimiser.param_groups:
             state, name = optimiser.state[group["params"][0]], group["component"]
+            if not moved:  # the two rounds of a path follow each other
+                state.pop(MOVED, None)
+                state.pop(RATES, None)
             if name not in moved or state.get(MOMENTUM) is None:
                 continue
             both = moved[name] + state.get(MOVED, 0.0)

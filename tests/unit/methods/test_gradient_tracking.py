@@ -15,7 +15,7 @@ from parse_p2p.methods.base import advance
 from parse_p2p.runtime.simulator import simulate
 
 TRACKING = {"exchange": "gradient-tracking"}
-PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip": 1e9, "batch": 1000, "lr": 0.1}
+PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip": 1e9, "batch": 1000, "lr": 0.1, "schedule": "constant"}
 STEPS = 3
 CURVATURES, CENTRES = (0.5, 1.0, 2.0, 4.0), (-1.0, 2.0, 0.5, 1.0)
 OPTIMUM = sum(a * b for a, b in zip(CURVATURES, CENTRES, strict=True)) / sum(CURVATURES)

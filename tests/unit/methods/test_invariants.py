@@ -174,6 +174,7 @@ def plainly(weights, x):
     latents = {}
     for m in ("audio", "motion"):
         t = relu(linear(x[m], *(weights[f"trunks.{key_of(m)}.0.{w}"] for w in ("weight", "bias"))))
+        t = (t - t.mean(1, keepdim=True)) / (t.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
         blocks = [f"rows.{key_of(m)}.{key_of(kind)}" for kind in ("redundant", "unique", "synergistic")]
         rows, offsets = (torch.cat([weights[f"{b}.{w}"] for b in blocks]) for w in ("weight", "bias"))
         latents[m] = torch.split(linear(t, rows, offsets), [len(weights[f"{b}.bias"]) for b in blocks], dim=1)
@@ -219,7 +220,8 @@ def federated_averaging(w, rounds):
 
 
 def test_5_on_a_complete_graph_of_one_type_parse_is_federated_averaging():
-    w = plan({"audio+motion": 5}, graph="complete", rounds=3, options={"orthogonal": 0.0})
+    train = {"schedule": "constant", "quasi_global": 0}
+    w = plan({"audio+motion": 5}, graph="complete", rounds=3, options={"orthogonal": 0.0}, train=train)
     want = federated_averaging(w, 3)
     agent_states, _ = finished(w)
     start = dict(w.initialised(w.specs["a0"]).named_parameters())

@@ -99,7 +99,7 @@ def test_agents_of_several_kinds_learn_and_go_on_exactly():
     mix = {"audio": 2, "motion": 1, "audio+motion": 1}
     whole, metrics = finished(made(mix, rounds=5))
     assert all(np.isfinite(m["loss"]) for m in metrics.values())
-    first, _ = finished(made(mix), rounds=2)
+    first, _ = finished(made(mix, rounds=5), rounds=2)
     again = made(mix, rounds=5).agent_states()
     for p in again:
         p.restore(first[p.me].state())

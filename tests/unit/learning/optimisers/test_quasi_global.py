@@ -11,7 +11,9 @@ from plans import differing, finished, learner, plan, under
 from pydantic import ValidationError
 from torch import nn
 
+from parse_p2p.core.rng import seeded
 from parse_p2p.learning.learner import Objective, Training
+from parse_p2p.learning.optimisers.sgd import Momentum
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.gossip import exchange as exchange_slices
 from parse_p2p.runtime.simulator import simulate
@@ -123,7 +125,7 @@ def test_a_run_that_goes_on_from_its_states_ends_as_one_that_was_never_stopped(e
         agent.restore(first[agent.me].state())
     simulate(second, 4, start=2)
     assert differing(whole, {a.me: a for a in second}) == []
-    assert differing(whole, finished(plan(options={"exchange": exchange}))[0]) != []
+    assert differing(whole, finished(plan(train={"quasi_global": 0}, options={"exchange": exchange}))[0]) != []
 
 
 def test_what_rests_in_a_round_keeps_its_momentum():
@@ -146,16 +148,22 @@ def test_what_rests_in_a_round_keeps_its_momentum():
 
 
 def test_what_steps_for_another_objective_moved_is_not_the_slope_of_the_task():
-    made = learner(train={"quasi_global": 1.0})
+    """By hand, without momentum of other steps: θ goes 1, .9, .45, .36 and .45 of that is the other objective's."""
+    made = learner(train={"quasi_global": 1.0, "momentum": 1e-9, "weight_decay": 0.0, "lr": 0.1, "clip": 1e9})
     names = list(made.buffer.leaves)
-    loss = lambda: sum((p**2).sum() for p in made.model.parameters())  # noqa: E731
+    square = lambda: sum((p**2).sum() for p in made.model.parameters()) / 2  # noqa: E731
+    made.buffer.values.data.fill_(1.0)
     made.look_ahead()
-    made.step(loss)
-    made.step(loss, only=lambda component: component == names[0], objective=Objective("other"))
-    made.step(loss)
+    made.step(square)
+    made.step(square, only=lambda component: component == names[0], objective=Objective("other", 5.0, momentum=False))
+    made.step(square)
     made.look_back()
     kept = made.state()
-    assert f"optimiser/state/moved/{names[0]}" not in kept and f"optimiser/state/moved/{names[1]}" in kept
+    for name, moved in ((names[0], 0.1 + 0.045), (names[1], 0.1 + 0.09)):
+        torch.testing.assert_close(
+            kept[f"optimiser/state/moved/{name}"], torch.full((made.buffer.regions[name].size,), moved)
+        )
+        assert kept[f"optimiser/number/rates/{name}"].item() == pytest.approx(0.2)
 
 
 def test_each_component_is_measured_by_its_own_learning_rate():
@@ -185,6 +193,34 @@ def test_slices_that_were_just_gained_do_not_count_as_moved():
     for name, tensor in gained.state().items():
         if "moved" in name and "motion" in name:
             assert float(tensor.abs().max()) < 0.2
+
+
+def test_a_client_that_is_not_chosen_forgets_how_an_old_round_moved_it():
+    """Two rounds make a path only where they follow each other; its momentum waits with it."""
+    made = plan({"audio": 3}, method="fedavg", options={"clients": 1}, rounds=6)
+    agents = [agent for agent in made.agent_states() if agent.me != "hub"]
+    hub = next(agent for agent in made.agent_states() if agent.me == "hub")
+    chosen = [fedavg_selected(made, round)[0] for round in range(6)]
+    simulate([*agents, hub], 6)
+    for agent in agents:
+        kept = {name.split("/")[2] for name in agent.state() if name.startswith("optimiser/")}
+        assert ("moved" in kept) == ("rates" in kept) == (agent.me == chosen[-1])
+        assert ("momentum_buffer" in kept) == (agent.me in chosen)
+
+
+def fedavg_selected(made, round):
+    draw = torch.randperm(3, generator=seeded(0, "clients", round))
+    return [sorted(agent for agent in made.peers)[i] for i in draw[:1].tolist()]
+
+
+def test_by_default_most_of_the_momentum_is_quasi_global_where_there_is_any():
+    assert Training().read(Momentum).quasi_global == 0.8
+    assert Training.model_validate({"momentum": 0.5}).read(Momentum).quasi_global == 0.8
+    plain = Training.model_validate({"momentum": 0})
+    assert plain.read(Momentum).quasi_global == 0 and not plain.stepping.looks_back
+    assert Training.model_validate(plain.model_dump()) == plain
+    for optimiser in ("adam", "adamw", "torch.optim.RMSprop"):
+        assert not Training(optimiser=optimiser).stepping.looks_back
 
 
 def test_it_needs_momentum_and_is_a_share():

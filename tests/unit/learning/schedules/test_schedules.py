@@ -72,6 +72,10 @@ def test_constant_and_cosine_are_what_they_were_to_the_last_bit():
             assert Training(lr=0.07, schedule=name).rate(round, 20) == before
 
 
+def test_by_default_the_rate_falls_along_a_cosine():
+    assert [Training(lr=0.2).rate(round, 4) for round in (0, 2)] == pytest.approx([0.2, 0.1])
+
+
 def test_warm_up_grows_in_equal_steps_and_the_schedule_begins_after_it():
     train = Training.model_validate({"lr": 0.8, "warmup": 3, "schedule": "step", "every": 1, "drop": 0.5})
     assert [train.rate(round, 6) for round in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.4, 0.2])

@@ -14,7 +14,8 @@ from parse_p2p.methods.federation import selected
 from parse_p2p.runtime.simulator import simulate
 
 RATE, STEPS = 0.1, 3
-PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip": 1e9, "batch": 1000, "lr": RATE, "epochs": STEPS}
+PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip": 1e9, "batch": 1000, "lr": RATE, "epochs": STEPS,
+         "schedule": "constant"}  # fmt: skip
 CURVATURES, CENTRES = (0.5, 1.0, 4.0), (-2.0, 2.0, 1.0)
 OPTIMUM = sum(a * b for a, b in zip(CURVATURES, CENTRES, strict=True)) / sum(CURVATURES)
 TINY = {"data": {"samples": 120}, "model": {"latent": 6, "hidden": 4}, "encoder": {"width": 4}}

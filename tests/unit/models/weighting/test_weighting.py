@@ -24,6 +24,8 @@ from parse_p2p.serving import exported, onnx
 from parse_p2p.serving.evaluation import evaluate
 
 RELIABILITY = {"weighting": "reliability"}
+AS_LARGE = {"norm": "none"}
+"""Of the encoder: what is 50 deviations off stays so in latents, which a norm would bring back."""
 AUDIO, MOTION, SMELL = map(Modality, ("audio", "motion", "smell"))
 SHAPES = {AUDIO: (3,), MOTION: (4,), SMELL: (5,)}
 
@@ -250,7 +252,7 @@ def test_a_model_of_every_network_predicts_alike_wherever_it_is(tmp_path, networ
     safetensors = pytest.importorskip("safetensors.torch")
     options = NETWORKS[network]
     model = {**options.get("model", {}), **RELIABILITY}
-    plan, agents = recorded(tmp_path / "run", **{**options, "model": model}, rounds=1)
+    plan, agents = recorded(tmp_path / "run", **{**options, "model": model}, rounds=1, encoder=AS_LARGE)
     mine, x = agents["a2"].learner, far(asked(plan, "a2"), AUDIO)
     scaled = {m: v for m, v in parse_p2p.load(tmp_path / "run", "a2").scaled(x).items()}
     outputs = mine.model.eval()(scaled)
@@ -270,7 +272,8 @@ def test_a_model_of_every_network_predicts_alike_wherever_it_is(tmp_path, networ
 def test_an_onnx_graph_weighs_likewise(tmp_path, network):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    plan, _ = recorded(tmp_path, **{**NETWORKS[network], "model": {"network": network, **RELIABILITY}}, rounds=1)
+    options = {**NETWORKS[network], "model": {"network": network, **RELIABILITY}}
+    plan, _ = recorded(tmp_path, **options, rounds=1, encoder=AS_LARGE)
     model, usual = parse_p2p.load(tmp_path, "a2"), asked(plan, "a2")
     onnx.write(model, tmp_path)
     session = runtime.InferenceSession(tmp_path / onnx.FILE)
