@@ -15,8 +15,9 @@ from parse_p2p.lab.experiments.sweep import Sweep
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results" / "experiments.md"
 ORDER = ("equal-bytes", "equal-bytes-views", "baselines", "graphs-of-fedavg", "recipe", "architecture", "fission",
-         "information", "conflict", "bits", "losses", "subjects", "mixes", "families", "modalities", "slices", "dropped",
-         "changes", "fedafd", "fedcmi", "fedcmi-weights", "fedmosaic", "fedmosaic-sizes", "shifting")  # fmt: skip
+         "information", "conflict", "bits", "losses", "subjects", "mixes", "families", "modalities", "slices",
+         "dropped", "changes", "fedafd", "fedcmi", "fedcmi-weights", "fedmosaic", "fedmosaic-sizes",
+         "shifting")  # fmt: skip
 
 HEAD = """# All experiments
 

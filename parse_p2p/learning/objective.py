@@ -39,10 +39,10 @@ class SliceLossOptions(LossOptions):
         0.0, ge=0, description="weight of each modality's own cross-entropy, of its redundant and unique head together"
     )
     synergy: Synergy = Field(
-        "joint",
-        description="remainder: the other heads learn as if there were no synergy, and the synergistic one on top of "
-        "their sum held fixed, without a loss of its own; apart: so too, and the heads on each modality learn by that "
-        "modality alone, as at an agent that has no other",
+        "apart",
+        description="joint: all heads learn by their sum; remainder: the others learn as if there were no synergy, and "
+        "the synergistic one on top of their sum held fixed, without a loss of its own; apart: so too, and the heads on "
+        "each modality learn by that modality alone, as at an agent that has no other",
     )
     teach: float = Field(
         0.0,

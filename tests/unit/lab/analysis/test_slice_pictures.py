@@ -74,7 +74,7 @@ def test_one_number_and_none_that_varies_are_drawn_too():
     assert projected({"a": np.full((3, 4), 7.0)}) == ({"a": [[0, 0, 0], [0, 0, 0]]}, [0, 0])
 
 
-class Elsewhere:
+class Broken:
     """In place of a folder: what opening it gives, or raises."""
 
     def __init__(self, found):
@@ -90,8 +90,8 @@ def test_where_there_is_nothing_it_says_why(tmp_path):
     task = SimpleNamespace(schema=SimpleNamespace(task="regression", solved=SimpleNamespace(one_class=False)))
     for folder, why in (
         (left(tmp_path, checkpoints=False)[0], "no checkpoint"),
-        (Elsewhere(task), "the task of this run is regression"),
-        (Elsewhere(ConfigError("there is no file x.csv")), "there is no file x.csv"),
+        (Broken(task), "the task of this run is regression"),
+        (Broken(ConfigError("there is no file x.csv")), "there is no file x.csv"),
     ):
         found = pictures(folder)
         assert why in found["why"] and found["panels"] == [] and found["classes"] == []

@@ -17,11 +17,11 @@ def outcome(tmp_path, *measures, **changes):
 
 def test_it_is_the_mean_over_rounds_and_over_the_slices_that_both_sides_share(tmp_path, monkeypatch):
     seen = []
-    found = Conflict.found
+    asked = Conflict.found
 
     def remembered(self):
         seen.append(self)
-        return found(self)
+        return asked(self)
 
     monkeypatch.setattr(Conflict, "found", remembered)
     measures = outcome(tmp_path, "conflict").measures

@@ -20,7 +20,7 @@ def test_one_bit_of_each_kind_is_found_in_the_inputs():
     assert len(found) == 2 * 2 * 4 * 2
 
 
-def test_several_pairs_are_told_apart_and_agents_with_one_modality_have_none():
+def test_several_pairs_are_kept_apart_and_agents_with_one_modality_have_none():
     three = {"modalities": ["x", "y", "z"], "samples": 300}
     found = measured(mix={"x+y+z": 1, "x": 2}, data=three)
     assert "S of inputs (x | y), 4 codes" in found and "S of inputs (x | y+z), 4 codes" in found
