@@ -15,8 +15,8 @@ ROUNDS = 3
 MIX = {"audio": 1, "audio+motion": 1}
 SLICES = ("redundant", "unique", "synergistic")
 DEFAULTS = {"branch": 1.0, "detach": False, "contrast": 0.0, "supervised": False, "temperature": 0.2, "align": 0.0,
-            "orthogonal": 5.0, "clients": 0, "quorum": 1, "mu": 0.0}  # fmt: skip
-OFF = {"modality": 0.0, "synergy": "joint", "teach": 0.0, "factor": 0.0, "scope": "slices"}
+            "orthogonal": 5.0, "synergy": "apart", "clients": 0, "quorum": 1, "mu": 0.0}  # fmt: skip
+OFF = {"modality": 0.0, "teach": 0.0, "factor": 0.0, "scope": "slices"}
 """Options that other tests hold to their formulas, as they are by default."""
 
 
@@ -72,9 +72,16 @@ def loss(hand, rows, o):
         y = hand.targets[rows]
         z = {m: latents(values, m, hand.inputs[m][rows]) for m in hand.modalities}
         said = heads(values, z)
-        value = cross_entropy(sum(sum(views) / len(views) for views in said.values()), y)
+        joint = o["synergy"] == "joint" or len(z) == 1
+        others = sum(sum(views) / len(views) for name, views in said.items() if joint or name != "synergistic")
+        value = cross_entropy(others, y)
+        if not joint:
+            if o["synergy"] == "apart":
+                each = zip(said["redundant"], (said[f"unique.{m}"][0] for m in z), strict=True)
+                value = sum(cross_entropy(redundant + unique, y) for redundant, unique in each)
+            value = value + cross_entropy(others.detach() + said["synergistic"][0], y)
         own = z if not o["detach"] else {m: {k: x.detach() for k, x in each.items()} for m, each in z.items()}
-        for views in heads(values, own).values():
+        for views in (views for name, views in heads(values, own).items() if joint or name != "synergistic"):
             value = value + o["branch"] * sum(cross_entropy(v, y) for v in views) / len(views)
         if len(z) > 1:
             a, b = (z[m]["redundant"] for m in z)
@@ -120,7 +127,8 @@ def chosen(peers, clients, round):
 
 CASES = [{}, {"branch": 0.4}, {"branch": 0.7, "detach": True}, {"contrast": 0.5},
          {"contrast": 0.9, "temperature": 0.6}, {"contrast": 0.5, "supervised": True}, {"align": 0.3},
-         {"orthogonal": 0.5}, {"clients": 1}, {"quorum": 3}]  # fmt: skip
+         {"orthogonal": 0.5}, {"synergy": "joint"}, {"synergy": "remainder"}, {"clients": 1},
+         {"quorum": 3}]  # fmt: skip
 
 
 def test_these_are_the_defaults():

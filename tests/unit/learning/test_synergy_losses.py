@@ -177,12 +177,12 @@ def test_nothing_is_taught_where_there_is_one_wrong_class_or_no_teacher():
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ({}, lambda whole, others, own, s: whole + own + s),
-        ({"branch": 0.0}, lambda whole, others, own, s: whole),
+        ({"synergy": "joint"}, lambda whole, others, own, s: whole + own + s),
+        ({"synergy": "joint", "branch": 0.0}, lambda whole, others, own, s: whole),
         ({"synergy": "remainder"}, lambda whole, others, own, s: others + whole + own),
         ({"synergy": "remainder", "branch": 0.5}, lambda whole, others, own, s: others + whole + own / 2),
     ],
-    ids=["as it is", "no branch", "remainder", "less branch"],
+    ids=["joint", "no branch", "remainder", "less branch"],
 )
 def test_the_objective_adds_up(options, wanted):
     branches = said()
@@ -193,9 +193,20 @@ def test_the_objective_adds_up(options, wanted):
     assert sum(total(term, branches) for term in terms).item() == pytest.approx(wanted(*parts), rel=1e-5)
 
 
+def test_by_default_modalities_are_apart():
+    views = said(("redundant.a", "redundant.b", "unique.a", "unique.b", "synergistic"))
+    redundant = (views["redundant.a"] + views["redundant.b"]) / 2
+    branches = {"redundant": redundant, **{name: views[name] for name in NAMES[1:]}}
+    wanted = entropy(sum(branches.values())) + sum(entropy(views[f"unique.{m}"]) for m in "ab")
+    for m in "ab":
+        wanted += entropy(views[f"redundant.{m}"] + views[f"unique.{m}"]) + entropy(views[f"redundant.{m}"]) / 2
+    found = sum(total(term, branches, views) for term in slice_terms(SliceLossOptions(orthogonal=0)))
+    assert found.item() == pytest.approx(wanted, rel=1e-5)
+
+
 def test_who_is_taught_has_no_loss_of_its_own():
     branches = said()
-    plain, taught = (slice_terms(SliceLossOptions(orthogonal=0, teach=teach)) for teach in (0.0, 1.0))
+    plain, taught = (slice_terms(SliceLossOptions(orthogonal=0, synergy="joint", teach=teach)) for teach in (0.0, 1.0))
     found = sum(total(term, branches) for term in taught) - sum(total(term, branches) for term in plain)
     taught_loss = total(losses.teach(1.0), branches)
     assert found.item() == pytest.approx(taught_loss.item() - entropy(branches["synergistic"]), rel=1e-4)

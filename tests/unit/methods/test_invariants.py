@@ -221,7 +221,8 @@ def federated_averaging(w, rounds):
 
 def test_5_on_a_complete_graph_of_one_type_parse_is_federated_averaging():
     train = {"schedule": "constant", "quasi_global": 0}
-    w = plan({"audio+motion": 5}, graph="complete", rounds=3, options={"orthogonal": 0.0}, train=train)
+    losses = {"orthogonal": 0.0, "synergy": "joint"}
+    w = plan({"audio+motion": 5}, graph="complete", rounds=3, options=losses, train=train)
     want = federated_averaging(w, 3)
     agent_states, _ = finished(w)
     start = dict(w.initialised(w.specs["a0"]).named_parameters())
