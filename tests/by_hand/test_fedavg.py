@@ -78,7 +78,7 @@ def loss(hand, rows, o):
         if not joint:
             if o["synergy"] == "apart":
                 each = zip(said["redundant"], (said[f"unique.{m}"][0] for m in z), strict=True)
-                value = sum(cross_entropy(redundant + unique, y) for redundant, unique in each)
+                value = torch.stack([cross_entropy(redundant + unique, y) for redundant, unique in each]).sum()
             value = value + cross_entropy(others.detach() + said["synergistic"][0], y)
         own = z if not o["detach"] else {m: {k: x.detach() for k, x in each.items()} for m, each in z.items()}
         for views in (views for name, views in heads(values, own).items() if joint or name != "synergistic"):
