@@ -126,9 +126,9 @@ class EncoderOptions(BaseModel):
         return self.kind + size + digest + ("-frozen" if self.frozen else "")
 
     def changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Its keys with changes over them; those that belong to its kind do not outlast it, nor a norm one feature."""
+        """Its keys with changes over them; those that belong to its kind do not outlast it, nor a norm its width."""
         kind, mine = str(changes.get("kind", self.kind)), self.model_dump()
-        if changes.get("width") == 1:
+        if changes.get("width") == 1 or "norm" not in self.model_fields_set:
             mine.pop("norm", None)
         if kind == self.kind:
             return mine | dict(changes)

@@ -43,7 +43,7 @@ def sketched(local: Local, script: Script, into: Sketches) -> Script:
     into.clear()
     answer: Inbox | QuorumLost | None = None
     while not isinstance(step := advance(script, answer), Done):
-        if step.send and "before" not in into:
+        if "before" not in into and any(message.tensors for message in step.send.values()):  # no mere greeting
             into["before"] = _all(local)
         try:
             answer = yield step

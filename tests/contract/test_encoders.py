@@ -126,6 +126,8 @@ def test_a_norm_is_refused_where_it_means_nothing_and_left_out_where_nobody_aske
     assert EncoderOptions(width=1).norm == "none"
     narrow = EncoderOptions.model_validate(EncoderOptions(width=1).model_dump())
     assert narrow == EncoderOptions(width=1) and narrow.label == "auto-1x2-no-norm"
+    wider = EncoderOptions(width=1).changed({"width": 64})
+    assert EncoderOptions.model_validate(wider).norm == "layer", "it was left out for one feature alone"
     for common in (EncoderOptions(), EncoderOptions.model_validate(EncoderOptions(norm="layer").model_dump())):
         assert EncoderOptions.model_validate(common.changed({"width": 1})).norm == "none"
         with pytest.raises(ValidationError, match="of one feature nothing is left"):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from parse_p2p.config.run_plan import RunPlan
-from parse_p2p.core.errors import P2PError
+from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.core.types import Kind, Modality, PeerId
 from parse_p2p.lab.analysis import load_checkpoints
 from parse_p2p.lab.analysis.probes import Features, one_thread
@@ -87,11 +87,13 @@ def panels_of(learner: Learner, names: list[str]) -> Iterator[dict[str, Any]]:
 def projected(latents: Mapping[Modality, Features]) -> tuple[dict[str, list[list[float]]], list[float]]:
     """Latents (N, d) of some modalities on the principal components of all of them, and the variance these explain.
 
-    Of latents of one number the second coordinate is 0.
+    Of latents of one number the second coordinate is 0. Raises ConfigError where one is not finite.
     """
     from sklearn.decomposition import PCA
 
     stacked = np.concatenate(list(latents.values()))
+    if not np.isfinite(stacked).all():
+        raise ConfigError("an agent's latents are not finite: its training or what it mixed with went wrong")
     count = min(2, stacked.shape[1])
     placed, shares = np.zeros((len(stacked), 2)), np.zeros(2)
     if np.ptp(stacked, axis=0).any():  # of what does not vary there is no share

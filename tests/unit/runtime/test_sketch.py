@@ -3,8 +3,10 @@
 import plans
 import pytest
 import torch
+from mosaics import mosaic
 
 from parse_p2p.core.rng import seeded
+from parse_p2p.core.types import Role
 from parse_p2p.runtime.simulator import simulate
 from parse_p2p.runtime.sketch import WIDTH, consensus_distance, sketch
 
@@ -56,3 +58,20 @@ def test_mixing_brings_sketches_together_as_its_gap_says():
         assert consensus_distance(before) > 0
         rho = 1 - overlays.graph(key).spectral_gap()
         assert consensus_distance(after) <= rho * consensus_distance(before) + 1e-4
+
+
+def test_a_client_that_greets_before_it_trains_is_sketched_as_it_sends_what_it_trained():
+    people = mosaic(rounds=2).agent_states()
+    kept = {p.me: [] for p in people if p.role == Role.CLIENT}
+    for p in people:
+        p.sketching = True
+
+    def note(round, metrics, ledger):
+        for p in people:
+            if p.me in kept:
+                kept[p.me].append({when: dict(slices) for when, slices in p.sketches.items()})
+
+    simulate(people, 2, watch=note)
+    for first, second in kept.values():
+        assert second["before"].keys() == second["after"].keys() != set()
+        assert any(second["before"][name] != first["after"][name] for name in first["after"])

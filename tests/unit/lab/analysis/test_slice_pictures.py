@@ -9,6 +9,7 @@ import torch
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
+from parse_p2p.lab.analysis import load_checkpoints
 from parse_p2p.lab.analysis.slice_pictures import SAMPLES, pictures, projected
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.runtime import checkpoint
@@ -72,6 +73,23 @@ def test_one_number_and_none_that_varies_are_drawn_too():
     points, explained = projected({"a": np.array([[1.0], [2.0], [6.0]])})
     assert sorted(map(abs, points["a"][0])) == [1, 2, 3] and points["a"][1] == [0, 0, 0] and explained == [1, 0]
     assert projected({"a": np.full((3, 4), 7.0)}) == ({"a": [[0, 0, 0], [0, 0, 0]]}, [0, 0])
+
+
+@pytest.mark.parametrize("wrong", [np.inf, np.nan])
+def test_latents_that_are_not_finite_are_named_and_not_drawn(tmp_path, monkeypatch, wrong):
+    with pytest.raises(ConfigError, match="latents are not finite"):
+        projected({"a": np.array([[1.0, 2.0], [wrong, 3.0], [0.0, 1.0]])})
+    folder, _ = left(tmp_path)
+    plain = load_checkpoints.learner
+
+    def broken(*of):
+        learner = plain(*of)
+        learner.buffer.values.data.fill_(wrong)
+        return learner
+
+    monkeypatch.setattr(load_checkpoints, "learner", broken)
+    found = pictures(folder)
+    assert "latents are not finite" in found["why"] and found["panels"] == []
 
 
 class Broken:
