@@ -39,8 +39,8 @@ def apart(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     """In place of ``task``: as ``remainder``, and the heads on each modality learn by the loss of their sum alone.
 
     So an agent with several modalities moves what it shares with an agent of one as that one does, and pulls it nowhere
-    else; what the modalities say together is the synergistic branch's to put right. Where there is none, or no head on
-    one modality, it is ``remainder``.
+    else; what the modalities say together is the synergistic branch's to put right. Where there is none it is ``task``,
+    and where no head is on one modality ``remainder``.
     """
     synergy, others = _synergy(outputs)
     if synergy is None or not by_modality(outputs):
