@@ -77,9 +77,13 @@ class LocalExecutor(ProcessPoolExecutor):
         super().__init__(workers, fork_server.context(), _begin)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        super().shutdown(wait, cancel_futures=cancel_futures)
+        """End the workers, whatever they do, and wait until they are gone.
+
+        Without waiting Python at its own end may wake up a pool just as it closes, which is an OSError and exit code 1.
+        """
         for process in set(multiprocessing.active_children()) - self._others:
             process.terminate()
+        super().shutdown(cancel_futures=cancel_futures)
 
 
 class Sweep:
