@@ -31,21 +31,24 @@ def remainder(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     synergy, others = _synergy(outputs)
     if synergy is None or not others:
         return task(network, batch, outputs)
-    fixed = [logits.detach() for logits in others]
-    return sum_of(others, batch) + sum_of([*fixed, synergy], batch)
+    fixed = [logits.detach() for logits in others.values()]
+    return sum_of([*others.values()], batch) + sum_of([*fixed, synergy], batch)
 
 
 def apart(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
-    """In place of ``task``: as ``remainder``, and the heads on each modality learn by the loss of their sum alone.
+    """In place of ``task``: the heads on each modality learn by the loss of their sum alone, and synergy on top of all.
 
     So an agent with several modalities moves what it shares with an agent of one as that one does, and pulls it nowhere
-    else; what the modalities say together is the synergistic branch's to put right. Where there is none it is ``task``,
-    and where no head is on one modality ``remainder``.
+    else; what the modalities say together is the synergistic branch's to put right, if there is one, with what the
+    others say held fixed. Where a branch that is not synergistic is on several modalities it is ``remainder``.
     """
     synergy, others = _synergy(outputs)
-    if synergy is None or not by_modality(outputs):
+    if not others or not all(_on_one_modality(name) for name in others):
         return remainder(network, batch, outputs)
-    return unimodal(network, batch, outputs) + sum_of([*(logits.detach() for logits in others), synergy], batch)
+    loss = unimodal(network, batch, outputs)
+    if synergy is None:
+        return loss
+    return loss + sum_of([*(logits.detach() for logits in others.values()), synergy], batch)
 
 
 def sum_of(said: Sequence[Tensor], batch: Batch) -> Tensor:
@@ -89,10 +92,14 @@ def by_modality(outputs: Outputs) -> dict[str, list[Tensor]]:
     """What the heads on one modality alone say, each (B, C), by its name."""
     said: dict[str, list[Tensor]] = {}
     for name, logits in outputs.views.items():
-        branch, _, modality = name.partition(".")
-        if branch in ("redundant", "unique", "unimodal"):
-            said.setdefault(modality, []).append(logits)
+        if _on_one_modality(name):
+            said.setdefault(name.partition(".")[2], []).append(logits)
     return said
+
+
+def _on_one_modality(name: str) -> bool:
+    """Whether a view is of one modality, or a branch a mean of such views."""
+    return name.partition(".")[0] in ("redundant", "unique", "unimodal")
 
 
 def unimodal(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
@@ -128,7 +135,7 @@ def teach(weight: float) -> LossTerm:
         synergy, others = _synergy(outputs)
         if synergy is None or not others:
             return _mean([], batch)
-        teacher = batch.task.joined(torch.stack(others)).detach()
+        teacher = batch.task.joined(torch.stack([*others.values()])).detach()
         taught, said = (_of_wrong(logits, batch.targets) for logits in (teacher, synergy))
         each = (taught.exp() * (taught - said)).sum(1)
         return weight * (each if batch.weights is None else each * batch.weights).mean()
@@ -142,10 +149,10 @@ def _of_wrong(logits: Tensor, targets: Tensor) -> Tensor:
     return logits[wrong].view(len(logits), -1).log_softmax(1)
 
 
-def _synergy(outputs: Outputs) -> tuple[Tensor | None, list[Tensor]]:
-    """What the synergistic branch says, if there is one, and what the others say."""
+def _synergy(outputs: Outputs) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """What the synergistic branch says, if there is one, and what the others say, by name."""
     others = {name: logits for name, logits in outputs.branches.items() if name != Kind.SYNERGISTIC}
-    return outputs.branches.get(Kind.SYNERGISTIC), list(others.values())
+    return outputs.branches.get(Kind.SYNERGISTIC), others
 
 
 def contrast(weight: float, temperature: float, supervised: bool = False) -> LossTerm:
