@@ -86,10 +86,12 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
 
 
 def traffic(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outcome:
-    """The bytes of each round alone: nobody is evaluated."""
-    outcome = Outcome(key)
+    """The bytes of each round alone: nobody is evaluated, and nobody trains more than what is sent needs."""
+    outcome, agent_states = Outcome(key), plan.agent_states()
+    for state in agent_states:
+        state.learner.brief = True
     simulate(
-        plan.agent_states(),
+        agent_states,
         plan.run.rounds,
         codec=plan.codec,
         watch=lambda round, metrics, ledger: outcome.bytes.append(_sent(plan, ledger)),

@@ -89,8 +89,9 @@ def fitting(tried: Tried, budget: float) -> int:
     is estimated: the search ends when a run of n rounds is within the budget and one of n + 1 is not, so that all that
     a run sends once, or in stages that last a share of its rounds, is in the count. Beyond the longest run that is
     within, a round is taken to cost the mean of its second half, in which what is sent once at the beginning is over.
-    Between one within and one beyond, all rounds are taken to cost the same. If one round is beyond, it is one round;
-    and a row that sends nothing in its second half goes on no longer.
+    Between one within and one beyond, all rounds are taken to cost the same, and below the first that is beyond what
+    they cost in it. If one round is beyond, it is one round; and a row that sends nothing in its second half goes on no
+    longer.
     """
     totals = {0: 0.0} | {n: total(each) for n, each in tried.items()}
     within = max(n for n, spent in totals.items() if spent <= budget)
@@ -101,5 +102,8 @@ def fitting(tried: Tried, budget: float) -> int:
         return within + max(1, int((budget - totals[within]) / recurring)) if recurring else within
     if beyond == within + 1:
         return max(within, 1)
-    share = (budget - totals[within]) / (totals[beyond] - totals[within])
-    return min(max(within + int(share * (beyond - within)), within + 1), beyond - 1)
+    if within:
+        guess = within + int((beyond - within) * (budget - totals[within]) / (totals[beyond] - totals[within]))
+    else:
+        guess = sum(total(tried[beyond][:n]) <= budget for n in range(1, beyond))
+    return min(max(guess, within + 1), beyond - 1)

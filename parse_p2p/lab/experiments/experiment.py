@@ -41,8 +41,8 @@ Axis = Annotated[dict[str, dict[str, Any]], BeforeValidator(_labelled)]
 """Settings by label; in a file also a list of values, which are the labels too."""
 
 
-QUICK = {"train.epochs": 1, "train.batch": 256, "train.lr": 1e-6}
-"""Settings of runs of which the bytes alone are asked: few steps, and so short that no loss becomes infinite."""
+HARMLESS = {"train.epochs": 1, "train.lr": 1e-6}
+"""Settings of runs of which the bytes alone are asked: one pass, of steps so short that no loss becomes infinite."""
 
 
 class Tune(BaseModel):
@@ -156,7 +156,7 @@ class Job:
         if self.rounds is not None:
             settings.append(("rounds", self.rounds))
         if self.traffic:
-            settings += QUICK.items()
+            settings += HARMLESS.items()
         if self.experiment.tune is not None and self.tuned is not None:
             settings.append((self.experiment.tune.key, self.tuned))
         try:
