@@ -1,6 +1,7 @@
 """In place of workers of a sweep."""
 
 from concurrent.futures import Executor, Future
+from typing import Any
 
 
 class Here(Executor):
@@ -10,7 +11,7 @@ class Here(Executor):
         pass
 
     def submit(self, call, /, *arguments, **named):
-        answer = Future()
+        answer: Future[Any] = Future()
         try:
             answer.set_result(call(*arguments, **named))
         except Exception as error:

@@ -29,6 +29,10 @@ BASE = {
 COSTS = {"parse": 100.0, "dsgd-task": 50.0, "harmony": 75.0, "local": 0.0}
 
 
+ROUNDS = {"parse": 6, "dsgd-task": 12, "harmony": 8, "local": 6}
+"""Where the baseline has six."""
+
+
 def staged(n):
     """Like Harmony: a dear first half of the rounds, and a cheap second."""
     return [100.0 if i < 0.5 * n else 50.0 for i in range(n)]
@@ -123,7 +127,7 @@ def test_runs_that_tune_have_the_rounds_of_their_row(tmp_path):
     study = Study(chosen, sweep)
     study.run()
     rounds = {labels: study.equal_bytes.rounds(labels) for labels in chosen.combinations()}
-    assert sorted(rounds.values()) == [6, 6, 8, 12]
+    assert {dict(labels)["method"]: n for labels, n in rounds.items()} == ROUNDS
     assert {(job.labels, job.rounds) for job in sweep.jobs if not job.traffic} == set(rounds.items())
     assert {job.share for job in sweep.jobs if not job.traffic} == {None, 0.2}
     assert all(job.run().rounds == rounds[job.labels] for job in sweep.jobs if not job.traffic)
@@ -208,8 +212,13 @@ def test_so_do_those_that_send_what_their_gradients_were(method, options):
 
 
 def test_where_only_bytes_are_asked_an_agent_takes_one_step_a_round(monkeypatch):
-    steps = []
-    monkeypatch.setattr(Learner, "step", lambda self, *given, step=Learner.step: steps.append(1) or step(self, *given))
+    steps, step = list[str](), Learner.step
+
+    def counted(self, *given):
+        steps.append(self.me)
+        return step(self, *given)
+
+    monkeypatch.setattr(Learner, "step", counted)
     job = traffic_job(SHIPPED, ROWS["parse"], 2)
     one(job.run(), "k", job.engine, [], Path())
     assert len(steps) == 2 * 8
