@@ -106,4 +106,4 @@ def fitting(tried: Tried, budget: float) -> int:
         guess = within + int((beyond - within) * (budget - totals[within]) / (totals[beyond] - totals[within]))
     else:
         guess = sum(total(tried[beyond][:n]) <= budget for n in range(1, beyond))
-    return min(max(guess, within + 1), beyond - 1)
+    return max(guess, within + 1)

@@ -167,6 +167,20 @@ def test_each_table_has_the_budget_of_its_own_baseline(tmp_path):
     assert [equal.rounds(labels) for labels in chosen.combinations()] == [3, 6, 10, 20]
 
 
+def test_a_row_with_a_run_file_of_its_own_has_not_its_rounds(tmp_path):
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({**BASE, "rounds": 9}))
+    axes = {
+        "method": {
+            "parse": None,
+            "dsgd-task": {"base": "other.yaml", "method": "dsgd-task"},
+            "local": {"base": "other.yaml"},
+        }
+    }
+    equal = EqualBytes(chosen := experiment(tmp_path, axes=axes), Counting())
+    equal.run()
+    assert [equal.rounds(labels) for labels in chosen.combinations()] == [3, 6, 3]
+
+
 def test_without_it_rows_have_the_rounds_of_the_file_and_nothing_is_counted(tmp_path):
     sweep = Counting()
     equal = EqualBytes(chosen := experiment(tmp_path, equal_bytes=False), sweep)
