@@ -214,6 +214,7 @@ class Learner:
         self._start: Tensor | None = None  # the parameters at the round's start, for an optimiser that looks back
         self._rates: dict[str, float] = {}  # the sum of the learning rates of each component's steps since then
         self.halted = False  # set from another thread to end training at the next step
+        self.brief = False  # set where only what is sent matters: each pass over data ends with its first minibatch
         self._draw = seeded(seed, me, 0)
         self._noise = Noise(device, seed, me, 0)
         self._round = 0
@@ -328,6 +329,8 @@ class Learner:
         prior = self._prior(chosen)
         for rows in torch.tensor_split(order, math.ceil(len(chosen) / self.options.batch)):
             yield chosen.batch(rows) if prior is None else replace(chosen.batch(rows), prior=prior)
+            if self.brief:
+                return
 
     def _prior(self, data: Dataset) -> Tensor | None:
         """What losses add to the logits, (C,), where they are corrected for how frequent classes are here."""

@@ -1,4 +1,4 @@
-"""What one run of an experiment comes to: simulated, or of real processes."""
+"""What one run of an experiment comes to: simulated, of real processes, or in bytes alone."""
 
 import shutil
 import statistics
@@ -24,7 +24,7 @@ from parse_p2p.lab.measures.base import OfRounds
 from parse_p2p.launch.run_folder import RunFolder
 from parse_p2p.launch.run_history import RunHistory
 from parse_p2p.runtime.agent_state import AgentState
-from parse_p2p.runtime.simulator import Ledger
+from parse_p2p.runtime.simulator import Ledger, simulate
 
 Measure = Callable[[RunPlan, Mapping[str, AgentState]], Mapping[str, float]]
 """What is asked of the agents as they end, numbers by name; one of rounds is a class derived from ``OfRounds``."""
@@ -65,8 +65,7 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
         last.update(scores)
         for me in scores.keys() & outcome.accuracy.keys():
             outcome.accuracy[me][round] = scores[me]["accuracy"]
-        sent = sum(n for peers in ledger.values() for slices in peers.values() for n in slices.values())
-        outcome.bytes.append(sent / len(plan.peers))
+        outcome.bytes.append(_sent(plan, ledger))
         outcome.seconds.append(seconds)
         for watched in watching:
             watched.after(round)
@@ -84,6 +83,26 @@ def simulated(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) ->
         if not _of_rounds(measure):
             outcome.measures |= plain(measure(plan, people))
     return outcome
+
+
+def traffic(plan: RunPlan, key: str, measures: Sequence[str], folder: Path) -> Outcome:
+    """The bytes of each round alone: nobody is evaluated, and nobody trains more than what is sent needs."""
+    outcome, agent_states = Outcome(key), plan.agent_states()
+    for state in agent_states:
+        state.learner.brief = True
+    simulate(
+        agent_states,
+        plan.run.rounds,
+        codec=plan.codec,
+        watch=lambda round, metrics, ledger: outcome.bytes.append(_sent(plan, ledger)),
+    )
+    return outcome
+
+
+def _sent(plan: RunPlan, ledger: Ledger) -> float:
+    """The payload bytes of a round, of all agents together divided by the number of those that hold data."""
+    sent = sum(n for peers in ledger.values() for slices in peers.values() for n in slices.values())
+    return sent / len(plan.peers)
 
 
 def _of_rounds(measure: Measure | type[OfRounds]) -> TypeGuard[type[OfRounds]]:
@@ -143,4 +162,4 @@ def _read(plan: RunPlan, key: str, folder: RunFolder) -> Outcome:
 
 
 Engine = Callable[[RunPlan, str, Sequence[str], Path], Outcome]
-ENGINES: Mapping[str, Engine] = {"simulator": simulated, "processes": real}
+ENGINES: Mapping[str, Engine] = {"simulator": simulated, "processes": real, "traffic": traffic}

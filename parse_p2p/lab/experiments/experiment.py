@@ -41,6 +41,10 @@ Axis = Annotated[dict[str, dict[str, Any]], BeforeValidator(_labelled)]
 """Settings by label; in a file also a list of values, which are the labels too."""
 
 
+HARMLESS = {"train.epochs": 1, "train.lr": 1e-6}
+"""Settings of runs of which the bytes alone are asked: one pass, of steps so short that no loss becomes infinite."""
+
+
 class Tune(BaseModel):
     """Every row gets the value with the best mean accuracy over all agents, on training samples kept for that.
 
@@ -80,7 +84,7 @@ class Experiment(BaseModel):
     columns: list[str] = Field(default_factory=list, description="measures that the tables show")
     claims: list[dict[str, str]] = Field(default_factory=list, description="says, of, first, second: what should hold")
     target: float | dict[str, float] | None = Field(None, description="an accuracy to reach, or one by label")
-    equal_bytes: bool = Field(False, description="also compare each row with the baseline at bytes that both have sent")
+    equal_bytes: bool = Field(False, description="run each row for the rounds that the bytes of the baseline pay for")
     reading: str = Field("", description="what a person reads off the tables; goes below them")
     path: Path = Path()
 
@@ -97,6 +101,10 @@ class Experiment(BaseModel):
         """Of labels, one of each axis; the last axis goes fastest."""
         return [tuple(zip(self.axes, each, strict=True)) for each in itertools.product(*self.axes.values())]
 
+    def beside(self, labels: Labels) -> Labels:
+        """The combination of the baseline in the same table."""
+        return tuple((axis, self.baseline if axis == self.rows else label) for axis, label in labels)
+
     def tuned_as(self, labels: Labels) -> Labels:
         """The combination on which the tuned value of this one is found."""
         if self.tune is None or self.tune.over is None:
@@ -109,7 +117,8 @@ class Experiment(BaseModel):
 class Job:
     """One run: a combination with a seed, and the tuned value it takes, if any.
 
-    ``share`` of the training samples is kept to tune by; None: the run is reported.
+    ``share`` of the training samples is kept to tune by; None: the run is reported. ``rounds`` it has, None: those of
+    the file. Of ``traffic`` only the bytes are asked, and it trains as little as can be.
     """
 
     experiment: Experiment
@@ -117,11 +126,19 @@ class Job:
     seed: int
     tuned: Any = None
     share: float | None = None
+    rounds: int | None = None
+    traffic: bool = False
 
     @property
     def engine(self) -> str:
         """Runs that tune are simulated, which gives the same numbers."""
+        if self.traffic:
+            return "traffic"
         return self.experiment.engine if self.share is None else "simulator"
+
+    @property
+    def measures(self) -> list[str]:
+        return [] if self.traffic else self.experiment.measures
 
     @property
     def called(self) -> str:
@@ -136,6 +153,10 @@ class Job:
                 file = self.experiment.path.parent / other
             settings += own.items()
         settings.append(("seed", self.seed))
+        if self.rounds is not None:
+            settings.append(("rounds", self.rounds))
+        if self.traffic:
+            settings += HARMLESS.items()
         if self.experiment.tune is not None and self.tuned is not None:
             settings.append((self.experiment.tune.key, self.tuned))
         try:
@@ -192,6 +213,18 @@ def _wrong(experiment: Experiment) -> Iterator[str]:
         yield f"baseline: no axis has the label {baseline!r}: {nearest(baseline, known)}"
     if known.count(baseline) > 1:
         yield f"baseline: several axes have the label {baseline!r}; rename one"
+    if experiment.equal_bytes and baseline in known:
+        for label, settings in axes[experiment.rows].items():
+            if "rounds" in settings:
+                yield (
+                    f"axes.{experiment.rows}.{label}: with equal_bytes rows have the rounds that their bytes pay for; "
+                    "take rounds out, and give those of the baseline under settings"
+                )
+    if experiment.equal_bytes and tune is not None and not tune.key.startswith("train."):
+        yield (
+            f"tune.key: {tune.key} may change what is sent, and so the rounds; with equal_bytes tune a key of train, "
+            "such as train.lr"
+        )
     if tune is not None and (both := set(tune.seeds) & set(experiment.seeds)):
         yield f"tune.seeds: {min(both)} is one of the seeds that are reported; take others"
     if experiment.sets is not None and experiment.sets not in axes:
@@ -226,11 +259,19 @@ def row_label(experiment: Experiment, labels: Labels) -> str:
     return dict(labels)[experiment.rows]
 
 
-def jobs(experiment: Experiment, labels: Sequence[Labels], seeds: Sequence[int], tuned: Any = None) -> list[Job]:
-    return [Job(experiment, each, seed, tuned) for each in labels for seed in seeds]
+def jobs(
+    experiment: Experiment, labels: Sequence[Labels], seeds: Sequence[int], tuned: Any = None, rounds: int | None = None
+) -> list[Job]:
+    return [Job(experiment, each, seed, tuned, rounds=rounds) for each in labels for seed in seeds]
 
 
-def tuning_jobs(experiment: Experiment, labels: Labels, value: Any) -> list[Job]:
+def tuning_jobs(experiment: Experiment, labels: Labels, value: Any, rounds: int | None = None) -> list[Job]:
     """The runs that say how good a value is for a combination."""
     assert experiment.tune is not None
-    return [Job(experiment, labels, seed, value, experiment.tune.share) for seed in experiment.tune.seeds]
+    share = experiment.tune.share
+    return [Job(experiment, labels, seed, value, share, rounds) for seed in experiment.tune.seeds]
+
+
+def traffic_job(experiment: Experiment, labels: Labels, rounds: int | None = None) -> Job:
+    """The run that says what a combination sends, of the first seed."""
+    return Job(experiment, labels, experiment.seeds[0], rounds=rounds, traffic=True)

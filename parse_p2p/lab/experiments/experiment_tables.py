@@ -10,16 +10,17 @@ from typing import Any
 
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.lab.experiments import over_sets
-from parse_p2p.lab.experiments.experiment import Experiment, Labels, jobs, row_label, tables
+from parse_p2p.lab.experiments.equal_bytes import EqualBytes
+from parse_p2p.lab.experiments.experiment import Experiment, Job, Labels, jobs, row_label, tables
 from parse_p2p.lab.experiments.result_store import Outcome
 from parse_p2p.lab.experiments.statistics import Difference, differences, interval, shown_g, shown_p
 from parse_p2p.lab.experiments.sweep import Sweep
 from parse_p2p.lab.experiments.tuning import Tuning
 
 COST = "kB a round"
+ROUNDS = "rounds"
 NAMES = {"all": "all agents", "worst": "worst agent"}
 MOST_TYPES = 6  # with more, a table shows all agents and the worst alone
-AT_EQUAL_BYTES = ", at equal bytes"
 
 
 @dataclass(frozen=True)
@@ -47,26 +48,29 @@ class Study:
     def __init__(self, experiment: Experiment, sweep: Sweep) -> None:
         self.experiment = experiment
         self.sweep = sweep
-        self.tuning = Tuning(experiment, sweep)
+        self.equal_bytes = EqualBytes(experiment, sweep)
+        self.tuning = Tuning(experiment, sweep, self.equal_bytes.rounds)
 
     def run(self) -> None:
-        """Tune, then run what is reported; what is done already is not run again.
+        """Find the rounds that rows have, tune, then run what is reported; what is done already is not run again.
 
         Raises ConfigError for measures of real processes, before anything is run.
         """
         experiment = self.experiment
         if experiment.measures and experiment.engine == "processes":
             raise ConfigError(f"{experiment.path}: measures: they need the agents at hand; take the engine simulator")
+        self.equal_bytes.run()
         self.tuning.run()
-        self.sweep.complete(
-            job
-            for labels in experiment.combinations()
-            for job in jobs(experiment, [labels], experiment.seeds, self.tuning.best(labels))
-        )
+        self.sweep.complete(job for labels in experiment.combinations() for job in self._jobs(labels))
+
+    def _jobs(self, labels: Labels) -> list[Job]:
+        """The runs of a combination that are reported, a seed each."""
+        experiment = self.experiment
+        return jobs(experiment, [labels], experiment.seeds, self.tuning.best(labels), self.equal_bytes.rounds(labels))
 
     def outcomes(self, labels: Labels) -> list[Outcome]:
         """Of a combination at its tuned value, a seed each."""
-        wanted = jobs(self.experiment, [labels], self.experiment.seeds, self.tuning.best(labels))
+        wanted = self._jobs(labels)
         found = [self.sweep.outcome(job) for job in wanted]
         if broken := [(job, o.failed) for job, o in zip(wanted, found, strict=True) if o.failed]:
             job, why = broken[0]
@@ -107,34 +111,32 @@ class Study:
         columns[COST] = {
             r: f"{statistics.mean(statistics.mean(o.bytes) for o in os) / 1e3:.1f}" for r, os in rows.items()
         }
+        if experiment.equal_bytes:
+            columns[ROUNDS] = {row: self._rounds(labels) for labels, row in self._rows(members)}
         if experiment.tune is not None:
             columns[experiment.tune.key.rpartition(".")[2]] = {
                 row_label(experiment, labels): self._tuned(labels) for labels in members
             }
         heading = f"{experiment.baseline} less this row"
-        for how in self._hows:
-            found = {
-                row: self._found[labels, how] for labels, row in self._rows(members) if (labels, how) in self._found
-            }
-            if found:
-                dear = self._dear(rows) if how else set()
-                columns[heading + how] = {
-                    row: f"{d}{', though one round costs more' if row in dear else ''}" for row, d in found.items()
-                }
-                columns[f"p{how}"] = {row: shown_p(d.p) for row, d in found.items()}
-                columns[f"g{how}"] = {row: shown_g(d.g) for row, d in found.items()}
+        if found := {row: self._found[labels] for labels, row in self._rows(members) if labels in self._found}:
+            columns[heading] = {row: str(d) for row, d in found.items()}
+            columns["p"] = {row: shown_p(d.p) for row, d in found.items()}
+            columns["g"] = {row: shown_g(d.g) for row, d in found.items()}
         if (target := self._target(common)) is not None:
             costs = {r: self._cost(os, target) for r, os in rows.items()}
             for i, name in enumerate((f"rounds to {target}", "MB", "seconds")):
                 columns[name] = {r: cells[i] for r, cells in costs.items()}
         body = [[r, *(column.get(r, "") for column in columns.values())] for r in rows]
-        tests = [f"{what}{how}" for how in self._hows for what in (heading, "p", "g")]
-        first = [NAMES["all"], *tests[:3], *experiment.columns, COST, *tests[3:]]
+        first = [NAMES["all"], heading, "p", "g", *experiment.columns, ROUNDS, COST]
         kept = [name for name in first if name in columns]
         return Table(common, ["", *columns], body, ["", *kept], self._edges(members))
 
     def _rows(self, members: Iterable[Labels]) -> list[tuple[Labels, str]]:
         return [(labels, row_label(self.experiment, labels)) for labels in members]
+
+    def _rounds(self, labels: Labels) -> str:
+        """What a row's bytes pay for, with a mark where one round is more than that."""
+        return f"{self.equal_bytes.rounds(labels)}{' (too dear)' if self.equal_bytes.too_dear(labels) else ''}"
 
     def _tuned(self, labels: Labels) -> str:
         """A tuned value, with a mark where it lies on the edge of what was tried."""
@@ -153,28 +155,23 @@ class Study:
     # comparisons
 
     @property
-    def _hows(self) -> list[str]:
-        return ["", *([AT_EQUAL_BYTES] if self.experiment.equal_bytes else [])]
-
-    @property
     def comparisons(self) -> int:
         """How many tests the tables and claims of the experiment make; all are corrected together."""
         return len(self._family)
 
     @cached_property
     def _family(self) -> dict[Any, list[float]]:
-        """Of all tests of the experiment the differences by seed: by row and how, and by claim and table."""
+        """Of all tests of the experiment the differences by seed: by row, and by claim and table."""
         experiment, found = self.experiment, dict[Any, list[float]]()
         groups = [members for _, members in tables(experiment)]
         if len(experiment.seeds) > 1:
             for members in groups:
                 base = next(self.outcomes(labels) for labels, row in self._rows(members) if row == experiment.baseline)
-                for how in self._hows:
-                    found |= {
-                        (labels, how): _paired(base, self.outcomes(labels), bool(how))
-                        for labels, row in self._rows(members)
-                        if row != experiment.baseline
-                    }
+                found |= {
+                    labels: _paired(base, self.outcomes(labels))
+                    for labels, row in self._rows(members)
+                    if row != experiment.baseline
+                }
         for i, claim in enumerate(experiment.claims):
             for j, members in enumerate(groups):
                 by_row = {row: labels for labels, row in self._rows(members)}
@@ -201,17 +198,6 @@ class Study:
             yield Table({sets or "": f"Over all {sets}", **dict(rest)}, head, lines, notes=notes)
 
     # costs and claims
-
-    def _dear(self, rows: Mapping[str, Sequence[Outcome]]) -> set[str]:
-        """Rows that cannot be compared at equal bytes, for one round of one costs more than the other sends in all."""
-        base = rows[self.experiment.baseline]
-        return {
-            row
-            for row, found in rows.items()
-            if row != self.experiment.baseline
-            for a, b in zip(base, found, strict=True)
-            if 0 < min(sum(a.bytes), sum(b.bytes)) < max(a.bytes[0], b.bytes[0])
-        }
 
     def _target(self, common: Mapping[str, str]) -> float | None:
         target = self.experiment.target
@@ -277,17 +263,6 @@ def _measured(rows: Iterable[Sequence[Outcome]]) -> set[str]:
     return {name for found in rows for o in found for name in o.measures}
 
 
-def _paired(base: Sequence[Outcome], found: Sequence[Outcome], equal_bytes: bool) -> list[float]:
-    """The baseline less another row, over all agents, seed by seed.
-
-    At equal bytes each pair is compared where the dearer of the two has sent what the other sent in all; a row that
-    sends nothing is compared at its end.
-    """
-    pairs = list(zip(base, found, strict=True))
-    budgets = [min(sum(a.bytes), sum(b.bytes)) if equal_bytes else 0.0 for a, b in pairs]
-    return [_score(a, n) - _score(b, n) for (a, b), n in zip(pairs, budgets, strict=True)]
-
-
-def _score(outcome: Outcome, budget: float) -> float:
-    """Over all agents, at the cost of a budget, or at the end where there is none."""
-    return (outcome.within(budget) if budget else outcome.scores())["all"]
+def _paired(base: Sequence[Outcome], found: Sequence[Outcome]) -> list[float]:
+    """The baseline less another row, over all agents, seed by seed."""
+    return [a.scores()["all"] - b.scores()["all"] for a, b in zip(base, found, strict=True)]

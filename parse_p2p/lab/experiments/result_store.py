@@ -1,6 +1,5 @@
 """What one run of an experiment came to, as plain numbers in a file of its own."""
 
-import itertools
 import json
 import os
 import statistics
@@ -57,21 +56,6 @@ class Outcome:
     def mean_accuracy(self, round: int) -> float:
         """Over all agents that are there, as it is, after a round (from 0)."""
         return statistics.mean(v for curve in self.accuracy.values() if (v := curve[round]) is not None)
-
-    def within(self, budget: float) -> Scores:
-        """Scores at the cost of so many bytes an agent, between two rounds on the line from one to the other.
-
-        Those of the last round where the run cost less; of the first where that cost more.
-        """
-        if budget >= sum(self.bytes):
-            return self.scores()
-        spent = list(itertools.accumulate(self.bytes))
-        after = next((i for i, total in enumerate(spent) if total >= budget), self.rounds - 1)
-        if after == 0 or spent[after] <= budget:
-            return self.scores(after + 1)
-        share = (budget - spent[after - 1]) / (spent[after] - spent[after - 1])
-        low, high = self.scores(after), self.scores(after + 1)
-        return {name: (1 - share) * low[name] + share * high[name] for name in low.keys() & high.keys()}
 
     def cost_of(self, target: float) -> tuple[int, float, float] | None:
         """Rounds, bytes an agent and seconds until the mean accuracy first was ``target``; None: never."""

@@ -123,9 +123,9 @@ class Sweep:
         return self._open(self.workers)
 
     def key(self, job: Job) -> str:
-        at = (job.labels, job.seed, repr(job.tuned), job.share)
+        at = (job.labels, job.seed, repr(job.tuned), job.share, job.rounds, job.traffic)
         if at not in self._keys:
-            self._keys[at] = key_of(job.run(), job.engine, job.experiment.measures, job.share)
+            self._keys[at] = key_of(job.run(), job.engine, job.measures, job.share)
         return self._keys[at]
 
     def outcome(self, job: Job) -> Outcome:
@@ -145,7 +145,7 @@ class Sweep:
         self.progress(0, len(missing))
         waiting = {
             self._pool.submit(
-                _by_this_code, key, job.run(), job.engine, job.experiment.measures, self.store.folder, job.share
+                _by_this_code, key, job.run(), job.engine, job.measures, self.store.folder, job.share
             ): job
             for key, job in missing.items()
         }

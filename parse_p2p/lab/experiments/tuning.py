@@ -2,19 +2,24 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from parse_p2p.core.errors import ConfigError
-from parse_p2p.lab.experiments.experiment import Experiment, Labels, tuning_jobs
+from parse_p2p.lab.experiments.experiment import Experiment, Job, Labels, tuning_jobs
 from parse_p2p.lab.experiments.sweep import Sweep
 
 
 class Tuning:
-    """The values that are tried for each combination, and the best of them."""
+    """The values that are tried for each combination, and the best of them.
 
-    def __init__(self, experiment: Experiment, sweep: Sweep) -> None:
-        self._experiment, self._sweep = experiment, sweep
+    ``rounds`` says how many a combination has, None: those of the file.
+    """
+
+    def __init__(
+        self, experiment: Experiment, sweep: Sweep, rounds: Callable[[Labels], int | None] = lambda labels: None
+    ) -> None:
+        self._experiment, self._sweep, self._rounds = experiment, sweep, rounds
         values = experiment.tune.values if experiment.tune is not None else [None]
         found = dict.fromkeys(map(experiment.tuned_as, experiment.combinations()))
         self._tried: dict[Labels, list[Any]] = {labels: [*values] for labels in found}
@@ -29,10 +34,7 @@ class Tuning:
         wider = self.several
         while wider:
             self._sweep.complete(
-                job
-                for labels, values in self._tried.items()
-                for value in values
-                for job in tuning_jobs(self._experiment, labels, value)
+                job for labels, values in self._tried.items() for value in values for job in self._jobs(labels, value)
             )
             further = {labels: value for labels in self._tried if (value := self._further(labels)) is not None}
             for labels, value in further.items():
@@ -71,14 +73,17 @@ class Tuning:
         since = sum(v > max(tune.values) if high else v < min(tune.values) for v in tried)
         value = beyond(numbers(tried), high) if since < tune.widen else None
         try:
-            for job in tuning_jobs(self._experiment, labels, value) if value is not None else ():
+            for job in self._jobs(labels, value) if value is not None else ():
                 job.run()
         except ConfigError:  # such as a momentum above 1
             return None
         return value
 
+    def _jobs(self, labels: Labels, value: Any) -> list[Job]:
+        return tuning_jobs(self._experiment, labels, value, self._rounds(labels))
+
     def _score(self, labels: Labels, value: Any) -> float:
-        found = [self._sweep.outcome(job) for job in tuning_jobs(self._experiment, labels, value)]
+        found = [self._sweep.outcome(job) for job in self._jobs(labels, value)]
         return -math.inf if any(o.failed for o in found) else statistics.mean(o.scores()["all"] for o in found)
 
 

@@ -197,7 +197,7 @@ def test_the_key_of_a_run_knows_what_decides_its_numbers(tmp_path):
         key_of(run.model_copy(update={"options": {"branch": 0.3}}), "simulator", []),
     }
     assert len(keys) == 5
-    assert same.options and set(ENGINES) == {"simulator", "processes"}
+    assert same.options and set(ENGINES) == {"simulator", "processes", "traffic"}
     file = tmp_path / "mine.npz"
     named = run.model_copy(update={"dataset": "npz", "data": {"path": str(file)}})
     file.write_bytes(b"one")
@@ -255,14 +255,10 @@ def test_what_only_one_agent_says_is_in_the_key(tmp_path, part):
         assert key("copy.npz") == before, "where it lies has no part in it"
 
 
-def test_a_budget_between_two_rounds_is_read_off_the_line_between_them():
+def test_a_target_costs_what_it_took_until_it_was_reached():
     outcome = Outcome("k", kinds={"a": "x"}, accuracy={"a": [0.2, 0.4, 0.8]}, bytes=[10, 10, 10], seconds=[1, 1, 1])
-    read = [outcome.within(budget)["all"] for budget in (5, 10, 15, 20, 25, 30, 99)]
-    assert read == pytest.approx([0.2, 0.2, 0.3, 0.4, 0.6, 0.8, 0.8])
     assert outcome.cost_of(0.4) == (2, 20, 2)
     assert outcome.cost_of(0.9) is None
-    silent = Outcome("k", kinds={"a": "x"}, accuracy={"a": [0.2, 0.5, 0.9]}, bytes=[10, 10, 0], seconds=[1, 1, 1])
-    assert silent.within(20)["all"] == 0.9
 
 
 def test_ceilings_are_those_of_an_agents_own_task(tmp_path):

@@ -77,6 +77,15 @@ def test_a_label_may_name_another_run_file(tmp_path):
             "sets: the axis 'data' has a single label",
         ),
         ({"tune": {"values": [0.1], "share": 1.0}}, "tune.share"),
+        (
+            {"equal_bytes": True, "axes": {"method": {"parse": None, "local": {"method": "local", "rounds": 3}}}},
+            "axes.method.local: with equal_bytes rows have the rounds that their bytes pay for; take rounds out",
+        ),
+        ({"equal_bytes": True, "axes": {"rounds": [2, 3]}, "baseline": 2}, "axes.rounds.2: with equal_bytes rows have"),
+        (
+            {"equal_bytes": True, "tune": {"key": "codec", "values": ["raw"], "seeds": [9]}},
+            "tune.key: codec may change",
+        ),
         ({"tune": {"values": [0.1], "widen": -1}}, "tune.widen"),
     ],
 )

@@ -17,6 +17,7 @@ from parse_p2p.lab.experiments.statistics import hedges, holm
 
 BASE = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 2, "motion": 2}}, "rounds": 2}
 LEADS = {"parse": 0.0, "local": -0.2, "harmony": -0.01}
+COSTS = {"parse": 1000.0, "local": 0.0, "harmony": 600.0}
 NOISE = {"parse": [1, 2, 3, 4, 5], "local": [2, 1, 4, 3, 9], "harmony": [5, 1, 2, 2, 4]}
 
 
@@ -38,8 +39,10 @@ class Made:
 
     def outcome(self, job):
         value = self.tuned(job.tuned) if job.share else accuracy(dict(job.labels), job.seed)
-        cost = 0.0 if dict(job.labels)["method"] == "local" else 1000.0
-        return Outcome("k", kinds={"a0": "audio"}, accuracy={"a0": [0.1, value]}, bytes=[cost, cost], seconds=[1, 1])
+        n = job.run().rounds
+        sent = [COSTS[dict(job.labels)["method"]]] * n
+        curve = [*[0.1] * (n - 1), value]
+        return Outcome("k", kinds={"a0": "audio"}, accuracy={"a0": curve}, bytes=sent, seconds=[1] * n)
 
 
 def study(tmp_path, tuned=lambda value: 0.5, **changes):
@@ -72,27 +75,25 @@ def lead(data, row):
 
 def test_p_is_corrected_over_all_tables_and_claims_of_the_experiment_together(tmp_path):
     claim = {"says": "it helps", "of": "all", "first": "harmony", "second": "local"}
-    made = study(tmp_path, equal_bytes=True, claims=[claim])
+    made = study(tmp_path, claims=[claim])
     keys = [(data, row) for data in ("one", "two", "three") for row in ("local", "harmony")]
     plain = {key: float(stats.ttest_1samp(lead(*key), 0).pvalue) for key in keys}
     claims = [stats.ttest_1samp([b - a for a, b in zip(lead(data, "harmony"), lead(data, "local"), strict=True)], 0)
               for data in ("one", "two", "three")]  # fmt: skip
-    # at equal bytes rows end where they end here: each test is made twice
-    corrected = holm([p for _ in range(2) for p in plain.values()] + [float(c.pvalue) for c in claims])
-    assert made.comparisons == 15
+    corrected = holm([*plain.values(), *(float(c.pvalue) for c in claims)])
+    assert made.comparisons == 9
     for table, data in zip(made.tables(), ("one", "two", "three"), strict=True):
         for row in ("local", "harmony"):
             p = corrected[keys.index((data, row))]
-            for how in ("", ", at equal bytes"):
-                assert cell(table, row, f"p{how}") == ("<0.001" if p < 0.001 else f"{p:.3f}")
-                assert cell(table, row, f"g{how}") == f"{hedges(lead(data, row)):+.2f}"
+            assert cell(table, row, "p") == ("<0.001" if p < 0.001 else f"{p:.3f}")
+            assert cell(table, row, "g") == f"{hedges(lead(data, row)):+.2f}"
             word = "no difference shown" if p >= 0.05 else "better"
             mean = statistics.mean(lead(data, row))
             assert cell(table, row, "parse less this row").startswith(f"{mean:+.3f} ± ")
             assert cell(table, row, "parse less this row").endswith(f"({word})")
         assert cell(table, "parse", "p") == cell(table, "parse", "g") == ""
     assert max(corrected[i] / plain[key] for i, key in enumerate(keys)) > 3, "else nothing is seen of it"
-    assert "over all 15 comparisons of this experiment" in "\n".join(written(made, list(made.tables())))
+    assert "over all 9 comparisons of this experiment" in "\n".join(written(made, list(made.tables())))
     words = ["better" if p < 0.05 else "no difference shown" for p in corrected[-3:]]
     assert [line.rpartition("(")[2][:-1] for line in next(made.claims()).body[0][1:]] == words
 
@@ -130,6 +131,23 @@ def test_rows_are_compared_over_sets_once_for_each_combination_of_other_axes(tmp
         "Over all data, many",
     ]
     assert not list(study(tmp_path).over_sets())
+
+
+def test_rows_on_equal_bytes_have_a_column_of_rounds_and_their_differences_are_those_of_whole_runs(
+    tmp_path, monkeypatch
+):
+    table = next(study(tmp_path, equal_bytes=True).tables())
+    assert [cell(table, row, "rounds") for row in COSTS] == ["2", "2", "3"]  # 3 x 600 of 2 x 1000 bytes
+    assert cell(table, "harmony", "kB a round") == "0.6"
+    assert cell(table, "harmony", "parse less this row").startswith(
+        f"{statistics.mean(lead('one', 'harmony')):+.3f} ± "
+    )
+    assert [name for name in table.head if "bytes" in name] == []
+    monkeypatch.setitem(COSTS, "harmony", 2001.0)
+    assert cell(next(study(tmp_path, equal_bytes=True).tables()), "harmony", "rounds") == "1 (too dear)"
+    monkeypatch.setitem(COSTS, "harmony", 2000.0)
+    assert cell(next(study(tmp_path, equal_bytes=True).tables()), "harmony", "rounds") == "1"
+    assert "rounds" not in next(study(tmp_path).tables()).head
 
 
 def test_a_narrow_terminal_shows_the_tests_first(tmp_path):

@@ -1,11 +1,11 @@
 """Outcomes are kept under the run and the code that made them; other code makes them anew and leaves them there."""
 
 import sys
-from concurrent.futures import Executor, Future
 from functools import cache
 
 import pytest
 import yaml
+from at_once import Here
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiments import code_digest
@@ -32,24 +32,6 @@ class Mine(Schedule):
 
 SCHEDULE = Mine
 """
-
-
-class Here(Executor):
-    """Runs at once, in this process."""
-
-    def __init__(self, workers):
-        pass
-
-    def submit(self, call, /, *arguments, **named):
-        answer = Future()
-        try:
-            answer.set_result(call(*arguments, **named))
-        except Exception as error:
-            answer.set_exception(error)
-        return answer
-
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        pass
 
 
 def experiment(folder, **train):
