@@ -51,8 +51,12 @@ class EqualBytes:
             self._count(further)
 
     def rounds(self, labels: Labels) -> int | None:
-        """Of a combination, once they are found; None: those that the file says."""
-        return self._next(labels) if self._experiment.equal_bytes else None
+        """Of a combination, found first where they are not known yet; None: those that the file says."""
+        if not self._experiment.equal_bytes:
+            return None
+        if not self._tried:
+            self.run()
+        return self._next(labels)
 
     def too_dear(self, labels: Labels) -> bool:
         """Whether the first round costs more than all rounds of the baseline."""

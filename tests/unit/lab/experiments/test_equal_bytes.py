@@ -177,7 +177,6 @@ def test_a_row_with_a_run_file_of_its_own_has_not_its_rounds(tmp_path):
         }
     }
     equal = EqualBytes(chosen := experiment(tmp_path, axes=axes), Counting())
-    equal.run()
     assert [equal.rounds(labels) for labels in chosen.combinations()] == [3, 6, 3]
 
 
