@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from parse_p2p.core.errors import ConfigError, P2PError
-from parse_p2p.lab.experiments.experiment import Experiment, Labels, traffic_job
+from parse_p2p.lab.experiments.experiment import Experiment, Labels, row_label, traffic_job
 from parse_p2p.lab.experiments.sweep import Sweep
 
 Tried = Mapping[int, Sequence[float]]
@@ -31,7 +31,8 @@ class EqualBytes:
     def run(self) -> None:
         """Count until the rounds of every row are known; what has been counted is not counted again.
 
-        Raises ConfigError where the baseline sends nothing, P2PError for a combination that cannot be run.
+        Raises ConfigError where the baseline sends nothing and others do, P2PError for a combination that cannot be
+        run.
         """
         experiment = self._experiment
         if not experiment.equal_bytes:
@@ -40,17 +41,22 @@ class EqualBytes:
             self._full[labels] = traffic_job(experiment, experiment.beside(labels)).run().rounds
             self._tried[labels] = {}
         self._count(self._full)
-        if not all(map(self._budget, self._tried)):
-            raise ConfigError(
-                f"{experiment.path}: equal_bytes: the baseline {experiment.baseline} sends nothing, which pays for no "
-                "rounds of others; leave equal_bytes out"
-            )
+        for labels, tried in self._tried.items():
+            if not self._budget(labels) and any(map(total, tried.values())):
+                raise ConfigError(
+                    f"{experiment.path}: equal_bytes: the baseline {experiment.baseline} sends nothing, which pays for "
+                    f"no rounds of {row_label(experiment, labels)}; leave equal_bytes out"
+                )
         while further := {each: n for each, tried in self._tried.items() if (n := self._next(each)) not in tried}:
             self._count(further)
 
     def rounds(self, labels: Labels) -> int | None:
-        """Of a combination, once they are found; None: those that the file says."""
-        return self._next(labels) if self._experiment.equal_bytes else None
+        """Of a combination, found first where they are not known yet; None: those that the file says."""
+        if not self._experiment.equal_bytes:
+            return None
+        if not self._tried:
+            self.run()
+        return self._next(labels)
 
     def too_dear(self, labels: Labels) -> bool:
         """Whether the first round costs more than all rounds of the baseline."""

@@ -213,7 +213,7 @@ def _wrong(experiment: Experiment) -> Iterator[str]:
         yield f"baseline: no axis has the label {baseline!r}: {nearest(baseline, known)}"
     if known.count(baseline) > 1:
         yield f"baseline: several axes have the label {baseline!r}; rename one"
-    if experiment.equal_bytes and baseline in known:
+    if experiment.equal_bytes:
         for label, settings in axes[experiment.rows].items():
             if "rounds" in settings:
                 yield (

@@ -177,7 +177,6 @@ def test_a_row_with_a_run_file_of_its_own_has_not_its_rounds(tmp_path):
         }
     }
     equal = EqualBytes(chosen := experiment(tmp_path, axes=axes), Counting())
-    equal.run()
     assert [equal.rounds(labels) for labels in chosen.combinations()] == [3, 6, 3]
 
 
@@ -190,8 +189,13 @@ def test_without_it_rows_have_the_rounds_of_the_file_and_nothing_is_counted(tmp_
 
 def test_a_baseline_that_sends_nothing_and_rows_that_fail_are_one_sentence(tmp_path):
     silent = experiment(tmp_path, baseline="local")
-    with pytest.raises(ConfigError, match=r"mine\.yaml: equal_bytes: the baseline local sends nothing"):
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml: equal_bytes: the baseline local sends nothing, which .* of parse;"
+    ):
         EqualBytes(silent, Counting()).run()
+    alone = EqualBytes(experiment(tmp_path, axes={"method": ["local"]}, baseline="local"), Counting())
+    alone.run()
+    assert alone.rounds((("method", "local"),)) == 3
     with pytest.raises(P2PError, match=r"mine\.yaml: equal_bytes: parse, seed 0 failed \(no number\)"):
         EqualBytes(experiment(tmp_path), Counting(failed="no number")).run()
 
@@ -233,7 +237,8 @@ def test_where_only_bytes_are_asked_an_agent_takes_one_step_a_round(monkeypatch)
         return step(self, *given)
 
     monkeypatch.setattr(Learner, "step", counted)
-    job = traffic_job(SHIPPED, ROWS["parse"], 2)
+    long = SHIPPED.model_copy(update={"settings": {**SHIPPED.settings, "train.epochs": 3}})
+    job = traffic_job(long, ROWS["parse"], 2)
     one(job.run(), "k", job.engine, [], Path())
     assert len(steps) == 2 * 8
     one(Job(SHIPPED, ROWS["parse"], 0, rounds=2).run(), "k", "simulator", [], Path())

@@ -94,6 +94,12 @@ def test_what_cannot_be_is_one_sentence(changes, words, tmp_path):
         load(written(tmp_path, **changes))
 
 
+def test_without_equal_bytes_rows_may_have_rounds_and_any_key_is_tuned(tmp_path):
+    axes = {"method": {"parse": None, "local": {"method": "local", "rounds": 3}}}
+    experiment = load(written(tmp_path, axes=axes, tune={"key": "codec", "values": ["raw"], "seeds": [9]}))
+    assert [Job(experiment, labels, 0).run().rounds for labels in experiment.combinations()] in ([2, 3], [3, 2])
+
+
 def test_a_wrong_setting_names_the_experiment_and_the_combination(tmp_path):
     experiment = load(written(tmp_path, settings={"train.learning": 1}))
     with pytest.raises(

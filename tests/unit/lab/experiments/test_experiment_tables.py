@@ -139,6 +139,7 @@ def test_rows_on_equal_bytes_have_a_column_of_rounds_and_their_differences_are_t
     table = next(study(tmp_path, equal_bytes=True).tables())
     assert [cell(table, row, "rounds") for row in COSTS] == ["2", "2", "3"]  # 3 x 600 of 2 x 1000 bytes
     assert cell(table, "harmony", "kB a round") == "0.6"
+    assert list(table.first[-2:]) == ["rounds", "kB a round"], "a narrow terminal has room for it first"
     assert cell(table, "harmony", "parse less this row").startswith(
         f"{statistics.mean(lead('one', 'harmony')):+.3f} ± "
     )
