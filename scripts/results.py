@@ -14,8 +14,8 @@ from parse_p2p.lab.experiments.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results" / "experiments.md"
-ORDER = ("equal-bytes", "equal-bytes-views", "baselines", "graphs-of-fedavg", "recipe", "architecture", "fission",
-         "information", "conflict", "bits", "losses", "subjects", "mixes", "families", "modalities", "slices",
+ORDER = ("rivals", "fission", "equal-bytes", "baselines", "graphs-of-fedavg", "recipe", "architecture",
+         "information", "conflict", "bits", "losses", "mixes", "families", "modalities", "slices",
          "dropped", "changes", "fedafd", "fedcmi", "fedcmi-weights", "fedmosaic", "fedmosaic-sizes",
          "shifting")  # fmt: skip
 

@@ -49,8 +49,8 @@ class Options(LatentOptions):
     """How a latent is split, and what reads its synergistic slices."""
 
     split: tuple[int, int, int] = Field((1, 1, 1), description="ratio redundant : unique : synergistic")
-    fusion: str = Field("mlp", description="how synergistic slices are fused: mlp, product, bilinear, gated, sum")
-    hidden: int = Field(64, ge=1, description="hidden width of the fusion")
+    fusion: str = Field("bilinear", description="how synergistic slices are fused: bilinear, mlp, product, gated, sum")
+    hidden: int = Field(64, ge=1, description="hidden width of the fusion, or rank of the bilinear one")
 
 
 class Fission(Network):

@@ -38,7 +38,11 @@ class Product(nn.Module):
 
 
 class Bilinear(nn.Module):
-    """Low-rank bilinear pooling: project each slice with a constant appended, multiply, read out."""
+    """Low-rank bilinear pooling: project each slice, add one, multiply, read out.
+
+    The product of factors around one neither vanishes nor explodes, of however many modalities, and its first terms are
+    what each modality says alone.
+    """
 
     def __init__(self, modalities: int, size: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -46,7 +50,7 @@ class Bilinear(nn.Module):
         self.head = nn.Linear(hidden, classes)
 
     def forward(self, slices: Sequence[Tensor]) -> Tensor:
-        out: Tensor = self.head(torch.stack([f(z) for f, z in zip(self.factors, slices, strict=True)]).prod(0))
+        out: Tensor = self.head(torch.stack([1 + f(z) for f, z in zip(self.factors, slices, strict=True)]).prod(0))
         return out
 
 

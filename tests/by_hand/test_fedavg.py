@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from by_hand import PLAIN, TRAIN, averaged, cross_entropy, hands, linear, log_softmax, perceptron, same, trunk, unit
+from by_hand import PLAIN, TRAIN, averaged, cross_entropy, hands, linear, log_softmax, same, trunk, unit
 from plans import finished, plan
 
 from parse_p2p.core.rng import seeded
@@ -44,8 +44,8 @@ def heads(values, z):
     said = {"redundant": [linear(values, "heads.m·redundant", z[m]["redundant"]) for m in z]}
     said |= {f"unique.{m}": [linear(values, f"heads.m·unique·{m}", z[m]["unique"])] for m in z}
     if len(z) > 1:
-        joined = torch.cat([z[m]["synergistic"] for m in z], 1)
-        said["synergistic"] = [perceptron(values, "heads.m·synergistic", joined)]
+        factors = [1 + linear(values, f"heads.m·synergistic.factors.{i}", z[m]["synergistic"]) for i, m in enumerate(z)]
+        said["synergistic"] = [linear(values, "heads.m·synergistic.head", torch.stack(factors).prod(0))]
     return said
 
 

@@ -79,11 +79,35 @@ def test_the_others_learn_as_if_there_were_no_synergy_and_it_on_top_of_them():
     torch.testing.assert_close(branches["synergistic"].grad, (alone - true) / 5)
 
 
-@pytest.mark.parametrize("term", [losses.remainder, losses.apart])
-@pytest.mark.parametrize("names", [NAMES[:2], NAMES[3:]], ids=["no synergy", "synergy alone"])
-def test_without_either_it_is_the_plain_loss(names, term):
+@pytest.mark.parametrize(
+    ("term", "names"),
+    [
+        (losses.remainder, NAMES[:2]),
+        (losses.remainder, NAMES[3:]),
+        (losses.apart, NAMES[3:]),
+        (losses.apart, ["joint"]),
+    ],
+    ids=["no synergy", "synergy alone", "synergy alone, apart", "a fusion of all"],
+)
+def test_where_nothing_is_left_over_it_is_the_plain_loss(term, names):
     branches = said(names)
-    assert torch.equal(total(term, branches), total(losses.task, branches))
+    views = {**branches, **said(("unimodal.a", "unimodal.b"), seed=1)}
+    assert torch.equal(total(term, branches, views), total(losses.task, branches))
+
+
+@pytest.mark.parametrize("kinds", [("redundant", "unique"), ("unique",), ("redundant",)], ids="+".join)
+def test_apart_modalities_learn_alone_where_there_is_no_synergy_too(kinds):
+    views = said([f"{kind}.{m}" for kind in kinds for m in "ab"])
+    branches = {name: x for name, x in views.items() if name.startswith("unique")}
+    if "redundant" in kinds:
+        branches["redundant"] = (views["redundant.a"] + views["redundant.b"]) / 2
+    alone = {m: sum(views[f"{kind}.{m}"] for kind in kinds) for m in "ab"}
+    found = total(losses.apart, branches, views, WEIGHTS)
+    assert found.item() == pytest.approx(sum(entropy(x, WEIGHTS) for x in alone.values()), rel=1e-5)
+    found.backward()
+    for name, x in views.items():
+        gap = alone[name.partition(".")[2]].softmax(1) - one_hot(TARGETS, 3)
+        torch.testing.assert_close(x.grad, gap * WEIGHTS[:, None] / 5)
 
 
 def test_apart_each_modality_learns_by_what_it_says_alone_and_synergy_on_top_of_all():

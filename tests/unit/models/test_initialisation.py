@@ -45,7 +45,7 @@ def test_embeddings_have_no_fan_in_and_stay_as_they_were():
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_trunks_and_the_hidden_layer_of_the_fusion_are_rectified_and_nothing_else(norm):
     shapes = {Modality("a"): (5,), Modality("b"): (3, 9), Modality("c"): (1, 4, 4), Modality("d"): TokenShape((6,), 9)}
-    model = network(shapes=shapes, encoder=EncoderOptions(norm=norm, width=8))
+    model = network(shapes=shapes, encoder=EncoderOptions(norm=norm, width=8), fusion="mlp")
     found = rectified(model)
     heads = model.heads[key_of("synergistic")].layers
     wanted = {m for m in model.trunks.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)} | {heads[0]}
