@@ -8,6 +8,7 @@ from torch import Tensor
 
 from parse_p2p.core.errors import ConfigError, nearest
 from parse_p2p.data.base import Dataset, split, split_groups
+from parse_p2p.data.tasks.base import count
 
 OFFICIAL = "official"
 """In place of a share: the test set that comes with the data."""
@@ -32,6 +33,13 @@ def held_out(
     if groups:
         return named_groups(dataset, groups)
     return official(dataset) if isinstance(share, str) else BY[by](dataset, share, seed)
+
+
+def amount(train: Dataset, cut: Cut) -> str:
+    """How much an agent has of what a share of is kept: samples, or whole groups of them."""
+    if cut is split_groups and train.groups is not None:
+        return f"{count(len({*train.groups.tolist()}), 'group', 'groups')} of training samples"
+    return f"{len(train)} training samples"
 
 
 def named_groups(dataset: Dataset, names: Collection[str]) -> tuple[Dataset, Dataset]:

@@ -3,7 +3,7 @@
 The agent itself goes on to train and to exchange, for others need it. The test set has no part in the choice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,9 +12,7 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import PeerId
 from parse_p2p.data.base import Dataset, split
-
-Cut = Callable[[Dataset, float, int], tuple[Dataset, Dataset]]
-"""Divides a data set, as ``split`` does."""
+from parse_p2p.data.splits import Cut, amount
 
 
 class EarlyStopping(BaseModel):
@@ -36,8 +34,8 @@ class EarlyStopping(BaseModel):
         try:
             return cut(train, self.validation, seeded(seed, "validation", me).initial_seed())
         except ConfigError:
-            said = f"leaves agent {me}, which has {len(train)} training samples, none to choose the round by; raise it"
-            raise ConfigError(f"early_stopping.validation: {self.validation} {said}") from None
+            said = f"{self.validation} leaves agent {me}, which has {amount(train, cut)}, none to choose the round by"
+            raise ConfigError(f"early_stopping.validation: {said}; raise it, or deal it more") from None
 
     def chosen(self, judged: Mapping[int, Mapping[str, Any]]) -> int | None:
         """The round that is reported, of what each round's ``validation`` and ``validation_loss`` were."""

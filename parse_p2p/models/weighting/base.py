@@ -12,7 +12,7 @@ Training knows nothing of it, and nothing of it is sent. A weighting that counts
 itself; what it has as parameters is shared as the method's table says of its parts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -23,13 +23,11 @@ from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.rng import seeded
 from parse_p2p.core.types import Modality, PeerId
 from parse_p2p.data.base import Batch, Dataset
+from parse_p2p.data.splits import Cut, amount
 from parse_p2p.data.tasks.base import Task
 from parse_p2p.models.base import InputShapes, Latents, Network, Outputs
 from parse_p2p.models.encoder import two_samples
 from parse_p2p.models.parameter_buffer import Parts
-
-Cut = Callable[[Dataset, float, int], tuple[Dataset, Dataset]]
-"""Divides a data set, as ``data.base.split`` does."""
 
 MOST = 8
 """Modalities of one agent, at most: the heads are asked about every set of them."""
@@ -124,8 +122,8 @@ def held_out(train: Dataset, share: float, me: PeerId, seed: int, cut: Cut) -> t
     try:
         return cut(train, share, seeded(seed, "held out", me).initial_seed())
     except ConfigError:
-        said = f"leaves agent {me}, which has {len(train)} training samples, none to weigh branches by; raise it"
-        raise ConfigError(f"model.held_out: {share} {said}, or take weighting: none") from None
+        said = f"{share} leaves agent {me}, which has {amount(train, cut)}, none to weigh branches by"
+        raise ConfigError(f"model.held_out: {said}; raise it, deal it more, or take weighting: none") from None
 
 
 def _refuse(network: Network, shapes: InputShapes, name: str) -> None:

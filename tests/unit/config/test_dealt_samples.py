@@ -277,3 +277,24 @@ def test_a_set_is_no_public_set_of_itself_even_under_a_name_or_views_of_its_own(
            "method": "creamfl", "dataset": "digits4", "device": "cpu"} | keys  # fmt: skip
     with pytest.raises(ConfigError, match="1797 of the 1797 samples of 'digits4' are in the agents' data"):
         RunPlan(RunFile.model_validate(raw))
+
+
+def keeping(key, share):
+    if key == "validation":
+        return {"early_stopping": {"validation": share}}
+    return {"method": "parse", "model": {"weighting": "branches", "held_out": share}}
+
+
+@pytest.mark.parametrize("key", ["held_out", "validation"])
+def test_agents_keep_whole_groups_where_whole_groups_are_tested_with(key):
+    deal = {"partition": {"kind": "group"}, "test_by": "group", "test": 0.2}
+    samples = people(("ada", "bob", "cyd", "dan", "eve"))
+    one = planned(samples, 2, 0, **deal, **keeping(key, 0.3)).agent_state("a0").learner
+    kept = one.held if key == "held_out" else one.validation
+    assert len(kept) == 12 and len(one.data) == 12
+    assert len(kept.groups.unique()) == 1 and not torch.isin(kept.groups, one.data.groups).any()
+    said = rf"{key}: 0\.3 leaves agent a0, which has 1 group of training samples, none .*; raise it, (or )?deal"
+    with pytest.raises(ConfigError, match=said):
+        planned(samples, 4, 0, **deal, **keeping(key, 0.3)).agent_state("a0")
+    with pytest.raises(ConfigError, match=rf"{key}: 0\.001 leaves agent a0, which has \d+ training samples, none"):
+        planned(samples, 4, 0, **keeping(key, 0.001)).agent_state("a0")
