@@ -1,12 +1,13 @@
 """Graphs that change from round to round, drawn by every agent for itself from the run's seed and the round.
 
 No server deals the pairs: the names of those that hold a slice enter the draw, so that slices with the same holders
-have the same graph and all others one of their own. Every graph but that of ``el-local`` has Metropolis weights (1/2
-in a matching, 1/(1 + k) in a k-regular graph): symmetric and doubly stochastic whatever was drawn, so mixing keeps the
-mean in every round. Epidemic learning is arXiv 2310.01972: ``regular`` is its EL-Oracle.
+have the same graph and all others one of their own. ``base`` has weights of its own, and every other graph but that of
+``el-local`` Metropolis weights (1/2 in a matching, 1/(1 + k) in a k-regular graph): symmetric and doubly stochastic
+whatever was drawn, so mixing keeps the mean in every round. Epidemic learning is arXiv 2310.01972: ``regular`` is its
+EL-Oracle.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from typing import Literal, Self
@@ -16,12 +17,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from parse_p2p.core.rng import seeded
+from parse_p2p.topology.base_graph import Edge, base_graph
 from parse_p2p.topology.contact_trace import Contact
 from parse_p2p.topology.directed import Directed
 from parse_p2p.topology.graph import Topology
+from parse_p2p.topology.weights import GIVEN
 
-Edges = list[tuple[int, int]]
-"""Pairs of places in ``Topology.peers``; of a directed graph first who sends."""
+Edges = Sequence[tuple[int, int] | Edge]
+"""Pairs of places in ``Topology.peers``, with a weight or without; of a directed graph first who sends."""
 
 
 class VaryingOptions(BaseModel):
@@ -32,10 +35,15 @@ class VaryingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["matching", "one-peer-exponential", "regular", "el-local", "failing", "trace"] = Field(
-        description="what is drawn every round; regular is EL-Oracle"
+    kind: Literal["matching", "one-peer-exponential", "base", "regular", "el-local", "failing", "trace"] = Field(
+        description="what is drawn every round; base is the Base-(k+1) graph, regular is EL-Oracle"
     )
-    degree: int = Field(4, ge=1, description="neighbours in a round of regular, receivers in one of el-local")
+    degree: int | None = Field(
+        None,
+        ge=1,
+        description="neighbours in a round of regular (4), receivers in one of el-local (4), neighbours at most in one "
+        "of base (1)",
+    )
     probability: float = Field(0.2, ge=0, le=1, description="with which each edge fails in a round of failing")
     file: str | None = Field(None, description="trace: lines round,agent,agent, in a file beside this one")
     contacts: tuple[Contact, ...] = Field((), description="trace: what was read from the file")
@@ -50,7 +58,7 @@ class VaryingOptions(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.kind == "regular" and self.degree < 2:
+        if self.kind == "regular" and self.neighbours < 2:
             raise ValueError("a regular graph needs a degree of two or more (one is the kind matching)")
         if self.kind == "trace" and not self.contacts:
             raise ValueError("a trace needs a file with a contact or more")
@@ -63,6 +71,11 @@ class VaryingOptions(BaseModel):
         for round, one, other in self.contacts:
             found.setdefault(round, []).append((one, other))
         return found
+
+    @property
+    def neighbours(self) -> int:
+        """``degree``, or that of the kind."""
+        return self.degree or (1 if self.kind == "base" else 4)
 
     @property
     def one_way(self) -> bool:
@@ -84,8 +97,11 @@ def drawn(base: Topology, options: VaryingOptions, seed: int, round: int) -> Top
     edges = KINDS[options.kind](base, options, round, seeded(*names))
     graph = nx.DiGraph() if options.one_way else nx.Graph()
     graph.add_nodes_from(base.peers)
-    graph.add_edges_from((base.peers[a], base.peers[b]) for a, b in edges)
-    return (Directed if options.one_way else Topology)(base.name, graph, overlay=base.overlay)
+    for a, b, *weight in edges:
+        graph.add_edge(base.peers[a], base.peers[b], **({"weight": weight[0]} if weight else {}))
+    if options.one_way:
+        return Directed(base.name, graph, overlay=base.overlay)
+    return Topology(base.name, graph, GIVEN, base.overlay)  # Metropolis where edges have no weight
 
 
 def matching(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
@@ -107,13 +123,19 @@ def one_peer_exponential(base: Topology, options: VaryingOptions, round: int, rn
     return [(i, i | step) for i in range(n) if not i & step]
 
 
+def exact(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
+    """One round after another of ``base_graph``, which begins anew when all agents have had the exact mean."""
+    rounds = base_graph(len(base.peers), options.neighbours)
+    return rounds[round % len(rounds)] if rounds else ()
+
+
 def regular(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
     """``degree`` neighbours each, drawn at random; of n agents at most n − 1, and one fewer where n·degree is odd.
 
     With weights 1/(1 + degree) it is EL-Oracle (arXiv 2310.01972, algorithm 1).
     """
     n = len(base.peers)
-    degree = min(options.degree, n - 1)
+    degree = min(options.neighbours, n - 1)
     degree -= n * degree % 2
     if degree == n - 1:
         return list(combinations(range(n), 2))
@@ -124,7 +146,7 @@ def regular(base: Topology, options: VaryingOptions, round: int, rng: torch.Gene
 def el_local(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
     """Each sends to ``degree`` others, at most n − 1, and each draws its own (EL-Local, arXiv 2310.01972)."""
     others = len(base.peers) - 1
-    drawn = [torch.randperm(others, generator=rng)[: options.degree].tolist() for _ in base.peers]
+    drawn = [torch.randperm(others, generator=rng)[: options.neighbours].tolist() for _ in base.peers]
     return [(me, other + (other >= me)) for me, chosen in enumerate(drawn) for other in chosen]
 
 
@@ -150,6 +172,7 @@ Kind = Callable[[Topology, VaryingOptions, int, torch.Generator], Edges]
 KINDS: Mapping[str, Kind] = {
     "matching": matching,
     "one-peer-exponential": one_peer_exponential,
+    "base": exact,
     "regular": regular,
     "el-local": el_local,
     "failing": failing,

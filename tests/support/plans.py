@@ -21,6 +21,7 @@ MIX = {"audio": 2, "motion": 2, "audio+motion": 3}
 VARYING = {
     "matching": {"kind": "matching"},
     "one-peer-exponential": {"kind": "one-peer-exponential"},
+    "base": {"kind": "base"},
     "regular": {"kind": "regular", "degree": 2},
     "failing": {"kind": "failing", "probability": 0.4},
     "el-local": {"kind": "el-local", "degree": 2},

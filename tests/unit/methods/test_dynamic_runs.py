@@ -119,7 +119,7 @@ def test_A5_a_graph_whose_edges_never_fail_is_the_fixed_one():
         assert differing(fixed, finished(made(rounds=2, varying=varying))[0]) != []
 
 
-@pytest.mark.parametrize("kind", ["matching", "one-peer-exponential", "regular", "el-local", "trace"])
+@pytest.mark.parametrize("kind", ["matching", "one-peer-exponential", "base", "regular", "el-local", "trace"])
 def test_A6_neighbours_are_all_that_share_a_slice_whatever_the_graph(kind):
     w = made(method="dsgd-modality", graph="ring", varying=KINDS[kind])
     senses = {me: set(spec.modalities) for me, spec in w.specs.items()}

@@ -72,8 +72,8 @@ def test_A1_the_seed_and_the_round_decide_and_nothing_else(kind):
 
     assert draw(3, 7) == draw(3, 7)
     assert draw(3, 7) != draw(3, 8)
-    # which peer one meets in the hypercube or in a trace is no draw
-    assert (draw(3, 7) == draw(4, 7)) == (kind in ("one-peer-exponential", "trace"))
+    # which peer one meets in the hypercube, in a base graph or in a trace is no draw
+    assert (draw(3, 7) == draw(4, 7)) == (kind in ("one-peer-exponential", "base", "trace"))
 
 
 @pytest.mark.parametrize("kind", ["matching", "regular", "el-local", "failing"])
@@ -240,6 +240,23 @@ def test_5_5_one_peer_exponential_averages_exactly_in_log2_n_rounds_wherever_it_
 def test_5_5_one_peer_exponential_of_another_number_is_a_matching(n):
     found = drawn(base(n), options("one-peer-exponential"), 0, 3)
     assert sorted(dict(found.graph.degree).values()) == [0] * (n % 2) + [1] * (n - n % 2)
+
+
+@pytest.mark.parametrize(("degree", "neighbours", "rounds"), [(None, 1, 5), (2, 2, 3), (11, 11, 1)])
+def test_a_base_graph_of_twelve_is_one_round_after_another_with_its_weights(degree, neighbours, rounds):
+    chosen = options("base") if degree is None else options("base", degree=degree)
+    for first in (0, rounds):
+        product = np.eye(12)
+        for round in range(first, first + rounds):
+            assert np.abs(product - 1 / 12).max() > 1e-3
+            topology = drawn(base(12), chosen, 0, round)
+            assert max(dict(topology.graph.degree).values()) <= neighbours
+            product = topology.matrix() @ product
+        np.testing.assert_allclose(product, np.full((12, 12), 1 / 12), atol=1e-15)
+
+
+def test_of_one_agent_a_base_graph_joins_nobody():
+    assert not drawn(base(1), options("base"), 0, 3).graph.edges
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "matchings"}, {}, {"kind": "failing", "probability": 1.1},
