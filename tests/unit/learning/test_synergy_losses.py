@@ -95,10 +95,10 @@ def test_where_nothing_is_left_over_it_is_the_plain_loss(term, names):
     assert torch.equal(total(term, branches, views), total(losses.task, branches))
 
 
-@pytest.mark.parametrize("kinds", [("redundant", "unique"), ("unique",), ("redundant",)], ids="+".join)
+@pytest.mark.parametrize("kinds", [("redundant", "unique"), ("unique",), ("redundant",), ("unimodal",)], ids="+".join)
 def test_apart_modalities_learn_alone_where_there_is_no_synergy_too(kinds):
     views = said([f"{kind}.{m}" for kind in kinds for m in "ab"])
-    branches = {name: x for name, x in views.items() if name.startswith("unique")}
+    branches = {name: x for name, x in views.items() if not name.startswith("redundant")}
     if "redundant" in kinds:
         branches["redundant"] = (views["redundant.a"] + views["redundant.b"]) / 2
     alone = {m: sum(views[f"{kind}.{m}"] for kind in kinds) for m in "ab"}
