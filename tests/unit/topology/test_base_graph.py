@@ -33,7 +33,7 @@ def test_all_have_the_exact_mean_with_k_neighbours_at_most_and_in_as_few_rounds_
 @pytest.mark.parametrize(
     ("n", "k", "rounds"),
     [(1, 1, 0), (2, 1, 1), (3, 1, 3), (4, 1, 2), (5, 1, 5), (6, 1, 4), (7, 1, 5), (8, 1, 3), (12, 1, 5), (3, 2, 1),
-     (6, 2, 2), (9, 2, 2), (11, 4, 4), (12, 2, 3), (6, 5, 1), (15, 4, 2), (64, 7, 2)],
+     (6, 2, 2), (9, 2, 2), (11, 4, 4), (12, 2, 3), (6, 5, 1), (15, 4, 2), (22, 4, 4), (64, 7, 2), (216, 7, 3)],
 )  # fmt: skip
 def test_how_many_rounds_that_takes(n, k, rounds):
     assert len(base_graph(n, k)) == rounds
