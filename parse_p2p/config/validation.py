@@ -186,7 +186,7 @@ def impossible_varying(run: RunFile, method: Method) -> Iterator[str]:
             "vary: leave varying out"
         )
     if run.weights != "metropolis":
-        yield f"varying: its graphs have Metropolis weights, not {run.weights}: leave weights out"
+        yield f"varying: its graphs have weights of their own, not {run.weights} ones: leave weights out"
 
 
 def impossible_events(run: RunFile, method: Method, schema: DataSchema) -> Iterator[str]:

@@ -34,8 +34,12 @@ class EarlyStopping(BaseModel):
         try:
             return cut(train, self.validation, seeded(seed, "validation", me).initial_seed())
         except ConfigError:
-            said = f"{self.validation} leaves agent {me}, which has {amount(train, cut)}, none to choose the round by"
-            raise ConfigError(f"early_stopping.validation: {said}; raise it, or deal it more") from None
+            said = (
+                f"{self.validation} leaves agent {me}, which has {amount(train, cut)}, none to train on or to judge by"
+            )
+            raise ConfigError(
+                f"early_stopping.validation: {said}; take a share nearer a half, or deal it more"
+            ) from None
 
     def chosen(self, judged: Mapping[int, Mapping[str, Any]]) -> int | None:
         """The round that is reported, of what each round's ``validation`` and ``validation_loss`` were."""

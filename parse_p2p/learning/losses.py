@@ -43,7 +43,7 @@ def apart(network: Network, batch: Batch, outputs: Outputs) -> Tensor:
     others say held fixed. Where a branch that is not synergistic is on several modalities it is ``remainder``.
     """
     synergy, others = _synergy(outputs)
-    if not others or not all(_on_one_modality(name) for name in others):
+    if not others or not by_modality(outputs) or not all(_on_one_modality(name) for name in others):
         return remainder(network, batch, outputs)
     loss = unimodal(network, batch, outputs)
     if synergy is None:

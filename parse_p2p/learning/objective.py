@@ -42,7 +42,7 @@ class SliceLossOptions(LossOptions):
         "apart",
         description="joint: all heads learn by their sum; remainder: the others learn as if there were no synergy, and "
         "the synergistic one on top of their sum held fixed, without a loss of its own; apart: so too, and the heads "
-        "on each modality learn by that modality alone, as at an agent that has no other",
+        "on each modality learn by that modality alone, as at an agent that has no other, with synergy or without",
     )
     teach: float = Field(
         0.0,

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from parse_p2p.core.rng import seeded
-from parse_p2p.topology.base_graph import Edge, base_graph
+from parse_p2p.topology.base_graph import Edge, Round, base_graph
 from parse_p2p.topology.contact_trace import Contact
 from parse_p2p.topology.directed import Directed
 from parse_p2p.topology.graph import Topology
@@ -93,7 +93,7 @@ def drawn(base: Topology, options: VaryingOptions, seed: int, round: int) -> Top
 
     A function of its arguments alone, the same in every process.
     """
-    names = (seed, "varying", options.kind, round, *base.peers)
+    names = (seed, "varying", options.kind, round // _period(base, options), *base.peers)
     edges = KINDS[options.kind](base, options, round, seeded(*names))
     graph = nx.DiGraph() if options.one_way else nx.Graph()
     graph.add_nodes_from(base.peers)
@@ -102,6 +102,19 @@ def drawn(base: Topology, options: VaryingOptions, seed: int, round: int) -> Top
     if options.one_way:
         return Directed(base.name, graph, overlay=base.overlay)
     return Topology(base.name, graph, GIVEN, base.overlay)  # Metropolis where edges have no weight
+
+
+def _period(base: Topology, options: VaryingOptions) -> int:
+    """For how many rounds a draw holds."""
+    return max(len(_cycle(base, options)), 1)
+
+
+def _cycle(base: Topology, options: VaryingOptions) -> tuple[Round, ...]:
+    """The rounds after which all have the exact mean, of a kind that has such; others have none."""
+    n = len(base.peers)
+    if options.kind == "base":
+        return base_graph(n, options.neighbours)
+    return base_graph(n, 1) if options.kind == "one-peer-exponential" and not n & (n - 1) else ()
 
 
 def matching(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
@@ -117,16 +130,19 @@ def one_peer_exponential(base: Topology, options: VaryingOptions, round: int, rn
     (Ying et al. 2021, arXiv 2110.13363) and gets its answer from somebody else.
     """
     n = len(base.peers)
-    if n < 2 or n & (n - 1):
-        return matching(base, options, round, rng)
-    step = 1 << round % (n.bit_length() - 1)
-    return [(i, i | step) for i in range(n) if not i & step]
+    return matching(base, options, round, rng) if n & (n - 1) else exact(base, options, round, rng)
 
 
 def exact(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
-    """One round after another of ``base_graph``, which begins anew when all agents have had the exact mean."""
-    rounds = base_graph(len(base.peers), options.neighbours)
-    return rounds[round % len(rounds)] if rounds else ()
+    """One round after another of ``base_graph``, and then again with other places drawn for the agents.
+
+    With the same places again and again, momentum over two rounds may resonate with the cycle, and agents drift apart.
+    """
+    rounds = _cycle(base, options)
+    if not rounds:
+        return ()
+    place = torch.randperm(len(base.peers), generator=rng).tolist()
+    return [(place[a], place[b], weight) for a, b, weight in rounds[round % len(rounds)]]
 
 
 def regular(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:

@@ -12,7 +12,8 @@ and the steps of the next round go on from it as usual. Their form holds m fixed
 Why two rounds: one has what mixing alone moves too. Where agents' differences change sign from round to round
 (eigenvalues λ < 0 of the mixing matrix, as on hypercubes, tori and other bipartite graphs), momentum of the last round
 alone pushes them on: with q = 1, K steps a round and c = (μ + … + μ^K) / K they grow where λ < −1 / (1 + 2c). Over two
-rounds such a difference comes back to where it was, and for every K, q and −1 < λ < 1 it dies away.
+rounds such a difference comes back to where it was, and for every K, q and −1 < λ < 1 it dies away. That is so of one
+matrix again and again; cycles of several may resonate (``topology/dynamic.py``).
 """
 
 from collections.abc import Mapping

@@ -122,8 +122,9 @@ def held_out(train: Dataset, share: float, me: PeerId, seed: int, cut: Cut) -> t
     try:
         return cut(train, share, seeded(seed, "held out", me).initial_seed())
     except ConfigError:
-        said = f"{share} leaves agent {me}, which has {amount(train, cut)}, none to weigh branches by"
-        raise ConfigError(f"model.held_out: {said}; raise it, deal it more, or take weighting: none") from None
+        said = f"{share} leaves agent {me}, which has {amount(train, cut)}, none to train on or to weigh branches by"
+        remedy = "take a share nearer a half, deal it more, or take weighting: none"
+        raise ConfigError(f"model.held_out: {said}; {remedy}") from None
 
 
 def _refuse(network: Network, shapes: InputShapes, name: str) -> None:

@@ -293,8 +293,12 @@ def test_agents_keep_whole_groups_where_whole_groups_are_tested_with(key):
     kept = one.held if key == "held_out" else one.validation
     assert len(kept) == 12 and len(one.data) == 12
     assert len(kept.groups.unique()) == 1 and not torch.isin(kept.groups, one.data.groups).any()
-    said = rf"{key}: 0\.3 leaves agent a0, which has 1 group of training samples, none .*; raise it, (or )?deal"
+    said = rf"{key}: 0\.3 leaves agent a0, which has 1 group of training samples, none .*; take a share nearer"
     with pytest.raises(ConfigError, match=said):
         planned(samples, 4, 0, **deal, **keeping(key, 0.3)).agent_state("a0")
+    with pytest.raises(
+        ConfigError, match=rf"{key}: 0\.9 leaves agent a0, which has 2 groups .*, none to train on or to"
+    ):
+        planned(samples, 2, 0, **deal, **keeping(key, 0.9)).agent_state("a0")
     with pytest.raises(ConfigError, match=rf"{key}: 0\.001 leaves agent a0, which has \d+ training samples, none"):
         planned(samples, 4, 0, **keeping(key, 0.001)).agent_state("a0")

@@ -105,7 +105,7 @@ def test_keys_plugins_and_what_they_ask_together_are_found_at_once(found):
         ({"graph": {"edges": [["a0", "a1"]]}, "faults": [BROKEN]},
          ["graph: it has 2 connected components", "there is no agent 'b0'", "no agent ever has 'smell'"]),
         ({"partition": {"kind": "idd"}}, ["partition.kind: there is no partition 'idd'"]),
-        ({"weights": "uniform", "varying": {"kind": "matching"}}, ["varying: its graphs have Metropolis weights"]),
+        ({"weights": "uniform", "varying": {"kind": "matching"}}, ["varying: its graphs have weights of their own"]),
         ({"agents": [ALONE | {"address": "tcp://h:*"}]}, ["agents: a0: nobody would know the port"]),
         ({"graph": {}}, ["graph: give exactly one of generator, edges and file"]),
         ({"rounds": 0, "events": [{"round": 3, "agent": "a0", "gain": ["motion"]}]}, ["rounds: input should be"]),

@@ -95,6 +95,11 @@ def test_where_nothing_is_left_over_it_is_the_plain_loss(term, names):
     assert torch.equal(total(term, branches, views), total(losses.task, branches))
 
 
+def test_a_network_that_gives_no_views_learns_by_the_sum_of_its_branches():
+    branches = said(("unique.a", "unique.b"))
+    assert torch.equal(total(losses.apart, branches, {}), total(losses.task, branches, {}))
+
+
 @pytest.mark.parametrize("kinds", [("redundant", "unique"), ("unique",), ("redundant",), ("unimodal",)], ids="+".join)
 def test_apart_modalities_learn_alone_where_there_is_no_synergy_too(kinds):
     views = said([f"{kind}.{m}" for kind in kinds for m in "ab"])

@@ -14,6 +14,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods import parse
+from parse_p2p.models.base import key_of
 from parse_p2p.runtime.agent_state import AgentState
 from parse_p2p.runtime.simulator import Ledger, simulate
 
@@ -150,7 +151,7 @@ def test_A8_a_centralised_method_has_no_graph_that_could_vary(method):
 
 
 def test_A8_other_weights_are_refused_and_so_is_a_disconnected_graph():
-    with pytest.raises(ConfigError, match="varying: its graphs have Metropolis weights, not uniform"):
+    with pytest.raises(ConfigError, match="varying: its graphs have weights of their own, not uniform ones"):
         made(weights="uniform", varying=KINDS["matching"])
     agents = [{"id": f"a{i}", "modalities": ["audio"]} for i in range(4)]
     raw = {"graph": {"edges": [["a0", "a1"], ["a2", "a3"]]}, "agents": agents, "dataset": "bits"}
@@ -161,3 +162,24 @@ def test_A8_other_weights_are_refused_and_so_is_a_disconnected_graph():
 def test_A9_agents_on_a_varying_graph_do_not_talk_to_those_on_a_fixed_one():
     digests = {made(varying=varying).run.digest() for varying in [None, *KINDS.values()]}
     assert len(digests) == 1 + len(KINDS)
+
+
+@pytest.mark.parametrize(("kind", "agents"), [("base", 9), ("base", 18), ("one-peer-exponential", 16)])
+def test_quasi_global_momentum_does_not_resonate_with_the_rounds_of_a_cycle(kind, agents):
+    """At rates at which nothing is learnt agents with first values of their own come together, and stay so."""
+    run = {
+        "model": {"init": "own"},
+        "train": {"lr": 1e-9},
+        "varying": {"kind": kind},
+        "rounds": 60,
+        "data": {"samples": 1600},
+    }
+    states = plan({"audio": agents}, **run).agent_states()
+
+    def spread():
+        heads = torch.stack([state.learner.model.heads[key_of("redundant")].weight for state in states])
+        return (heads - heads.mean(0)).square().mean().sqrt().item()
+
+    before = spread()
+    simulate(states, 60)
+    assert spread() < before / 5
