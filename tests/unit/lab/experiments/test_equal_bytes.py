@@ -10,7 +10,7 @@ from paths import ROOT
 
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.lab.experiments.engines import one
-from parse_p2p.lab.experiments.equal_bytes import EqualBytes, fitting, total
+from parse_p2p.lab.experiments.equal_bytes import MOST, EqualBytes, fitting, total
 from parse_p2p.lab.experiments.experiment import Job, load, traffic_job
 from parse_p2p.lab.experiments.experiment_tables import Study
 from parse_p2p.lab.experiments.result_store import Outcome, ResultStore
@@ -41,7 +41,7 @@ def staged(n):
 def found(sent, budget=3000.0, full=30):
     """What the search ends with, and the runs that it made."""
     tried = {full: sent(full)}
-    while (n := fitting(tried, budget)) not in tried:
+    while (n := fitting(tried, budget, MOST * full)) not in tried:
         tried[n] = sent(n)
     return n, list(tried)
 
@@ -63,11 +63,29 @@ def found(sent, budget=3000.0, full=30):
         (lambda n: [0.0 if i % 4 else 400.0 for i in range(n)], 28, 3),  # the eighth message would be in round 28
         (lambda n: [0.0] * n, 30, 1),
         (lambda n: [500.0, *[0.0] * (n - 1)], 30, 1),
+        (lambda n: [10.01] * n, 299, 3),  # 299 x 10.01 = 2993
+        (lambda n: [9.99] * n, 300, 2),  # which is ten times the baseline's
+        (lambda n: [0.01] * n, 300, 2),  # of 300 000 that would be paid
     ],
 )
 def test_rounds_are_the_most_whose_bytes_do_not_exceed(sent, rounds, runs):
     n, made = found(sent)
     assert (n, len(made)) == (rounds, runs)
+
+
+@pytest.mark.parametrize(
+    ("sent", "budget", "rounds"),
+    [
+        (lambda n: [float(i**2) for i in range(n)], 1e6, 144),  # 143 x 144 x 287 / 6 = 984 984
+        (lambda n: [float(i**4) for i in range(n)], 1e10, 138),
+        (lambda n: [1e6 if i == 200 else 1.0 for i in range(n)], 250.0, 200),  # the next is the dear one
+        (lambda n: [100 * 0.98**i for i in range(n)], 4980.0, 273),  # 5000 x (1 - 0.98^273) = 4979.9
+    ],
+)
+def test_where_costs_change_a_lot_few_runs_find_the_same(sent, budget, rounds):
+    n, made = found(sent, budget)
+    assert n == rounds and total(sent(n)) <= budget < total(sent(n + 1))
+    assert len(made) <= 6 + math.log2(10 * 30)
 
 
 def test_what_comes_late_in_a_run_is_counted_where_it_comes():
@@ -165,6 +183,15 @@ def test_each_table_has_the_budget_of_its_own_baseline(tmp_path):
     equal = EqualBytes(chosen := experiment(tmp_path, axes=axes), Counting())
     equal.run()
     assert [equal.rounds(labels) for labels in chosen.combinations()] == [3, 6, 10, 20]
+
+
+def test_a_row_that_sends_little_has_ten_times_the_rounds_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setitem(COSTS, "harmony", 1e-3)
+    sweep = Counting()
+    equal = EqualBytes(chosen := experiment(tmp_path, settings={"rounds": 6}), sweep)
+    rounds = {dict(labels)["method"]: equal.rounds(labels) for labels in chosen.combinations()}
+    assert rounds == ROUNDS | {"harmony": 60} and max(job.run().rounds for job in sweep.jobs) == 60
+    assert [dict(each)["method"] for each in chosen.combinations() if equal.capped(each)] == ["harmony"]
 
 
 def test_a_row_with_a_run_file_of_its_own_has_not_its_rounds(tmp_path):
