@@ -41,12 +41,13 @@ class EqualBytes:
     def run(self) -> None:
         """Count until the rounds of every row are known; what has been counted is not counted again.
 
-        Raises ConfigError where the baseline sends nothing and others do, P2PError for a combination that cannot be
-        run.
+        Raises ConfigError for a run file with faults, before anything is run, and where the baseline sends nothing and
+        others do; P2PError for a combination that cannot be run.
         """
         experiment = self._experiment
         if not experiment.equal_bytes:
             return
+        self._refuse_faults()
         for labels in experiment.combinations():
             self._full[labels] = traffic_job(experiment, experiment.beside(labels)).run().rounds
             self._tried[labels] = {}
@@ -86,6 +87,15 @@ class EqualBytes:
 
     def _budget(self, labels: Labels) -> float:
         return total(self._tried[self._experiment.beside(labels)][self._full[labels]])
+
+    def _refuse_faults(self) -> None:
+        """Bytes are counted where nothing is lost, and a run with faults sends others."""
+        for job in (traffic_job(self._experiment, labels) for labels in self._experiment.combinations()):
+            if job.run().faults:
+                raise ConfigError(
+                    f"{self._experiment.path}: {job.called}: faults: equal_bytes counts bytes in the simulator, where "
+                    "nothing can go wrong; leave out one of them"
+                )
 
     def _count(self, rounds: Mapping[Labels, int]) -> None:
         """Run combinations for so many rounds, and keep what they send."""

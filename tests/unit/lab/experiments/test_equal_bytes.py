@@ -227,6 +227,39 @@ def test_a_baseline_that_sends_nothing_and_rows_that_fail_are_one_sentence(tmp_p
         EqualBytes(experiment(tmp_path), Counting(failed="no number")).run()
 
 
+def test_faults_are_refused_before_anything_is_run(tmp_path):
+    faults = {"faults": [{"kind": "drop", "probability": 0.5}]}
+    sweep = Counting()
+    axes = {"method": {"parse": None, "local": {"method": "local", **faults}}}
+    chosen = experiment(tmp_path, axes=axes, engine="processes")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: local, seed 0: faults: equal_bytes counts .* leave out one"):
+        Study(chosen, sweep).run()
+    assert not sweep.jobs
+    Study(chosen.model_copy(update={"equal_bytes": False}), sweep).run()
+    assert sweep.jobs
+
+
+GAIN = {"events": [{"round": 2, "agent": "a0", "gain": ["motion"]}]}
+
+
+def test_what_is_wrong_with_a_row_tells_the_rounds_that_stand_in_no_file(tmp_path):
+    chosen = experiment(tmp_path, settings=GAIN)
+    parse = chosen.combinations()[0]
+    for rounds, said in ((2, "; with equal_bytes this row has rounds: 2"), (None, "")):
+        settings = GAIN if rounds else GAIN | {"rounds": 2}
+        job = Job(chosen.model_copy(update={"settings": settings}), parse, 0, rounds=rounds)
+        with Sweep(ResultStore(tmp_path), 1, pool=Here) as sweep, pytest.raises(P2PError) as raised:
+            sweep.complete([job])
+        never = "events: round 2 of a0 never comes: rounds is 2"
+        assert str(raised.value) == f"{tmp_path / 'mine.yaml'}: parse, seed 0: {never}{said}"
+
+
+def test_so_does_what_is_wrong_with_its_run_file(tmp_path):
+    chosen = experiment(tmp_path)
+    with pytest.raises(ConfigError, match=r"mine\.yaml: parse, seed 0: .*rounds.*; with equal_bytes .* rounds: 0$"):
+        Job(chosen, chosen.combinations()[0], 0, rounds=0).run()
+
+
 SHIPPED = load(ROOT / "experiments" / "equal-bytes.yaml")
 ROWS = {dict(labels)["method"]: labels for labels in SHIPPED.combinations()[:18]}
 
@@ -256,6 +289,16 @@ def test_so_do_those_that_send_what_their_gradients_were(method, options):
     assert one(quick.run(), "k", "traffic", [], Path()).bytes == one(whole.run(), "k", "simulator", [], Path()).bytes
 
 
+def test_so_do_those_with_a_codec_that_halves_what_is_sent(tmp_path):
+    sent = {}
+    for codec in ("raw", "bf16"):
+        chosen = experiment(tmp_path, settings={"codec": codec, "rounds": 2})
+        parse = chosen.combinations()[0]
+        sent[codec] = one(traffic_job(chosen, parse).run(), "k", "traffic", [], Path()).bytes
+        assert sent[codec] == one(Job(chosen, parse, 0).run(), "k", "simulator", [], Path()).bytes
+    assert sent["bf16"] == [n / 2 for n in sent["raw"]] and min(sent["bf16"]) > 0
+
+
 def test_where_only_bytes_are_asked_an_agent_takes_one_step_a_round(monkeypatch):
     steps, step = list[str](), Learner.step
 
@@ -270,6 +313,19 @@ def test_where_only_bytes_are_asked_an_agent_takes_one_step_a_round(monkeypatch)
     assert len(steps) == 2 * 8
     one(Job(SHIPPED, ROWS["parse"], 0, rounds=2).run(), "k", "simulator", [], Path())
     assert len(steps) > 2 * 16 * 2
+
+
+def test_so_does_one_that_gains_a_modality(tmp_path, monkeypatch):
+    steps, step = dict[str, list[int]](), Learner.step
+
+    def counted(self, *given):
+        steps.setdefault(self.me, []).append(len(self.holder.modalities))
+        return step(self, *given)
+
+    monkeypatch.setattr(Learner, "step", counted)
+    chosen = experiment(tmp_path, settings=GAIN | {"rounds": 4})
+    one(traffic_job(chosen, chosen.combinations()[0]).run(), "k", "traffic", [], Path())
+    assert steps["a0"] == [1, 1, 2, 2] and {len(each) for each in steps.values()} == {4}
 
 
 def test_no_measures_are_asked_of_runs_that_count_bytes(tmp_path):
