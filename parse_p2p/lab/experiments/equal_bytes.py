@@ -133,7 +133,7 @@ def fitting(tried: Tried, budget: float, most: int) -> int:
     if beyond is None:
         half = tried[within][within // 2 :]
         recurring = math.fsum(half) / len(half)
-        if within == most or not recurring:
+        if not recurring:
             return within
         guess = within + max(1, int((budget - totals[within]) / recurring))
         return min(guess if guessing else max(guess, 2 * within), most)
