@@ -94,7 +94,7 @@ class EqualBytes:
             if job.run().faults:
                 raise ConfigError(
                     f"{self._experiment.path}: {job.called}: faults: equal_bytes counts bytes in the simulator, where "
-                    "nothing can go wrong; leave out one of them"
+                    "nothing can go wrong; leave out faults or equal_bytes"
                 )
 
     def _count(self, rounds: Mapping[Labels, int]) -> None:
