@@ -39,7 +39,7 @@ def carry(old: Learner, new: Learner, memory: dict[str, Tensor]) -> None:
     for name, buffer in new.model.named_buffers():
         if name in buffers and buffers[name].shape == buffer.shape:
             buffer.copy_(buffers[name])
-    new.halted = old.halted
+    new.halted, new.brief = old.halted, old.brief
 
 
 def introduced(local: Local, before: Overlays, now: Overlays, script: Script) -> Script:

@@ -159,6 +159,8 @@ def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str
 
 def _how(study: "Study") -> Iterator[str]:
     """How the figures came to be, in sentences."""
+    from parse_p2p.lab.experiments.equal_bytes import MOST
+
     experiment, tune = study.experiment, study.experiment.tune
     yield f"Mean ± half the 95 % interval (Student's t) over the seeds {_listed(experiment.seeds)}."
     if tune is not None and study.tuning.several:
@@ -169,6 +171,13 @@ def _how(study: "Study") -> Iterator[str]:
         )
         if added := study.tuning.added():
             yield f"Where the best lay on the edge of these, the grid was continued: {_listed(added)}."
+    if experiment.equal_bytes:
+        base = experiment.baseline
+        yield (
+            f"In each table a row has the most rounds whose bytes do not exceed those of {base}, and one that sends "
+            f"nothing has as many as {base}; '(too dear)' marks a row of which one round costs more than that, and "
+            f"'(capped)' one with {MOST} times the rounds of {base}, the most that a row may have."
+        )
     if (tests := study.comparisons) > 0:
         yield (
             "Differences are paired by seed: p is that of the paired t-test with Holm's correction over all "

@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from parse_p2p.config import run_file
 from parse_p2p.config.run_file import RunFile
-from parse_p2p.core.errors import ConfigError, nearest
+from parse_p2p.core.errors import ConfigError, P2PError, nearest
 
 Labels = tuple[tuple[str, str], ...]
 """By axis, in the order of the file, the label of each."""
@@ -162,7 +162,12 @@ class Job:
         try:
             return run_file.load(file, settings)  # in this order: what comes later holds
         except ConfigError as error:
-            raise ConfigError(f"{self.experiment.path}: {self.called}: {error}") from None
+            raise ConfigError(self.wrong(error)) from None
+
+    def wrong(self, error: P2PError) -> str:
+        """A sentence on what is wrong with this run, which tells of rounds that stand in no file."""
+        rounds = "" if self.rounds is None else f"; with equal_bytes this row has rounds: {self.rounds}"
+        return f"{self.experiment.path}: {self.called}: {error}{rounds}"
 
 
 def load(path: Path) -> Experiment:
@@ -220,7 +225,7 @@ def _wrong(experiment: Experiment) -> Iterator[str]:
                     f"axes.{experiment.rows}.{label}: with equal_bytes rows have the rounds that their bytes pay for; "
                     "take rounds out, and give those of the baseline under settings"
                 )
-    if experiment.equal_bytes and tune is not None and not tune.key.startswith("train."):
+    if experiment.equal_bytes and tune is not None and tune.key.partition(".")[0] != "train":
         yield (
             f"tune.key: {tune.key} may change what is sent, and so the rounds; with equal_bytes tune a key of train, "
             "such as train.lr"

@@ -135,8 +135,10 @@ class Study:
         return [(labels, row_label(self.experiment, labels)) for labels in members]
 
     def _rounds(self, labels: Labels) -> str:
-        """What a row's bytes pay for, with a mark where one round is more than that."""
-        return f"{self.equal_bytes.rounds(labels)}{' (too dear)' if self.equal_bytes.too_dear(labels) else ''}"
+        """What a row's bytes pay for, with a mark where one round is more than that, or it may have no more."""
+        equal = self.equal_bytes
+        mark = " (too dear)" if equal.too_dear(labels) else " (capped)" if equal.capped(labels) else ""
+        return f"{equal.rounds(labels)}{mark}"
 
     def _tuned(self, labels: Labels) -> str:
         """A tuned value, with a mark where it lies on the edge of what was tried."""

@@ -189,7 +189,7 @@ def _result(future: "Future[Outcome]", job: Job) -> Outcome:
             "start again with fewer at once (--jobs, or CPUs of the cluster); what is done is kept"
         ) from None
     except P2PError as error:
-        raise P2PError(f"{job.experiment.path}: {job.called}: {error}") from None
+        raise P2PError(job.wrong(error)) from None
 
 
 def _begin() -> None:

@@ -10,7 +10,7 @@ from paths import ROOT
 
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.lab.experiments.engines import one
-from parse_p2p.lab.experiments.equal_bytes import EqualBytes, fitting, total
+from parse_p2p.lab.experiments.equal_bytes import MOST, EqualBytes, fitting, total
 from parse_p2p.lab.experiments.experiment import Job, load, traffic_job
 from parse_p2p.lab.experiments.experiment_tables import Study
 from parse_p2p.lab.experiments.result_store import Outcome, ResultStore
@@ -41,7 +41,7 @@ def staged(n):
 def found(sent, budget=3000.0, full=30):
     """What the search ends with, and the runs that it made."""
     tried = {full: sent(full)}
-    while (n := fitting(tried, budget)) not in tried:
+    while (n := fitting(tried, budget, MOST * full)) not in tried:
         tried[n] = sent(n)
     return n, list(tried)
 
@@ -63,11 +63,29 @@ def found(sent, budget=3000.0, full=30):
         (lambda n: [0.0 if i % 4 else 400.0 for i in range(n)], 28, 3),  # the eighth message would be in round 28
         (lambda n: [0.0] * n, 30, 1),
         (lambda n: [500.0, *[0.0] * (n - 1)], 30, 1),
+        (lambda n: [10.01] * n, 299, 3),  # 299 x 10.01 = 2993
+        (lambda n: [9.99] * n, 300, 2),  # which is ten times the baseline's
+        (lambda n: [0.01] * n, 300, 2),  # of 300 000 that would be paid
     ],
 )
 def test_rounds_are_the_most_whose_bytes_do_not_exceed(sent, rounds, runs):
     n, made = found(sent)
     assert (n, len(made)) == (rounds, runs)
+
+
+@pytest.mark.parametrize(
+    ("sent", "budget", "rounds"),
+    [
+        (lambda n: [float(i**2) for i in range(n)], 1e6, 144),  # 143 x 144 x 287 / 6 = 984 984
+        (lambda n: [float(i**4) for i in range(n)], 1e10, 138),
+        (lambda n: [1e6 if i == 200 else 1.0 for i in range(n)], 250.0, 200),  # the next is the dear one
+        (lambda n: [100 * 0.98**i for i in range(n)], 4980.0, 273),  # 5000 x (1 - 0.98^273) = 4979.9
+    ],
+)
+def test_where_costs_change_a_lot_few_runs_find_the_same(sent, budget, rounds):
+    n, made = found(sent, budget)
+    assert n == rounds and total(sent(n)) <= budget < total(sent(n + 1))
+    assert len(made) <= 6 + math.log2(10 * 30)
 
 
 def test_what_comes_late_in_a_run_is_counted_where_it_comes():
@@ -167,6 +185,15 @@ def test_each_table_has_the_budget_of_its_own_baseline(tmp_path):
     assert [equal.rounds(labels) for labels in chosen.combinations()] == [3, 6, 10, 20]
 
 
+def test_a_row_that_sends_little_has_ten_times_the_rounds_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setitem(COSTS, "harmony", 1e-3)
+    sweep = Counting()
+    equal = EqualBytes(chosen := experiment(tmp_path, settings={"rounds": 6}), sweep)
+    rounds = {dict(labels)["method"]: equal.rounds(labels) for labels in chosen.combinations()}
+    assert rounds == ROUNDS | {"harmony": 60} and max(job.run().rounds for job in sweep.jobs) == 60
+    assert [dict(each)["method"] for each in chosen.combinations() if equal.capped(each)] == ["harmony"]
+
+
 def test_a_row_with_a_run_file_of_its_own_has_not_its_rounds(tmp_path):
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({**BASE, "rounds": 9}))
     axes = {
@@ -200,6 +227,41 @@ def test_a_baseline_that_sends_nothing_and_rows_that_fail_are_one_sentence(tmp_p
         EqualBytes(experiment(tmp_path), Counting(failed="no number")).run()
 
 
+def test_faults_are_refused_before_anything_is_run(tmp_path):
+    faults = {"faults": [{"kind": "drop", "probability": 0.5}]}
+    sweep = Counting()
+    axes = {"method": {"parse": None, "local": {"method": "local", **faults}}}
+    chosen = experiment(tmp_path, axes=axes, engine="processes")
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml: local, seed 0: faults: equal_bytes counts .* leave out faults or equal_bytes$"
+    ):
+        Study(chosen, sweep).run()
+    assert not sweep.jobs
+    Study(chosen.model_copy(update={"equal_bytes": False}), sweep).run()
+    assert sweep.jobs
+
+
+GAIN = {"events": [{"round": 2, "agent": "a0", "gain": ["motion"]}]}
+
+
+def test_what_is_wrong_with_a_row_tells_the_rounds_that_stand_in_no_file(tmp_path):
+    chosen = experiment(tmp_path, settings=GAIN)
+    parse = chosen.combinations()[0]
+    for rounds, said in ((2, "; with equal_bytes this row has rounds: 2"), (None, "")):
+        settings = GAIN if rounds else GAIN | {"rounds": 2}
+        job = Job(chosen.model_copy(update={"settings": settings}), parse, 0, rounds=rounds)
+        with Sweep(ResultStore(tmp_path), 1, pool=Here) as sweep, pytest.raises(P2PError) as raised:
+            sweep.complete([job])
+        never = "events: round 2 of a0 never comes: rounds is 2"
+        assert str(raised.value) == f"{tmp_path / 'mine.yaml'}: parse, seed 0: {never}{said}"
+
+
+def test_so_does_what_is_wrong_with_its_run_file(tmp_path):
+    chosen = experiment(tmp_path)
+    with pytest.raises(ConfigError, match=r"mine\.yaml: parse, seed 0: .*rounds.*; with equal_bytes .* rounds: 0$"):
+        Job(chosen, chosen.combinations()[0], 0, rounds=0).run()
+
+
 SHIPPED = load(ROOT / "experiments" / "equal-bytes.yaml")
 ROWS = {dict(labels)["method"]: labels for labels in SHIPPED.combinations()[:18]}
 
@@ -229,6 +291,16 @@ def test_so_do_those_that_send_what_their_gradients_were(method, options):
     assert one(quick.run(), "k", "traffic", [], Path()).bytes == one(whole.run(), "k", "simulator", [], Path()).bytes
 
 
+def test_so_do_those_with_a_codec_that_halves_what_is_sent(tmp_path):
+    sent = {}
+    for codec in ("raw", "bf16"):
+        chosen = experiment(tmp_path, settings={"codec": codec, "rounds": 2})
+        parse = chosen.combinations()[0]
+        sent[codec] = one(traffic_job(chosen, parse).run(), "k", "traffic", [], Path()).bytes
+        assert sent[codec] == one(Job(chosen, parse, 0).run(), "k", "simulator", [], Path()).bytes
+    assert sent["bf16"] == [n / 2 for n in sent["raw"]] and min(sent["bf16"]) > 0
+
+
 def test_where_only_bytes_are_asked_an_agent_takes_one_step_a_round(monkeypatch):
     steps, step = list[str](), Learner.step
 
@@ -243,6 +315,19 @@ def test_where_only_bytes_are_asked_an_agent_takes_one_step_a_round(monkeypatch)
     assert len(steps) == 2 * 8
     one(Job(SHIPPED, ROWS["parse"], 0, rounds=2).run(), "k", "simulator", [], Path())
     assert len(steps) > 2 * 16 * 2
+
+
+def test_so_does_one_that_gains_a_modality(tmp_path, monkeypatch):
+    steps, step = dict[str, list[int]](), Learner.step
+
+    def counted(self, *given):
+        steps.setdefault(self.me, []).append(len(self.holder.modalities))
+        return step(self, *given)
+
+    monkeypatch.setattr(Learner, "step", counted)
+    chosen = experiment(tmp_path, settings=GAIN | {"rounds": 4})
+    one(traffic_job(chosen, chosen.combinations()[0]).run(), "k", "traffic", [], Path())
+    assert steps["a0"] == [1, 1, 2, 2] and {len(each) for each in steps.values()} == {4}
 
 
 def test_no_measures_are_asked_of_runs_that_count_bytes(tmp_path):

@@ -86,6 +86,10 @@ def test_a_label_may_name_another_run_file(tmp_path):
             {"equal_bytes": True, "tune": {"key": "codec", "values": ["raw"], "seeds": [9]}},
             "tune.key: codec may change",
         ),
+        (
+            {"equal_bytes": True, "tune": {"key": "training.lr", "values": [0.1], "seeds": [9]}},
+            "tune.key: training.lr may change",
+        ),
         ({"tune": {"values": [0.1], "widen": -1}}, "tune.widen"),
     ],
 )
@@ -98,6 +102,12 @@ def test_without_equal_bytes_rows_may_have_rounds_and_any_key_is_tuned(tmp_path)
     axes = {"method": {"parse": None, "local": {"method": "local", "rounds": 3}}}
     experiment = load(written(tmp_path, axes=axes, tune={"key": "codec", "values": ["raw"], "seeds": [9]}))
     assert [Job(experiment, labels, 0).run().rounds for labels in experiment.combinations()] in ([2, 3], [3, 2])
+
+
+@pytest.mark.parametrize(("key", "value"), [("train", {"lr": 0.3}), ("train.lr", 0.3)])
+def test_with_equal_bytes_all_of_train_may_be_tuned(tmp_path, key, value):
+    experiment = load(written(tmp_path, equal_bytes=True, tune={"key": key, "values": [value], "seeds": [9]}))
+    assert Job(experiment, experiment.combinations()[0], 9, value).run().train.lr == 0.3
 
 
 def test_a_wrong_setting_names_the_experiment_and_the_combination(tmp_path):

@@ -144,11 +144,24 @@ def test_rows_on_equal_bytes_have_a_column_of_rounds_and_their_differences_are_t
         f"{statistics.mean(lead('one', 'harmony')):+.3f} ± "
     )
     assert [name for name in table.head if "bytes" in name] == []
+    monkeypatch.setitem(COSTS, "harmony", 1.0)
+    assert cell(next(study(tmp_path, equal_bytes=True).tables()), "harmony", "rounds") == "20 (capped)"
     monkeypatch.setitem(COSTS, "harmony", 2001.0)
     assert cell(next(study(tmp_path, equal_bytes=True).tables()), "harmony", "rounds") == "1 (too dear)"
     monkeypatch.setitem(COSTS, "harmony", 2000.0)
     assert cell(next(study(tmp_path, equal_bytes=True).tables()), "harmony", "rounds") == "1"
     assert "rounds" not in next(study(tmp_path).tables()).head
+
+
+def test_a_page_says_what_the_rounds_of_rows_on_equal_bytes_are(tmp_path):
+    def page(made):
+        return "\n".join(written(made, list(made.tables())))
+
+    said = (
+        "do not exceed those of parse, and one that sends nothing has as many as parse; '(too dear)' marks a row of "
+        "which one round costs more than that, and '(capped)' one with 10 times the rounds of parse"
+    )
+    assert said in page(study(tmp_path, equal_bytes=True)) and "(capped)" not in page(study(tmp_path))
 
 
 def test_a_narrow_terminal_shows_the_tests_first(tmp_path):
