@@ -184,8 +184,8 @@ def plainly(weights, x):
 
     redundant = [head("redundant", latents[m][0]) for m in latents]
     unique = [head(f"unique.{m}", latents[m][1]) for m in latents]
-    hidden = relu(head("synergistic", torch.cat([latents[m][2] for m in latents], 1), ".layers.0"))
-    return redundant, unique, head("synergistic", hidden, ".layers.2")
+    one, other = (1 + head("synergistic", latents[m][2], f".factors.{i}") for i, m in enumerate(latents))
+    return redundant, unique, head("synergistic", one * other, ".head")
 
 
 def loss_of(weights, batch):
