@@ -40,8 +40,8 @@ class Product(nn.Module):
 class Bilinear(nn.Module):
     """Low-rank bilinear pooling: project each slice, add one, multiply, read out.
 
-    The product of factors around one neither vanishes nor explodes, of however many modalities, and its first terms are
-    what each modality says alone.
+    Factors begin around one, so that their product neither vanishes nor explodes, of however many modalities; its first
+    terms are what each modality says alone.
     """
 
     def __init__(self, modalities: int, size: int, hidden: int, classes: int) -> None:

@@ -18,8 +18,11 @@ Round = tuple[Edge, ...]
 def base_graph(n: int, k: int) -> tuple[Round, ...]:
     """The rounds for n agents, k ≥ 1; their weights, each agent keeping the rest, multiply to 1/n everywhere.
 
-    At most 2·log_{k+1}(n) + 2 of them; none for one agent. No agent has more than k edges in a round.
+    At most 2·log_{k+1}(n) + 2 of them; none where there is nobody to meet. No agent has more than k edges in a round.
     """
+    if n < 2:
+        return ()
+    k = min(k, n - 1)
     grid = _smooth(n, k)
     whole, first = _blocks(n, k), _axes(grid, k)
     parts = tuple(_copies(each, n // grid, grid) for each in _blocks(n // grid, k))

@@ -124,7 +124,7 @@ def matching(base: Topology, options: VaryingOptions, round: int, rng: torch.Gen
 
 
 def one_peer_exponential(base: Topology, options: VaryingOptions, round: int, rng: torch.Generator) -> Edges:
-    """Agent i with i XOR 2^(t mod log₂ n): exact averaging in log₂ n rounds; n no power of two: a random matching.
+    """Place i with i XOR 2^(t mod log₂ n): exact averaging in log₂ n rounds; n no power of two: a random matching.
 
     The symmetric member of the family: the one-peer exponential graph itself sends from i to i + 2^(t mod log₂ n)
     (Ying et al. 2021, arXiv 2110.13363) and gets its answer from somebody else.

@@ -39,6 +39,11 @@ def test_how_many_rounds_that_takes(n, k, rounds):
     assert len(base_graph(n, k)) == rounds
 
 
+def test_nobody_or_many_more_partners_than_there_are_agents_take_no_time():
+    assert base_graph(0, 1) == base_graph(1, 9) == ()
+    assert base_graph(12, 10**12) == base_graph(12, 11)
+
+
 def test_three_agents_in_pairs_by_hand():
     """Two average; one of them gives the third two thirds, and has as much of it; the two average again."""
     assert base_graph(3, 1) == (((0, 1, 1 / 2),), ((0, 2, 2 / 3),), ((0, 1, 1 / 2),))
