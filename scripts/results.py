@@ -15,7 +15,7 @@ from parse_p2p.lab.experiments.sweep import Sweep
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results" / "experiments.md"
 ORDER = ("rivals", "fission", "equal-bytes", "baselines", "graphs-of-fedavg", "recipe", "architecture",
-         "information", "conflict", "bits", "losses", "mixes", "families", "modalities", "slices",
+         "information", "conflict", "bits", "losses", "branch-weights", "mixes", "families", "modalities", "slices",
          "dropped", "changes", "fedafd", "fedcmi", "fedcmi-weights", "fedmosaic", "fedmosaic-sizes",
          "shifting")  # fmt: skip
 
