@@ -15,6 +15,7 @@ import loaded
 import pytest
 import running
 import yaml
+from tiny import TINY
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
@@ -25,15 +26,6 @@ from parse_p2p.lab.experiments.result_store import Outcome, ResultStore
 from parse_p2p.lab.experiments.sweep import Sweep, key_of
 
 PROGRAM = [sys.executable, "-c", "from parse_p2p.lab.cli import main; main()", "compare"]
-BASE = {
-    "graph": {"generator": "ring"},
-    "agents": {"mix": {"audio": 2, "motion": 1, "audio+motion": 1}},
-    "dataset": "bits",
-    "data": {"samples": 320},
-    "model": {"latent": 12, "hidden": 8, "encoder": {"width": 8, "depth": 1}},
-    "train": {"batch": 16},
-    "rounds": 3,
-}
 GRID = {
     "base": "base.yaml",
     "axes": {"method": ["parse", "dsgd-task", "local"]},
@@ -45,7 +37,7 @@ GRID = {
 }
 
 
-def experiment(folder, base=BASE, **changes):
+def experiment(folder, base=TINY, **changes):
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump({**GRID, **changes}))
@@ -96,7 +88,7 @@ def test_interrupted_twice_and_resumed_it_ends_with_the_same_tables_as_uninterru
 
 
 def test_killed_it_leaves_no_process_behind(tmp_path):
-    path, out = experiment(tmp_path, base={**BASE, "rounds": 2000}, tune=None), tmp_path / "o"
+    path, out = experiment(tmp_path, base={**TINY, "rounds": 2000}, tune=None), tmp_path / "o"
     running = subprocess.Popen([*PROGRAM, str(path), "--out", str(out), "--workers", "2", "--quiet"],
                                start_new_session=True)  # fmt: skip
     until(lambda: len(children(running.pid)) >= 4)  # a fork server, a tracker of resources and two workers
@@ -263,7 +255,7 @@ def test_a_target_costs_what_it_took_until_it_was_reached():
 
 def test_ceilings_are_those_of_an_agents_own_task(tmp_path):
     """Accuracy on a task of its own is no share of the best on all classes."""
-    base = {**BASE, "tasks": {"half": {"classes": [list(range(8)), list(range(8, 16))]}},
+    base = {**TINY, "tasks": {"half": {"classes": [list(range(8)), list(range(8, 16))]}},
             "agents": {"mix": {"audio": 2}, "tasks": ["half"]}}  # fmt: skip
     chosen = load(experiment(tmp_path, base, tune=None))
     outcome = one(Job(chosen, chosen.combinations()[0], 0).run(), "k", "simulator", [], Path())
@@ -279,7 +271,7 @@ def test_measures_are_asked_of_the_agents(tmp_path):
 
 def test_a_column_that_no_row_has_is_refused_and_one_that_some_have_stands_where_they_are(tmp_path):
     axes = {"data": {"whole": {}, "shifting": {"stream": {"tasks": 2, "groups": 1, "rounds": 1}}}, "method": ["local"]}
-    path = experiment(tmp_path, {**BASE, "rounds": 2}, axes=axes, baseline="local", tune=None, columns=["others"])
+    path = experiment(tmp_path, {**TINY, "rounds": 2}, axes=axes, baseline="local", tune=None, columns=["others"])
     chosen = load(path)
     with Sweep(ResultStore(tmp_path / "o"), 1) as sweep:
         study = Study(chosen, sweep)

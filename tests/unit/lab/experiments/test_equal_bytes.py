@@ -7,6 +7,7 @@ import pytest
 import yaml
 from at_once import Here
 from paths import ROOT
+from tiny import TINY
 
 from parse_p2p.core.errors import ConfigError, P2PError
 from parse_p2p.lab.experiments.engines import one
@@ -17,15 +18,6 @@ from parse_p2p.lab.experiments.result_store import Outcome, ResultStore
 from parse_p2p.lab.experiments.sweep import Sweep
 from parse_p2p.learning.learner import Learner
 
-BASE = {
-    "graph": {"generator": "ring"},
-    "agents": {"mix": {"audio": 2, "motion": 1, "audio+motion": 1}},
-    "dataset": "bits",
-    "data": {"samples": 320},
-    "model": {"latent": 8, "hidden": 8, "encoder": {"width": 8, "depth": 1}},
-    "train": {"batch": 16},
-    "rounds": 3,
-}
 COSTS = {"parse": 100.0, "dsgd-task": 50.0, "harmony": 75.0, "local": 0.0}
 
 
@@ -107,7 +99,7 @@ def test_bytes_that_differ_in_their_last_digits_are_equal():
 
 
 def experiment(folder, **changes):
-    (folder / "base.yaml").write_text(yaml.safe_dump(BASE))
+    (folder / "base.yaml").write_text(yaml.safe_dump(TINY))
     said = {"base": "base.yaml", "axes": {"method": [*COSTS]}, "baseline": "parse", "seeds": [0, 1]}
     (folder / "mine.yaml").write_text(yaml.safe_dump({**said, "equal_bytes": True, **changes}, sort_keys=False))
     return load(folder / "mine.yaml")
@@ -195,7 +187,7 @@ def test_a_row_that_sends_little_has_ten_times_the_rounds_and_no_more(tmp_path, 
 
 
 def test_a_row_with_a_run_file_of_its_own_has_not_its_rounds(tmp_path):
-    (tmp_path / "other.yaml").write_text(yaml.safe_dump({**BASE, "rounds": 9}))
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({**TINY, "rounds": 9}))
     axes = {
         "method": {
             "parse": None,
