@@ -1,7 +1,11 @@
-"""Answer every file of experiments/; write docs/results/experiments.md. Finished runs are kept, and never run again."""
+"""Answer the experiments of the pages of docs/results, a page for each folder of experiments/, and write those pages.
+
+Finished runs are kept, and never run again.
+"""
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -13,15 +17,25 @@ from parse_p2p.lab.experiments.result_store import ResultStore
 from parse_p2p.lab.experiments.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "results" / "experiments.md"
-ORDER = ("rivals", "fission", "equal-bytes", "baselines", "graphs-of-fedavg", "recipe", "architecture",
-         "information", "conflict", "bits", "losses", "branch-weights", "mixes", "families", "modalities", "slices",
-         "dropped", "changes", "fedafd", "fedcmi", "fedcmi-weights", "fedmosaic", "fedmosaic-sizes",
-         "shifting")  # fmt: skip
 
-HEAD = """# All experiments
 
-Made by `scripts/results` from the files of `experiments/`; do not edit by hand.
+@dataclass(frozen=True)
+class Page:
+    """Of a folder of experiments: the page's title, and which experiments come first; others follow by name."""
+
+    title: str
+    first: tuple[str, ...]
+
+
+PAGES = {
+    "parse": Page("PARSE beside its rivals and its parts", ("rivals", "bits", "losses", "slices")),
+    "baselines": Page("All methods, and their modules", ("equal-bytes", "baselines", "graphs-of-fedavg")),
+    "conditions": Page("What else it depends on", ("recipe", "architecture", "mixes", "modalities", "families")),
+}
+
+HEAD = """# {title}
+
+Made by `scripts/results {folder}` from the files of `experiments/{folder}/`; do not edit by hand.
 
 Each section is the output of `parse-lab compare` on one file; what it shows stands below its tables. The
 [summary](index.md) says what they show together, and the limits.
@@ -50,27 +64,37 @@ def kept(experiment: Experiment) -> Study | None:
     return study
 
 
+def files(folder: str) -> list[Path]:
+    """The experiments of a page, in its order."""
+    found = {path.stem: path for path in (ROOT / "experiments" / folder).glob("*.yaml")}
+    first = PAGES[folder].first
+    return [found[name] for name in [*first, *sorted(found.keys() - set(first))]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", nargs="*", help=f"of {', '.join(PAGES)}; default: all")
     parser.add_argument("--jobs", "--workers", type=int, default=0, help="runs at once (default: one for each core)")
     parser.add_argument("--kept", action="store_true", help="run nothing; leave out what has not been run to its end")
     arguments = parser.parse_args()
-    files = {path.stem: path for path in (ROOT / "experiments").glob("*.yaml")}
-    names = [*(name for name in ORDER if name in files), *sorted(files.keys() - set(ORDER))]
-    text = [HEAD]
-    left = []
-    for name in names:
-        experiment = load(files[name])
-        workers = arguments.jobs or default_workers(experiment)
-        study = kept(experiment) if arguments.kept else complete(experiment, RUNS / name, workers, False, Console())
-        if study is None:
-            left.append(name)
-        else:
-            text += ["", *written(study, list(study.tables()), "##")]
-    if left:
-        text += ["", f"Not run yet: {', '.join(f'`experiments/{name}.yaml`' for name in left)}."]
-    PAGE.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
-    print("wrote docs/results/experiments.md", f"without {', '.join(left)}" if left else "")
+    if unknown := [page for page in arguments.pages if page not in PAGES]:
+        parser.error(f"there is no page {unknown[0]!r}: take {', '.join(PAGES)}")
+    for folder in arguments.pages or PAGES:
+        text, left = [HEAD.format(title=PAGES[folder].title, folder=folder)], []
+        for path in files(folder):
+            experiment = load(path)
+            workers = arguments.jobs or default_workers(experiment)
+            study = kept(experiment) if arguments.kept else complete(experiment, RUNS / path.stem, workers, False,
+                                                                     Console())  # fmt: skip
+            if study is None:
+                left.append(f"`{path.relative_to(ROOT)}`")
+            else:
+                text += ["", *written(study, list(study.tables()), "##")]
+        if left:
+            text += ["", f"Not run yet: {', '.join(left)}."]
+        page = ROOT / "docs" / "results" / f"{folder}.md"
+        page.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
+        print("wrote", page.relative_to(ROOT), f"without {', '.join(left)}" if left else "")
 
 
 if __name__ == "__main__":

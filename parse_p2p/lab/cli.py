@@ -18,9 +18,9 @@ EXAMPLES = """
   parse-lab topology ring.yaml --picture ring.svg
   parse-lab topology --compare ring:16 torus:16 watts-strogatz:16,k=4,p=0.3
   parse-lab topology torus.yaml --suggest --degree 4
-  parse-lab compare experiments/equal-bytes.yaml      stop and go on as you like
-  parse-lab compare experiments/equal-bytes.yaml --seeds 1 --picture
-  parse-lab compare experiments/equal-bytes.yaml --engine ray
+  parse-lab compare experiments/baselines/equal-bytes.yaml   stop and go on as you like
+  parse-lab compare experiments/baselines/equal-bytes.yaml --seeds 1 --picture
+  parse-lab compare experiments/baselines/equal-bytes.yaml --engine ray
   parse-lab tensorboard runs/ring-parse-htad-s0
   parse-lab pid runs/ring-parse-htad-s0               what its slices hold
   parse-lab pid runs/ring-parse-htad-s0 --every 5 --k 4

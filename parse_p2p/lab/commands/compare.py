@@ -191,7 +191,9 @@ def _listed(values: Iterable[object]) -> str:
 
 
 def _short(path: Path) -> str:
-    return str(Path(path.parent.name) / path.name)
+    """As one would type it here, or its last two names."""
+    whole, here = path.resolve(), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else Path(path.parent.name) / path.name)
 
 
 def _picture(study: "Study", path: Path) -> Path:

@@ -254,7 +254,7 @@ def test_so_does_what_is_wrong_with_its_run_file(tmp_path):
         Job(chosen, chosen.combinations()[0], 0, rounds=0).run()
 
 
-SHIPPED = load(ROOT / "experiments" / "equal-bytes.yaml")
+SHIPPED = load(ROOT / "experiments" / "baselines" / "equal-bytes.yaml")
 ROWS = {dict(labels)["method"]: labels for labels in SHIPPED.combinations()[:18]}
 
 

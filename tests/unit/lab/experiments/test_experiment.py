@@ -8,7 +8,7 @@ from parse_p2p.config.run_plan import RunPlan
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.experiments.experiment import Job, load, tables
 
-SHIPPED = sorted((ROOT / "experiments").glob("*.yaml"))
+SHIPPED = sorted((ROOT / "experiments").rglob("*.yaml"))
 BASE = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 2, "motion": 2}}, "rounds": 2}
 GOOD = {
     "base": "base.yaml",
