@@ -102,7 +102,7 @@ class RunPlan:
         fits = True
         for problem in _found(
             lambda: validation.unlike(run, method, specs, self.schema),
-            lambda: validation.unsuited(run, method, self.options, self.schema),
+            lambda: validation.unsuited(run, method, self.options, self.schema, specs),
             self.data.problems,
         ):
             fits = False

@@ -50,7 +50,9 @@ def unlike(run: RunFile, method: Method, specs: Iterable[AgentSpec], schema: Dat
         )
 
 
-def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema) -> Iterator[str]:
+def unsuited(
+    run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema, specs: Iterable[AgentSpec]
+) -> Iterator[str]:
     """What the run file asks that its task does not have."""
     task = schema.solved
     if run.stream is not None and run.stream.shift:
@@ -77,6 +79,8 @@ def unsuited(run: RunFile, method: Method, chosen: BaseModel, schema: DataSchema
         yield f"train.class_weights: {run.train.class_weights} weighs classes, {where}: leave it out"
     if run.train.prior:
         yield f"train.prior: it corrects for how frequent classes are, {where}: leave it out"
+    for name in {spec.model.weighting: None for spec in specs if spec.model.chosen("weighting").needs_classes}:
+        yield f"model.weighting: {name} counts how frequent classes are, {where}: take weighting: none"
     if run.tasks:
         yield f"tasks: they are made of classes, {where}: leave them out"
     if run.stream is not None:

@@ -448,12 +448,15 @@ class Learner:
 
     @torch.no_grad()
     def learn_weights(self, broken: Collection[Modality] = ()) -> None:
-        """Learn what weighs the modalities of predictions, from the training samples as the network sees them now.
+        """Learn what weighs predictions, from the training samples and how the network sees them now.
 
         Without the modalities that are ``broken``, of which this round's samples show nothing.
         """
         weigher, data = self.model.weighting, self.data
-        if not isinstance(weigher, Weigher) or type(weigher).learn is Weigher.learn or not len(data):
+        if not isinstance(weigher, Weigher) or not len(data):
+            return
+        weigher.count(data)
+        if type(weigher).learn is Weigher.learn:  # it does not look at latents
             return
         self.model.eval()
         seen: dict[Modality, list[Tensor]] = {}

@@ -50,7 +50,9 @@ class ModelOptions(OptionsBeside):
         "auto", description="fission (three slices), monolithic …; auto: the method's own"
     )
     weighting: Annotated[str, Named(plugins.WEIGHTINGS)] = Field(
-        "none", description="how much a modality counts in a prediction: reliability, by how usual it looks, or none"
+        "none",
+        description="what counts more in a prediction: reliability, modalities that look usual; own-labels, classes "
+        "that the agent often has; branches; or none",
     )
     init: str = Field("common", pattern="^(common|own)$", description="same start for equal parts, or each its own")
     initialisation: Initialisation = Field(

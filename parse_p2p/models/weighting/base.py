@@ -14,6 +14,7 @@ itself; what it has as parameters is shared as the method's table says of its pa
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -44,6 +45,9 @@ class Weigher(nn.Module):
 
         Called after every round, with what the network then says.
         """
+
+    def count(self, train: Dataset) -> None:
+        """Learn how often each class is there, of all training samples. Called after every round."""
 
     def fit(self, said: Sequence[tuple[Outputs, Batch]]) -> None:
         """Fit to what the network says of all samples that are kept (``Weighting.keeps_apart``), by what they lack.
@@ -81,6 +85,9 @@ class Weighting(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    needs_classes: ClassVar[bool] = False
+    """Whether it looks at the class of each sample."""
+
     @property
     def keeps_apart(self) -> float:
         """The share of an agent's training samples that it keeps for itself, and that are never trained on."""
@@ -106,6 +113,16 @@ class Weighting(BaseModel):
 def joined(latents: Latents) -> dict[Modality, Tensor]:
     """The slices of each modality side by side, (B, d_m)."""
     return {m: torch.cat(list(slices.values()), dim=1) for m, slices in latents.items()}
+
+
+@torch.no_grad()
+def probed(network: Network, shapes: InputShapes) -> Outputs:
+    """What a network says of two samples of zeros, or of one token, for their shapes; it stays as it is."""
+    training = network.training
+    network.eval()
+    outputs: Outputs = network({m: two_samples(shape) for m, shape in shapes.items()})
+    network.train(training)
+    return outputs
 
 
 def weigh(network: Network, shapes: InputShapes, name: str, weighting: Weighting) -> Network:
@@ -143,11 +160,8 @@ def _refuse(network: Network, shapes: InputShapes, name: str) -> None:
 
 @torch.no_grad()
 def _widths(network: Network, shapes: InputShapes, name: str) -> dict[Modality, int]:
-    """How wide the latents of each modality are: those of two samples of zeros, or of one token."""
-    training = network.training
-    network.eval()
-    outputs = network({m: two_samples(shape) for m, shape in shapes.items()})
-    network.train(training)
+    """How wide the latents of each modality are."""
+    outputs = probed(network, shapes)
     if missing := [m for m in shapes if m not in outputs.latents]:
         raise ConfigError(
             f"model.weighting: {name} weighs modalities by their latents, and a {type(network).__name__} gives none "

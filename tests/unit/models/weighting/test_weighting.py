@@ -18,7 +18,7 @@ from parse_p2p.data import samples
 from parse_p2p.data.tasks.regression import Regression
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.fission import Fission
-from parse_p2p.models.weighting.base import MOST, Weigher, joined, weigh
+from parse_p2p.models.weighting.base import MOST, Weigher, joined, probed, weigh
 from parse_p2p.models.weighting.reliability import FURTHEST, Reliability, Reliable
 from parse_p2p.serving import exported, onnx
 from parse_p2p.serving.evaluation import evaluate
@@ -292,6 +292,15 @@ def test_an_exported_folder_runs_no_weighting_that_is_not_trusted(tmp_path, run)
     path.write_text(json.dumps({**config, "model": {**config["model"], "weighting": "antigravity.fly"}}))
     with pytest.raises(ConfigError, match=r"names 'antigravity\.fly', which would be run"):
         parse_p2p.load(tmp_path / "a2")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_that_is_looked_at_stays_as_it_is(training):
+    network, seen = plans.network(), []
+    network.register_forward_hook(lambda module, inputs, said: seen.append((module.training, torch.is_grad_enabled())))
+    network.train(training)
+    shapes = {kind: x.shape for kind, x in probed(network, plans.BOTH).latents[AUDIO].items()}
+    assert network.training is training and seen == [(False, False)] and shapes[Kind.REDUNDANT] == (2, 16)
 
 
 # what is refused
