@@ -6,6 +6,7 @@ from typing import Any
 import pictures
 import pytest
 import reference_pages
+import results
 import typer
 import yaml
 from mkdocs.exceptions import PluginError
@@ -33,6 +34,17 @@ def test_every_page_is_in_the_navigation_once():
     written = [str(path.relative_to(DOCS).as_posix()) for path in DOCS.rglob("*.md")]
     assert sorted(listed(site["nav"])) == sorted([*written, *reference_pages.PAGES])
     assert site["strict"] and site["theme"]["font"] is False
+
+
+def test_every_experiment_belongs_to_a_page_and_what_comes_first_is_there():
+    folders = {path.parent for path in (ROOT / "experiments").rglob("*.yaml")}
+    assert {folder.name for folder in folders} == set(results.PAGES)
+    for folder in folders:
+        found = results.files(folder.name)
+        assert sorted(found) == sorted(folder.glob("*.yaml"))
+        assert [path.stem for path in found][: len(results.PAGES[folder.name].first)] == [
+            *results.PAGES[folder.name].first
+        ]
 
 
 def test_every_picture_is_shown_on_a_page():
