@@ -40,11 +40,9 @@ def test_every_experiment_belongs_to_a_page_and_what_comes_first_is_there():
     folders = {path.parent for path in (ROOT / "experiments").rglob("*.yaml")}
     assert {folder.name for folder in folders} == set(results.PAGES)
     for folder in folders:
-        found = results.files(folder.name)
+        found, first = results.files(folder.name), results.PAGES[folder.name].first
         assert sorted(found) == sorted(folder.glob("*.yaml"))
-        assert [path.stem for path in found][: len(results.PAGES[folder.name].first)] == [
-            *results.PAGES[folder.name].first
-        ]
+        assert tuple(path.stem for path in found[: len(first)]) == first
 
 
 def test_every_picture_is_shown_on_a_page():
