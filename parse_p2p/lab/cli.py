@@ -18,7 +18,7 @@ EXAMPLES = """
   parse-lab topology ring.yaml --picture ring.svg
   parse-lab topology --compare ring:16 torus:16 watts-strogatz:16,k=4,p=0.3
   parse-lab topology torus.yaml --suggest --degree 4
-  parse-lab compare experiments/baselines/equal-bytes.yaml   stop and go on as you like
+  parse-lab compare experiments/baselines/equal-bytes.yaml   stop and go on
   parse-lab compare experiments/baselines/equal-bytes.yaml --seeds 1 --picture
   parse-lab compare experiments/baselines/equal-bytes.yaml --engine ray
   parse-lab tensorboard runs/ring-parse-htad-s0
