@@ -3,10 +3,12 @@
 from typing import Any
 
 import plans
+import pytest
 
 from parse_p2p.data.base import split
 from parse_p2p.lab.experiments.recorded_simulation import record
 from parse_p2p.launch.run_folder import RunFolder
+from parse_p2p.serving import onnx
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "fission": {"method": "parse"},
@@ -35,6 +37,16 @@ def measured(plan):
 def asked(plan, me):
     """What an agent's model can be asked about, by its modalities."""
     return {m: measured(plan).inputs[m] for m in plan.senses(me, plan.run.rounds - 1)}
+
+
+def graph_says(model, folder, x):
+    """What the ONNX graph of a model, written into that folder, says; where nothing runs it the test is skipped."""
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    onnx.write(model, folder)
+    session = runtime.InferenceSession(folder / onnx.FILE)
+    (said,) = session.run([model.task.output], {m: each.numpy() for m, each in x.items()})
+    return said
 
 
 def scaled_by(plan, scale):

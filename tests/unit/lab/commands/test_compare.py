@@ -15,10 +15,12 @@ import loaded
 import pytest
 import running
 import yaml
+from at_once import Here
 from tiny import TINY
 
 from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError
+from parse_p2p.lab.commands.compare import written
 from parse_p2p.lab.experiments.engines import ENGINES, one
 from parse_p2p.lab.experiments.experiment import Job, load
 from parse_p2p.lab.experiments.experiment_tables import Study
@@ -267,6 +269,22 @@ def test_measures_are_asked_of_the_agents(tmp_path):
     outcome = one(Job(chosen, chosen.combinations()[0], 0).run(), "k", "simulator", chosen.measures, Path())
     assert outcome.measures["a0"] == outcome.accuracy["a0"][-1]
     assert 0 <= outcome.measures["audio+motion without synergistic"] <= 1
+
+
+def test_a_page_names_its_file_as_one_would_type_it(tmp_path, monkeypatch):
+    inside = tmp_path / "questions" / "mine"
+    inside.mkdir(parents=True)
+    chosen = load(experiment(inside, axes={"method": ["local"]}, baseline="local", tune=None, seeds=[0]))
+    with Sweep(ResultStore(tmp_path / "o"), 1, pool=Here) as sweep:
+        study = Study(chosen, sweep)
+        study.run()
+    for folder, name in (
+        (tmp_path, "questions/mine/mine.yaml"),
+        (inside, "mine.yaml"),
+        (tmp_path / "o", "mine/mine.yaml"),
+    ):
+        monkeypatch.chdir(folder)
+        assert f"`parse-lab compare {name}`" in "\n".join(written(study, []))
 
 
 def test_a_column_that_no_row_has_is_refused_and_one_that_some_have_stands_where_they_are(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import running
 import torch
 from torch.nn.functional import one_hot
-from trained import asked, recorded
+from trained import asked, graph_says, recorded
 
 import parse_p2p
 from parse_p2p.core.errors import ConfigError
@@ -19,7 +19,6 @@ from parse_p2p.models.base import Outputs
 from parse_p2p.models.weighting.base import weigh
 from parse_p2p.models.weighting.branches import Branches, Options
 from parse_p2p.runtime.modality_handover import carry
-from parse_p2p.serving import onnx
 
 BRANCHES = {"weighting": "branches", "ridge": 1.0}
 MODEL = {"model": BRANCHES}
@@ -229,13 +228,7 @@ def test_a_model_predicts_alike_wherever_it_is(tmp_path):
     expected = mine.model.prediction(outputs)
     assert not torch.allclose(expected, outputs.logits(), atol=1e-3)
     assert torch.equal(model.predict(x), expected.detach().softmax(1))
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    onnx.write(model, tmp_path)
-    (said,) = runtime.InferenceSession(tmp_path / onnx.FILE).run(
-        [model.task.output], {m: each.numpy() for m, each in x.items()}
-    )
-    assert np.allclose(said, model.predict(x), rtol=0, atol=1e-5)
+    assert np.allclose(graph_says(model, tmp_path, x), model.predict(x), rtol=0, atol=1e-5)
 
 
 def test_a_state_brings_them_back():

@@ -7,7 +7,7 @@ import plans
 import pytest
 import running
 import torch
-from trained import NETWORKS, asked, recorded
+from trained import NETWORKS, asked, graph_says, recorded
 
 import parse_p2p
 from parse_p2p.core.errors import ConfigError
@@ -15,7 +15,7 @@ from parse_p2p.data.tasks.classification import CLASSIFICATION
 from parse_p2p.lab.measures import own_labels
 from parse_p2p.models.base import Outputs
 from parse_p2p.models.weighting.own_labels import OwnLabels
-from parse_p2p.serving import exported, onnx
+from parse_p2p.serving import exported
 
 MODEL = {"weighting": "own-labels"}
 SKEWED = {"partition": {"kind": "dirichlet", "alpha": 0.1}}
@@ -107,13 +107,7 @@ def test_a_model_predicts_alike_wherever_it_is(tmp_path):
     pytest.importorskip("safetensors")
     exported.write(model, exported.fresh(tmp_path / "a2"))
     assert torch.equal(parse_p2p.load(tmp_path / "a2").predict(x), model.predict(x))
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    onnx.write(model, tmp_path)
-    (said,) = runtime.InferenceSession(tmp_path / onnx.FILE).run(
-        [model.task.output], {m: each.numpy() for m, each in x.items()}
-    )
-    assert np.allclose(said, model.predict(x), rtol=0, atol=1e-5)
+    assert np.allclose(graph_says(model, tmp_path, x), model.predict(x), rtol=0, atol=1e-5)
 
 
 def test_numbers_have_no_classes_to_count():
