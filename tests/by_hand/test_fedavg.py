@@ -44,8 +44,8 @@ def heads(values, z):
     said = {"redundant": [linear(values, "heads.m·redundant", z[m]["redundant"]) for m in z]}
     said |= {f"unique.{m}": [linear(values, f"heads.m·unique·{m}", z[m]["unique"])] for m in z}
     if len(z) > 1:
-        factors = [1 + linear(values, f"heads.m·synergistic.factors.{i}", z[m]["synergistic"]) for i, m in enumerate(z)]
-        said["synergistic"] = [linear(values, "heads.m·synergistic.head", torch.stack(factors).prod(0))]
+        one, other = (linear(values, f"heads.m·synergistic.factors.{i}", z[m]["synergistic"]) for i, m in enumerate(z))
+        said["synergistic"] = [(one * other) @ values["heads.m·synergistic.head.weight"].T]
     return said
 
 

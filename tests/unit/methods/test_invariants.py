@@ -184,8 +184,8 @@ def plainly(weights, x):
 
     redundant = [head("redundant", latents[m][0]) for m in latents]
     unique = [head(f"unique.{m}", latents[m][1]) for m in latents]
-    one, other = (1 + head("synergistic", latents[m][2], f".factors.{i}") for i, m in enumerate(latents))
-    return redundant, unique, head("synergistic", one * other, ".head")
+    one, other = (head("synergistic", latents[m][2], f".factors.{i}") for i, m in enumerate(latents))
+    return redundant, unique, linear(one * other, weights[f"heads.{key_of('synergistic')}.head.weight"])
 
 
 def loss_of(weights, batch):
