@@ -30,7 +30,7 @@ class Page:
 PAGES = {
     "parse": Page("PARSE, its rivals and its parts", ("rivals", "own-labels", "bits", "losses", "slices")),
     "baselines": Page("All methods, and their modules", ("equal-bytes", "baselines", "graphs-of-fedavg")),
-    "conditions": Page("What else it depends on", ("recipe", "architecture", "mixes", "modalities", "families")),
+    "conditions": Page("What else it depends on", ("recipe", "mixes", "modalities", "families")),
 }
 
 HEAD = """# {title}

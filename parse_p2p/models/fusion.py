@@ -38,7 +38,7 @@ class Product(nn.Module):
 
 
 class Bilinear(nn.Module):
-    """Low-rank bilinear pooling: project each slice, multiply, read out; of more than two, the products of every subset.
+    """Low-rank bilinear pooling: project each slice, multiply those of every subset of two or more, read out.
 
     What is left of Π (1 + f_m) without 1 + Σ f_m: the terms on two modalities or more, as those of higher order in a
     functional analysis of variance (arXiv 2502.15215). What one modality says alone, and how frequent classes are, is

@@ -255,13 +255,15 @@ def test_so_does_what_is_wrong_with_its_run_file(tmp_path):
 
 
 SHIPPED = load(ROOT / "experiments" / "baselines" / "equal-bytes.yaml")
-ROWS = {dict(labels)["method"]: labels for labels in SHIPPED.combinations()[:18]}
+RIVALS = load(ROOT / "experiments" / "parse" / "rivals.yaml")
+ROWS = {dict(row)["method"]: (chosen, row) for chosen in (RIVALS, SHIPPED) for row in reversed(chosen.combinations())}
 
 
 @pytest.mark.parametrize("method", ["parse", "harmony", "fedavg", "creamfl", "fedafd", "fedcmi", "fedmosaic"])
 def test_runs_that_count_bytes_send_what_runs_that_train_send(method):
-    whole = Job(SHIPPED, ROWS[method], 0, rounds=3)
-    quick = traffic_job(SHIPPED, ROWS[method], 3)
+    chosen, row = ROWS[method]
+    whole = Job(chosen, row, 0, rounds=3)
+    quick = traffic_job(chosen, row, 3)
     expected = one(whole.run(), "k", "simulator", [], Path()).bytes
     assert one(quick.run(), "k", quick.engine, quick.measures, Path()).bytes == expected and max(expected) > 0
 
@@ -302,10 +304,11 @@ def test_where_only_bytes_are_asked_an_agent_takes_one_step_a_round(monkeypatch)
 
     monkeypatch.setattr(Learner, "step", counted)
     long = SHIPPED.model_copy(update={"settings": {**SHIPPED.settings, "train.epochs": 3}})
-    job = traffic_job(long, ROWS["parse"], 2)
+    _, row = ROWS["parse"]
+    job = traffic_job(long, row, 2)
     one(job.run(), "k", job.engine, [], Path())
     assert len(steps) == 2 * 8
-    one(Job(SHIPPED, ROWS["parse"], 0, rounds=2).run(), "k", "simulator", [], Path())
+    one(Job(SHIPPED, row, 0, rounds=2).run(), "k", "simulator", [], Path())
     assert len(steps) > 2 * 16 * 2
 
 
