@@ -214,7 +214,7 @@ def test_a_fusion_gives_logits_and_hears_every_slice(name, modalities):
 
 
 def test_bilinear_fusion_of_two_is_the_product_of_their_factors():
-    layer = fusion.build("bilinear", 2, 2, 2, 2)
+    layer = fusion.Bilinear(2, 2, 2, 2)
     (first, second), head = layer.factors, layer.head
     for factor, weight, bias in ((first, [[1.0, 2], [0, 1]], [0.5, 0.0]), (second, [[3.0, 0], [1, 1]], [0.0, -1.0])):
         factor.weight.data, factor.bias.data = torch.tensor(weight), torch.tensor(bias)
@@ -226,7 +226,7 @@ def test_bilinear_fusion_of_two_is_the_product_of_their_factors():
 
 @given(f=st.lists(st.floats(-3, 3), min_size=2, max_size=4))
 def test_bilinear_fusion_sums_the_products_of_every_two_or_more(f):
-    layer = fusion.build("bilinear", len(f), 1, 1, 1)
+    layer = fusion.Bilinear(len(f), 1, 1, 1)
     for parameter in layer.parameters():
         parameter.data.fill_(float(parameter.ndim > 1))  # factors are the slices themselves, and no bias
     subsets = [some for k in range(2, len(f) + 1) for some in combinations(f, k)]
@@ -236,7 +236,7 @@ def test_bilinear_fusion_sums_the_products_of_every_two_or_more(f):
 
 @pytest.mark.parametrize("silent", [0, 1])
 def test_bilinear_fusion_has_nothing_to_say_of_one_modality_alone(silent):
-    layer = fusion.build("bilinear", 2, 6, 8, 3)
+    layer = fusion.Bilinear(2, 6, 8, 3)
     for parameter in layer.factors[silent].parameters():
         parameter.data.zero_()
     assert not layer([torch.randn(5, 6), torch.randn(5, 6)]).any()
