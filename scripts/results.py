@@ -28,7 +28,7 @@ class Page:
 
 
 PAGES = {
-    "parse": Page("PARSE, its rivals and its parts", ("rivals", "own-labels", "bits", "losses", "slices")),
+    "parse": Page("PARSE, its rivals and its parts", ("rivals", "own-labels", "losses", "slices")),
     "baselines": Page("All methods, and their modules", ("equal-bytes", "baselines", "graphs-of-fedavg")),
     "conditions": Page("What else it depends on", ("recipe", "mixes", "modalities", "families")),
 }
