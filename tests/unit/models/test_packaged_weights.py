@@ -64,7 +64,7 @@ SLICE = 6 // 3
 HEARD, SEEN, CLASSES = 128, 8 * 8, len(voices.VOWELS)
 ROWS = 3 * SLICE * (HEARD + 1) + 3 * SLICE * (SEEN + 1)  # redundant, unique, synergistic
 LINEAR = 3 * CLASSES * (SLICE + 1)  # what both say, and what each says alone
-FUSION = 2 * 8 * (SLICE + 1) + CLASSES * (8 + 1)
+FUSION = 2 * 8 * (SLICE + 1) + CLASSES * 8
 
 
 def test_a_packaged_trunk_stays_to_the_bit_and_rows_and_heads_alone_are_sent(recordings, tmp_path):
