@@ -26,7 +26,7 @@ def test_a_file_dropped_while_agents_run_is_taken_in_and_a_broken_one_refused(tm
     file, out = arriving.study(tmp_path, {"drift": "shift"}, rounds=12, faults=[SLOW]), tmp_path / "run"
     with running.started(file, out, "--no-alone") as process:
         running.until_round(out, "a0", 0)
-        (tmp_path / "in/a0/bad.csv").write_text(arriving.HEAD + "1,2,yes\n3,four,no\n")
+        arriving.drop_text(tmp_path / "in/a0/bad.csv", arriving.HEAD + "1,2,yes\n3,four,no\n")
         arriving.drop(tmp_path / "in/a0/good.csv", 60, offset=6)
         code, printed = running.ended(process)
     assert code == 0, printed

@@ -29,9 +29,14 @@ def text(x, y):
 
 
 def drop(path, count=20, seed=0, **how):
-    """A file under its name when it is complete."""
+    """A file of samples under its name when it is complete."""
+    drop_text(path, text(*samples(count, seed, **how)))
+
+
+def drop_text(path, said):
+    """Any file likewise: of one that grows under its name an agent may see, and refuse, the half."""
     whole = path.with_name(f".{path.name}")
-    whole.write_text(text(*samples(count, seed, **how)))
+    whole.write_text(said)
     whole.rename(path)
 
 
