@@ -12,7 +12,7 @@ from rich.console import Console
 
 from parse_p2p.lab.commands.compare import RUNS, complete, default_workers, written
 from parse_p2p.lab.experiments.experiment import Experiment, Job, load
-from parse_p2p.lab.experiments.experiment_tables import Study
+from parse_p2p.lab.experiments.experiment_tables import Study, of_one_page
 from parse_p2p.lab.experiments.result_store import ResultStore
 from parse_p2p.lab.experiments.sweep import Sweep
 
@@ -28,7 +28,8 @@ class Page:
 
 
 PAGES = {
-    "parse": Page("PARSE, its rivals and its parts", ("rivals", "own-labels", "losses", "slices")),
+    "rivals": Page("PARSE, its rivals and its ablations", ("rivals", "people")),
+    "parse": Page("How PARSE does it", ("losses", "slices", "own-labels")),
     "baselines": Page("All methods, and their modules", ("equal-bytes", "baselines", "graphs-of-fedavg")),
     "conditions": Page("What else it depends on", ("recipe", "mixes", "modalities", "families")),
 }
@@ -37,8 +38,8 @@ HEAD = """# {title}
 
 Made by `scripts/results {folder}` from the files of `experiments/{folder}/`; do not edit by hand.
 
-Each section is the output of `parse-lab compare` on one file; what it shows stands below its tables. The
-[summary](index.md) says what they show together, and the limits.
+Each section is the output of `parse-lab compare` on one file, but that its p values are corrected for all comparisons of
+this page; what it shows stands below its tables. The [summary](index.md) says what they show together, and the limits.
 """
 
 
@@ -80,7 +81,7 @@ def main() -> None:
     if unknown := [page for page in arguments.pages if page not in PAGES]:
         parser.error(f"there is no page {unknown[0]!r}: take {', '.join(PAGES)}")
     for folder in arguments.pages or PAGES:
-        text, left = [HEAD.format(title=PAGES[folder].title, folder=folder)], []
+        studies, left = [], []
         for path in files(folder):
             experiment = load(path)
             workers = arguments.jobs or default_workers(experiment)
@@ -89,7 +90,11 @@ def main() -> None:
             if study is None:
                 left.append(f"`{path.relative_to(ROOT)}`")
             else:
-                text += ["", *written(study, list(study.tables()), "##")]
+                studies.append(study)
+        of_one_page(studies)
+        text = [HEAD.format(title=PAGES[folder].title, folder=folder)]
+        for study in studies:
+            text += ["", *written(study, list(study.tables()), "##")]
         if left:
             text += ["", f"Not run yet: {', '.join(left)}."]
         page = ROOT / "docs" / "results" / f"{folder}.md"

@@ -40,7 +40,7 @@ def learn(hand, hub, g, fixed, o):
 
 
 def test_these_are_the_defaults():
-    assert Options().model_dump() | {"deadline": 0.0} == DEFAULTS | {"deadline": 0.0}
+    assert Options().model_dump() == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ OWN = [{}, {"beta": 0.2}, {"beta": 0.0}, {"discriminator_rate": 2.0}, {"gate_rat
 
 
 def test_these_are_the_defaults():
-    assert Options().model_dump() | {"deadline": 0.0} == DEFAULTS | {"deadline": 0.0}
+    assert Options().model_dump() == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

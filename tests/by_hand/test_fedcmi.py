@@ -121,7 +121,7 @@ CASES = [{}, {"lambda1": 0.5}, {"lambda1": 0.0}, {"lambda2": 0.3}, {"branch": 0.
 
 
 def test_these_are_the_defaults():
-    assert Options().model_dump() | {"deadline": 0.0} == DEFAULTS | {"deadline": 0.0}
+    assert Options().model_dump() == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

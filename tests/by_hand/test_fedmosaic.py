@@ -165,7 +165,7 @@ CASES = [{}, {"branch": 0.5}, {"relevance": "uniform"}, {"similarity": "column"}
 
 
 def test_these_are_the_defaults():
-    assert Options().model_dump() | {"deadline": 0.0} == DEFAULTS | {"deadline": 0.0}
+    assert Options().model_dump() == DEFAULTS | {"deadline": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -178,10 +178,10 @@ def _how(study: "Study") -> Iterator[str]:
             f"nothing has as many as {base}; '(too dear)' marks a row of which one round costs more than that, and "
             f"'(capped)' one with {MOST} times the rounds of {base}, the most that a row may have."
         )
-    if (tests := study.comparisons) > 0:
+    if (tests := study.comparisons).number > 0:
         yield (
             "Differences are paired by seed: p is that of the paired t-test with Holm's correction over all "
-            f"{tests} comparisons of this experiment, and 'better' and 'worse' hold at 5 %; g is Hedges' effect size "
+            f"{tests.number} comparisons of {tests.of}, and 'better' and 'worse' hold at 5 %; g is Hedges' effect size "
             "of paired differences, in their deviations between seeds."
         )
 

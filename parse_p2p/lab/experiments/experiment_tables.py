@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from parse_p2p.config import run_file
 from parse_p2p.core.errors import ConfigError, P2PError, nearest
 from parse_p2p.lab.experiments import over_sets
 from parse_p2p.lab.experiments.equal_bytes import EqualBytes
@@ -42,6 +43,18 @@ class Table:
         return ", ".join(self.common.values())
 
 
+@dataclass(frozen=True)
+class Comparisons:
+    """Tests of an experiment: how many were corrected together, ``of`` what, and what each found.
+
+    ``found`` is by the labels of a row, or by the numbers of a claim and of a table.
+    """
+
+    of: str
+    number: int
+    found: Mapping[Any, Difference]
+
+
 class Study:
     """Raises P2PError when asked for a combination of which every seed failed."""
 
@@ -54,11 +67,17 @@ class Study:
     def run(self) -> None:
         """Find the rounds that rows have, tune, then run what is reported; what is done already is not run again.
 
-        Raises ConfigError for measures of real processes, before anything is run.
+        Raises ConfigError for measures of real processes, and for sets that are one, before anything is run.
         """
         experiment = self.experiment
         if experiment.measures and experiment.engine == "processes":
             raise ConfigError(f"{experiment.path}: measures: they need the agents at hand; take the engine simulator")
+        sets = {self._data_set(labels) for labels in experiment.combinations()} if experiment.sets else set()
+        if len(sets) == 1:
+            raise ConfigError(
+                f"{experiment.path}: sets: all labels of the axis {experiment.sets!r} are tasks of one data set, "
+                f"{sets.pop()}; give two data sets or more, or leave sets out"
+            )
         self.equal_bytes.run()
         self.tuning.run()
         self.sweep.complete(job for labels in experiment.combinations() for job in self._jobs(labels))
@@ -117,8 +136,8 @@ class Study:
             columns[experiment.tune.key.rpartition(".")[2]] = {
                 row_label(experiment, labels): self._tuned(labels) for labels in members
             }
-        heading = f"{experiment.baseline} less this row"
-        if found := {row: self._found[labels] for labels, row in self._rows(members) if labels in self._found}:
+        heading, tested = f"{experiment.baseline} less this row", self.comparisons.found
+        if found := {row: tested[labels] for labels, row in self._rows(members) if labels in tested}:
             columns[heading] = {row: str(d) for row, d in found.items()}
             columns["p"] = {row: shown_p(d.p) for row, d in found.items()}
             columns["g"] = {row: shown_g(d.g) for row, d in found.items()}
@@ -156,13 +175,13 @@ class Study:
 
     # comparisons
 
-    @property
-    def comparisons(self) -> int:
-        """How many tests the tables and claims of the experiment make; all are corrected together."""
-        return len(self._family)
+    @cached_property
+    def comparisons(self) -> "Comparisons":
+        """Of its tables and claims; all are corrected together, and by ``of_one_page`` with those of others."""
+        return Comparisons("this experiment", len(self.family), _corrected([self])[0])
 
     @cached_property
-    def _family(self) -> dict[Any, list[float]]:
+    def family(self) -> dict[Any, list[float]]:
         """Of all tests of the experiment the differences by seed: by row, and by claim and table."""
         experiment, found = self.experiment, dict[Any, list[float]]()
         groups = [members for _, members in tables(experiment)]
@@ -182,22 +201,26 @@ class Study:
                 found[i, j] = [a - b for a, b in zip(one, other, strict=True)]
         return found
 
-    @cached_property
-    def _found(self) -> dict[Any, Difference]:
-        return dict(zip(self._family, differences(list(self._family.values())), strict=True))
-
     def over_sets(self) -> Iterator[Table]:
-        """Rows compared over the sets of the experiment, one table for each combination of its other axes."""
+        """Rows compared over the data sets of the experiment, one table for each combination of its other axes."""
         experiment = self.experiment
-        sets, groups = experiment.sets, dict[tuple[tuple[str, str], ...], dict[str, list[float]]]()
+        sets, groups = experiment.sets, dict[tuple[tuple[str, str], ...], dict[str, dict[str, list[float]]]]()
         for labels in experiment.combinations() if sets is not None else ():
             rest = tuple((axis, label) for axis, label in labels if axis not in (sets, experiment.rows))
             mean = statistics.mean(o.scores()["all"] for o in self.outcomes(labels))
-            groups.setdefault(rest, {}).setdefault(row_label(experiment, labels), []).append(mean)
+            rows = groups.setdefault(rest, {}).setdefault(row_label(experiment, labels), {})
+            rows.setdefault(self._data_set(labels), []).append(mean)
         head = ["", f"{experiment.baseline} less this row", "ahead on", "p", "mean rank"]
-        for rest, scores in groups.items():
-            lines, notes = over_sets.body(scores, experiment.baseline), list(over_sets.notes(scores))
+        for rest, rows in groups.items():
+            scores = {row: [statistics.mean(tasks) for tasks in found.values()] for row, found in rows.items()}
+            tasks = sum(map(len, next(iter(rows.values())).values()))
+            lines, notes = over_sets.body(scores, experiment.baseline), list(over_sets.notes(scores, tasks))
             yield Table({sets or "": f"Over all {sets}", **dict(rest)}, head, lines, notes=notes)
+
+    def _data_set(self, labels: Labels) -> str:
+        """What labels of one data set have in common; each of people's own data is a set of its own."""
+        run = Job(self.experiment, labels, self.experiment.seeds[0]).run()
+        return dict(labels)[self.experiment.sets or ""] if run.dataset == run_file.OWN else run.dataset
 
     # costs and claims
 
@@ -222,7 +245,7 @@ class Study:
             return
         groups = list(tables(experiment))
         body = [
-            [claim["says"], *(str(self._found[i, j]) for j in range(len(groups)))]
+            [claim["says"], *(str(self.comparisons.found[i, j]) for j in range(len(groups)))]
             for i, claim in enumerate(experiment.claims)
         ]
         head = ["property", *(", ".join(common.values()) for common, _ in groups)]
@@ -268,3 +291,16 @@ def _measured(rows: Iterable[Sequence[Outcome]]) -> set[str]:
 def _paired(base: Sequence[Outcome], found: Sequence[Outcome]) -> list[float]:
     """The baseline less another row, over all agents, seed by seed."""
     return [a.scores()["all"] - b.scores()["all"] for a, b in zip(base, found, strict=True)]
+
+
+def of_one_page(studies: Sequence[Study]) -> None:
+    """Correct the tests of several experiments that have been run together, for they stand on one page."""
+    corrected = _corrected(studies)
+    for study, found in zip(studies, corrected, strict=True):
+        study.comparisons = Comparisons("this page", sum(map(len, corrected)), found)
+
+
+def _corrected(studies: Sequence[Study]) -> list[dict[Any, Difference]]:
+    families = [study.family for study in studies]
+    found = iter(differences([each for family in families for each in family.values()]))
+    return [dict(zip(family, found, strict=False)) for family in families]

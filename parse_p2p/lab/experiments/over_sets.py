@@ -1,4 +1,4 @@
-"""Rows compared over several data sets, each of which counts once.
+"""Rows compared over several data sets, each of which counts once, however many tasks are made of it.
 
 Seeds of one data set say how sure a difference is there; whether a method is ahead on data of a kind, only several sets
 can say. After Janez Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, Journal of Machine Learning
@@ -36,15 +36,19 @@ def differences(scores: Scores, first: str, second: str) -> list[float]:
     return [a - b for a, b in zip(scores[first], scores[second], strict=True)]
 
 
-def notes(scores: Scores) -> Iterator[str]:
-    """What a reader has to know of such a table."""
+def notes(scores: Scores, tasks: int) -> Iterator[str]:
+    """What a reader has to know of such a table, whose sets have that many ``tasks`` together."""
     sets = len(next(iter(scores.values())))
+    of = f" of its tasks, {tasks} in all, and" if tasks > sets else ""
     yield (
-        f"Each of {sets} sets counts once, by its means over seeds. p is that of Wilcoxon's exact two-sided "
+        f"Each of {sets} data sets counts once, by the mean{of} over seeds. p is that of Wilcoxon's exact two-sided "
         "signed-rank test over sets, with Holm's correction over the rows of this table; rank 1 is the best."
     )
-    if (least := 2 / 2**sets) >= LEVEL:
-        yield f"With {sets} sets no p can be below {least:.3f}: at 5 % nothing can be shown here, however large it is."
+    if (least := min(1.0, 2 / 2**sets * (len(scores) - 1))) >= LEVEL:
+        yield (
+            f"With {sets} sets and {len(scores)} rows no p can be below {least:.3f}: at 5 % nothing can be shown here, "
+            "however large it is."
+        )
     if len(scores) > 2:
         chi, f, p = friedman(list(scores.values()))
         low, high = len(scores) - 1, (len(scores) - 1) * (sets - 1)

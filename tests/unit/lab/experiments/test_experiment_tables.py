@@ -11,11 +11,12 @@ from scipy import stats
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.commands.compare import shown, written
 from parse_p2p.lab.experiments.experiment import load
-from parse_p2p.lab.experiments.experiment_tables import Study
+from parse_p2p.lab.experiments.experiment_tables import Study, of_one_page
 from parse_p2p.lab.experiments.result_store import Outcome
 from parse_p2p.lab.experiments.statistics import hedges, holm
 
 BASE = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 2, "motion": 2}}, "rounds": 2}
+SETS = {"one": {"dataset": "htad"}, "two": {"dataset": "bits"}, "three": {"dataset": "watch"}}
 LEADS = {"parse": 0.0, "local": -0.2, "harmony": -0.01}
 COSTS = {"parse": 1000.0, "local": 0.0, "harmony": 600.0}
 NOISE = {"parse": [1, 2, 3, 4, 5], "local": [2, 1, 4, 3, 9], "harmony": [5, 1, 2, 2, 4]}
@@ -47,7 +48,7 @@ class Made:
 
 def study(tmp_path, tuned=lambda value: 0.5, **changes):
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
-    axes = {"data": {"one": {}, "two": {}, "three": {}}, "method": ["parse", "local", "harmony"]}
+    axes = {"data": SETS, "method": ["parse", "local", "harmony"]}
     (tmp_path / "mine.yaml").write_text(
         yaml.safe_dump({"base": "base.yaml", "axes": axes, "baseline": "parse"} | changes, sort_keys=False)
     )
@@ -81,7 +82,7 @@ def test_p_is_corrected_over_all_tables_and_claims_of_the_experiment_together(tm
     claims = [stats.ttest_1samp([b - a for a, b in zip(lead(data, "harmony"), lead(data, "local"), strict=True)], 0)
               for data in ("one", "two", "three")]  # fmt: skip
     corrected = holm([*plain.values(), *(float(c.pvalue) for c in claims)])
-    assert made.comparisons == 9
+    assert made.comparisons.number == 9
     for table, data in zip(made.tables(), ("one", "two", "three"), strict=True):
         for row in ("local", "harmony"):
             p = corrected[keys.index((data, row))]
@@ -100,7 +101,7 @@ def test_p_is_corrected_over_all_tables_and_claims_of_the_experiment_together(tm
 
 def test_with_one_seed_nothing_is_tested(tmp_path):
     made = study(tmp_path, seeds=[0])
-    assert "p" not in next(made.tables()).head and made.comparisons == 0
+    assert "p" not in next(made.tables()).head and made.comparisons.number == 0
     assert "Holm" not in "\n".join(written(made, list(made.tables())))
 
 
@@ -125,12 +126,50 @@ def test_rows_are_compared_over_sets_once_for_each_combination_of_other_axes(tmp
     assert cell(table, "local", "parse less this row") == f"{mean:+.3f}"
     assert cell(table, "local", "ahead on") == "3 of 3" and cell(table, "local", "p") == "0.500"  # .25, twice
     assert table.heading == "Over all data" and table.heading in "\n".join(written(made, list(made.tables())))
-    axes = {"data": {"one": {}, "two": {}}, "mix": {"few": {}, "many": {}}, "method": ["parse", "local"]}
+    axes = {"data": {k: SETS[k] for k in ("one", "two")}, "mix": {"few": {}, "many": {}}, "method": ["parse", "local"]}
     assert [t.heading for t in study(tmp_path, sets="data", axes=axes).over_sets()] == [
         "Over all data, few",
         "Over all data, many",
     ]
     assert not list(study(tmp_path).over_sets())
+
+
+def test_tasks_of_one_data_set_count_once_together(tmp_path):
+    axes = {"data": SETS | {"three": {"dataset": "bits", "partition": {"kind": "dirichlet"}}},
+            "method": ["parse", "local", "harmony"]}  # fmt: skip
+    [table] = study(tmp_path, sets="data", axes=axes).over_sets()
+    one, two, three = (statistics.mean(lead(data, "local")) for data in SETS)
+    assert cell(table, "local", "parse less this row") == f"{(one + (two + three) / 2) / 2:+.3f}"
+    assert cell(table, "local", "ahead on") == "2 of 2"
+    assert table.notes[0].startswith("Each of 2 data sets counts once, by the mean of its tasks, 3 in all, and over")
+    own = {name: {"dataset": "own", "data": {"kind": "npz"}} for name in SETS}
+    [each] = study(tmp_path, sets="data", axes={**axes, "data": own}).over_sets()
+    assert cell(each, "local", "ahead on") == "3 of 3", "of people's own data each is a set"
+    assert each.notes[0].startswith("Each of 3 data sets counts once, by the mean over seeds.")
+
+
+def test_tasks_of_a_single_data_set_are_no_sets(tmp_path, monkeypatch):
+    monkeypatch.setattr(Made, "complete", None)
+    axes = {"data": {"one": {}, "two": {"partition": {"kind": "dirichlet"}}}, "method": ["parse", "local"]}
+    with pytest.raises(ConfigError, match=r"mine\.yaml: sets: all labels .* 'data' are tasks of one data set, htad"):
+        study(tmp_path, sets="data", axes=axes)
+
+
+def test_tests_of_one_page_are_corrected_together(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    axes = {"data": {"two": SETS["two"]}, "method": ["parse", "harmony"]}
+    one, other = study(tmp_path / "a"), study(tmp_path / "b", axes=axes)
+    keys = [(data, row) for data in SETS for row in ("local", "harmony")] + [("two", "harmony")]
+    plain = [float(stats.ttest_1samp(lead(*key), 0).pvalue) for key in keys]
+    before = float(cell(next(other.tables()), "harmony", "p"))
+    assert before == pytest.approx(plain[-1], abs=5e-4)
+    of_one_page([one, other])
+    ps = [cell(table, row, "p") for table in one.tables() for row in ("local", "harmony")]
+    ps.append(cell(next(other.tables()), "harmony", "p"))
+    assert ps == ["<0.001" if p < 0.001 else f"{p:.3f}" for p in holm(plain)] and float(ps[-1]) > before
+    for each in (one, other):
+        assert "over all 7 comparisons of this page" in "\n".join(written(each, list(each.tables())))
 
 
 def test_rows_on_equal_bytes_have_a_column_of_rounds_and_their_differences_are_those_of_whole_runs(

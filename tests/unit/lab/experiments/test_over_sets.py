@@ -90,7 +90,17 @@ def test_a_line_for_each_row_says_where_the_baseline_is_ahead():
         ["theirs", "+0.033", "2 of 3", "1.000", "1.67"],
         ["none", "+0.300", "3 of 3", "0.500", "3.00"],  # .25, twice by Holm
     ]
-    said = " ".join(notes(scores))
-    assert "With 3 sets no p can be below 0.250" in said and "F(2, 4)" in said
-    assert "no p can be" not in " ".join(notes({row: [*each, *each] for row, each in scores.items()}))
-    assert "Friedman" not in " ".join(notes({"a": [1, 2], "b": [2, 1]}))
+    said = " ".join(notes(scores, 3))
+    assert "With 3 sets and 3 rows no p can be below 0.500" in said and "F(2, 4)" in said
+    assert said.startswith("Each of 3 data sets counts once, by the mean over seeds.")
+    assert "by the mean of its tasks, 5 in all, and over seeds" in " ".join(notes(scores, 5))
+    assert "Friedman" not in " ".join(notes({"a": [1, 2], "b": [2, 1]}, 2))
+
+
+def test_what_no_p_can_show_is_what_is_left_by_the_correction():
+    def said(sets, rows):
+        return " ".join(notes({str(row): [float(row)] * sets for row in range(rows)}, sets))
+
+    assert "no p can be" not in said(6, 2) and "no p can be below 0.062" in said(6, 3)  # 2 / 64 for each other row
+    assert "no p can be" not in said(7, 4) and "no p can be below 0.062" in said(7, 5)
+    assert "no p can be below 1.000" in said(2, 9)

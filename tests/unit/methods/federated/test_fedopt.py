@@ -138,6 +138,11 @@ def test_the_rate_is_the_rules_own_where_none_is_given():
     assert [Options(server=server, server_lr=0.3).rate for server in SERVERS] == [0.3] * 4
 
 
+def test_these_are_the_defaults():
+    own = {name: Options().model_dump()[name] for name in ("server", "server_lr", "beta1", "beta2", "tau")}
+    assert own == {"server": "momentum", "server_lr": 0.0, "beta1": 0.5, "beta2": 0.99, "tau": 1e-3}
+
+
 def test_a_start_of_their_own_is_refused():
     with pytest.raises(ConfigError, match=r"has model\.init own, and the method 'fedopt' measures from a start"):
         plan(method="fedopt", model={"init": "own"})

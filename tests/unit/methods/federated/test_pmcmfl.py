@@ -154,6 +154,26 @@ def test_the_contrast_sets_in_after_the_warm_up():
     assert torch.equal(end(2, warm_up=2), end(2, contrast=0.0))
 
 
+@pytest.mark.parametrize("given", [{}, {"contrast": 0.7}, {"temperature": 0.9}, {"warm_up": 3}], ids=str)
+def test_training_after_the_first_round_has_the_contrast_by_its_weight_and_temperature(given):
+    def end(train):
+        at = local(plan(MIX, **SMALL), "a0", round=1)
+        draw = torch.Generator().manual_seed(3)
+        network_of(at.learner).prototypes.copy_(torch.randn(network_of(at.learner).prototypes.shape, generator=draw))
+        train(at)
+        return at.learner.buffer.values
+
+    values = {"contrast": 0.1, "temperature": 0.2} | given
+    terms = [
+        pmcmfl.masked,
+        *([] if "warm_up" in given else [pmcmfl.contrast(values["contrast"], values["temperature"])]),
+    ]
+    found = end(lambda at: pmcmfl.train(at, Options(**given)))
+    assert torch.equal(found, end(lambda at: at.learner.train(*terms)))
+    assert given in ({}, {"warm_up": 3}) or not torch.equal(found, end(lambda at: pmcmfl.train(at, Options())))
+    assert Options().warm_up == 1
+
+
 def test_what_is_no_update_is_refused():
     w = plan(MIX, **SMALL)
     hub, a0 = local(w, "hub"), local(w, "a0")

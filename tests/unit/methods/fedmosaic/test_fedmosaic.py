@@ -12,9 +12,10 @@ from plans import differing, finished, plan
 
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.federation import selected
-from parse_p2p.methods.fedmosaic import relevance
-from parse_p2p.methods.fedmosaic.fedmosaic import Options, customised, receive
+from parse_p2p.methods.fedmosaic import fedmosaic, relevance
+from parse_p2p.methods.fedmosaic.fedmosaic import Options, customised, network, receive
 from parse_p2p.methods.fedmosaic.messages import adapter_shapes
+from parse_p2p.methods.fedmosaic.setup import Setup
 from parse_p2p.runtime.checkpoint import load, save
 from parse_p2p.runtime.simulator import simulate
 
@@ -28,6 +29,20 @@ def sent():
 def plain():
     """The agents of a run by the default options as they ended; nobody changes them."""
     return finished(mosaic())[0]
+
+
+def test_the_coordinator_pretrains_for_as_many_steps_as_it_is_told():
+    def begun(pretraining):
+        hub = locals_of(mosaic())["hub"]
+        setup = fedmosaic.made(hub, Options(pretraining=pretraining))
+        alone = Setup(network(hub), hub.public, {}, hub.learner.seed, pretraining, "adapter_cca")
+        alone.add(set(SIZES.values()))
+        size = SIZES["a0"]
+        found, want = (each.tensors(size, ["audio", "motion"]) for each in (setup, alone))
+        assert found.keys() == want.keys() and all(torch.equal(found[name], want[name]) for name in found)
+        return torch.cat([each.flatten() for each in found.values()])
+
+    assert not torch.equal(begun(2), begun(3))
 
 
 # the wire
