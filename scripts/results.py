@@ -38,8 +38,8 @@ HEAD = """# {title}
 
 Made by `scripts/results {folder}` from the files of `experiments/{folder}/`; do not edit by hand.
 
-Each section is the output of `parse-lab compare` on one file, but that p values are corrected for all comparisons of this
-page; what it shows stands below its tables. The [summary](index.md) says what they show together, and the limits.
+Each section is the output of `parse-lab compare` on one file, with p values corrected for all comparisons of this page;
+what it shows stands below its tables. The [summary](index.md) says what they show together, and the limits.
 """
 
 

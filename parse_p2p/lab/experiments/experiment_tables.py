@@ -204,18 +204,20 @@ class Study:
     def over_sets(self) -> Iterator[Table]:
         """Rows compared over the data sets of the experiment, one table for each combination of its other axes."""
         experiment = self.experiment
-        sets, groups = experiment.sets, dict[tuple[tuple[str, str], ...], dict[str, dict[str, list[float]]]]()
+        sets, found = experiment.sets, dict[Labels, dict[tuple[str, str], list[float]]]()
         for labels in experiment.combinations() if sets is not None else ():
             rest = tuple((axis, label) for axis, label in labels if axis not in (sets, experiment.rows))
             mean = statistics.mean(o.scores()["all"] for o in self.outcomes(labels))
-            rows = groups.setdefault(rest, {}).setdefault(row_label(experiment, labels), {})
-            rows.setdefault(self._data_set(labels), []).append(mean)
+            at = row_label(experiment, labels), self._data_set(labels)
+            found.setdefault(rest, {}).setdefault(at, []).append(mean)
         head = ["", f"{experiment.baseline} less this row", "ahead on", "p", "mean rank"]
-        for rest, rows in groups.items():
-            scores = {row: [statistics.mean(tasks) for tasks in found.values()] for row, found in rows.items()}
-            tasks = sum(map(len, next(iter(rows.values())).values()))
-            lines, notes = over_sets.body(scores, experiment.baseline), list(over_sets.notes(scores, tasks))
-            yield Table({sets or "": f"Over all {sets}", **dict(rest)}, head, lines, notes=notes)
+        for rest, means in found.items():
+            scores: dict[str, list[float]] = {}
+            for (row, _), tasks in means.items():
+                scores.setdefault(row, []).append(statistics.mean(tasks))
+            notes = over_sets.notes(scores, sum(map(len, means.values())) // len(scores))
+            lines = over_sets.body(scores, experiment.baseline)
+            yield Table({sets or "": f"Over all {sets}", **dict(rest)}, head, lines, notes=list(notes))
 
     def _data_set(self, labels: Labels) -> str:
         """What labels of one data set have in common; each of people's own data is a set of its own."""
