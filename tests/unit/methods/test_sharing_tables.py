@@ -1,6 +1,7 @@
 """Who shares which part under every method whose table says only what differs from a default."""
 
 import pytest
+import torch
 from plans import finished, plan
 
 from parse_p2p.core import plugins
@@ -80,6 +81,12 @@ def test_in_full_all_that_fits_crosses():
     assert found["audio", "motion"] == {"head.redundant"}
     assert found["audio", "audio+motion"] == found["audio", "audio"] > {"trunk.audio", "head.unique.audio"}
     assert found["audio+motion", "audio+motion"] > {"head.synergistic", "rows.synergistic.audio"}
+
+
+def test_in_full_it_is_parse_on_its_network_where_those_with_several_modalities_are_of_one_type():
+    mix = {"audio": 2, "audio+motion": 2, "motion": 2}
+    full, ours = (finished(plan(mix, method=method))[0] for method in ("dsgd-full", "parse"))
+    assert all(torch.equal(full[me].learner.buffer.values, ours[me].learner.buffer.values) for me in ours)
 
 
 def test_shared_heads_alone_are_the_other_reading_of_a_task():
