@@ -4,7 +4,7 @@ Finished runs are kept, and never run again.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,17 @@ def files(folder: str) -> list[Path]:
     return [found[name] for name in [*first, *sorted(found.keys() - set(first))]]
 
 
+def page(folder: str, studies: Sequence[Study], left: Sequence[str]) -> str:
+    """A page in Markdown; ``left`` are the experiments that have not been run to their end."""
+    of_one_page(studies)
+    text = [HEAD.format(title=PAGES[folder].title, folder=folder)]
+    for study in studies:
+        text += ["", *written(study, list(study.tables()), "##")]
+    if left:
+        text += ["", f"Not run yet: {', '.join(left)}."]
+    return "\n".join(text).rstrip() + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", nargs="*", help=f"of {', '.join(PAGES)}; default: all")
@@ -91,15 +102,9 @@ def main() -> None:
                 left.append(f"`{path.relative_to(ROOT)}`")
             else:
                 studies.append(study)
-        of_one_page(studies)
-        text = [HEAD.format(title=PAGES[folder].title, folder=folder)]
-        for study in studies:
-            text += ["", *written(study, list(study.tables()), "##")]
-        if left:
-            text += ["", f"Not run yet: {', '.join(left)}."]
-        page = ROOT / "docs" / "results" / f"{folder}.md"
-        page.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
-        print("wrote", page.relative_to(ROOT), f"without {', '.join(left)}" if left else "")
+        to = ROOT / "docs" / "results" / f"{folder}.md"
+        to.write_text(page(folder, studies, left), encoding="utf-8")
+        print("wrote", to.relative_to(ROOT), f"without {', '.join(left)}" if left else "")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import io
 import statistics
 
 import pytest
+import results
 import yaml
 from rich.console import Console
 from scipy import stats
@@ -168,8 +169,9 @@ def test_tests_of_one_page_are_corrected_together(tmp_path):
     ps = [cell(table, row, "p") for table in one.tables() for row in ("local", "harmony")]
     ps.append(cell(next(other.tables()), "harmony", "p"))
     assert ps == ["<0.001" if p < 0.001 else f"{p:.3f}" for p in holm(plain)] and float(ps[-1]) > before
-    for each in (one, other):
-        assert "over all 7 comparisons of this page" in "\n".join(written(each, list(each.tables())))
+    whole = results.page("rivals", [study(tmp_path / "a"), study(tmp_path / "b", axes=axes)], ["`c.yaml`"])
+    assert whole.count("over all 7 comparisons of this page") == 2 and whole.endswith("Not run yet: `c.yaml`.\n")
+    assert [word in whole for word in ps] == [True] * 7
 
 
 def test_rows_on_equal_bytes_have_a_column_of_rounds_and_their_differences_are_those_of_whole_runs(
