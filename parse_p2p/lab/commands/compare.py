@@ -151,7 +151,7 @@ def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str
         for note in table.notes:
             text += ["", note]
     for claims in study.claims():
-        text += ["", f"{level}# Do the modules do what they are for?", ""]
+        text += ["", f"{level}# Claims", ""]
         text += ["The first less the second.", ""]
         text += markdown(claims.head, claims.body)
     return [*text, "", experiment.reading.strip(), ""]
