@@ -178,7 +178,7 @@ def _how(study: "Study") -> Iterator[str]:
             f"nothing has as many as {base}; '(too dear)' marks a row of which one round costs more than that, and "
             f"'(capped)' one with {MOST} times the rounds of {base}, the most that a row may have."
         )
-    if (tests := study.comparisons).number > 0:
+    if (tests := study.comparisons).found:
         yield (
             "Differences are paired by seed: p is that of the paired t-test with Holm's correction over all "
             f"{tests.number} comparisons of {tests.of}, and 'better' and 'worse' hold at 5 %; g is Hedges' effect size "

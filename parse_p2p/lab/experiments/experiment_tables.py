@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,15 @@ class Study:
         experiment = self.experiment
         if experiment.measures and experiment.engine == "processes":
             raise ConfigError(f"{experiment.path}: measures: they need the agents at hand; take the engine simulator")
-        sets = {self._data_set(labels) for labels in experiment.combinations()} if experiment.sets else set()
-        if len(sets) == 1:
-            raise ConfigError(
-                f"{experiment.path}: sets: all labels of the axis {experiment.sets!r} are tasks of one data set, "
-                f"{sets.pop()}; give two data sets or more, or leave sets out"
-            )
+        by_table: dict[Labels, set[str]] = {}
+        for labels in experiment.combinations() if experiment.sets else ():
+            by_table.setdefault(self._beside_sets(labels), set()).add(self._data_set(labels))
+        for sets in by_table.values():
+            if len(sets) == 1:
+                raise ConfigError(
+                    f"{experiment.path}: sets: all labels of the axis {experiment.sets!r} are tasks of one data set, "
+                    f"{sets.pop()}; give two data sets or more, or leave sets out"
+                )
         self.equal_bytes.run()
         self.tuning.run()
         self.sweep.complete(job for labels in experiment.combinations() for job in self._jobs(labels))
@@ -176,7 +180,7 @@ class Study:
     # comparisons
 
     @cached_property
-    def comparisons(self) -> "Comparisons":
+    def comparisons(self) -> Comparisons:
         """Of its tables and claims; all are corrected together, and by ``of_one_page`` with those of others."""
         return Comparisons("this experiment", len(self.family), _corrected([self])[0])
 
@@ -194,22 +198,31 @@ class Study:
                     if row != experiment.baseline
                 }
         for i, claim in enumerate(experiment.claims):
-            for j, members in enumerate(groups):
-                by_row = {row: labels for labels, row in self._rows(members)}
-                one, other = ([self._value(o, claim["of"]) for o in self.outcomes(by_row[claim[end]])]
-                              for end in ("first", "second"))  # fmt: skip
-                found[i, j] = [a - b for a, b in zip(one, other, strict=True)]
+            claimed = {(i, j): self._claimed(claim, members) for j, members in enumerate(groups)}
+            found |= {at: differences for at, differences in claimed.items() if differences}
+            if not any(claimed.values()):
+                self._refuse(claim["of"])
         return found
+
+    def _claimed(self, claim: Mapping[str, str], members: Sequence[Labels]) -> list[float]:
+        """The first less the second, seed by seed; none in a table whose rows lack what the claim is of."""
+        by_row = {row: labels for labels, row in self._rows(members)}
+        first, second = ([_numbers(o) for o in self.outcomes(by_row[claim[end]])] for end in ("first", "second"))
+        of = claim["of"]
+        return [a[of] - b[of] for a, b in zip(first, second, strict=True) if of in a and of in b]
+
+    def _refuse(self, name: str) -> None:
+        known = {n for labels in self.experiment.combinations() for o in self.outcomes(labels) for n in _numbers(o)}
+        raise ConfigError(f"{self.experiment.path}: claims: there is no {name!r}: {nearest(name, known)}")
 
     def over_sets(self) -> Iterator[Table]:
         """Rows compared over the data sets of the experiment, one table for each combination of its other axes."""
         experiment = self.experiment
         sets, found = experiment.sets, dict[Labels, dict[tuple[str, str], list[float]]]()
         for labels in experiment.combinations() if sets is not None else ():
-            rest = tuple((axis, label) for axis, label in labels if axis not in (sets, experiment.rows))
             mean = statistics.mean(o.scores()["all"] for o in self.outcomes(labels))
             at = row_label(experiment, labels), self._data_set(labels)
-            found.setdefault(rest, {}).setdefault(at, []).append(mean)
+            found.setdefault(self._beside_sets(labels), {}).setdefault(at, []).append(mean)
         head = ["", f"{experiment.baseline} less this row", "ahead on", "p", "mean rank"]
         for rest, means in found.items():
             scores: dict[str, list[float]] = {}
@@ -219,10 +232,17 @@ class Study:
             lines = over_sets.body(scores, experiment.baseline)
             yield Table({sets or "": f"Over all {sets}", **dict(rest)}, head, lines, notes=list(notes))
 
+    def _beside_sets(self, labels: Labels) -> Labels:
+        """What a table over sets is of: labels of all axes but those of sets and of rows."""
+        over = self.experiment.sets, self.experiment.rows
+        return tuple((axis, label) for axis, label in labels if axis not in over)
+
     def _data_set(self, labels: Labels) -> str:
-        """What labels of one data set have in common; each of people's own data is a set of its own."""
+        """What labels of one data set have in common; each file is a set, and so is each of people's own data."""
         run = Job(self.experiment, labels, self.experiment.seeds[0]).run()
-        return dict(labels)[self.experiment.sets or ""] if run.dataset == run_file.OWN else run.dataset
+        if run.dataset == run_file.OWN:
+            return dict(labels)[self.experiment.sets or ""]
+        return " ".join([run.dataset, *(str(run.data[key]) for key in ("path", "object") if key in run.data)])
 
     # costs and claims
 
@@ -246,18 +266,13 @@ class Study:
         if not experiment.claims:
             return
         groups = list(tables(experiment))
+        found = self.comparisons.found
         body = [
-            [claim["says"], *(str(self.comparisons.found[i, j]) for j in range(len(groups)))]
+            [claim["says"], *(str(found.get((i, j), "–")) for j in range(len(groups)))]
             for i, claim in enumerate(experiment.claims)
         ]
         head = ["property", *(", ".join(common.values()) for common, _ in groups)]
         yield Table({}, head, body)
-
-    def _value(self, outcome: Outcome, name: str) -> float:
-        known = outcome.scores() | outcome.measures
-        if name not in known:
-            raise ConfigError(f"{self.experiment.path}: claims: there is no {name!r}: {nearest(name, known)}")
-        return known[name]
 
     # for other programs
 
@@ -279,7 +294,7 @@ class Study:
                         for round, value in enumerate(values):
                             cost = [outcome.bytes[round], outcome.seconds[round]]
                             curve.writerow([*at, me, outcome.kinds[me], round, value, *cost])
-                    for name, number in {**outcome.scores(), **outcome.measures}.items():
+                    for name, number in _numbers(outcome).items():
                         measure.writerow([*at, name, number])
                     measure.writerow([*at, "bytes", sum(outcome.bytes)])
         return curves, measures
@@ -290,13 +305,21 @@ def _measured(rows: Iterable[Sequence[Outcome]]) -> set[str]:
     return {name for found in rows for o in found for name in o.measures}
 
 
+def _numbers(outcome: Outcome) -> dict[str, float]:
+    """Its scores and measures."""
+    return {**outcome.scores(), **outcome.measures}
+
+
 def _paired(base: Sequence[Outcome], found: Sequence[Outcome]) -> list[float]:
     """The baseline less another row, over all agents, seed by seed."""
     return [a.scores()["all"] - b.scores()["all"] for a, b in zip(base, found, strict=True)]
 
 
 def of_one_page(studies: Sequence[Study]) -> None:
-    """Correct the tests of several experiments that have been run together, for they stand on one page."""
+    """Correct the tests of several experiments that have been run together, for they stand on one page.
+
+    Tables that were made before have the p of their experiment alone.
+    """
     corrected = _corrected(studies)
     for study, found in zip(studies, corrected, strict=True):
         study.comparisons = Comparisons("this page", sum(map(len, corrected)), found)
@@ -305,4 +328,4 @@ def of_one_page(studies: Sequence[Study]) -> None:
 def _corrected(studies: Sequence[Study]) -> list[dict[Any, Difference]]:
     families = [study.family for study in studies]
     found = iter(differences([each for family in families for each in family.values()]))
-    return [dict(zip(family, found, strict=False)) for family in families]
+    return [dict(zip(family, islice(found, len(family)), strict=True)) for family in families]

@@ -87,6 +87,9 @@ def test_in_full_it_is_parse_on_its_network_where_those_with_several_modalities_
     mix = {"audio": 2, "audio+motion": 2, "motion": 2}
     full, ours = (finished(plan(mix, method=method))[0] for method in ("dsgd-full", "parse"))
     assert all(torch.equal(full[me].learner.buffer.values, ours[me].learner.buffer.values) for me in ours)
+    types = {"q00": 1, "q00+q01": 1, "q10+q11": 1}
+    full, ours = (finished(plan(types, method=method, dataset="digits4"))[0] for method in ("dsgd-full", "parse"))
+    assert any(not torch.equal(full[me].learner.buffer.values, ours[me].learner.buffer.values) for me in ours)
 
 
 def test_shared_heads_alone_are_the_other_reading_of_a_task():

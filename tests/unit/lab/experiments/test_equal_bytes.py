@@ -255,7 +255,7 @@ def test_so_does_what_is_wrong_with_its_run_file(tmp_path):
 
 
 SHIPPED = load(ROOT / "experiments" / "baselines" / "equal-bytes.yaml")
-RIVALS = load(ROOT / "experiments" / "parse" / "rivals.yaml")
+RIVALS = load(ROOT / "experiments" / "rivals" / "rivals.yaml")
 ROWS = {dict(row)["method"]: (chosen, row) for chosen in (RIVALS, SHIPPED) for row in reversed(chosen.combinations())}
 
 

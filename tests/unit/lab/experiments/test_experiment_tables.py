@@ -2,6 +2,7 @@
 
 import io
 import statistics
+from dataclasses import replace
 
 import pytest
 import results
@@ -147,6 +148,10 @@ def test_tasks_of_one_data_set_count_once_together(tmp_path):
     [each] = study(tmp_path, sets="data", axes={**axes, "data": own}).over_sets()
     assert cell(each, "local", "ahead on") == "3 of 3", "of people's own data each is a set"
     assert each.notes[0].startswith("Each of 3 data sets counts once, by the mean over seeds.")
+    for key, options in (("path", {"dataset": "npz"}), ("object", {"dataset": "python"})):
+        files = {name: {**options, f"data.{key}": f"{'a' if name == 'one' else 'b'}.b"} for name in SETS}
+        [each] = study(tmp_path, sets="data", axes={**axes, "data": files}).over_sets()
+        assert cell(each, "local", "ahead on") == "2 of 2", "of files each is a set"
 
 
 def test_tasks_of_a_single_data_set_are_no_sets(tmp_path, monkeypatch):
@@ -154,6 +159,9 @@ def test_tasks_of_a_single_data_set_are_no_sets(tmp_path, monkeypatch):
     axes = {"data": {"one": {}, "two": {"partition": {"kind": "dirichlet"}}}, "method": ["parse", "local"]}
     with pytest.raises(ConfigError, match=r"mine\.yaml: sets: all labels .* 'data' are tasks of one data set, htad"):
         study(tmp_path, sets="data", axes=axes)
+    mixed = {"data": {"one": {}, "two": {}}, "mix": {"few": {}, "many": {"dataset": "bits"}}, "method": axes["method"]}
+    with pytest.raises(ConfigError, match="one data set, htad"):
+        study(tmp_path, sets="data", axes=mixed)
 
 
 def test_tests_of_one_page_are_corrected_together(tmp_path):
@@ -172,6 +180,36 @@ def test_tests_of_one_page_are_corrected_together(tmp_path):
     whole = results.page("rivals", [study(tmp_path / "a"), study(tmp_path / "b", axes=axes)], ["`c.yaml`"])
     assert whole.count("over all 7 comparisons of this page") == 2 and whole.endswith("Not run yet: `c.yaml`.\n")
     assert [word in whole for word in ps] == [True] * 7
+
+
+def test_claims_of_a_page_are_corrected_with_all_others_and_what_has_no_tests_says_nothing_of_them(tmp_path):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    axes = {"data": {"one": SETS["one"]}, "method": ["parse", "harmony"]}
+    claim = {"says": "it helps", "of": "all", "first": "parse", "second": "harmony"}
+    one, many = study(tmp_path / "a", axes=axes, claims=[claim]), study(tmp_path / "b")
+    none = study(tmp_path / "c", axes=axes, seeds=[0])
+    before = one.comparisons.found[0, 0].p
+    of_one_page([none, one, many])
+    plain = float(stats.ttest_1samp(lead("one", "harmony"), 0).pvalue)
+    assert before == pytest.approx(2 * plain) and one.comparisons.found[0, 0].p > before
+    assert one.comparisons.number == 2 + 6 and "Holm" not in "\n".join(written(none, list(none.tables())))
+
+
+def test_a_claim_has_no_say_in_a_table_that_lacks_what_it_is_of(tmp_path, monkeypatch):
+    outcome = Made.outcome
+
+    def measured(self, job):
+        found = outcome(self, job)
+        return replace(found, measures={"extra": float(job.seed)} if dict(job.labels)["data"] == "two" else {})
+
+    monkeypatch.setattr(Made, "outcome", measured)
+    claim = {"says": "it helps", "of": "extra", "first": "parse", "second": "harmony"}
+    made = study(tmp_path, claims=[claim])
+    [row] = next(made.claims()).body
+    assert row[1::2] == ["–", "–"] and row[2].startswith("+0.000") and made.comparisons.number == 6 + 1
+    with pytest.raises(ConfigError, match=r"mine\.yaml: claims: there is no 'extras'.*'extra'"):
+        list(study(tmp_path, claims=[{**claim, "of": "extras"}]).claims())
 
 
 def test_rows_on_equal_bytes_have_a_column_of_rounds_and_their_differences_are_those_of_whole_runs(

@@ -253,7 +253,7 @@ def test_of_a_common_test_set_nothing_is_seen(tmp_path):
 
 @pytest.mark.skipif(find_spec("seglearn") is None, reason="its package is not installed")
 def test_people_are_enough_for_the_agents_when_some_are_kept_to_tune_by():
-    chosen = load(ROOT / "experiments" / "parse" / "people.yaml")
+    chosen = load(ROOT / "experiments" / "rivals" / "people.yaml")
     [job, *_] = tuning_jobs(chosen, chosen.combinations()[0], chosen.tune.values[0])
     assert len(TuningPlan(job.run(), job.share).peers) == 6
 
