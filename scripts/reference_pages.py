@@ -6,8 +6,9 @@ by what can be found, and the API page lists ``__all__``. A public name without 
 
 import importlib
 import inspect
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,12 +103,13 @@ def experiment_file_page() -> str:
 def keys_of(model: type[BaseModel]) -> Iterator[str]:
     """The tables of a model: its own keys, then those of each mapping below."""
     schema = model.model_json_schema()
+    anchors = {content(part): anchor(heading(part)) for part in reversed([*parts(schema)])}
     yield "## Top level"
-    yield from keys_table(schema, schema, "")
+    yield from keys_table(schema, schema, "", anchors)
     for part in parts(schema):
         yield f"## {heading(part)}"
         yield from described(part.schema)
-        yield from keys_table(part.schema, schema, part.path)
+        yield from keys_table(part.schema, schema, part.path, anchors)
 
 
 def parts(root: Schema) -> Iterator[Part]:
@@ -151,24 +153,30 @@ def described(schema: Schema) -> list[str]:
     return [prose(schema["description"])] if schema.get("description") else []
 
 
-def keys_table(schema: Schema, root: Schema, path: str) -> list[str]:
-    """A row for each key: type, default, meaning."""
+def keys_table(schema: Schema, root: Schema, path: str, anchors: Mapping[str, str]) -> list[str]:
+    """A row for each key: type, default, meaning; ``anchors`` are those of the tables of mappings, by content."""
     required = schema.get("required", ())
     rows = []
     for key, value in schema.get("properties", {}).items():
         if value.get("format") == "path" and value.get("default") == ".":
             continue  # where the file lies, which no file says of itself
         default = "**required**" if key in required else shown(value.get("default"))
-        inner = [f"[`{part.path}`](#{anchor(part)})" for part in below(value, root, f"{path}.{key}".lstrip("."))]
+        inner = [f"[`{part.path}`](#{anchors[content(part)]})"
+                 for part in below(value, root, f"{path}.{key}".lstrip("."))]  # fmt: skip
         see = "see " + ", ".join(dict.fromkeys(inner)) if inner else ""
         about = [prose(value.get("description", "")), limits(value), see]
         rows.append([f"`{key}`", kind_of(value, root), default, "; ".join(filter(None, about))])
     return [table(["key", "type", "default", "what it says"], rows)] if rows else []
 
 
-def anchor(part: Part) -> str:
-    """The anchor that the table of contents gives the part's heading."""
-    plain = re.sub(r"[^\w\s-]", "", heading(part).replace("`", "")).strip().lower()
+def content(part: Part) -> str:
+    """The keys of a mapping; what has the same keys is shown once, wherever it stands."""
+    return json.dumps(part.schema, sort_keys=True)
+
+
+def anchor(heading: str) -> str:
+    """The anchor that the table of contents gives a heading."""
+    plain = re.sub(r"[^\w\s-]", "", heading.replace("`", "")).strip().lower()
     return re.sub(r"[-\s]+", "-", plain)
 
 
@@ -216,17 +224,28 @@ def shown(default: Any) -> str:
 
 
 def options_of(kind: plugins.PluginKind, model_of: Any) -> list[str]:
-    """A table for each options model, under the names of all plug-ins that share it."""
-    sharing: dict[str, list[str]] = {}
+    """A table for each options model, under the names of all plug-ins that share it; then those of mappings in them."""
     schemas: dict[str, Schema] = {}
+    inner: dict[str, tuple[Part, Schema, list[str]]] = {}
     for name in plugins.known(kind):
         model: type[BaseModel] = model_of(plugins.module(kind, name))
-        schema = model.model_json_schema()
-        rows = keys_table(schema, schema, "")
-        if rows:
-            sharing.setdefault(rows[0], []).append(name)
-            schemas[rows[0]] = schema
-    return [text for rows, names in sharing.items() for text in ("### " + ", ".join(f"`{n}`" for n in names), rows)]
+        schemas[name] = model.model_json_schema()
+        for part in parts(schemas[name]):
+            inner.setdefault(content(part), (part, schemas[name], []))[2].append(name)
+    headings = {key: f"`{part.path}` of {_listed(names)}" for key, (part, _, names) in inner.items()}
+    anchors = {key: anchor(heading) for key, heading in headings.items()}
+    sharing: dict[str, list[str]] = {}
+    for name, schema in schemas.items():
+        for rows in keys_table(schema, schema, "", anchors):
+            sharing.setdefault(rows, []).append(name)
+    text = [each for rows, names in sharing.items() for each in (f"### {_listed(names)}", rows)]
+    for key, (part, root, _) in inner.items():
+        text += [f"### {headings[key]}", *described(part.schema), *keys_table(part.schema, root, part.path, anchors)]
+    return text
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def names_to_choose() -> list[str]:

@@ -78,6 +78,13 @@ def run_page():
     return reference_pages.run_file_page()
 
 
+def test_every_mapping_that_a_table_of_the_run_file_names_has_a_table(run_page):
+    headings = {reference_pages.anchor(line.lstrip("# ")) for line in run_page.splitlines() if line.startswith("#")}
+    links = re.findall(r"\]\(#([^)]*)\)", run_page)
+    assert set(links) <= headings and len(links) > 20
+    assert any(link.startswith("textname-of-csv-") for link in links) and "modelencoderlora" in links
+
+
 def test_the_run_file_page_has_every_key_of_every_section(run_page):
     schema = RunFile.model_json_schema()
     models = (schema, *schema["$defs"].values())
