@@ -31,7 +31,7 @@ def plain():
     return finished(mosaic())[0]
 
 
-def test_the_coordinator_pretrains_for_as_many_steps_as_it_is_told():
+def test_the_coordinator_pretrains_for_as_many_steps_as_the_option_says():
     def begun(pretraining):
         hub = locals_of(mosaic())["hub"]
         setup = fedmosaic.made(hub, Options(pretraining=pretraining))
