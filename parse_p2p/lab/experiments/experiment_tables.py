@@ -149,10 +149,11 @@ class Study:
             costs = {r: self._cost(os, target) for r, os in rows.items()}
             for i, name in enumerate((f"rounds to {target}", "MB", "seconds")):
                 columns[name] = {r: cells[i] for r, cells in costs.items()}
-        body = [[r, *(column.get(r, "") for column in columns.values())] for r in rows]
         first = [NAMES["all"], heading, "p", "g", *experiment.columns, ROUNDS, COST]
         kept = [name for name in first if name in columns]
-        return Table(common, ["", *columns], body, ["", *kept], self._edges(members))
+        head = list(dict.fromkeys([*kept, *columns]))
+        body = [[r, *(columns[name].get(r, "") for name in head)] for r in rows]
+        return Table(common, ["", *head], body, ["", *kept], self._edges(members))
 
     def _rows(self, members: Iterable[Labels]) -> list[tuple[Labels, str]]:
         return [(labels, row_label(self.experiment, labels)) for labels in members]

@@ -243,11 +243,13 @@ def test_a_page_says_what_the_rounds_of_rows_on_equal_bytes_are(tmp_path):
     assert said in page(study(tmp_path, equal_bytes=True)) and "(capped)" not in page(study(tmp_path))
 
 
-def test_a_narrow_terminal_shows_the_tests_first(tmp_path):
+def test_a_table_begins_with_the_tests_and_a_narrow_terminal_shows_them_alone(tmp_path):
     table = next(study(tmp_path, tune={"values": [0.1]}).tables())
+    tests = ["", "all agents", "parse less this row", "p", "g"]
+    assert table.head == [*tests, "kB a round", "worst agent", "lr"]
     [title, columns] = shown(table)
     assert title.endswith("one") and columns.shown(200) == table.head
-    assert columns.shown(80) == ["", "all agents", "parse less this row", "p", "g"]
+    assert columns.shown(80) == tests
     assert columns.shown(60)[-1] == "parse less this row"
 
 
