@@ -13,6 +13,7 @@ from rich.console import Console
 from parse_p2p.lab.commands.compare import RUNS, complete, default_workers, written
 from parse_p2p.lab.experiments.experiment import Experiment, Job, load
 from parse_p2p.lab.experiments.experiment_tables import Study, of_one_page
+from parse_p2p.lab.experiments.pictures import draw_differences
 from parse_p2p.lab.experiments.result_store import ResultStore
 from parse_p2p.lab.experiments.sweep import Sweep
 
@@ -39,7 +40,8 @@ HEAD = """# {title}
 Made by `scripts/results {folder}` from the files of `experiments/{folder}/`; do not edit by hand.
 
 Each section is the output of `parse-lab compare` on one file, with p values corrected for all comparisons of this page;
-what it shows stands below its tables. The [summary](index.md) says what they show together, and the limits.
+what it shows stands below its tables. In pictures the baseline is better than a green row and worse than a red one, and
+hollow points show no difference. The [summary](index.md) says what they show together, and the limits.
 """
 
 
@@ -72,12 +74,16 @@ def files(folder: str) -> list[Path]:
     return [found[name] for name in [*first, *sorted(found.keys() - set(first))]]
 
 
-def page(folder: str, studies: Sequence[Study], left: Sequence[str]) -> str:
-    """A page in Markdown; ``left`` are the experiments that have not been run to their end."""
+def page(folder: str, studies: Sequence[Study], left: Sequence[str], to: Path) -> str:
+    """A page in Markdown, whose pictures are drawn ``to`` a folder; ``left`` are experiments not run to their end."""
     of_one_page(studies)
     text = [HEAD.format(title=PAGES[folder].title, folder=folder)]
     for study in studies:
-        text += ["", *written(study, list(study.tables()), "##")]
+        place, drawn = f"pictures/{folder}/{study.experiment.name}.svg", dict[str, str]()
+        if study.comparisons.found:
+            (to / place).parent.mkdir(parents=True, exist_ok=True)
+            drawn[draw_differences(study, to / place)] = place
+        text += ["", *written(study, list(study.tables()), "##", drawn)]
     if left:
         text += ["", f"Not run yet: {', '.join(left)}."]
     return "\n".join(text).rstrip() + "\n"
@@ -103,7 +109,7 @@ def main() -> None:
             else:
                 studies.append(study)
         to = ROOT / "docs" / "results" / f"{folder}.md"
-        to.write_text(page(folder, studies, left), encoding="utf-8")
+        to.write_text(page(folder, studies, left, to.parent), encoding="utf-8")
         print("wrote", to.relative_to(ROOT), f"without {', '.join(left)}" if left else "")
 
 

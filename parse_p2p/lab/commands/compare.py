@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +37,9 @@ def compare(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Only the first so many seeds, for a quick look.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where outcomes are kept; by default in runs/lab/.")] = None,
-    picture: Annotated[bool, typer.Option("--picture", help="Draw accuracy over rounds and bytes.")] = False,
+    picture: Annotated[
+        bool, typer.Option("--picture", help="Draw curves over rounds and bytes, and differences.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of progress.")] = False,
 ) -> None:
     """Run every combination of an experiment, and compare: means, 95 % intervals, paired differences, costs.
@@ -69,10 +71,12 @@ def compare(
         for part in shown(table):
             console.print(part, highlight=False)
     curves, measures = study.write_csv(folder)
+    drawn = _pictures(study, folder) if picture else {}
     page = folder / "tables.md"
-    page.write_text("\n".join(written(study, tables)), encoding="utf-8")
-    drawn = [_picture(study, folder / "curves.svg")] if picture else []
-    said = f"written: {', '.join(map(str, [page, curves, measures, *drawn]))}"
+    page.write_text(
+        "\n".join(written(study, tables, pictures={said: file.name for said, file in drawn.items()})), encoding="utf-8"
+    )
+    said = f"written: {', '.join(map(str, [page, curves, measures, *drawn.values()]))}"
     console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -134,8 +138,10 @@ def _folded(head: Iterable[str]) -> Shown:
     return found
 
 
-def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str]:
-    """Everything about an experiment in Markdown."""
+def written(
+    study: "Study", tables: "list[Table]", level: str = "#", pictures: Mapping[str, str] | None = None
+) -> list[str]:
+    """Everything about an experiment in Markdown; ``pictures`` are places of pictures by what they show."""
     import torch
 
     from parse_p2p.lab.experiments.statistics import markdown
@@ -145,6 +151,8 @@ def written(study: "Study", tables: "list[Table]", level: str = "#") -> list[str
     made += f"torch {torch.__version__}, on {time.strftime('%Y-%m-%d')}."
     title, how = experiment.title or experiment.name, " ".join(_how(study))
     text = [f"{level} {title}", "", experiment.say.strip(), "", f"{made} {how}"]
+    for said, place in (pictures or {}).items():
+        text += ["", f"![{said}]({place})"]
     for table in [*tables, *study.over_sets()]:
         text += ["", f"{level}# {table.heading}", ""] if table.heading else [""]
         text += markdown(table.head, table.body)
@@ -196,10 +204,15 @@ def _short(path: Path) -> str:
     return str(whole.relative_to(here) if whole.is_relative_to(here) else Path(path.parent.name) / path.name)
 
 
-def _picture(study: "Study", path: Path) -> Path:
+def _pictures(study: "Study", folder: Path) -> dict[str, Path]:
+    """Draw them; where they are, by what they show."""
     try:
-        from parse_p2p.lab.experiments.curves import draw
+        from parse_p2p.lab.experiments import pictures
     except ModuleNotFoundError:
         raise ConfigError("--picture needs matplotlib: pip install 'parse-p2p[plots]'") from None
-    draw(study, path)
-    return path
+    path = folder / "curves.svg"
+    drawn = {pictures.draw_curves(study, path): path}
+    if study.comparisons.found:
+        path = folder / "differences.svg"
+        drawn[pictures.draw_differences(study, path)] = path
+    return drawn

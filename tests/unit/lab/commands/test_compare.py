@@ -87,6 +87,11 @@ def test_interrupted_twice_and_resumed_it_ends_with_the_same_tables_as_uninterru
     one, other = (without_seconds(folder) for folder in (out, tmp_path / "whole"))
     assert one == other
     assert (tmp_path / "whole" / "curves.svg").read_text().count("<path") > 10
+    [page] = (tmp_path / "whole").glob("*.md")
+    assert [line.rpartition("]")[2] for line in page.read_text().splitlines() if line.startswith("![")] == [
+        "(curves.svg)",
+        "(differences.svg)",
+    ]
 
 
 def test_killed_it_leaves_no_process_behind(tmp_path):

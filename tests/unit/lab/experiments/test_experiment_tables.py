@@ -6,57 +6,14 @@ from dataclasses import replace
 
 import pytest
 import results
-import yaml
+from made_study import COSTS, SETS, Made, accuracy, study
 from rich.console import Console
 from scipy import stats
 
 from parse_p2p.core.errors import ConfigError
 from parse_p2p.lab.commands.compare import shown, written
-from parse_p2p.lab.experiments.experiment import load
-from parse_p2p.lab.experiments.experiment_tables import Study, of_one_page
-from parse_p2p.lab.experiments.result_store import Outcome
+from parse_p2p.lab.experiments.experiment_tables import of_one_page
 from parse_p2p.lab.experiments.statistics import hedges, holm
-
-BASE = {"graph": {"generator": "ring"}, "agents": {"mix": {"audio": 2, "motion": 2}}, "rounds": 2}
-SETS = {"one": {"dataset": "htad"}, "two": {"dataset": "bits"}, "three": {"dataset": "watch"}}
-LEADS = {"parse": 0.0, "local": -0.2, "harmony": -0.01}
-COSTS = {"parse": 1000.0, "local": 0.0, "harmony": 600.0}
-NOISE = {"parse": [1, 2, 3, 4, 5], "local": [2, 1, 4, 3, 9], "harmony": [5, 1, 2, 2, 4]}
-
-
-def accuracy(labels, seed):
-    """Of a made-up run."""
-    method = labels["method"]
-    place = {"one": 0.5, "two": 0.6, "three": 0.55}[labels["data"]]
-    return place + LEADS[method] * (0.1 if labels["data"] == "two" else 1) + NOISE[method][seed] / 100
-
-
-class Made:
-    """In place of a sweep."""
-
-    def __init__(self, tuned=lambda value: 0.5):
-        self.tuned = tuned
-
-    def complete(self, jobs):
-        list(jobs)
-
-    def outcome(self, job):
-        value = self.tuned(job.tuned) if job.share else accuracy(dict(job.labels), job.seed)
-        n = job.run().rounds
-        sent = [COSTS[dict(job.labels)["method"]]] * n
-        curve = [*[0.1] * (n - 1), value]
-        return Outcome("k", kinds={"a0": "audio"}, accuracy={"a0": curve}, bytes=sent, seconds=[1] * n)
-
-
-def study(tmp_path, tuned=lambda value: 0.5, **changes):
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
-    axes = {"data": SETS, "method": ["parse", "local", "harmony"]}
-    (tmp_path / "mine.yaml").write_text(
-        yaml.safe_dump({"base": "base.yaml", "axes": axes, "baseline": "parse"} | changes, sort_keys=False)
-    )
-    made = Study(load(tmp_path / "mine.yaml"), Made(tuned))
-    made.run()
-    return made
 
 
 def test_measures_of_real_processes_are_refused_before_anything_is_run(tmp_path, monkeypatch):
@@ -177,9 +134,12 @@ def test_tests_of_one_page_are_corrected_together(tmp_path):
     ps = [cell(table, row, "p") for table in one.tables() for row in ("local", "harmony")]
     ps.append(cell(next(other.tables()), "harmony", "p"))
     assert ps == ["<0.001" if p < 0.001 else f"{p:.3f}" for p in holm(plain)] and float(ps[-1]) > before
-    whole = results.page("rivals", [study(tmp_path / "a"), study(tmp_path / "b", axes=axes)], ["`c.yaml`"])
+    studies = [study(tmp_path / "a"), study(tmp_path / "b", axes=axes)]
+    whole = results.page("rivals", studies, ["`c.yaml`"], tmp_path)
     assert whole.count("over all 7 comparisons of this page") == 2 and whole.endswith("Not run yet: `c.yaml`.\n")
     assert [word in whole for word in ps] == [True] * 7
+    assert "\n![parse less each other row, with 95 % intervals:" in whole
+    assert "(pictures/rivals/mine.svg)" in whole and (tmp_path / "pictures" / "rivals" / "mine.svg").exists()
 
 
 def test_claims_of_a_page_are_corrected_with_all_others_and_what_has_no_tests_says_nothing_of_them(tmp_path):
