@@ -61,11 +61,9 @@ def draw_differences(study: Study, path: Path) -> str:
     Raises ValueError for a study without differences: of one seed, or of the baseline alone.
     """
     experiment, tested = study.experiment, study.comparisons.found
-    panels = [
-        (", ".join(common.values()), {row_label(experiment, each): tested[each] for each in members if each in tested})
-        for common, members in tables(experiment)
-    ]
-    rows = list(dict.fromkeys(row for _, found in panels for row in found))
+    panels = [(", ".join(common.values()), [each for each in members if each in tested])
+              for common, members in tables(experiment)]  # fmt: skip
+    rows = [row_label(experiment, labels) for labels in panels[0][1]]  # as in all others
     if not rows:
         raise ValueError(f"{experiment.path}: no row is compared with another")
     across = min(ABREAST, len(panels))
@@ -74,13 +72,13 @@ def draw_differences(study: Study, path: Path) -> str:
     figure, axes = plt.subplots(down, across, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
-    for axis, (title, found) in zip(axes.flat, panels, strict=False):
-        at, each = [rows.index(row) for row in found], list(found.values())
-        means, colours = [d.mean for d in each], [COLOURS[d.word] for d in each]
-        insides = [colour if d.p < LEVEL else "white" for d, colour in zip(each, colours, strict=True)]
+    for axis, (title, members) in zip(axes.flat, panels, strict=False):
+        found = [tested[labels] for labels in members]
+        colours = [COLOURS[d.word] for d in found]
+        insides = [colour if d.p < LEVEL else "white" for d, colour in zip(found, colours, strict=True)]
         axis.axvline(0, color="black", linewidth=0.8)
-        axis.hlines(at, [d.mean - d.half for d in each], [d.mean + d.half for d in each], colours)
-        axis.scatter(means, at, 25, insides, edgecolors=colours, zorder=3)
+        axis.hlines(range(len(rows)), [d.mean - d.half for d in found], [d.mean + d.half for d in found], colours)
+        axis.scatter([d.mean for d in found], range(len(rows)), 25, insides, edgecolors=colours, zorder=3)
         axis.set_title(title, fontsize="medium")
         axis.locator_params(axis="x", nbins=4)
         axis.tick_params(left=False)
