@@ -46,8 +46,12 @@ def test_every_experiment_belongs_to_a_page_and_what_comes_first_is_there():
 
 
 def test_every_picture_is_shown_on_a_page():
-    shown = {name for page in DOCS.rglob("*.md") for name in re.findall(r"pictures/([\w.-]+)", page.read_text("utf-8"))}
-    assert {path.name for path in (DOCS / "pictures").iterdir()} == shown
+    shown = {
+        (page.parent / place).resolve()
+        for page in DOCS.rglob("*.md")
+        for place in re.findall(r"[\w./-]*pictures/[\w./-]+", page.read_text("utf-8"))
+    }
+    assert {path.resolve() for path in DOCS.rglob("pictures/**/*") if path.is_file()} == shown
 
 
 def test_the_pictures_show_what_the_sharing_table_says():
