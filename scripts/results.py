@@ -40,8 +40,8 @@ HEAD = """# {title}
 Made by `scripts/results {folder}` from the files of `experiments/{folder}/`; do not edit by hand.
 
 Each section is the output of `parse-lab compare` on one file, with p values corrected for all comparisons of this page;
-what it shows stands below its tables. In pictures the baseline is better than a green row and worse than a red one, and
-hollow points show no difference. The [summary](index.md) says what they show together, and the limits.
+what it shows stands below its tables. In pictures the baseline is better than a blue row and worse than an orange one,
+and hollow points show no difference. The [summary](index.md) says what they show together, and the limits.
 """
 
 

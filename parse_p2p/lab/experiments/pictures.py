@@ -9,13 +9,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from parse_p2p.lab.experiments.experiment import row_label, tables
 from parse_p2p.lab.experiments.experiment_tables import Study
 from parse_p2p.lab.experiments.statistics import LEVEL, half
+from parse_p2p.lab.graphs.picture import save
 
-COLOURS = {"better": "tab:green", "worse": "tab:red", "no difference shown": "tab:gray"}
+# Two of Okabe and Ito's colours, which stay apart for those who see red and green alike
+COLOURS = {"better": "#0072b2", "worse": "#d55e00", "no difference shown": "#8a8a8a"}
 ABREAST = 3  # panels of differences side by side, at most
 
 
@@ -49,7 +50,8 @@ def draw_curves(study: Study, path: Path) -> str:
         for panel in (by_round, by_bytes):
             panel.grid(alpha=0.25)
             panel.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
+    plt.close(figure)
     return f"Over rounds and over bytes: the {study.score} of all agents in each row, with 95 % intervals"
 
 
@@ -86,15 +88,9 @@ def draw_differences(study: Study, path: Path) -> str:
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0, 0].set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
     figure.supxlabel(f"{experiment.baseline} less this row, {study.score} of all agents", fontsize="medium")
-    _save(figure, path)
+    save(figure, path)
+    plt.close(figure)
     return (
-        f"{experiment.baseline} less each other row, with 95 % intervals: green where it is better, red where it is "
+        f"{experiment.baseline} less each other row, with 95 % intervals: blue where it is better, orange where it is "
         "worse, hollow where no difference is shown"
     )
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """To the same bytes each time, and with texts as texts."""
-    with plt.rc_context({"svg.hashsalt": "parse-p2p", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    plt.close(figure)
