@@ -12,11 +12,12 @@ from matplotlib import pyplot as plt
 
 from parse_p2p.lab.experiments.experiment import row_label, tables
 from parse_p2p.lab.experiments.experiment_tables import Study
-from parse_p2p.lab.experiments.statistics import LEVEL, half
+from parse_p2p.lab.experiments.statistics import half
 from parse_p2p.lab.graphs.picture import save
 
 # Two of Okabe and Ito's colours, which stay apart for those who see red and green alike
-COLOURS = {"better": "#0072b2", "worse": "#d55e00", "no difference shown": "#8a8a8a"}
+COLOURS = {"better": "#0072b2", "worse": "#d55e00"}
+UNSHOWN = "#8a8a8a"
 ABREAST = 3  # panels of differences side by side, at most
 
 
@@ -76,8 +77,8 @@ def draw_differences(study: Study, path: Path) -> str:
         axis.set_axis_off()
     for axis, (title, members) in zip(axes.flat, panels, strict=False):
         found = [tested[labels] for labels in members]
-        colours = [COLOURS[d.word] for d in found]
-        insides = [colour if d.p < LEVEL else "white" for d, colour in zip(found, colours, strict=True)]
+        colours = [COLOURS.get(d.word, UNSHOWN) for d in found]
+        insides = [COLOURS.get(d.word, "white") for d in found]
         axis.axvline(0, color="black", linewidth=0.8)
         axis.hlines(range(len(rows)), [d.mean - d.half for d in found], [d.mean + d.half for d in found], colours)
         axis.scatter([d.mean for d in found], range(len(rows)), 25, insides, edgecolors=colours, zorder=3)

@@ -41,7 +41,7 @@ def test_each_row_stands_at_its_difference_with_its_interval_and_is_filled_where
                 pytest.approx(found.mean + found.half),
                 i,
             )
-            colour = to_rgba(pictures.COLOURS[found.word])
+            colour = to_rgba({**pictures.COLOURS, "no difference shown": pictures.UNSHOWN}[found.word])
             assert tuple(points.get_edgecolors()[i]) == colour
             inside = colour if found.p < 0.05 else to_rgba("white")
             assert tuple(points.get_facecolors()[i]) == inside
