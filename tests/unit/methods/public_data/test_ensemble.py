@@ -142,6 +142,12 @@ def test_recall_is_one_for_equal_rows_and_chance_for_unrelated_ones():
     assert recall({"a": g, "b": g, "c": unit(2)}) == pytest.approx(1 / 3, abs=0.1)
 
 
+def test_recall_is_the_mean_of_both_ways():
+    a, b = torch.eye(3), torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0], [0, 0, 1]])
+    # each row of b is nearest to rows 0, 0 and 2 of a; each of a to rows 0, 1 and 2 of b
+    assert recall({"a": a, "b": b}) == recall({"a": b, "b": a}) == pytest.approx((2 / 3 + 1) / 2)
+
+
 def test_A13_a_linear_probe_tells_moved_rows_apart_and_equal_ones_not():
     g, rng = unit(1, 400), seeded(0)
     assert separability(g, normalize(g + 2), rng) > 0.95
