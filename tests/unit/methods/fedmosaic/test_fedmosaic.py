@@ -10,6 +10,8 @@ import torch
 from mosaics import ROUNDS, SIZES, exchanged, kinds_of, locals_of, mosaic
 from plans import differing, finished, plan
 
+from parse_p2p.core.message import Message
+from parse_p2p.core.slices import everyone, nobody, row_of
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.federation import selected
 from parse_p2p.methods.fedmosaic import fedmosaic, relevance
@@ -86,6 +88,13 @@ def test_M12_without_the_other_layers_nothing_tells_of_a_clients_width():
         if peer == "hub":
             assert not {13, 26} & {size for tensor in message.tensors.values() for size in tensor.shape}
         assert "lora" not in kinds_of(message)
+
+
+def test_M12_the_table_says_what_is_shared():
+    kinds = ("adapter.pq", "adapter.lora", "adapter.gate")
+    for share, want in ((True, [everyone, everyone, nobody]), (False, [everyone, nobody, nobody])):
+        table = fedmosaic.sharing(Options(share_lora=share), 0, ROUNDS)
+        assert [row_of(table, kind) for kind in kinds] == want
 
 
 def test_M12_gates_and_data_never_cross(sent):
@@ -228,6 +237,38 @@ def test_M11_a_client_that_is_sent_nothing_takes_its_own_adapters():
             assert torch.equal(theirs, received.get(f"{key}/{name}", mine))
 
 
+def test_received_adapters_stay_where_nothing_comes_and_till_then_my_own_stand_in():
+    local = locals_of(mosaic())["a3"]
+    model, draw = network(local), torch.Generator().manual_seed(4)
+
+    def learnt():
+        with torch.no_grad():
+            for adapter in model.shared.values():
+                for tensor in adapter.local:
+                    tensor.copy_(torch.randn(tensor.shape, generator=draw))
+        return fedmosaic.own(model, lora=True)
+
+    def received():
+        pairs = ((f"{key}/{name}", t) for key, a in model.shared.items()
+                 for name, t in zip(a.names, a.received, strict=True))  # fmt: skip
+        return {name: tensor.clone() for name, tensor in pairs}
+
+    def same(one, two):
+        return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+    for _ in range(2):
+        mine = learnt()
+        fedmosaic.take(local, Message())
+        assert same(received(), mine)
+    mine = learnt()
+    given = {"pq/0.in/P": torch.full((4, 4), 7.0)}
+    fedmosaic.take(local, Message(given))
+    assert same(received(), mine | given)
+    learnt()
+    fedmosaic.take(local, Message())
+    assert same(received(), mine | given)
+
+
 # a round
 
 
@@ -367,6 +408,14 @@ def test_a_client_that_is_only_not_chosen_still_counts():
     agents = finished(w)[0]
     assert heard_of(agents) == {p for r in range(6) for p in selected(locals_of(w, r)["hub"], w.options, r)}
     assert len(heard_of(agents)) > 1
+
+
+def test_who_falls_silent_is_known_by_its_whole_name():
+    hub = replace(locals_of(mosaic())["hub"], round=4)
+    for me in ("a1", "a10"):
+        hub.memory |= {f"upload/{me}/pq/0.in/P": torch.zeros(4, 4), f"last/{me}": torch.tensor(0)}
+    fedmosaic.drop_silent(hub, Options(forget=4), {"a10": Message({}, {"ready": True})})
+    assert heard_of({"hub": hub}) == {"a10"}
 
 
 def test_forgetting_five_rounds_is_the_default():
