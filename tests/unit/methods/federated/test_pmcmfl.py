@@ -39,6 +39,17 @@ def test_prototypes_are_means_by_class():
         torch.testing.assert_close(found["prototypes.audio"][c], want)
 
 
+def test_prototypes_are_those_of_evaluation():
+    """Dropout and running statistics have no say in them."""
+    model = {"network": "prototyped", "latent": 3, "hidden": 4, "encoder": {"kind": "own_modules:Normed"}}
+    at = local(plan(MIX, method="pmcmfl", encoder=None, model=model), "a0").learner
+    z = latents(at, "audio")
+    at.model.train()
+    found, y = pmcmfl.means(at)["prototypes.audio"], at.data.targets
+    for c in y.unique():
+        torch.testing.assert_close(found[c], z[y == c].mean(0))
+
+
 def test_the_coordinator_weighs_them_by_the_samples_of_a_class_and_keeps_what_nobody_sent():
     network = network_of(local(plan(MIX, **SMALL), "hub").learner)
     _, classes, _ = network.prototypes.shape
@@ -183,6 +194,7 @@ def test_what_is_no_update_is_refused():
     for wrong in (
         {name: good.tensors[name] - 1000},
         {name: good.tensors[name] * 1e9},
+        {name: good.tensors[name] * 1.5},
         {name: good.tensors[name][:-1]},
         {"prototypes.motion": good.tensors["prototypes.audio"]},
         {"prototypes.audio": torch.full_like(good.tensors["prototypes.audio"], float("nan"))},
