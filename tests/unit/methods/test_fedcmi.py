@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from infiltrating import ALIKE, CLASSIFIED, MIXED, OTHER, PROJECTED, branch, cmi, moved, reached, slices, turn
-from plans import differing, finished
+from plans import differing, finished, plan
 
 from parse_p2p.core.types import Role
 from parse_p2p.learning.objective import terms
@@ -258,6 +258,17 @@ def test_B13_a_modality_alone_is_read_with_the_other_slot_filled_or_empty_and_by
         torch.testing.assert_close(found[name], torch.cat(slots, 1) @ model.fusion.weight.T + model.fusion.bias)
     for m in OTHER:
         torch.testing.assert_close(found[f"own.{m}"], model.classifiers[key_of(m)](s[m]))
+
+
+def test_B13_predictions_are_those_of_evaluation():
+    """Dropout and running statistics have no say in them."""
+    model = {"latent": 12, "encoder": {"kind": "own_modules:Normed"}}
+    learner = turn(plan({"audio+motion": 2}, method="fedcmi", encoder=None, model=model), "audio+motion").learner
+    want = learner.outputs(learner.test)
+    learner.model.train()
+    found = fedcmi.predictions(learner)
+    assert torch.equal(found["fused"], want.logits())
+    assert all(torch.equal(found[f"own.{m}"], want.views[f"unimodal.{m}"]) for m in OTHER)
 
 
 def test_B13_the_spread_is_the_deviation_of_the_accuracy_over_the_classes_there_are():

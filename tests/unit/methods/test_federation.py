@@ -5,6 +5,7 @@ import torch
 from mosaics import locals_of, mosaic
 from plans import finished, plan
 
+from parse_p2p.core.message import Message
 from parse_p2p.methods.base import Done, advance
 
 METHODS = ["fedavg", "fedprox", "fedopt", "scaffold", "pmcmfl", "fedcmi", "fedafd", "creamfl", "fedmosaic"]
@@ -19,13 +20,13 @@ def made(method, **options):
 
 
 def unanswered(w):
-    """What the coordinator waits for in a first round in which nobody answers, and its metrics."""
+    """What the coordinator waits for in a first round in which nobody says more than hello, and its metrics."""
     local = locals_of(w)["hub"]
     local.learner.begin(0, w.run.rounds)
     script, inbox, seen = w.method.scripts[local.role](local, w.options), None, []
     while not isinstance(step := advance(script, inbox), Done):
         seen.append(step)
-        inbox = {}
+        inbox = {peer: Message({}, {"ready": True}) for peer in step.expect if step.topic == "hello"}
     return [step for step in seen if step.expect], step.metrics
 
 
@@ -33,7 +34,7 @@ def unanswered(w):
 def test_a_coordinator_waits_as_long_as_the_deadline_says_and_counts_what_came(method):
     for deadline, want in ((0.0, None), (7.5, 7.5)):
         waits, metrics = unanswered(made(method, deadline=deadline))
-        assert waits and {step.deadline for step in waits} == {want}
+        assert {step.topic for step in waits} & {"update", "local"} and {step.deadline for step in waits} == {want}
         assert metrics["uploads" if method in ("fedafd", "creamfl") else "updates"] == 0
 
 

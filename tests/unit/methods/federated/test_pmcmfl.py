@@ -156,6 +156,16 @@ def test_a_whole_round_by_hand():
             torch.testing.assert_close(ours[me].learner.buffer.view(region), mean, rtol=1e-4, atol=1e-5)
 
 
+def test_everyone_ends_a_round_with_the_prototypes_of_that_round():
+    ends = []
+    for rounds in (1, 2):
+        states, _ = finished(plan(MIX, **SMALL), rounds=rounds)
+        found = [network_of(agent.learner).prototypes for agent in states.values()]
+        assert all(torch.equal(found[0], each) for each in found)
+        ends.append(found[0])
+    assert all(each.any(2).all() for each in ends) and not torch.equal(*ends)
+
+
 def test_the_contrast_sets_in_after_the_warm_up():
     def end(rounds, **options):
         return finished(plan(MIX, options=options, **SMALL), rounds=rounds)[0]["a0"].learner.buffer.values
