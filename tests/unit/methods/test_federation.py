@@ -1,10 +1,11 @@
-"""What the coordinators of all methods have in common: how long they wait, what they count, and how many are enough."""
+"""What the methods with a coordinator have in common: who is waited for, what counts, what is refused."""
 
 import pytest
 import torch
 from mosaics import locals_of, mosaic
 from plans import finished, plan
 
+from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message
 from parse_p2p.methods.base import Done, advance
 
@@ -19,23 +20,43 @@ def made(method, **options):
     return plan({"audio": 1, "audio+motion": 2}, method=method, options=options, **SMALL, **network)
 
 
-def unanswered(w):
-    """What the coordinator waits for in a first round in which nobody says more than hello, and its metrics."""
+def unanswered(w, empty):
+    """What the coordinator waits for in a first round in which nobody says more than hello, and its metrics.
+
+    Where messages may be empty all send such ones; otherwise none come.
+    """
     local = locals_of(w)["hub"]
     local.learner.begin(0, w.run.rounds)
     script, inbox, seen = w.method.scripts[local.role](local, w.options), None, []
     while not isinstance(step := advance(script, inbox), Done):
         seen.append(step)
-        inbox = {peer: Message({}, {"ready": True}) for peer in step.expect if step.topic == "hello"}
+        meta = {"ready": True} if step.topic == "hello" else {}
+        inbox = {peer: Message({}, meta) for peer in step.expect if empty}
     return [step for step in seen if step.expect], step.metrics
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_coordinator_waits_as_long_as_the_deadline_says_and_counts_what_came(method):
     for deadline, want in ((0.0, None), (7.5, 7.5)):
-        waits, metrics = unanswered(made(method, deadline=deadline))
+        waits, metrics = unanswered(made(method, deadline=deadline), empty=method in ("fedafd", "creamfl", "fedmosaic"))
         assert {step.topic for step in waits} & {"update", "local"} and {step.deadline for step in waits} == {want}
         assert metrics["uploads" if method in ("fedafd", "creamfl") else "updates"] == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_client_refuses_what_is_none_of_its_own_from_the_coordinator(method):
+    w = made(method)
+    local = locals_of(w)["a0"]
+    local.learner.begin(0, w.run.rounds)
+    script, inbox, asked = w.method.scripts[local.role](local, w.options), None, 0
+    while not isinstance(step := advance(script, inbox), Done):
+        inbox = {}
+        if step.expect == {"hub"}:
+            asked += 1
+            step.check("hub", Message({}))
+            with pytest.raises(SpecMismatch):
+                step.check("hub", Message({"another": torch.zeros(3)}))
+    assert asked == 1
 
 
 AVERAGING = [method for method in METHODS if method not in ("fedafd", "creamfl")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mosaics import ROUNDS, SIZES, exchanged, kinds_of, locals_of, mosaic
+from mosaics import ROUNDS, SIZES, SMALL, exchanged, kinds_of, locals_of, mosaic
 from plans import differing, finished, plan
 
 from parse_p2p.core.message import Message
@@ -205,6 +205,17 @@ def test_M11_blocks_are_not_mixed_and_the_order_of_uploads_does_not_matter():
     torch.testing.assert_close(moved["a0"]["pq/1.in/P"], given["a0"]["pq/1.in/P"] + 1)
 
 
+def test_M11_the_other_layers_adapters_go_to_networks_of_the_same_depth_too():
+    kinds = [("audio+motion", SMALL | {"depth": depth}) for depth in (4, 5, 5)]
+    hub, latest = locals_of(mosaic(kinds))["hub"], {}
+    for i in range(3):
+        latest[f"a{i}"] = {"lora/0.in/A": torch.full((4, 8), i + 1.0), "sketch": torch.ones(3, 16)}
+        hub.memory |= {f"upload/a{i}/{name}": tensor for name, tensor in latest[f"a{i}"].items()}
+    given = customised(hub, Options(), sorted(latest))
+    assert given["a0"] == {}
+    assert torch.equal(given["a1"]["lora/0.in/A"], latest["a2"]["lora/0.in/A"])
+
+
 def test_M11_with_nobody_else_there_is_nothing_to_send():
     assert given_hub({}, SIZES) == {me: {} for me in SIZES}
     alone = given_hub({"a0": made(0)}, SIZES)
@@ -320,7 +331,9 @@ def test_the_clients_of_a_round_are_those_selected():
         assert {me for r, me, _, message in messages if r == round and "sketch" in message.tensors} == chosen
         given = {peer for r, me, peer, p in messages if r == round and me == "hub" and "pq" in kinds_of(p)}
         assert given <= chosen
-    assert all("pivot" in agents[me].memory for me in SIZES)  # all have been given what they begin with
+    first = {peer for r, me, peer, p in messages if r == 0 and me == "hub" and "backbone" in kinds_of(p)}
+    assert first == set(SIZES), "all are given what they begin with"
+    assert all("pivot" in agents[me].memory for me in SIZES)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message
 from parse_p2p.core.rng import seeded
+from parse_p2p.data import lazy
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.public_data import base, fedafd
 from parse_p2p.methods.public_data.base import PublicKnowledge, aligned, digest, fitting, represent
@@ -187,6 +188,33 @@ def test_A6_an_upload_is_the_rows_before_fusion_in_the_coordinators_order():
     aligned(at(hub), knowledge.items)(me.me, sent)
 
 
+class Held:
+    """Rows of an array, read when they are asked for."""
+
+    def __init__(self, array):
+        self.array, self.shape = array, array.shape
+
+    def read(self, rows):
+        return self.array[rows]
+
+
+def test_A6_the_digest_of_what_is_read_in_pieces_is_that_of_the_whole(monkeypatch):
+    x = torch.randn(9, 4, generator=seeded("x"))
+    monkeypatch.setattr(lazy, "PIECE", 4 * 4 * 2)  # two rows
+    assert digest({"audio": lazy.LazyInput.of(Held(x.numpy()))}) == digest({"audio": x})
+
+
+def test_A6_the_digest_tells_every_item_and_its_place_in_every_modality():
+    inputs = {m: torch.randn(9, 4, generator=seeded(m)) for m in ("audio", "motion")}
+    seen = {digest(inputs), digest(dict(reversed(inputs.items())))}
+    assert len(seen) == 1, "the order of the modalities does not matter"
+    for m, x in inputs.items():
+        last = x.clone()
+        last[-1, -1] += 1
+        seen |= {digest(inputs | {m: last}), digest(inputs | {m: x.flip(0)})}
+    assert len(seen) == 5
+
+
 NORMED = {"latent": 12, "hidden": 8, "encoder": {"kind": "own_modules:Normed"}}
 
 
@@ -281,6 +309,21 @@ def test_A6_a_spoilt_broadcast_is_refused_too(how):
     check("hub", Message(short, sent.meta))
     with pytest.raises(SpecMismatch):
         check("hub", spoilt(how, Message(short, sent.meta)) if how != "a row too few" else spoilt(how, sent))
+
+
+def test_A6_of_items_that_a_client_has_as_many_rows_must_come():
+    w = made()
+    hub, agent, ways = at(w.agent_state("hub")), at(w.agent_state(someone(w, "audio"))), scheme(Options())
+    items = digest(hub.learner.data.inputs)
+    sent = base.broadcast(hub, ways, w.peers, items, represent(hub.learner, hub.learner.data.inputs))[agent.me]
+    base.take(agent, {"hub": sent}, ways)
+    again = {name: t for name, t in sent.tensors.items() if not name.startswith("public.")}
+    check = fitting(agent, ways)
+    check("hub", Message(again, sent.meta))
+    fewer = {name: t[:-1] if name.startswith("repr.") else t for name, t in again.items()}
+    with pytest.raises(SpecMismatch):
+        check("hub", Message(fewer, sent.meta))
+    check("hub", Message(fewer, {"items": "others"}))  # which it is to be given
 
 
 def test_A10_without_distillation_the_coordinator_is_one_that_only_has_its_public_set():

@@ -119,6 +119,18 @@ def test_M6_sizes_are_aligned_on_samples_with_all_modalities_and_with_each_alone
     assert [sorted(view.inputs) for view in setup.views(Batch(kinds[1], batch.targets))] == [["audio"]]
 
 
+def test_M6_of_many_public_samples_a_thousand_or_so_are_drawn_by_the_seed():
+    train, _ = public()
+    assert len(train) > setup.SAMPLES == 1024
+    backbone = adapters().sibling(8, 2)
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter, generator=generator())
+    found = [prepared(adapters(8, 2, rank=4, blocks=2), train, [(8, 2)], "random", steps=0, seed=seed)
+             ._taps(backbone)[0, "in"].inputs for seed in (0, 0, 1)]  # fmt: skip
+    assert [len(rows) for rows in found] == 3 * [3 * 1024]
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
 def ordered(rows):
     """The rows by their first element."""
     return rows[rows[:, 0].argsort()]
