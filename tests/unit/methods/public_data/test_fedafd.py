@@ -412,6 +412,13 @@ def test_the_coordinator_learns_by_the_sum_of_its_losses():
         torch.testing.assert_close(loss, want)
 
 
+def test_the_coordinators_loss_is_the_mean_over_its_minibatches():
+    losses = base.study(at(made().agent_state("hub")), Options(public_batch=16))
+    _, metrics = finished(made(options={"public_batch": 16}), 1)
+    assert len(losses) > 1
+    assert metrics["hub"]["loss"] == pytest.approx(float(torch.stack(losses).mean()))
+
+
 def test_recall_is_measured_on_the_test_set_and_both_ways():
     w = made(rounds=2)
     agent_states, metrics = finished(w)
