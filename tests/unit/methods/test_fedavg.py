@@ -1,5 +1,7 @@
 """FedAvg and FedProx against their algebra, computed apart from the runtime."""
 
+from itertools import permutations
+
 import pytest
 import torch
 from hypothesis import given
@@ -115,6 +117,17 @@ def test_an_average_lies_between_and_equal_copies_stay_to_the_last_bit(counts, s
     assert (found <= rows.amax(0) + 1e-6).all() and (found >= rows.amin(0) - 1e-6).all()
     reordered = weighted_average(dict(reversed(each.items())), weights)["x"]
     assert torch.equal(found, reordered)
+
+
+def test_an_average_is_summed_in_double_and_in_the_order_of_names():
+    values = {"a": 0.0, "b": 1e8, "c": 1.0, "d": -1e8}  # of which single precision leaves nothing
+    each = {PeerId(me): {"x": torch.tensor([x])} for me, x in values.items()}
+    assert weighted_average(each, dict.fromkeys(each, 1.0))["x"].tolist() == [0.25]
+    rng = torch.Generator().manual_seed(0)
+    each = {PeerId(me): {"x": torch.randn(999, generator=rng, dtype=torch.float64)} for me in values}
+    orders = [dict(zip(order, map(each.get, order), strict=True)) for order in permutations(each)]
+    found = [weighted_average(some, {me: i + 1.0 for i, me in enumerate(each)})["x"] for some in orders]
+    assert all(torch.equal(found[0], x) for x in found)
 
 
 def test_k_of_n_clients_take_part_and_the_others_pay_nothing():

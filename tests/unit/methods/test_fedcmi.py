@@ -1,11 +1,12 @@
 """FedCMI in rounds: reductions, clients of every type, averages, bytes (properties B5 and B8 to B13)."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from infiltrating import ALIKE, CLASSIFIED, MIXED, OTHER, PROJECTED, branch, cmi, moved, reached, slices, turn
-from plans import differing, finished
+from plans import differing, finished, plan
 
 from parse_p2p.core.types import Role
 from parse_p2p.learning.objective import terms
@@ -13,6 +14,7 @@ from parse_p2p.methods import fedcmi, federation
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.fedcmi import METHOD, FrozenTeacher, Options
 from parse_p2p.methods.fedprox import pull
+from parse_p2p.models.base import key_of
 from parse_p2p.runtime.simulator import simulate
 
 # B5, B8, B9: reductions
@@ -238,6 +240,37 @@ def test_B13_the_coordinator_says_what_each_modality_alone_is_worth():
             assert said[f"alone.{modality}"] == pytest.approx(agent_states[me].learner.evaluate()["accuracy"])
 
 
+@torch.no_grad()
+def test_B13_a_modality_alone_is_read_with_the_other_slot_filled_or_empty_and_by_its_own_classifier():
+    learner = turn(cmi(), "audio+motion").learner
+    model, x = learner.model, learner.test.inputs
+    h = {m: model.trunks[key_of(m)](x[m]) for m in OTHER}
+    s, i = ({m: each[key_of(m)](h[m]) for m in OTHER} for each in (model.selves, model.infiltrations))
+    nothing = torch.zeros_like(s["audio"])
+    want = {
+        "fused": (s["audio"], s["motion"]),
+        "alone.audio": (s["audio"], i["audio"]), "zero.audio": (s["audio"], nothing),
+        "alone.motion": (i["motion"], s["motion"]), "zero.motion": (nothing, s["motion"]),
+    }  # fmt: skip
+    found = fedcmi.predictions(learner)
+    assert found.keys() == want.keys() | {f"own.{m}" for m in OTHER}
+    for name, slots in want.items():
+        torch.testing.assert_close(found[name], torch.cat(slots, 1) @ model.fusion.weight.T + model.fusion.bias)
+    for m in OTHER:
+        torch.testing.assert_close(found[f"own.{m}"], model.classifiers[key_of(m)](s[m]))
+
+
+def test_B13_predictions_are_those_of_evaluation():
+    """Dropout and running statistics have no say in them."""
+    model = {"latent": 12, "encoder": {"kind": "own_modules:Normed"}}
+    learner = turn(plan({"audio+motion": 2}, method="fedcmi", encoder=None, model=model), "audio+motion").learner
+    want = learner.outputs(learner.test)
+    learner.model.train()
+    found = fedcmi.predictions(learner)
+    assert torch.equal(found["fused"], want.logits())
+    assert all(torch.equal(found[f"own.{m}"], want.views[f"unimodal.{m}"]) for m in OTHER)
+
+
 def test_B13_the_spread_is_the_deviation_of_the_accuracy_over_the_classes_there_are():
     targets = torch.tensor([0, 0, 1, 1, 3])
     said = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 1, 0]), 4).float()
@@ -279,6 +312,48 @@ def test_of_three_modalities_all_but_the_dominant_one_are_students():
     agent_states, metrics = finished(cmi(mix, data=data), rounds=3)
     assert {f"alone.{m}" for m in data["modalities"]} <= metrics["hub"].keys()
     assert all(p.learner.buffer.values.isfinite().all() for p in agent_states.values())
+
+
+def said(network, inputs, kind):
+    """C_m(s_m), or C_m(i_m), of every modality."""
+    found = {}
+    for m in network.modalities:
+        h = network.trunks[key_of(m)](inputs[m])
+        projector = (network.selves if kind == "self" else network.infiltrations)[key_of(m)]
+        found[m] = network.classifiers[key_of(m)](projector(h)).double()
+    return found
+
+
+@torch.no_grad()
+def test_of_three_modalities_each_student_has_the_temperatures_of_its_pair_and_their_losses_are_summed():
+    data = {"modalities": ["audio", "motion", "touch"], "atoms": ["redundant", "unique"], "samples": 600}
+    learner = turn(cmi({"audio+motion+touch": 2}, data=data), "audio+motion+touch", round=1).learner
+    for i, p in enumerate(learner.model.classifiers.parameters()):
+        p.mul_(3.0 + i)  # so that no two gaps are alike
+    options = Options(lambda2=0.7, kappa=3.0)
+    taught = fedcmi.frozen_teacher(learner, options)
+    y = learner.data.targets
+    rows = torch.arange(len(y))
+    mass = {m: z.softmax(1)[rows, y] for m, z in said(learner.model, learner.data.inputs, "self").items()}
+    batch = learner.data.batch(torch.arange(64))
+    views, others = (said(learner.model, batch.inputs, kind) for kind in ("self", "infiltration"))
+    here = {m: z.softmax(1)[torch.arange(64), batch.targets].sum() for m, z in views.items()}
+    best = max(here, key=here.get)
+    want, seen = 0.0, []
+    for m in sorted(set(here) - {best}):
+        a, b = sorted((best, m))
+        present = [c for c in range(learner.data.classes) if (y == c).any()]
+        ratio = {c: float(mass[a][y == c].mean() / mass[b][y == c].mean()) for c in present}
+        mean = sum(ratio.values()) / len(ratio)
+        lead = {c: r / mean if mean > 1 else mean / r for c, r in ratio.items()}
+        tau = {c: 1 / (1 + 3 * math.log(q)) if q > 1 else 1.0 for c, q in lead.items()}
+        seen.append(tau)
+        for i, c in enumerate(batch.targets.tolist()):
+            target, student = (z[i] / tau[c] for z in (views[best], others[m]))
+            want -= float((target.softmax(0) * student.log_softmax(0)).sum()) / 64
+    assert max(abs(seen[0][c] - seen[1][c]) for c in seen[0]) > 0.1
+    found = fedcmi.infiltration(taught, options)(learner.model, batch, learner.model(batch.inputs))
+    assert float(found) == pytest.approx(0.7 * want, rel=1e-5)
 
 
 def test_teacher_outputs_are_made_for_a_client_alone_and_once_a_round(monkeypatch):

@@ -39,6 +39,17 @@ def test_M1_adapters_begin_as_nothing_and_their_gradient_does_not(size, gate):
         assert adapter.B.grad.abs().max() > 0  # the one that begins at zero
 
 
+def test_M1_A_of_an_ordinary_adapter_begins_as_in_a_linear_layer():
+    """Uniform in ±1/√d_i, whose variance is 1/(3 d_i)."""
+    model = adapters(64, 5, blocks=1, rank=16)
+    assert {adapter.A.shape[1] for adapter in model.others.values()} == {64, 128}
+    for adapter in model.others.values():
+        bound = adapter.A.shape[1] ** -0.5
+        assert adapter.A.abs().max() <= bound
+        assert adapter.A.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+        assert not adapter.B.any()
+
+
 @pytest.mark.parametrize("gate", GATES)
 def test_M2_only_my_adapters_and_the_gates_learn(gate):
     model = scrambled(adapters(*LARGE, gate=gate))

@@ -70,6 +70,16 @@ def test_an_agent_with_one_modality_says_one_thing_and_one_with_several_a_joint_
     assert said.logits().shape == (5, 4)
 
 
+@torch.no_grad()
+def test_of_samples_that_lack_a_modality_the_heads_of_the_others_speak():
+    model, x = made(MIXED), inputs(MIXED)
+    said = model({"a.left": x["a.left"], "c": x["c"]})
+    features = {m: SIZE**0.5 * model.embed(m, x[m]) for m in ("a.left", "c")}
+    logits = [model.heads[key_of(m)](z) for m, z in features.items()]
+    assert said.branches.keys() == said.views.keys() == {"unimodal.a.left", "unimodal.c"}
+    torch.testing.assert_close(said.logits(), logits[0] + logits[1])
+
+
 def test_heads_read_given_latents():
     model = made()
     said = model(inputs(BOTH))

@@ -39,6 +39,17 @@ def test_prototypes_are_means_by_class():
         torch.testing.assert_close(found["prototypes.audio"][c], want)
 
 
+def test_prototypes_are_those_of_evaluation():
+    """Dropout and running statistics have no say in them."""
+    model = {"network": "prototyped", "latent": 3, "hidden": 4, "encoder": {"kind": "own_modules:Normed"}}
+    at = local(plan(MIX, method="pmcmfl", encoder=None, model=model), "a0").learner
+    z = latents(at, "audio")
+    at.model.train()
+    found, y = pmcmfl.means(at)["prototypes.audio"], at.data.targets
+    for c in y.unique():
+        torch.testing.assert_close(found[c], z[y == c].mean(0))
+
+
 def test_the_coordinator_weighs_them_by_the_samples_of_a_class_and_keeps_what_nobody_sent():
     network = network_of(local(plan(MIX, **SMALL), "hub").learner)
     _, classes, _ = network.prototypes.shape
@@ -145,6 +156,16 @@ def test_a_whole_round_by_hand():
             torch.testing.assert_close(ours[me].learner.buffer.view(region), mean, rtol=1e-4, atol=1e-5)
 
 
+def test_everyone_ends_a_round_with_the_prototypes_of_that_round():
+    ends = []
+    for rounds in (1, 2):
+        states, _ = finished(plan(MIX, **SMALL), rounds=rounds)
+        found = [network_of(agent.learner).prototypes for agent in states.values()]
+        assert all(torch.equal(found[0], each) for each in found)
+        ends.append(found[0])
+    assert all(each.any(2).all() for each in ends) and not torch.equal(*ends)
+
+
 def test_the_contrast_sets_in_after_the_warm_up():
     def end(rounds, **options):
         return finished(plan(MIX, options=options, **SMALL), rounds=rounds)[0]["a0"].learner.buffer.values
@@ -183,6 +204,7 @@ def test_what_is_no_update_is_refused():
     for wrong in (
         {name: good.tensors[name] - 1000},
         {name: good.tensors[name] * 1e9},
+        {name: good.tensors[name] * 1.5},
         {name: good.tensors[name][:-1]},
         {"prototypes.motion": good.tensors["prototypes.audio"]},
         {"prototypes.audio": torch.full_like(good.tensors["prototypes.audio"], float("nan"))},

@@ -7,6 +7,7 @@ from plans import dealt, differing, finished, plan
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message
 from parse_p2p.core.types import Role
+from parse_p2p.learning.objective import slice_terms
 from parse_p2p.methods import fedavg
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.federated import scaffold
@@ -150,6 +151,18 @@ def test_clients_count_alike_whatever_their_samples():
         if str(key) in sizes:
             assert local.learner.buffer.view(region).unique().tolist() == [4.0], "those who took part"
             assert scaffold.mean_control(local, key).unique().tolist() == [3.0], "all, as far as is known"
+
+
+def test_before_there_are_controls_steps_are_those_on_the_losses_of_the_options():
+    ends = []
+    for options in (fedavg.Options(), fedavg.Options(branch=0.3, orthogonal=0.0, align=0.5)):
+        for train in (scaffold.train, lambda local, options: local.learner.train(*slice_terms(options))):
+            w = plan({"audio+motion": 2}, method="scaffold")
+            agent = w.agent_state("a0")
+            agent.learner.begin(0, 9)
+            train(Local("a0", agent.role, 0, 9, agent.learner, agent.plan(0), {}), options)
+            ends.append(agent.learner.buffer.values)
+    assert torch.equal(ends[0], ends[1]) and torch.equal(ends[2], ends[3]) and not torch.equal(ends[0], ends[2])
 
 
 def test_twice_the_bytes_of_fedavg_both_ways_and_nothing_for_those_who_stay_away():

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mosaics import ROUNDS, SIZES, exchanged, kinds_of, locals_of, mosaic
+from mosaics import ROUNDS, SIZES, SMALL, exchanged, kinds_of, locals_of, mosaic
 from plans import differing, finished, plan
 
+from parse_p2p.core.message import Message
+from parse_p2p.core.slices import everyone, nobody, row_of
 from parse_p2p.core.types import PeerId
 from parse_p2p.methods.federation import selected
 from parse_p2p.methods.fedmosaic import fedmosaic, relevance
@@ -86,6 +88,13 @@ def test_M12_without_the_other_layers_nothing_tells_of_a_clients_width():
         if peer == "hub":
             assert not {13, 26} & {size for tensor in message.tensors.values() for size in tensor.shape}
         assert "lora" not in kinds_of(message)
+
+
+def test_M12_the_table_says_what_is_shared():
+    kinds = ("adapter.pq", "adapter.lora", "adapter.gate")
+    for share, want in ((True, [everyone, everyone, nobody]), (False, [everyone, nobody, nobody])):
+        table = fedmosaic.sharing(Options(share_lora=share), 0, ROUNDS)
+        assert [row_of(table, kind) for kind in kinds] == want
 
 
 def test_M12_gates_and_data_never_cross(sent):
@@ -196,6 +205,17 @@ def test_M11_blocks_are_not_mixed_and_the_order_of_uploads_does_not_matter():
     torch.testing.assert_close(moved["a0"]["pq/1.in/P"], given["a0"]["pq/1.in/P"] + 1)
 
 
+def test_M11_the_other_layers_adapters_go_to_networks_of_the_same_depth_too():
+    kinds = [("audio+motion", SMALL | {"depth": depth}) for depth in (4, 5, 5)]
+    hub, latest = locals_of(mosaic(kinds))["hub"], {}
+    for i in range(3):
+        latest[f"a{i}"] = {"lora/0.in/A": torch.full((4, 8), i + 1.0), "sketch": torch.ones(3, 16)}
+        hub.memory |= {f"upload/a{i}/{name}": tensor for name, tensor in latest[f"a{i}"].items()}
+    given = customised(hub, Options(), sorted(latest))
+    assert given["a0"] == {}
+    assert torch.equal(given["a1"]["lora/0.in/A"], latest["a2"]["lora/0.in/A"])
+
+
 def test_M11_with_nobody_else_there_is_nothing_to_send():
     assert given_hub({}, SIZES) == {me: {} for me in SIZES}
     alone = given_hub({"a0": made(0)}, SIZES)
@@ -226,6 +246,38 @@ def test_M11_a_client_that_is_sent_nothing_takes_its_own_adapters():
     for key, adapter in model.shared.items():
         for name, mine, theirs in zip(adapter.names, adapter.local, adapter.received, strict=True):
             assert torch.equal(theirs, received.get(f"{key}/{name}", mine))
+
+
+def test_received_adapters_stay_where_nothing_comes_and_till_then_my_own_stand_in():
+    local = locals_of(mosaic())["a3"]
+    model, draw = network(local), torch.Generator().manual_seed(4)
+
+    def learnt():
+        with torch.no_grad():
+            for adapter in model.shared.values():
+                for tensor in adapter.local:
+                    tensor.copy_(torch.randn(tensor.shape, generator=draw))
+        return fedmosaic.own(model, lora=True)
+
+    def received():
+        pairs = ((f"{key}/{name}", t) for key, a in model.shared.items()
+                 for name, t in zip(a.names, a.received, strict=True))  # fmt: skip
+        return {name: tensor.clone() for name, tensor in pairs}
+
+    def same(one, two):
+        return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+    for _ in range(2):
+        mine = learnt()
+        fedmosaic.take(local, Message())
+        assert same(received(), mine)
+    mine = learnt()
+    given = {"pq/0.in/P": torch.full((4, 4), 7.0)}
+    fedmosaic.take(local, Message(given))
+    assert same(received(), mine | given)
+    learnt()
+    fedmosaic.take(local, Message())
+    assert same(received(), mine | given)
 
 
 # a round
@@ -279,7 +331,9 @@ def test_the_clients_of_a_round_are_those_selected():
         assert {me for r, me, _, message in messages if r == round and "sketch" in message.tensors} == chosen
         given = {peer for r, me, peer, p in messages if r == round and me == "hub" and "pq" in kinds_of(p)}
         assert given <= chosen
-    assert all("pivot" in agents[me].memory for me in SIZES)  # all have been given what they begin with
+    first = {peer for r, me, peer, p in messages if r == 0 and me == "hub" and "backbone" in kinds_of(p)}
+    assert first == set(SIZES), "all are given what they begin with"
+    assert all("pivot" in agents[me].memory for me in SIZES)
 
 
 @pytest.mark.parametrize(
@@ -367,6 +421,14 @@ def test_a_client_that_is_only_not_chosen_still_counts():
     agents = finished(w)[0]
     assert heard_of(agents) == {p for r in range(6) for p in selected(locals_of(w, r)["hub"], w.options, r)}
     assert len(heard_of(agents)) > 1
+
+
+def test_who_falls_silent_is_known_by_its_whole_name():
+    hub = replace(locals_of(mosaic())["hub"], round=4)
+    for me in ("a1", "a10"):
+        hub.memory |= {f"upload/{me}/pq/0.in/P": torch.zeros(4, 4), f"last/{me}": torch.tensor(0)}
+    fedmosaic.drop_silent(hub, Options(forget=4), {"a10": Message({}, {"ready": True})})
+    assert heard_of({"hub": hub}) == {"a10"}
 
 
 def test_forgetting_five_rounds_is_the_default():

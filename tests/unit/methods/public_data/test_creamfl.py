@@ -63,6 +63,20 @@ def test_the_contrast_is_the_sum_of_both_kinds():
     torch.testing.assert_close(found[0], want)
 
 
+def test_encoders_learn_from_contrasts_as_from_all_else_in_training_mode():
+    model = {"latent": 12, "hidden": 8, "encoder": {"kind": "own_modules:Normed"}}
+    w = made(encoder=None, model=model)
+    agent, hub = w.agent_state("a0").learner, w.agent_state("hub").learner
+    agent.begin(0, ROUNDS)
+    at = Local("a0", w.agent_state("a0").role, 0, ROUNDS, agent, w.agent_state("a0").plan(0), {})
+    inputs = {m: hub.data.inputs[m] for m in agent.holder.modalities}
+    knowledge = PublicKnowledge("x", inputs, represent(hub, hub.data.inputs))
+    before, norm = represent(agent, inputs), base.network(agent).trunk_of("audio").module[1]
+    taken = int(norm.num_batches_tracked)
+    losses = contrast(at, Options(public_batch=16), knowledge, before, 0)
+    assert len(losses) > 1 and int(norm.num_batches_tracked) == taken + len(losses)
+
+
 def test_A5_without_contrast_a_client_is_one_that_learns_alone():
     changes = {"public": {"share": 0.2}, "train": {"batch": 16, "epochs": 2}}
     alone, _ = finished(made(method="local", model={"network": "embedding"}, **changes))

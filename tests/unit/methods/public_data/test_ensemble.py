@@ -122,6 +122,9 @@ def test_info_nce_falls_with_agreement_and_is_log_n_for_rows_that_are_all_alike(
     assert info_nce(g, g, 0.1) < info_nce(g, noisy(g, 1.0), 0.1) < info_nce(g, unit(2), 0.1)
     assert info_nce(g, g[:1].expand(P, -1) * 0, 0.1).item() == pytest.approx(math.log(P), rel=1e-5)
     torch.testing.assert_close(retrieval({"a": g, "b": g, "c": g}, 0.1), info_nce(g, g, 0.1))
+    one, two, three = g, noisy(g, 0.5), unit(2)
+    pairs = [info_nce(one, two, 0.1), info_nce(one, three, 0.1), info_nce(two, three, 0.1)]
+    torch.testing.assert_close(retrieval({"a": one, "b": two, "c": three}, 0.1), sum(pairs) / 3)
 
 
 def test_the_contrasts_of_creamfl_pull_where_they_should():
@@ -140,6 +143,18 @@ def test_recall_is_one_for_equal_rows_and_chance_for_unrelated_ones():
     assert recall({"a": g, "b": g}) == 1
     assert recall({"a": unit(1, 2500, 4), "b": unit(2, 2500, 4)}) < 0.01
     assert recall({"a": g, "b": g, "c": unit(2)}) == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_recall_is_the_mean_of_both_ways():
+    a, b = torch.eye(3), torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0], [0, 0, 1]])
+    # each row of b is nearest to rows 0, 0 and 2 of a; each of a to rows 0, 1 and 2 of b
+    assert recall({"a": a, "b": b}) == recall({"a": b, "b": a}) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_recall_counts_every_thousand_items():
+    first, second = unit(1, 1000), unit(2, 500)
+    found = recall({"a": torch.cat([first, second]), "b": torch.cat([first, second.roll(1, 0)])})
+    assert found == pytest.approx(2 / 3)
 
 
 def test_A13_a_linear_probe_tells_moved_rows_apart_and_equal_ones_not():

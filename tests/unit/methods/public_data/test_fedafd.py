@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 from plans import dealt, finished, plan
+from torch.nn.functional import cross_entropy
 
 from parse_p2p.core.errors import SpecMismatch
 from parse_p2p.core.message import Message
 from parse_p2p.core.rng import seeded
+from parse_p2p.data import lazy
 from parse_p2p.methods.base import Local
 from parse_p2p.methods.public_data import base, fedafd
 from parse_p2p.methods.public_data.base import PublicKnowledge, aligned, digest, fitting, represent
@@ -186,6 +188,71 @@ def test_A6_an_upload_is_the_rows_before_fusion_in_the_coordinators_order():
     aligned(at(hub), knowledge.items)(me.me, sent)
 
 
+class Held:
+    """Rows of an array, read when they are asked for."""
+
+    def __init__(self, array):
+        self.array, self.shape = array, array.shape
+
+    def read(self, rows):
+        return self.array[rows]
+
+
+def test_A6_the_digest_of_what_is_read_in_pieces_is_that_of_the_whole(monkeypatch):
+    x = torch.randn(9, 4, generator=seeded("x"))
+    monkeypatch.setattr(lazy, "PIECE", 4 * 4 * 2)  # two rows
+    assert digest({"audio": lazy.LazyInput.of(Held(x.numpy()))}) == digest({"audio": x})
+
+
+def test_A6_the_digest_tells_every_item_and_its_place_in_every_modality():
+    inputs = {m: torch.randn(9, 4, generator=seeded(m)) for m in ("audio", "motion")}
+    seen = {digest(inputs), digest(dict(reversed(inputs.items())))}
+    assert len(seen) == 1, "the order of the modalities does not matter"
+    for m, x in inputs.items():
+        last = x.clone()
+        last[-1, -1] += 1
+        seen |= {digest(inputs | {m: last}), digest(inputs | {m: x.flip(0)})}
+    assert len(seen) == 5
+
+
+NORMED = {"latent": 12, "hidden": 8, "encoder": {"kind": "own_modules:Normed"}}
+
+
+def normed(w, me):
+    """A participant whose encoders have running statistics and dropout; what they have taken in of its first one."""
+    agent = at(w.agent_state(me))
+    norm = base.network(agent.learner).trunk_of("audio").module[1]
+    return agent, lambda: int(norm.num_batches_tracked)
+
+
+def test_A6_representations_are_those_of_evaluation():
+    me, taken = normed(made(encoder=None, model=NORMED), "a0")
+    me.learner.model.train()
+    x, before = me.learner.data.inputs, taken()
+    one, two = represent(me.learner, x), represent(me.learner, x)
+    assert same(one, two) and taken() == before
+    me.learner.model.eval()
+    assert torch.equal(one["audio"], base.network(me.learner).embed("audio", x["audio"]))
+
+
+def test_running_statistics_take_in_every_minibatch_that_an_encoder_learns_from():
+    w = made(encoder=None, model=NORMED)
+    (hub, served), (me, mine) = normed(w, "hub"), normed(w, "a0")
+    count, options = hub.learner.samples, Options(public_batch=16, server_task="both")
+    batches, begun = math.ceil(count / 16), (served(), mine())
+    assert batches > 1
+    knowledge = knowledge_for(me, hub)
+    inbox = {me.me: base.upload(me, knowledge)}
+    base.study(hub, options)
+    assert served() == begun[0] + batches
+    me.learner.model.eval()
+    fedafd.align(me, options, knowledge, 0)
+    assert mine() == begun[1] + 2 * batches, "the discriminators' turn and the encoders'"
+    rows = represent(hub.learner, hub.learner.data.inputs)
+    base.distil(hub, options, scheme(options), rows, inbox)
+    assert served() == begun[0] + 2 * batches
+
+
 def spoilt(how, sent):
     tensors, meta = {name: t.clone() for name, t in sent.tensors.items()}, dict(sent.meta)
     first = next(iter(tensors))
@@ -204,6 +271,8 @@ def spoilt(how, sent):
             tensors[first] = tensors[first].flatten()
         case "no unit rows":
             tensors[first][3] *= 1.5
+        case "a row that is too short":
+            tensors[first][3] *= 0.5
         case "not a number":
             tensors[first][3, 0] = float("nan")
         case "a modality of another":
@@ -214,7 +283,7 @@ def spoilt(how, sent):
 
 
 SPOILT = ["items in another order", "no digest", "a row too few", "too narrow", "one axis", "no unit rows",
-          "not a number", "a modality of another", "a parameter"]  # fmt: skip
+          "a row that is too short", "not a number", "a modality of another", "a parameter"]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", SPOILT)
@@ -225,8 +294,8 @@ def test_A6_a_spoilt_upload_is_refused(how):
         aligned(at(made().agent_state("hub")), knowledge.items)(me.me, spoilt(how, sent))
 
 
-@pytest.mark.parametrize("how", ["no digest", "a row too few", "too narrow", "one axis", "no unit rows",
-                                 "not a number", "a modality of another", "a parameter"])  # fmt: skip
+@pytest.mark.parametrize("how", ["no digest", "a row too few", "too narrow", "one axis", "no unit rows", "not a number",
+                                 "a row that is too short", "a modality of another", "a parameter"])  # fmt: skip
 def test_A6_a_spoilt_broadcast_is_refused_too(how):
     w = made()
     hub, agent = at(w.agent_state("hub")), at(w.agent_state(someone(w, "audio")))
@@ -240,6 +309,21 @@ def test_A6_a_spoilt_broadcast_is_refused_too(how):
     check("hub", Message(short, sent.meta))
     with pytest.raises(SpecMismatch):
         check("hub", spoilt(how, Message(short, sent.meta)) if how != "a row too few" else spoilt(how, sent))
+
+
+def test_A6_of_items_that_a_client_has_as_many_rows_must_come():
+    w = made()
+    hub, agent, ways = at(w.agent_state("hub")), at(w.agent_state(someone(w, "audio"))), scheme(Options())
+    items = digest(hub.learner.data.inputs)
+    sent = base.broadcast(hub, ways, w.peers, items, represent(hub.learner, hub.learner.data.inputs))[agent.me]
+    base.take(agent, {"hub": sent}, ways)
+    again = {name: t for name, t in sent.tensors.items() if not name.startswith("public.")}
+    check = fitting(agent, ways)
+    check("hub", Message(again, sent.meta))
+    fewer = {name: t[:-1] if name.startswith("repr.") else t for name, t in again.items()}
+    with pytest.raises(SpecMismatch):
+        check("hub", Message(fewer, sent.meta))
+    check("hub", Message(fewer, {"items": "others"}))  # which it is to be given
 
 
 def test_A10_without_distillation_the_coordinator_is_one_that_only_has_its_public_set():
@@ -277,6 +361,72 @@ def test_A9_a_modality_nobody_uploads_is_not_distilled():
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"trunk.audio", "rows.joint.audio"}
     assert hub.learner.buffer.values.isfinite().all()
+
+
+def test_A9_a_modality_that_is_taught_no_more_rests():
+    """Not even momentum moves its encoder."""
+    hub = at(made().agent_state("hub"))
+    rows, ways = represent(hub.learner, hub.learner.data.inputs), scheme(Options())
+    both, one = (scene(kind) for kind in ("audio+motion", "audio"))
+    for me, _ in (both, one):
+        base.task_pass(me, Options())
+    base.distil(hub, Options(), ways, rows, {both[0].me: base.upload(*both)})
+    before = parts(hub.learner, *ENCODERS)
+    base.distil(hub, Options(), ways, rows, {one[0].me: base.upload(*one)})
+    after = parts(hub.learner, *ENCODERS)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"trunk.audio", "rows.joint.audio"}
+
+
+def test_A10_of_weight_zero_there_is_no_distillation():
+    hub = at(made().agent_state("hub"))
+    rows = represent(hub.learner, hub.learner.data.inputs)
+    me, knowledge = scene("audio")
+    base.task_pass(me, Options())
+    inbox, ways = {me.me: base.upload(me, knowledge)}, scheme(Options())
+    before = hub.learner.state()
+    assert base.distil(hub, Options(gamma=0.0), ways, rows, inbox) == []
+    after = hub.learner.state()
+    assert before.keys() == after.keys() and same(before, after)
+    assert base.distil(hub, Options(gamma=0.1), ways, rows, inbox)
+
+
+@torch.no_grad()
+def test_the_coordinator_learns_by_the_sum_of_its_losses():
+    hub = at(made().agent_state("hub"))
+    count, model = hub.learner.samples, base.network(hub.learner)
+    x, y = hub.learner.data.inputs, hub.learner.data.targets
+    u = {m: model.embed(m, x[m]) for m in model.modalities}
+    features = {m: math.sqrt(model.size) * rows for m, rows in u.items()}
+    views = {m: head(features[m]) for m, head in zip(features, model.heads.values(), strict=True)}
+    joint = model.fusion
+    assert joint is not None
+    classes = cross_entropy(joint(list(features.values())), y)
+    classes += 0.6 * sum(cross_entropy(logits, y) for logits in views.values())
+    scores, found = u["audio"] @ u["motion"].T / 0.2, torch.arange(count)
+    pairs = (cross_entropy(scores, found) + cross_entropy(scores.T, found)) / 2
+    for task, want in (("retrieval", pairs), ("classification", classes), ("both", classes + pairs)):
+        options = Options(server_task=task, branch=0.6, server_temperature=0.2, public_batch=count)
+        with torch.enable_grad():
+            [loss] = base.study(at(made().agent_state("hub")), options)
+        torch.testing.assert_close(loss, want)
+
+
+def test_the_coordinators_loss_is_the_mean_over_its_minibatches():
+    losses = base.study(at(made().agent_state("hub")), Options(public_batch=16))
+    _, metrics = finished(made(options={"public_batch": 16}), 1)
+    assert len(losses) > 1
+    assert metrics["hub"]["loss"] == pytest.approx(float(torch.stack(losses).mean()))
+
+
+def test_recall_is_measured_on_the_test_set_and_both_ways():
+    w = made(rounds=2)
+    agent_states, metrics = finished(w)
+    hub = agent_states["hub"].learner
+    u, v = represent(hub, hub.test.inputs).values()
+    assert len(u) <= 1000
+    ways = [(a @ b.T).argmax(1) == torch.arange(len(a)) for a, b in ((u, v), (v, u))]
+    assert metrics["hub"]["retrieval"] == pytest.approx(float(torch.stack(ways).double().mean()))
 
 
 def test_A11_clients_of_all_architectures_take_part():

@@ -3,15 +3,18 @@
 M6 to M8 are the properties of the alignment by the numbers of the method's specification.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from mosaics import adapters, loss, prepared, public
 
+from parse_p2p.core.rng import seeded
 from parse_p2p.data.base import Batch
 from parse_p2p.methods.fedmosaic import setup
 from parse_p2p.models.adapters import slots
 from parse_p2p.models.lora import alignment
-from parse_p2p.models.lora.alignment import adapter_cca, align_inputs, orthonormal, polar
+from parse_p2p.models.lora.alignment import adapter_cca, align_inputs, aligned, orthonormal, polar, ridge
 from parse_p2p.models.lora.backbone import Tap, tapped
 
 SMALL, LARGE = (24, 3), (36, 6)
@@ -87,6 +90,60 @@ def network():
     return adapters(*LARGE, rank=RANK)
 
 
+def test_every_size_begins_with_a_frame_and_a_backbone_of_its_own():
+    sizes = [(8, 2), (8, 3)]  # one width, so that the shapes of what they begin with are equal
+    made = prepared(adapters(*sizes[0], rank=4, blocks=2), public(samples=100)[0], sizes, "random", steps=0)
+    (one, other), (first, second) = ([of(size) for size in sizes] for of in (made.frame, made.backbone))
+    assert one.keys() == other.keys() and not any(torch.equal(one[name], other[name]) for name in one)
+    assert not torch.equal(first["layers.0.up.weight"], second["layers.0.up.weight"])
+
+
+def test_the_pivot_is_the_size_with_the_fewest_parameters():
+    sizes = [(10, 2), (5, 7), (9, 3), (30, 1)]
+    counts = {size: sum(p.numel() for p in adapters().sibling(*size).layers.parameters()) for size in sizes}
+    assert min(counts, key=counts.get) == setup.smallest(sizes) == (5, 7)
+
+
+def begun(train, b_align):
+    """A setup of two sizes whose backbones have learnt nothing."""
+    return prepared(adapters(8, 2, rank=4, blocks=2), train, [(8, 2), (9, 3)], b_align, steps=0)
+
+
+def drawn(backbone):
+    """The backbone with weights that do not depend on what was drawn before."""
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter, generator=generator())
+    return backbone
+
+
+def test_M6_sizes_are_aligned_on_samples_with_all_modalities_and_with_each_alone():
+    train, _ = public(samples=100)
+    made, backbone = begun(train, "random"), drawn(adapters().sibling(8, 2))
+    seen = made._taps(backbone)[0, "in"].inputs
+    batch = train.batch(torch.randperm(len(train), generator=seeded(0, "alignment")))
+    kinds = [{m: batch.inputs[m] for m in some} for some in (["audio", "motion"], ["audio"], ["motion"])]
+    want = torch.cat([tapped(backbone, Batch(x, batch.targets))[0, "in"].inputs for x in kinds])
+    torch.testing.assert_close(seen, want)
+    assert [sorted(view.inputs) for view in setup.views(Batch(kinds[1], batch.targets))] == [["audio"]]
+
+
+def test_M6_of_many_public_samples_a_thousand_or_so_are_drawn_by_the_seed():
+    train, _ = public()
+    assert len(train) > setup.SAMPLES == 1024
+    backbone = drawn(adapters().sibling(8, 2))
+    found = [prepared(adapters(8, 2, rank=4, blocks=2), train, [(8, 2)], "random", steps=0, seed=seed)
+             ._taps(backbone)[0, "in"].inputs for seed in (0, 0, 1)]  # fmt: skip
+    assert [len(rows) for rows in found] == 3 * [3 * 1024]
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_M8_the_labels_of_public_samples_have_no_say_in_the_alignment():
+    train, _ = public(samples=100)
+    relabelled = replace(train, targets=(train.targets + 1) % train.classes)
+    one, other = (begun(data, "grad_map").frame((9, 3)) for data in (train, relabelled))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def held_out_error(network, made, test):
     """‖z_l − z_s‖² / ‖z_s‖², averaged over the slots, on samples that neither network has seen."""
     seen = {}
@@ -137,6 +194,46 @@ def test_M7_with_equal_latents_the_published_B_step_changes_nothing():
     z = small.inputs @ first[0].T
     large = Tap(z @ start[0], large.outputs, large.gradients)  # whose latents are z, since A Aᵀ = I
     torch.testing.assert_close(adapter_cca(small, large, first, start), start[1], rtol=0, atol=1e-6)
+
+
+def ridged(x, y):
+    """argmin ‖x M − y‖² + λ‖M‖², λ a thousandth of the mean squared norm of the columns of x, as least squares."""
+    root = (1e-3 * x.square().sum(0).mean()).sqrt()
+    rows = torch.cat([x, root * torch.eye(x.shape[1], dtype=x.dtype)])
+    return torch.linalg.lstsq(rows, torch.cat([y, torch.zeros(x.shape[1], y.shape[1], dtype=y.dtype)])).solution
+
+
+def nearest(matrix):
+    """The orthonormal matrix of a polar decomposition: M (MᵀM)^-½."""
+    return matrix @ power(matrix.T @ matrix, -0.5)
+
+
+def test_M6_regressions_are_held_small():
+    x, y = tap(40, 9, 3, 1), tap(40, 2, 3, 2)
+    torch.testing.assert_close(ridge(x.inputs, y.outputs), ridged(x.inputs, y.outputs))
+    torch.testing.assert_close(
+        align_inputs(y.inputs, x.inputs, torch.eye(2)), nearest(ridged(x.inputs, y.inputs)).T, rtol=0, atol=1e-9
+    )
+
+
+def test_M7_the_extensions_map_outputs_less_their_means_and_gradients():
+    small, large = tap(60, 9, 9, 1), tap(60, 14, 14, 2)
+    small, large = (Tap(t.inputs, t.outputs + 5, t.gradients + 1) for t in (small, large))
+    first, start = frame(9, 9, 4, 3), frame(14, 14, 4, 4)
+    y_s, y_l = (t.outputs - t.outputs.mean(0) for t in (small, large))
+    wanted = {"output_map": (y_l, y_s), "grad_map": (large.gradients, small.gradients)}
+    for step, (x, y) in wanted.items():
+        found = alignment.B_STEPS[step](small, large, first, start)
+        torch.testing.assert_close(found, nearest(ridged(x, y @ first[1])), rtol=0, atol=1e-9)
+
+
+def test_M7_the_B_step_sees_what_the_aligned_A_reads():
+    small, large = tap(300, 9, 9, 1), tap(300, 14, 14, 2)
+    first, start = frame(9, 9, 4, 3), frame(14, 14, 4, 4)
+    a, b = aligned(small, large, first, start, "adapter_cca")
+    torch.testing.assert_close(a, align_inputs(small.inputs, large.inputs, first[0]).float())
+    torch.testing.assert_close(b, adapter_cca(small, large, first, (a.double(), start[1])).float(), rtol=0, atol=1e-5)
+    assert not torch.allclose(b, adapter_cca(small, large, first, start).float(), rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("step", ["output_map", "grad_map"])
