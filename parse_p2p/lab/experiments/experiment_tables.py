@@ -153,7 +153,7 @@ class Study:
         kept = [name for name in first if name in columns]
         head = list(dict.fromkeys([*kept, *columns]))
         body = [[r, *(columns[name].get(r, "") for name in head)] for r in rows]
-        return Table(common, ["", *head], body, ["", *kept], self._edges(members))
+        return Table(common, ["", *head], body, ["", *kept], [*self._edges(members), *_alike(rows)])
 
     def _rows(self, members: Iterable[Labels]) -> list[tuple[Labels, str]]:
         return [(labels, row_label(self.experiment, labels)) for labels in members]
@@ -304,6 +304,16 @@ class Study:
 def _measured(rows: Iterable[Sequence[Outcome]]) -> set[str]:
     """All names of measures that some run has."""
     return {name for found in rows for o in found for name in o.measures}
+
+
+def _alike(rows: Mapping[str, Sequence[Outcome]]) -> list[str]:
+    """A sentence on rows that have all they measure in common: what sets them apart does nothing in such a run."""
+    groups: dict[str, list[str]] = {}
+    for row, found in rows.items():
+        groups.setdefault(repr([(o.accuracy, o.measures) for o in found]), []).append(row)
+    if not (alike := [", ".join(group) for group in groups.values() if len(group) > 1]):
+        return []
+    return [f"Equal to the last digit, by every agent and in every round: {'; and '.join(alike)}."]
 
 
 def _numbers(outcome: Outcome) -> dict[str, float]:

@@ -14,7 +14,7 @@ from parse_p2p.runtime.simulator import simulate
 
 OPTIMISERS = {"sgd": {"weight_decay": 0.1}, "adam": {"optimiser": "adamw", "lr": 0.01}}
 every = pytest.mark.parametrize("train", OPTIMISERS.values(), ids=OPTIMISERS)
-WEIGHTS = [("creamfl", "gamma"), ("creamfl", "beta"), ("fedafd", "beta")]
+WEIGHTS = [("creamfl", "gamma"), ("creamfl", "beta"), ("fedafd", "gamma"), ("fedafd", "beta")]
 
 
 def size(agent):

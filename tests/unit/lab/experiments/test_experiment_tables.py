@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import results
-from made_study import COSTS, SETS, Made, accuracy, study
+from made_study import COSTS, LEADS, NOISE, SETS, Made, accuracy, study
 from rich.console import Console
 from scipy import stats
 
@@ -76,6 +76,23 @@ def test_a_best_value_on_the_edge_is_marked_and_said(tmp_path):
     assert "on 20 % of the training samples, kept for that in runs with the seeds 9" in text and "test set" in text
     inside = study(tmp_path, tuned=lambda value: -abs(value - 0.15), tune={**tune, "values": [0.1, 0.15, 0.2]})
     assert next(inside.tables()).notes == [] and cell(next(inside.tables()), "local", "lr") == "0.15"
+
+
+def test_rows_that_measure_the_same_throughout_are_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(LEADS, "local", LEADS["harmony"])
+    monkeypatch.setitem(NOISE, "local", [*NOISE["harmony"][:4], 5])
+    assert [table.notes for table in study(tmp_path).tables()] == [[]] * 3, "one seed differs"
+    monkeypatch.setitem(NOISE, "local", NOISE["harmony"])
+    alike = "Equal to the last digit, by every agent and in every round: local, harmony."
+    assert [table.notes for table in study(tmp_path).tables()] == [[alike]] * 3
+
+    real = Made.outcome
+
+    def measured(self, job):
+        return replace(real(self, job), measures={"kept": 1.0 + (dict(job.labels)["method"] == "local")})
+
+    monkeypatch.setattr(Made, "outcome", measured)
+    assert next(study(tmp_path).tables()).notes == []
 
 
 def test_rows_are_compared_over_sets_once_for_each_combination_of_other_axes(tmp_path):
