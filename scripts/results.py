@@ -31,7 +31,8 @@ class Page:
 PAGES = {
     "rivals": Page("PARSE, its rivals and its ablations", ("rivals", "people")),
     "parse": Page("How PARSE does it", ("losses", "slices", "own-labels")),
-    "baselines": Page("All methods, and their modules", ("equal-bytes", "baselines", "graphs-of-fedavg")),
+    "baselines": Page("PARSE beside methods with a coordinator", ("equal-bytes", "baselines", "graphs-of-fedavg")),
+    "modules": Page("The centralised methods, module by module", ("fedafd", "fedcmi")),
     "conditions": Page("What else it depends on", ("recipe", "mixes", "modalities", "families")),
 }
 

@@ -311,9 +311,9 @@ def _alike(rows: Mapping[str, Sequence[Outcome]]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for row, found in rows.items():
         groups.setdefault(repr([(o.accuracy, o.measures) for o in found]), []).append(row)
-    if not (alike := [", ".join(group) for group in groups.values() if len(group) > 1]):
+    if not (alike := [" = ".join(group) for group in groups.values() if len(group) > 1]):
         return []
-    return [f"Equal to the last digit, by every agent and in every round: {'; and '.join(alike)}."]
+    return [f"Equal to the last digit, by every agent and in every round: {'; '.join(alike)}."]
 
 
 def _numbers(outcome: Outcome) -> dict[str, float]:

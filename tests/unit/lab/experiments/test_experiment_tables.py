@@ -83,7 +83,7 @@ def test_rows_that_measure_the_same_throughout_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(NOISE, "local", [*NOISE["harmony"][:4], 5])
     assert [table.notes for table in study(tmp_path).tables()] == [[]] * 3, "one seed differs"
     monkeypatch.setitem(NOISE, "local", NOISE["harmony"])
-    alike = "Equal to the last digit, by every agent and in every round: local, harmony."
+    alike = "Equal to the last digit, by every agent and in every round: local = harmony."
     assert [table.notes for table in study(tmp_path).tables()] == [[alike]] * 3
 
     real = Made.outcome
