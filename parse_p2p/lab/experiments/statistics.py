@@ -104,11 +104,6 @@ def shown_g(g: float) -> str:
     return "–" if math.isnan(g) else f"{g:+.2f}".replace("inf", "∞")
 
 
-def verdict(difference: Sequence[float]) -> str:
-    """One paired difference by itself, in words."""
-    return str(differences([difference])[0])
-
-
 def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """A table's lines in Markdown."""
     return ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *("| " + " | ".join(r) + " |" for r in body)]
